@@ -1,0 +1,111 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace bailian {
+
+using Clock = std::chrono::steady_clock;
+
+/// One request as the web server passed it on. Every byte of it is the visitor's.
+struct Request {
+  std::string method;
+  std::string path;  // without the query
+  std::string host;
+  std::string origin;
+  std::string if_none_match;
+  std::string request_id;  // safe to log and to send back
+  std::string body;
+  bool body_too_large = false;  // then `body` is empty
+};
+
+using Headers = std::vector<std::pair<std::string_view, std::string>>;
+
+struct Reply {
+  int status = 200;
+  Headers headers;
+  std::string body;
+};
+
+/// A failure that the visitor is told of. what() is the text for people, `code` the stable word of api.md.
+class HttpError : public std::runtime_error {
+ public:
+  HttpError(int status, std::string_view code, const std::string& message)
+      : std::runtime_error(message), status_(status), code_(code) {}
+
+  [[nodiscard]] int status() const { return status_; }
+  [[nodiscard]] std::string_view code() const { return code_; }
+
+ private:
+  int status_;
+  std::string_view code_;  // a literal
+};
+
+struct Usage {
+  uint64_t input_tokens = 0;
+  uint64_t output_tokens = 0;
+};
+
+enum class Outcome { kDone, kError, kClientGone, kTimeout };
+
+/// What the log line of one request says. Never the prompt, the answer or a key.
+struct RequestRecord {
+  Clock::time_point started;
+  std::string request_id;
+  std::string method;
+  std::string path;
+  int status = 0;  // 0: nothing was sent
+  Outcome outcome = Outcome::kDone;
+  uint64_t sent_bytes = 0;
+  std::optional<Clock::time_point> first_token;
+  std::optional<Usage> usage;
+  std::string model;
+  std::string upstream_code;
+  std::string upstream_request_id;
+  std::string detail;
+};
+
+/// The browser's end of one exchange. Nothing is sent before the loop iteration ends, so no call here
+/// destroys the exchange that makes it. Loop thread only.
+class ClientStream {
+ public:
+  virtual ~ClientStream() = default;
+
+  /// The whole answer; ends the exchange.
+  virtual void send(const Reply& reply) = 0;
+
+  /// Status line and headers of a stream (the reply's body is not used); write() and finish() follow.
+  virtual void begin(const Reply& head) = 0;
+  /// One event of at most kMaxEventBytes: it reaches the web server in one piece.
+  virtual void write(std::string_view event) = 0;
+  virtual void finish() = 0;
+
+  /// Bytes that wait for a slow browser.
+  [[nodiscard]] virtual size_t unsent_bytes() const = 0;
+  /// Cuts a browser that is too slow for its answer.
+  virtual void drop() = 0;
+
+  virtual RequestRecord& record() = 0;
+};
+
+/// nginx reads a FastCGI answer with a buffer of 4 KiB (fastcgi_buffer_size), of which 8 bytes are the
+/// record's header; what does not fit reaches the browser in two chunks.
+inline constexpr size_t kMaxEventBytes = 4088;
+
+/// An answer in the making, owned by the browser's end: destroying it cancels whatever it waits for.
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  /// Everything written so far has left.
+  virtual void on_drained() = 0;
+};
+
+}  // namespace bailian

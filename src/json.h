@@ -1,0 +1,63 @@
+#pragma once
+
+// The home of RapidJSON: everything that reads or writes JSON includes this file.
+
+#ifdef __SSE2__
+#define RAPIDJSON_SSE2
+#endif
+#define RAPIDJSON_HAS_STDSTRING 1
+
+#include <rapidjson/document.h>
+#include <rapidjson/error/en.h>
+#include <rapidjson/memorystream.h>
+#include <rapidjson/reader.h>
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace bailian {
+
+/// Deepest nesting of arrays and objects that is read anywhere.
+inline constexpr int kMaxJsonDepth = 64;
+
+/// Bytes a buffer must own behind its text before RapidJSON's SIMD code may scan it in place: it loads
+/// aligned blocks of 16.
+inline constexpr size_t kJsonSlackBytes = 16;
+
+struct JsonFault {
+  std::string what;
+  size_t offset_bytes = 0;  // from 0
+};
+
+/// Reads exactly one JSON value: valid UTF-8, nothing but white space behind it, at most kMaxJsonDepth deep.
+/// A NUL byte never ends the text. Returns what is wrong, or nothing.
+std::optional<JsonFault> parse_json(std::string_view text, rapidjson::Document& into);
+
+/// The member called `name`; of several the last, as PHP and Python have it. nullptr when there is none.
+const rapidjson::Value* find_member(const rapidjson::Value& object, std::string_view name);
+
+inline std::string_view as_view(const rapidjson::Value& string) {
+  return {string.GetString(), string.GetStringLength()};
+}
+
+/// Compact JSON in raw UTF-8.
+std::string to_json(const rapidjson::Value& value);
+
+using JsonWriter = rapidjson::Writer<rapidjson::StringBuffer>;
+
+inline void write_string(JsonWriter& writer, std::string_view text) {
+  writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+}
+inline void write_member(JsonWriter& writer, std::string_view key, std::string_view text) {
+  writer.Key(key.data(), static_cast<rapidjson::SizeType>(key.size()));
+  write_string(writer, text);
+}
+inline std::string_view written(const rapidjson::StringBuffer& buffer) {
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+}  // namespace bailian
