@@ -1,0 +1,106 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "bot_profile.h"
+#include "log.h"
+
+namespace bailian {
+
+using Seconds = std::chrono::duration<double>;
+using Milliseconds = std::chrono::duration<double, std::milli>;
+
+struct UnixAddress {
+  std::string path;
+};
+struct TcpAddress {
+  std::string host;  // a name or a number, IPv6 without brackets
+  uint16_t port = 0;
+};
+using ListenAddress = std::variant<UnixAddress, TcpAddress>;
+
+/// `[::1]:9000`, `host:port`, or the path of a unix socket (which holds a slash).
+/// Throws std::invalid_argument saying what was expected.
+ListenAddress parse_listen_address(std::string_view text);
+std::string to_string(const ListenAddress& address);
+
+/// Every setting, checked; nothing changes it after the start. The comments give the unit where the type does
+/// not; `../.env.example` says what each is for.
+struct Config {
+  std::string api_key;  // empty: not configured
+  std::string app_id;   // empty: not configured
+  std::string base_url;
+  std::string workspace;
+  std::string parameters_json;  // one JSON object
+  std::string system_prompt;
+  std::string temperature;  // as a JSON number; empty leaves it to the app
+  std::string host;
+  uint16_t port = 0;
+  bool debug = false;
+  ListenAddress listen;
+  mode_t socket_mode = 0;
+  int workers = 0;
+  int max_streams = 0;
+  size_t max_body_bytes = 0;
+  size_t max_prompt_bytes = 0;
+  size_t max_history_messages = 0;
+  Seconds connect_timeout{};
+  Seconds first_token_timeout{};
+  Seconds idle_timeout{};
+  Seconds timeout{};
+  Seconds heartbeat{};            // 0: none
+  Milliseconds token_coalesce{};  // 0: never
+  size_t client_buffer_bytes = 0;
+  Seconds client_stall_timeout{};
+  int upstream_retries = 0;
+  std::vector<std::string> allowed_origins;  // empty: every origin
+  BotProfile bot_profile;
+  Seconds drain_timeout{};
+  std::optional<LogFormat> log_format;  // none: by where stderr goes
+};
+
+/// One row of the settings table, as `.env.example` and the README have it.
+struct Setting {
+  std::string_view key;
+  std::string_view alias;  // an older name; empty when there is none
+  std::string_view default_text;
+  bool secret;
+  std::string_view expected;  // "a number of seconds, ..."
+  /// Puts the text into the configuration; throws std::invalid_argument when it is not as expected. What the
+  /// exception says, if anything, is told in place of `expected`.
+  void (*apply)(Config&, const std::string& text);
+};
+const std::vector<Setting>& settings();
+
+class ConfigError : public std::exception {
+ public:
+  explicit ConfigError(std::vector<std::string> faults) : faults_(std::move(faults)) {}
+  [[nodiscard]] const char* what() const noexcept override { return "the configuration is not valid"; }
+  [[nodiscard]] const std::vector<std::string>& faults() const { return faults_; }
+
+ private:
+  std::vector<std::string> faults_;
+};
+
+struct LoadedConfig {
+  Config config;
+  std::vector<std::string> warnings;
+};
+
+/// `environment` is a list of KEY=value, as environ has it. Without `env_file`, ./.env is read when it is
+/// there. Throws ConfigError with every fault: its file, line and key, what was expected and what was found.
+LoadedConfig load_config(const std::vector<std::string>& environment,
+                         const std::optional<std::string>& env_file);
+
+}  // namespace bailian

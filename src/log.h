@@ -1,0 +1,48 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "http.h"
+
+namespace bailian {
+
+enum class LogFormat { kText, kJson };
+enum class LogLevel { kDebug, kInfo, kWarning, kError };
+
+/// A member of a log line: a word and its value. Values may be hostile; they are escaped.
+struct LogField {
+  LogField(std::string_view name, std::string_view value) : key(name), text(value) {}
+  LogField(std::string_view name, double value) : key(name), number(value), is_number(true) {}
+
+  std::string_view key;
+  std::string text;
+  double number = 0;
+  bool is_number = false;
+};
+using LogFields = std::vector<LogField>;
+
+/// Starts logging to stderr. Lines are written by a thread of their own, so that a blocked pipe or a full
+/// disk holds up nobody; when it falls too far behind, the oldest lines are lost. Any thread may log after
+/// this.
+void start_log(LogFormat format, LogLevel least);
+
+/// Writes out what is waiting and ends the thread.
+void stop_log();
+
+/// One line: a word for what happened, a sentence for people, and the fields.
+void log(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields = {});
+
+/// The line that every request gets at its end.
+void log_request(const RequestRecord& record, Clock::time_point now);
+
+/// The text of one line, without its end. `time` is RFC 3339.
+std::string format_log_line(LogFormat format, std::string_view time, LogLevel level, std::string_view event,
+                            std::string_view message, const LogFields& fields);
+
+/// What log_request writes.
+LogFields request_fields(const RequestRecord& record, Clock::time_point now);
+
+}  // namespace bailian
