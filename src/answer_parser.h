@@ -1,0 +1,78 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "chat_types.h"
+#include "dashscope_api.h"
+#include "sse.h"
+
+namespace bailian {
+
+/// Reads one DashScope answer from the bytes of an HTTP response body, in whatever shape it comes: an event
+/// stream, a JSON object, or a gateway's error page. The body decides, not the status or the content type.
+/// An answer is complete when a finish reason was seen, and only then.
+class AnswerParser {
+ public:
+  enum class State { kReading, kFinished, kFailed };
+
+  /// The longest answer that is read as one JSON object; a gateway's page may be as long.
+  static constexpr size_t kMaxJsonBytes = size_t{4} << 20;
+
+  /// `on_text` gets each piece of text as soon as its event is complete. Pieces are valid UTF-8, never empty,
+  /// and add up to the answer, also when the upstream repeats what it has said. The view dies with the call.
+  using OnText = std::function<void(std::string_view)>;
+
+  explicit AnswerParser(OnText on_text);
+
+  State feed(int http_status, std::string_view bytes);
+  /// The body has ended.
+  State finish(int http_status);
+
+  [[nodiscard]] State state() const { return state_; }
+  /// Whether any event has come: what the first-token timeout waits for.
+  [[nodiscard]] bool has_begun() const { return has_begun_; }
+  [[nodiscard]] const Answer& answer() const { return answer_; }
+  /// Why state() is kFailed.
+  [[nodiscard]] const UpstreamError& error() const { return error_; }
+
+ private:
+  enum class Shape { kUnknown, kEvents, kJson, kOther };
+  /// How the pieces of text relate to each other.
+  enum class Pieces {
+    kFirst,        // none has come
+    kOne,          // one has come
+    kHeld,         // the second repeats the first and goes on: the third will tell
+    kIncremental,  // each continues the one before
+    kCumulative,   // each repeats the whole text so far
+    kWorkflow      // increments came as workflow messages; a final text repeats them
+  };
+
+  void sniff();
+  void take_event(const SseEvent& event);
+  void take_body();
+  void take_fields(int http_status, const AnswerFields& fields, bool is_error);
+  void take_text(std::string_view text, bool last);
+  void take_second_piece(std::string_view text, bool last);
+  void settle_held(std::string_view text);
+  void emit(std::string_view text);
+  void emit_rest_of(std::string_view whole);
+  void fail(int http_status, std::string_view code, std::string_view message);
+  void fail_protocol(std::string_view code, std::string_view message);
+
+  OnText on_text_;
+  SseParser events_;
+  State state_ = State::kReading;
+  Shape shape_ = Shape::kUnknown;
+  Pieces pieces_ = Pieces::kFirst;
+  bool has_begun_ = false;
+  int http_status_ = 0;
+  std::string body_;  // until the shape is known, and all of it when it is no event stream
+  std::string sent_;  // what was emitted, while it is needed for a comparison
+  std::string held_;  // the second piece, while pieces_ is kHeld
+  Answer answer_;
+  UpstreamError error_;
+};
+
+}  // namespace bailian

@@ -1,0 +1,281 @@
+#include "chat_api.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "json.h"
+#include "utf8.h"
+
+namespace bailian {
+namespace {
+
+constexpr size_t kMaxImages = 16;
+
+HttpError invalid_request(const std::string& message) { return {400, "invalid_request", message}; }
+
+bool is_string(const rapidjson::Value* value) { return value != nullptr && value->IsString(); }
+
+bool is_blank(std::string_view text) {
+  return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos;
+}
+
+std::vector<Message> parse_history(const rapidjson::Value& items) {
+  std::vector<Message> history;
+  for (const auto& item : items.GetArray()) {
+    const rapidjson::Value* role = find_member(item, "role");
+    const rapidjson::Value* content = find_member(item, "content");
+    if (!is_string(role) || !is_string(content)) continue;
+    const bool may_speak = as_view(*role) == "user" || as_view(*role) == "assistant";
+    // The upstream refuses a conversation with an empty message.
+    if (!may_speak || is_blank(as_view(*content))) continue;
+    history.push_back({std::string(as_view(*role)), std::string(as_view(*content))});
+  }
+  return history;
+}
+
+// Front ends push the new prompt into the history and send it as last_prompt as well.
+void drop_repeated_prompt(std::vector<Message>& history, std::string_view prompt) {
+  if (!history.empty() && history.back().role == "user" && history.back().content == prompt)
+    history.pop_back();
+}
+
+void keep_newest(std::vector<Message>& history, size_t most) {
+  if (history.size() > most) history.erase(history.begin(), history.end() - static_cast<ptrdiff_t>(most));
+}
+
+bool is_web_url(std::string_view url) {
+  return (url.starts_with("http://") || url.starts_with("https://")) &&
+         std::all_of(url.begin(), url.end(), [](char c) { return c > ' ' && c != '\x7f'; });
+}
+
+std::vector<std::string> parse_image_urls(const rapidjson::Value* items) {
+  std::vector<std::string> urls;
+  if (items == nullptr || items->IsNull()) return urls;
+  if (!items->IsArray()) throw invalid_request("image_urls must be an array of http(s) URLs");
+  for (const auto& item : items->GetArray()) {
+    if (!item.IsString() || !is_web_url(as_view(item)) || urls.size() == kMaxImages) {
+      throw invalid_request(fmt::format("image_urls must be at most {} http(s) URLs", kMaxImages));
+    }
+    urls.emplace_back(as_view(item));
+  }
+  return urls;
+}
+
+bool is_empty(const rapidjson::Value& value) {
+  return value.IsNull() || (value.IsObject() && value.ObjectEmpty()) || (value.IsArray() && value.Empty());
+}
+
+void write_usage(JsonWriter& writer, const Usage& usage) {
+  writer.Key("usage");
+  writer.StartObject();
+  writer.Key("input_tokens");
+  writer.Uint64(usage.input_tokens);
+  writer.Key("output_tokens");
+  writer.Uint64(usage.output_tokens);
+  writer.EndObject();
+}
+
+std::string as_event(const rapidjson::StringBuffer& json) {
+  return fmt::format("data: {}\n\n", written(json));
+}
+
+// How many bytes a character's lead byte takes in JSON; its continuation bytes count one each.
+size_t escaped_bytes(char c) {
+  constexpr size_t kUnicodeEscape = 6;
+  if (c == '"' || c == '\\' || c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t') return 2;
+  return static_cast<unsigned char>(c) < 0x20 ? kUnicodeEscape : 1;
+}
+
+std::string_view prefix_of_escaped_size(std::string_view text, size_t max_bytes) {
+  constexpr size_t kLongestEscape = 6;
+  if (text.size() * kLongestEscape <= max_bytes) return text;
+  size_t end = 0;
+  for (size_t size = 0; end < text.size(); ++end) {
+    size += escaped_bytes(text[end]);
+    if (size > max_bytes) break;
+  }
+  return utf8_prefix(text, end);
+}
+
+struct PublicError {
+  int status;
+  std::string_view code;
+  std::string_view message;
+};
+
+PublicError public_error(UpstreamFault fault) {
+  switch (fault) {
+    case UpstreamFault::kAuth:
+      return {502, "upstream_auth", "Authentication failed"};
+    case UpstreamFault::kApp:
+      return {502, "upstream_app", "App not found"};
+    case UpstreamFault::kRejected:
+      return {400, "content_rejected", "API Error"};
+    case UpstreamFault::kTooLarge:
+      return {413, "too_large", "Request too large"};
+    case UpstreamFault::kThrottled:
+      return {429, "rate_limited", "API Error"};
+    case UpstreamFault::kQuota:
+      return {503, "upstream_quota", "API Error"};
+    case UpstreamFault::kTimeout:
+      return {504, "upstream_timeout", "Connection timeout"};
+    case UpstreamFault::kConnect:
+      return {502, "upstream_error", "Connection failed"};
+    case UpstreamFault::kFailed:
+      break;
+  }
+  return {502, "upstream_error", "API Error"};
+}
+
+bool is_key_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_'; }
+
+}  // namespace
+
+ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) {
+  if (body.empty()) throw invalid_request("No data provided");
+  rapidjson::Document document;
+  if (const auto fault = parse_json(body, document)) {
+    throw invalid_request(fmt::format("Invalid JSON: {} at byte {}", fault->what, fault->offset_bytes));
+  }
+  if (is_empty(document)) throw invalid_request("No data provided");
+  if (!document.IsObject()) throw invalid_request("Invalid JSON: expected an object at byte 0");
+
+  const rapidjson::Value* prompt = find_member(document, "last_prompt");
+  if (!is_string(prompt) || is_blank(as_view(*prompt))) throw invalid_request("last_prompt is required");
+  ChatRequest request;
+  request.prompt = as_view(*prompt);
+  if (request.prompt.size() > limits.max_prompt_bytes) {
+    throw HttpError(413, "too_large",
+                    fmt::format("Request too large: last_prompt has {} bytes, the limit is {}",
+                                request.prompt.size(), limits.max_prompt_bytes));
+  }
+  if (const rapidjson::Value* history = find_member(document, "conversation_history");
+      history && history->IsArray()) {
+    request.history = parse_history(*history);
+    drop_repeated_prompt(request.history, request.prompt);
+    keep_newest(request.history, limits.max_history_messages);
+  }
+  if (const rapidjson::Value* session = find_member(document, "session_id");
+      is_string(session) && request.history.empty()) {
+    request.session_id = as_view(*session);
+  }
+  request.image_urls = parse_image_urls(find_member(document, "image_urls"));
+  return request;
+}
+
+void write_text_events(std::string_view text, std::string_view session_id,
+                       const std::function<void(std::string_view)>& write) {
+  thread_local rapidjson::StringBuffer buffer;
+  constexpr std::string_view kHead = R"(data: {"success":true,"content":)";
+  constexpr std::string_view kMiddle = R"(,"finished":false,"session_id":)";
+  constexpr std::string_view kTail = "}\n\n";
+  constexpr size_t kQuotes = 4;
+  const size_t room =
+      kMaxEventBytes - kHead.size() - kMiddle.size() - kTail.size() - kQuotes - session_id.size();
+  const auto put = [](std::string_view bytes) {
+    std::copy(bytes.begin(), bytes.end(), buffer.Push(bytes.size()));
+  };
+  while (!text.empty()) {
+    const std::string_view piece = prefix_of_escaped_size(text, room);
+    text.remove_prefix(piece.size());
+    buffer.Clear();
+    JsonWriter writer(buffer);
+    put(kHead);
+    write_string(writer, piece);
+    put(kMiddle);
+    writer.Reset(buffer);
+    write_string(writer, session_id);
+    put(kTail);
+    write(written(buffer));
+  }
+}
+
+std::string finished_event(const Answer& answer, std::string_view request_id) {
+  rapidjson::StringBuffer buffer;
+  JsonWriter writer(buffer);
+  writer.StartObject();
+  writer.Key("success");
+  writer.Bool(true);
+  writer.Key("finished");
+  writer.Bool(true);
+  write_member(writer, "message", "Stream completed");
+  write_member(writer, "session_id", answer.session_id);
+  write_usage(writer, answer.usage);
+  write_member(writer, "request_id", request_id);
+  writer.EndObject();
+  return as_event(buffer);
+}
+
+std::string failed_event(const HttpError& error, std::string_view request_id) {
+  rapidjson::StringBuffer buffer;
+  JsonWriter writer(buffer);
+  writer.StartObject();
+  writer.Key("success");
+  writer.Bool(false);
+  writer.Key("finished");
+  writer.Bool(true);
+  write_member(writer, "message", error.what());
+  write_member(writer, "code", error.code());
+  write_member(writer, "request_id", request_id);
+  writer.EndObject();
+  return as_event(buffer);
+}
+
+std::string answer_json(std::string_view text, const Answer& answer, std::string_view request_id) {
+  rapidjson::StringBuffer buffer;
+  JsonWriter writer(buffer);
+  writer.StartObject();
+  writer.Key("success");
+  writer.Bool(true);
+  write_member(writer, "message", "Response Generated");
+  write_member(writer, "result", text);
+  write_member(writer, "response", text);
+  write_member(writer, "session_id", answer.session_id);
+  write_usage(writer, answer.usage);
+  write_member(writer, "request_id", request_id);
+  writer.EndObject();
+  return std::string(written(buffer));
+}
+
+std::string error_json(const HttpError& error, std::string_view request_id) {
+  rapidjson::StringBuffer buffer;
+  JsonWriter writer(buffer);
+  writer.StartObject();
+  writer.Key("success");
+  writer.Bool(false);
+  write_member(writer, "message", error.what());
+  write_member(writer, "code", error.code());
+  write_member(writer, "result", "");
+  write_member(writer, "request_id", request_id);
+  writer.EndObject();
+  return std::string(written(buffer));
+}
+
+std::string scrub(std::string_view text, std::string_view api_key) {
+  constexpr size_t kMaxBytes = 500;
+  constexpr size_t kShortestKey = 8;
+  std::string clean(text);
+  for (size_t at = 0; !api_key.empty() && (at = clean.find(api_key, at)) != std::string::npos;) {
+    clean.replace(at, api_key.size(), "sk-***");
+  }
+  for (size_t at = 0; (at = clean.find("sk-", at)) != std::string::npos; at += 3) {
+    size_t end = at + 3;
+    while (end < clean.size() && is_key_char(clean[end])) ++end;
+    if (end - at >= kShortestKey) clean.replace(at + 3, end - at - 3, "***");
+  }
+  return std::string(utf8_prefix(clean, kMaxBytes));
+}
+
+HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view api_key) {
+  const PublicError shown = public_error(error.fault);
+  std::string message(shown.message);
+  if (debug) {
+    for (const std::string& detail : {error.code, error.message}) {
+      if (!detail.empty()) message += ": " + scrub(detail, api_key);
+    }
+  }
+  return {shown.status, shown.code, message};
+}
+
+}  // namespace bailian

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "chat_types.h"
+#include "http.h"
+
+namespace bailian {
+
+// Our public JSON: what old front ends send and read. Names and texts are fixed by them.
+
+struct ChatLimits {
+  size_t max_prompt_bytes;
+  size_t max_history_messages;
+};
+
+/// Reads the body of a chat request. Throws HttpError 400 or 413.
+ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits);
+
+/// Calls `write` with one `data:` event per piece of text, none longer than kMaxEventBytes; a longer text is
+/// cut at character boundaries. `text` is not empty and valid UTF-8. The view passed on dies with the call.
+void write_text_events(std::string_view text, std::string_view session_id,
+                       const std::function<void(std::string_view)>& write);
+
+/// The terminal event of an answer that is complete.
+std::string finished_event(const Answer& answer, std::string_view request_id);
+/// The terminal event after a failure in mid-stream.
+std::string failed_event(const HttpError& error, std::string_view request_id);
+
+inline constexpr std::string_view kKeepAliveComment = ": keep-alive\n\n";
+
+/// The body of a non-streamed answer.
+std::string answer_json(std::string_view text, const Answer& answer, std::string_view request_id);
+/// The body of every error before anything was sent.
+std::string error_json(const HttpError& error, std::string_view request_id);
+
+/// What the visitor is told of an upstream failure: the opening words of api.md, and with `debug` the
+/// upstream's own code and message, from which keys are removed.
+HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view api_key);
+
+/// `text` without the key, without anything else that looks like one, and not longer than a line.
+std::string scrub(std::string_view text, std::string_view api_key);
+
+}  // namespace bailian

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "http.h"
+
+namespace bailian {
+
+struct Message {
+  std::string role;  // "user" or "assistant"
+  std::string content;
+};
+
+/// What a visitor asks, checked and trimmed to the limits.
+struct ChatRequest {
+  std::string prompt;
+  std::vector<Message> history;  // oldest first, without the prompt
+  std::string session_id;        // only when there is no history
+  std::vector<std::string> image_urls;
+};
+
+/// What is known of an answer besides its text.
+struct Answer {
+  std::string session_id;
+  std::string request_id;  // the upstream's own
+  std::string finish_reason;
+  std::string model;
+  Usage usage;
+  bool has_usage = false;
+};
+
+/// How an upstream failure is to be treated; one row of the error table in the README each.
+enum class UpstreamFault {
+  kAuth,       // the key is bad
+  kApp,        // the app is unknown, unpublished or not allowed
+  kRejected,   // the content was refused
+  kTooLarge,   // the conversation is too big for the upstream
+  kThrottled,  // try again later
+  kQuota,      // arrears, quota used up
+  kTimeout,    // connect, first token, idle or total
+  kConnect,    // no usable connection: DNS, refused, TLS, reset
+  kFailed      // everything else: 5xx, truncated, nonsense
+};
+
+struct UpstreamError {
+  UpstreamFault fault = UpstreamFault::kFailed;
+  std::string code;     // the upstream's, or ours in lower case
+  std::string message;  // the upstream's; hostile, and it may quote the key
+  std::string request_id;
+  bool retryable = false;
+};
+
+}  // namespace bailian

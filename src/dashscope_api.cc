@@ -1,0 +1,351 @@
+#include "dashscope_api.h"
+
+#include <array>
+#include <charconv>
+#include <vector>
+
+#include "json.h"
+
+namespace bailian {
+namespace {
+
+using rapidjson::SizeType;
+
+// --- the request ---
+
+bool has_system_prompt(const Config& config) { return !config.system_prompt.empty(); }
+
+void write_message(JsonWriter& writer, std::string_view role, std::string_view content) {
+  writer.StartObject();
+  write_member(writer, "role", role);
+  write_member(writer, "content", content);
+  writer.EndObject();
+}
+
+void write_input(JsonWriter& writer, const ChatRequest& chat, const Config& config) {
+  writer.StartObject();
+  const bool prompt_alone = !chat.session_id.empty() || (chat.history.empty() && !has_system_prompt(config));
+  if (prompt_alone) {
+    write_member(writer, "prompt", chat.prompt);
+    if (!chat.session_id.empty()) write_member(writer, "session_id", chat.session_id);
+  } else {
+    writer.Key("messages");
+    writer.StartArray();
+    if (has_system_prompt(config)) write_message(writer, "system", config.system_prompt);
+    for (const Message& message : chat.history) write_message(writer, message.role, message.content);
+    write_message(writer, "user", chat.prompt);
+    writer.EndArray();
+  }
+  if (!chat.image_urls.empty()) {
+    writer.Key("image_list");
+    writer.StartArray();
+    for (const std::string& url : chat.image_urls) write_string(writer, url);
+    writer.EndArray();
+  }
+  writer.EndObject();
+}
+
+// The operator's parameters outweigh ours.
+void write_parameters(JsonWriter& writer, const Config& config, AnswerMode mode) {
+  rapidjson::Document chosen;
+  chosen.Parse(config.parameters_json);
+  const auto write_default = [&](const char* key, auto write) {
+    if (chosen.HasMember(key)) return;
+    writer.Key(key);
+    write();
+  };
+  writer.StartObject();
+  if (mode == AnswerMode::kStream) {
+    write_default("incremental_output", [&] { writer.Bool(true); });
+    // Makes a workflow stream its text as an agent does; agents have no such mode and pass it over.
+    write_default("flow_stream_mode", [&] { writer.String("agent_format"); });
+  }
+  if (!config.temperature.empty()) {
+    write_default("temperature", [&] {
+      writer.RawValue(config.temperature.data(), config.temperature.size(), rapidjson::kNumberType);
+    });
+  }
+  for (const auto& member : chosen.GetObject()) {
+    const std::string_view key = as_view(member.name);
+    // Thinking models refuse it in calls that do not stream, with 400 InvalidParameter.
+    if (mode == AnswerMode::kJson && (key == "enable_thinking" || key == "incremental_output")) continue;
+    writer.Key(member.name.GetString(), member.name.GetStringLength());
+    member.value.Accept(writer);
+  }
+  writer.EndObject();
+}
+
+// --- the answer ---
+
+// Replaces each escape of half a surrogate pair, in place: all of them have six bytes.
+void mend_lone_surrogates(std::string& json) {
+  constexpr std::string_view kReplacement = "\\uFFFD";
+  const auto unit_at = [&json](size_t at) -> unsigned {
+    unsigned unit = 0;
+    if (at + 6 > json.size() || json[at] != '\\' || json[at + 1] != 'u') return 0;
+    const auto [end, error] = std::from_chars(&json[at + 2], &json[at + 6], unit, 16);
+    return error == std::errc() && end == &json[at + 6] ? unit : 0;
+  };
+  const auto is_high = [](unsigned unit) { return unit >= 0xd800 && unit < 0xdc00; };
+  const auto is_low = [](unsigned unit) { return unit >= 0xdc00 && unit < 0xe000; };
+  for (size_t at = json.find('\\'); at != std::string::npos; at = json.find('\\', at)) {
+    const unsigned unit = unit_at(at);
+    if (is_high(unit) && is_low(unit_at(at + 6))) {
+      at += 12;
+    } else {
+      if (is_high(unit) || is_low(unit)) json.replace(at, kReplacement.size(), kReplacement);
+      at += unit != 0 ? 6 : 2;
+    }
+    if (at >= json.size()) return;
+  }
+}
+
+// Follows RapidJSON through the object and picks the members of AnswerFields out by their path.
+class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, FieldPicker> {
+ public:
+  AnswerFields fields;
+  bool has_root = false;
+
+  bool Key(const char* text, SizeType size, bool) {
+    key_ = {text, size};
+    return true;
+  }
+  bool String(const char* text, SizeType size, bool) {
+    take({text, size});
+    return true;
+  }
+  bool Uint64(uint64_t number) {
+    if (top() != Place::kModel) return true;
+    fields.has_usage = true;
+    if (key_ == "input_tokens") fields.usage.input_tokens += number;
+    if (key_ == "output_tokens") fields.usage.output_tokens += number;
+    return true;
+  }
+  bool Uint(unsigned number) { return Uint64(number); }
+  bool Default() { return true; }
+
+  bool StartObject() { return push(); }
+  bool StartArray() { return depth_ > 0 && push(); }
+  bool EndObject(SizeType) { return pop(); }
+  bool EndArray(SizeType) { return pop(); }
+
+ private:
+  enum class Place : unsigned char {
+    kOutside,
+    kRoot,
+    kOutput,
+    kWorkflowMessage,
+    kWorkflowText,
+    kUsage,
+    kModels,
+    kModel,
+    kError,
+    kElsewhere
+  };
+
+  [[nodiscard]] Place top() const { return depth_ == 0 ? Place::kOutside : places_[depth_ - 1]; }
+
+  bool push() {
+    if (depth_ == places_.size()) return false;
+    const Place place = inner_place();
+    places_[depth_++] = place;
+    has_root = true;
+    if (place == Place::kOutput) fields.has_output = true;
+    key_ = {};
+    return true;
+  }
+  bool pop() {
+    --depth_;
+    key_ = {};
+    return true;
+  }
+
+  [[nodiscard]] Place inner_place() const {
+    switch (top()) {
+      case Place::kOutside:
+        return Place::kRoot;
+      case Place::kRoot:
+        if (key_ == "output") return Place::kOutput;
+        if (key_ == "usage") return Place::kUsage;
+        return key_ == "error" ? Place::kError : Place::kElsewhere;
+      case Place::kOutput:
+        return key_ == "workflow_message" ? Place::kWorkflowMessage : Place::kElsewhere;
+      case Place::kWorkflowMessage:
+        return key_ == "message" ? Place::kWorkflowText : Place::kElsewhere;
+      case Place::kUsage:
+        return key_ == "models" ? Place::kModels : Place::kElsewhere;
+      case Place::kModels:
+        return Place::kModel;
+      default:
+        return Place::kElsewhere;
+    }
+  }
+
+  void take(std::string_view value) {
+    switch (top()) {
+      case Place::kRoot:
+        if (key_ == "request_id" || key_ == "requestId") fields.request_id = value;
+        return take_error(value);
+      case Place::kError:
+        return take_error(value);
+      case Place::kOutput:
+        if (key_ == "text") fields.text = value;
+        if (key_ == "finish_reason") fields.finish_reason = value == "null" ? "" : value;
+        if (key_ == "session_id") fields.session_id = value;
+        return;
+      case Place::kWorkflowMessage:
+        if (key_ == "node_type") fields.workflow_node_type = value;
+        return;
+      case Place::kWorkflowText:
+        if (key_ == "content") fields.workflow_text = value;
+        return;
+      case Place::kModel:
+        if (key_ == "model_id" && fields.model.empty()) fields.model = value;
+        return;
+      default:
+        return;
+    }
+  }
+
+  void take_error(std::string_view value) {
+    if (key_ == "code") fields.code = value;
+    if (key_ == "message" || key_ == "msg") fields.message = value;
+  }
+
+  std::array<Place, kMaxJsonDepth> places_{};
+  size_t depth_ = 0;
+  std::string_view key_;
+};
+
+// --- errors ---
+
+struct KnownCode {
+  std::string_view code;
+  UpstreamFault fault;
+  bool retryable;
+};
+
+constexpr std::array kKnownCodes = {
+    KnownCode{"InvalidApiKey", UpstreamFault::kAuth, false},
+    KnownCode{"NOT AUTHORIZED", UpstreamFault::kAuth, false},
+    KnownCode{"AccessDenied", UpstreamFault::kApp, false},
+    KnownCode{"AccessDenied.Unpurchased", UpstreamFault::kQuota, false},
+    KnownCode{"Model.AccessDenied", UpstreamFault::kApp, false},
+    KnownCode{"App.AccessDenied", UpstreamFault::kApp, false},
+    KnownCode{"Workspace.AccessDenied", UpstreamFault::kApp, false},
+    KnownCode{"InvalidAppId", UpstreamFault::kApp, false},
+    KnownCode{"App.InvalidAppId", UpstreamFault::kApp, false},
+    KnownCode{"FlowNotPublished", UpstreamFault::kApp, false},
+    KnownCode{"ModelNotFound", UpstreamFault::kApp, false},
+    KnownCode{"WorkSpaceNotFound", UpstreamFault::kApp, false},
+    KnownCode{"NotFound", UpstreamFault::kApp, false},
+    KnownCode{"DataInspectionFailed", UpstreamFault::kRejected, false},
+    KnownCode{"FaqRuleBlocked", UpstreamFault::kRejected, false},
+    KnownCode{"CustomRoleBlocked", UpstreamFault::kRejected, false},
+    KnownCode{"BadRequest.TooLarge", UpstreamFault::kTooLarge, false},
+    KnownCode{"Throttling", UpstreamFault::kThrottled, true},
+    KnownCode{"LimitRequests", UpstreamFault::kThrottled, true},
+    KnownCode{"ModelServingError", UpstreamFault::kThrottled, true},
+    KnownCode{"Arrearage", UpstreamFault::kQuota, false},
+    KnownCode{"AllocationQuota.FreeTierOnly", UpstreamFault::kQuota, false},
+    KnownCode{"CommodityNotPurchased", UpstreamFault::kQuota, false},
+    KnownCode{"PrepaidBillOverdue", UpstreamFault::kQuota, false},
+    KnownCode{"PostpaidBillOverdue", UpstreamFault::kQuota, false},
+    KnownCode{"RequestTimeOut", UpstreamFault::kTimeout, true},
+    // The name misleads: it is a 400 for a conversation the model cannot take.
+    KnownCode{"ServiceUnavailableError", UpstreamFault::kFailed, false},
+};
+
+const KnownCode* find_code(std::string_view code) {
+  for (const KnownCode& known : kKnownCodes) {
+    if (known.code == code) return &known;
+  }
+  if (code.starts_with("Throttling.")) return find_code("Throttling");
+  return nullptr;
+}
+
+// InternalError.Algo.DataInspectionFailed wraps DataInspectionFailed: the whole name, then ever shorter ends.
+const KnownCode* find_wrapped_code(std::string_view code) {
+  while (true) {
+    if (const KnownCode* known = find_code(code)) return known;
+    const size_t dot = code.find('.');
+    if (dot == std::string_view::npos) return nullptr;
+    code.remove_prefix(dot + 1);
+  }
+}
+
+// Some messages begin with a code of their own: `<400> InternalError.Algo.DataInspectionFailed: ...`.
+std::string_view code_in_message(std::string_view message) {
+  if (!message.starts_with('<')) return {};
+  const size_t start = message.find("> ");
+  if (start == std::string_view::npos) return {};
+  message.remove_prefix(start + 2);
+  return message.substr(0, message.find(':'));
+}
+
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+KnownCode classify_by_status(int status) {
+  if (status == 401) return {"", UpstreamFault::kAuth, false};
+  if (status == 403 || status == 404) return {"", UpstreamFault::kApp, false};
+  if (status == 408) return {"", UpstreamFault::kTimeout, true};
+  if (status == 413) return {"", UpstreamFault::kTooLarge, false};
+  if (status == 429) return {"", UpstreamFault::kThrottled, true};
+  return {"", UpstreamFault::kFailed, status >= 500};
+}
+
+KnownCode classify(int status, std::string_view code, std::string_view message) {
+  // One code, two meanings: the rate was too high, or the free quota is gone for good.
+  if (code.ends_with("Throttling.AllocationQuota") && contains(message, "Free")) {
+    return {"", UpstreamFault::kQuota, false};
+  }
+  // A wrong application id is reported as a bad parameter as well.
+  if (code.ends_with("InvalidParameter") && (contains(message, "AppId") || contains(message, "app_id"))) {
+    return {"", UpstreamFault::kApp, false};
+  }
+  if (const KnownCode* known = find_wrapped_code(code)) return *known;
+  if (const KnownCode* known = find_wrapped_code(code_in_message(message))) return *known;
+  return classify_by_status(status);
+}
+
+}  // namespace
+
+std::string completion_body(const ChatRequest& chat, const Config& config, AnswerMode mode) {
+  rapidjson::StringBuffer buffer;
+  JsonWriter writer(buffer);
+  writer.StartObject();
+  writer.Key("input");
+  write_input(writer, chat, config);
+  writer.Key("parameters");
+  write_parameters(writer, config, mode);
+  writer.Key("debug");
+  writer.StartObject();
+  writer.EndObject();
+  writer.EndObject();
+  return std::string(written(buffer));
+}
+
+std::optional<AnswerFields> parse_answer_fields(std::string& json) {
+  if (json.find("\\uD") != std::string::npos || json.find("\\ud") != std::string::npos)
+    mend_lone_surrogates(json);
+  json.reserve(json.size() + kJsonSlackBytes);
+  thread_local rapidjson::Reader reader;
+  rapidjson::InsituStringStream stream(json.data());
+  FieldPicker picker;
+  constexpr unsigned kFlags =
+      rapidjson::kParseInsituFlag | rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
+  const bool parsed = !reader.Parse<kFlags>(stream, picker).IsError();
+  const bool all_read = stream.Tell() == json.size();  // a NUL byte would have ended it early
+  if (!parsed || !all_read || !picker.has_root) return std::nullopt;
+  return picker.fields;
+}
+
+UpstreamError classify_error(int http_status, std::string_view code, std::string_view message,
+                             std::string_view request_id) {
+  const KnownCode known = classify(http_status, code, message);
+  return {known.fault, std::string(code), std::string(message), std::string(request_id), known.retryable};
+}
+
+}  // namespace bailian
