@@ -1,0 +1,173 @@
+#include "event_loop.h"
+
+#include <event2/event.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <new>
+#include <system_error>
+
+namespace bailian {
+namespace {
+
+// Under this rate every event is looked at as it comes. 4000 a second are 80 streams of 50 tokens a second.
+constexpr double kBusyEventsPerSecond = 4000;
+constexpr std::chrono::milliseconds kRateWindow{10};
+
+timeval to_timeval(std::chrono::steady_clock::duration duration) {
+  const auto us = std::max<int64_t>(0, std::chrono::ceil<std::chrono::microseconds>(duration).count());
+  return {us / 1000000, us % 1000000};
+}
+
+event* checked(event* made) {
+  if (made == nullptr) throw std::bad_alloc();
+  return made;
+}
+
+short to_libevent(short interest) {
+  return static_cast<short>(((interest & IoEvent::kRead) != 0 ? EV_READ : 0) |
+                            ((interest & IoEvent::kWrite) != 0 ? EV_WRITE : 0));
+}
+
+}  // namespace
+
+void EventLoop::FreeBase::operator()(event_base* base) const { event_base_free(base); }
+
+EventLoop::EventLoop(std::chrono::nanoseconds coalesce)
+    : base_(event_base_new()),
+      coalesce_(coalesce),
+      window_start_(std::chrono::steady_clock::now()),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!base_) throw std::bad_alloc();
+  if (!wake_) throw std::system_error(errno, std::generic_category(), "eventfd");
+  wake_event_ = std::make_unique<IoEvent>(*this, [this](short) { run_posted(); });
+  wake_event_->watch(wake_.get(), IoEvent::kRead);
+}
+
+EventLoop::~EventLoop() { wake_event_.reset(); }
+
+void EventLoop::run() {
+  thread_ = std::this_thread::get_id();
+  while (!stopping_) {
+    event_base_loop(base_.get(), EVLOOP_ONCE);
+    run_scheduled();
+    moderate();
+  }
+}
+
+void EventLoop::stop() {
+  post([this] { stopping_ = true; });
+}
+
+void EventLoop::post(std::function<void()> task) {
+  {
+    const std::lock_guard lock(posted_mutex_);
+    posted_.push_back(std::move(task));
+  }
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
+}
+
+void EventLoop::run_posted() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t taken = ::read(wake_.get(), &count, sizeof count);
+  std::vector<std::function<void()>> tasks;
+  {
+    const std::lock_guard lock(posted_mutex_);
+    tasks.swap(posted_);
+  }
+  for (const auto& task : tasks) task();
+}
+
+void EventLoop::run_scheduled() {
+  // By index: a callback may add to the list, and a dying object leaves a null in it.
+  for (size_t i = 0; i < scheduled_.size(); ++i) {
+    EndOfIteration* const task = scheduled_[i];
+    if (task == nullptr) continue;
+    task->scheduled_ = false;
+    scheduled_[i] = nullptr;
+    task->callback_();
+  }
+  scheduled_.clear();
+}
+
+// Interrupt moderation, as network cards have it: on a busy loop the price of a token is its wake-ups, here
+// and in the web server, so a short pause lets more of them share one. A quiet loop never pauses.
+void EventLoop::moderate() {
+  if (coalesce_ <= std::chrono::nanoseconds::zero()) return;
+  const auto now = std::chrono::steady_clock::now();
+  const std::chrono::duration<double> window = now - window_start_;
+  if (window >= kRateWindow) {
+    busy_ = static_cast<double>(window_events_) > kBusyEventsPerSecond * window.count();
+    window_start_ = now;
+    window_events_ = 0;
+  }
+  if (busy_) std::this_thread::sleep_for(coalesce_);
+}
+
+IoEvent::IoEvent(EventLoop& loop, std::function<void(short)> callback)
+    : loop_(loop),
+      callback_(std::move(callback)),
+      event_(checked(event_new(loop.base(), -1, 0, &IoEvent::on_event, this))) {}
+
+IoEvent::~IoEvent() { event_free(event_); }
+
+void IoEvent::watch(int fd, short interest, Trigger trigger) {
+  if (interest == interest_ && (interest == kNothing || fd == event_get_fd(event_))) return;
+  event_del(event_);
+  interest_ = interest;
+  if (interest == kNothing) return;
+  const short how = static_cast<short>(EV_PERSIST | (trigger == Trigger::kEdge ? EV_ET : 0));
+  event_assign(event_, loop_.base(), fd, static_cast<short>(to_libevent(interest) | how), &IoEvent::on_event,
+               this);
+  if (event_add(event_, nullptr) != 0)
+    throw std::system_error(errno, std::generic_category(), "watch a descriptor");
+}
+
+void IoEvent::again() { event_active(event_, EV_READ, 1); }
+
+void IoEvent::on_event(int, short what, void* self) {
+  auto& io = *static_cast<IoEvent*>(self);
+  ++io.loop_.window_events_;
+  io.callback_(
+      static_cast<short>(((what & EV_READ) != 0 ? kRead : 0) | ((what & EV_WRITE) != 0 ? kWrite : 0)));
+}
+
+Timer::Timer(EventLoop& loop, std::function<void()> callback)
+    : callback_(std::move(callback)),
+      event_(checked(evtimer_new(
+          loop.base(), [](int, short, void* self) { static_cast<Timer*>(self)->callback_(); }, this))) {}
+
+Timer::~Timer() { event_free(event_); }
+
+void Timer::start(std::chrono::steady_clock::duration after) {
+  const timeval when = to_timeval(after);
+  if (event_add(event_, &when) != 0) throw std::bad_alloc();
+}
+
+void Timer::cancel() { event_del(event_); }
+
+SignalEvent::SignalEvent(EventLoop& loop, int signal, std::function<void()> callback)
+    : callback_(std::move(callback)),
+      event_(checked(evsignal_new(
+          loop.base(), signal, [](int, short, void* self) { static_cast<SignalEvent*>(self)->callback_(); },
+          this))) {
+  if (event_add(event_, nullptr) != 0)
+    throw std::system_error(errno, std::generic_category(), "watch a signal");
+}
+
+SignalEvent::~SignalEvent() { event_free(event_); }
+
+EndOfIteration::~EndOfIteration() {
+  if (scheduled_) std::replace(loop_.scheduled_.begin(), loop_.scheduled_.end(), this, {});
+}
+
+void EndOfIteration::schedule() {
+  assert(loop_.in_loop_thread());
+  if (std::exchange(scheduled_, true)) return;
+  loop_.scheduled_.push_back(this);
+}
+
+}  // namespace bailian

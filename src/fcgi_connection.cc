@@ -1,0 +1,289 @@
+#include "fcgi_connection.h"
+
+#include <fmt/format.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <cassert>
+#include <cerrno>
+
+#include "fcgi_listener.h"
+#include "log.h"
+
+namespace bailian {
+namespace {
+
+// How long a peer may take over a request. nginx sends it in one go; only a broken or hostile peer is slow.
+constexpr std::chrono::seconds kHeaderDeadline{10};
+constexpr std::chrono::seconds kBodyDeadline{30};
+// nginx closes idle connections itself (keepalive_timeout, 60 s).
+constexpr std::chrono::seconds kParkedDeadline{300};
+
+// nginx reads an answer 4 KiB at a time: an event that does not wholly fit behind what it has not read yet
+// would reach the browser in two chunks.
+constexpr size_t kPeerReadBytes = 4096;
+
+// While the kernel is freeing the last buffer, one byte of it still counts as unread.
+constexpr int kNothingUnread = 1;
+
+constexpr size_t kReceiveBytes = 65536;
+constexpr int kReceivesPerIteration = 16;
+
+std::string_view reason_phrase(int status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 204:
+      return "No Content";
+    case 304:
+      return "Not Modified";
+    case 400:
+      return "Bad Request";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 413:
+      return "Content Too Large";
+    case 429:
+      return "Too Many Requests";
+    case 500:
+      return "Internal Server Error";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    default:
+      return "Unknown";
+  }
+}
+
+bool has_body(int status) { return status != 204 && status != 304; }
+
+}  // namespace
+
+FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
+    : listener_(listener),
+      fd_(std::move(fd)),
+      local_(local),
+      records_(listener.limits().max_body_bytes),
+      readable_(listener.loop(), [this](short) { on_readable(); }),
+      writable_(listener.loop(), [this](short) { flush_.schedule(); }),
+      deadline_(listener.loop(), [this] { on_deadline(); }),
+      flush_(listener.loop(), [this] { flush(); }) {
+  // One descriptor can't be watched with both triggers, and the writing side needs the edge.
+  readable_.watch(fd_.get(), IoEvent::kRead, IoEvent::Trigger::kEdge);
+  deadline_.start(kHeaderDeadline);
+}
+
+FcgiConnection::~FcgiConnection() = default;
+
+// --- the request ---
+
+void FcgiConnection::on_readable() {
+  static thread_local unsigned char buffer[kReceiveBytes];
+  for (int i = 0; i < kReceivesPerIteration; ++i) {
+    const ssize_t got = ::recv(fd_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+    if (got <= 0) return close(Outcome::kClientGone);
+    if (!take({buffer, static_cast<size_t>(got)})) return;
+    if (static_cast<size_t>(got) < sizeof buffer) return;
+  }
+  readable_.again();
+}
+
+// False when nothing more is to be read.
+bool FcgiConnection::take(std::span<const unsigned char> bytes) {
+  if (state_ == State::kParked) {
+    state_ = State::kReading;
+    deadline_.start(kHeaderDeadline);
+  }
+  if (state_ != State::kReading) {
+    close(Outcome::kClientGone);
+    return false;
+  }
+  const bool had_params = records_->state() == RequestRecords::State::kStdin;
+  if (!records_->feed(bytes)) {
+    log(LogLevel::kDebug, "bad_request", "not a FastCGI request", {{"fault", records_->fault()}});
+    close(Outcome::kError);
+    return false;
+  }
+  if (records_->state() == RequestRecords::State::kComplete) {
+    start_exchange();
+  } else if (!had_params && records_->state() == RequestRecords::State::kStdin) {
+    deadline_.start(kBodyDeadline);
+  }
+  return true;
+}
+
+void FcgiConnection::start_exchange() {
+  const auto request = listener_.request_reader().read(*records_);
+  if (!request) {
+    log(LogLevel::kDebug, "bad_request", "not a FastCGI request", {{"fault", "contradicts itself"}});
+    return close(Outcome::kError);
+  }
+  deadline_.cancel();
+  keep_ = records_->keep_conn();
+  output_.start(records_->request_id());
+  records_.reset();
+  constexpr size_t kMaxLoggedPathBytes = 256;
+  record_ = {};
+  record_.started = Clock::now();
+  record_.request_id = request->request_id;
+  record_.method = request->method;
+  record_.path = request->path.substr(0, kMaxLoggedPathBytes);
+  stalled_at_ = kNotStalled;
+  head_only_ = request->method == "HEAD";
+  events_ = false;
+  state_ = State::kAnswering;
+  exchange_ = listener_.handle(*request, *this);
+}
+
+// --- the answer ---
+
+void FcgiConnection::write_head(const Reply& reply) {
+  record_.status = reply.status;
+  std::string head = fmt::format("Status: {} {}\r\n", reply.status, reason_phrase(reply.status));
+  for (const auto& [name, value] : reply.headers) head.append(name).append(": ").append(value).append("\r\n");
+  if (!events_ && has_body(reply.status)) head += fmt::format("Content-Length: {}\r\n", reply.body.size());
+  head += "\r\n";
+  output_.write(head);
+}
+
+void FcgiConnection::send(const Reply& reply) {
+  if (state_ != State::kAnswering) return;
+  if (reply.status >= 400 && record_.outcome == Outcome::kDone) record_.outcome = Outcome::kError;
+  write_head(reply);
+  if (!head_only_ && has_body(reply.status)) output_.write(reply.body);
+  finish();
+}
+
+void FcgiConnection::begin(const Reply& head) {
+  if (state_ != State::kAnswering) return;
+  events_ = true;
+  write_head(head);
+  flush_.schedule();
+}
+
+void FcgiConnection::write(std::string_view event) {
+  if (state_ != State::kAnswering) return;
+  output_.write_event(event);
+  drained_told_ = false;
+  flush_.schedule();
+}
+
+void FcgiConnection::finish() {
+  if (state_ != State::kAnswering) return;
+  output_.end();
+  state_ = State::kEnding;
+  flush_.schedule();
+}
+
+void FcgiConnection::drop() {
+  record_.detail = "the browser is too slow";
+  close(Outcome::kClientGone);
+}
+
+void FcgiConnection::flush() {
+  if (state_ == State::kGone) return listener_.remove(*this);
+  if (state_ == State::kReading || state_ == State::kParked) return;
+  if (state_ == State::kAnswering) output_.flush();
+  while (output_.waiting_bytes() > 0) {
+    if (!send_some()) return;
+  }
+  wait_for_room(false);
+  if (state_ == State::kEnding) return end_exchange();
+  if (exchange_ && !std::exchange(drained_told_, true)) exchange_->on_drained();
+}
+
+// False when the peer must read first, or is gone.
+bool FcgiConnection::send_some() {
+  std::string_view bytes = output_.all_records();
+  if (local_ && events_) {
+    bytes = output_.next_records(kPeerReadBytes - unread_bytes_);
+    if (bytes.empty() && peer_has_read_all()) {
+      unread_bytes_ = 0;
+      bytes = output_.next_records(kPeerReadBytes);
+    }
+    if (bytes.empty()) {
+      wait_for_room(true);
+      return false;
+    }
+  }
+  const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent < 0 && errno == EINTR) return true;
+  if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+    wait_for_room(true);
+    return false;
+  }
+  if (sent < 0) {
+    close(Outcome::kClientGone);
+    return false;
+  }
+  output_.consume(static_cast<size_t>(sent));
+  record_.sent_bytes += static_cast<uint64_t>(sent);
+  unread_bytes_ = std::min(unread_bytes_ + static_cast<size_t>(sent), kPeerReadBytes);
+  return true;
+}
+
+bool FcgiConnection::peer_has_read_all() const {
+  int unread = 0;
+  return ::ioctl(fd_.get(), SIOCOUTQ, &unread) != 0 || unread <= kNothingUnread;
+}
+
+// The peer's reading wakes the edge-triggered writable_; how long it may take over it is limited.
+void FcgiConnection::wait_for_room(bool waiting) {
+  writable_.watch(fd_.get(), waiting ? IoEvent::kWrite : IoEvent::kNothing, IoEvent::Trigger::kEdge);
+  if (!waiting) {
+    deadline_.cancel();
+    stalled_at_ = kNotStalled;
+  } else if (record_.sent_bytes != stalled_at_) {
+    stalled_at_ = record_.sent_bytes;
+    deadline_.start(listener_.limits().client_stall_timeout);
+  }
+}
+
+void FcgiConnection::end_exchange() {
+  exchange_.reset();
+  log_request(record_, Clock::now());
+  if (!keep_ || listener_.draining()) return close(Outcome::kDone);
+  park();
+}
+
+void FcgiConnection::park() {
+  state_ = State::kParked;
+  records_.emplace(listener_.limits().max_body_bytes);
+  deadline_.start(kParkedDeadline);
+}
+
+void FcgiConnection::close_parked() {
+  assert(parked());
+  close(Outcome::kDone);
+}
+
+void FcgiConnection::on_deadline() {
+  if (state_ == State::kAnswering || state_ == State::kEnding) return drop();
+  close(Outcome::kTimeout);
+}
+
+// The request under way, if there is one, ends here as `outcome`; the upstream is left alone at the end of
+// this iteration, when nothing of the exchange is on the stack.
+void FcgiConnection::close(Outcome outcome) {
+  if (state_ == State::kGone) return;
+  if (state_ == State::kAnswering || state_ == State::kEnding) {
+    if (outcome != Outcome::kDone) {
+      record_.outcome = outcome;
+      log_request(record_, Clock::now());
+    }
+  }
+  state_ = State::kGone;
+  flush_.schedule();
+}
+
+}  // namespace bailian

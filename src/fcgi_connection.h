@@ -1,0 +1,81 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "event_loop.h"
+#include "fcgi_output.h"
+#include "fcgi_records.h"
+#include "http.h"
+#include "unique_fd.h"
+
+namespace bailian {
+
+class FcgiListener;
+
+/// One connection from the web server: takes a request in, hands it on, sends the answer out, and either
+/// closes or, when the peer asked for it (FCGI_KEEP_CONN), waits for the next. Everything else that the peer
+/// sends, or its hanging up, ends the exchange at once. Owned by its listener; loop thread only.
+class FcgiConnection final : public ClientStream {
+ public:
+  /// `local`: a unix socket, whose unread bytes can be counted.
+  FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local);
+  ~FcgiConnection() override;
+
+  void send(const Reply& reply) override;
+  void begin(const Reply& head) override;
+  void write(std::string_view event) override;
+  void finish() override;
+  [[nodiscard]] size_t unsent_bytes() const override { return output_.waiting_bytes(); }
+  void drop() override;
+  RequestRecord& record() override { return record_; }
+
+  /// Waits for a further request, none of which has come.
+  [[nodiscard]] bool parked() const { return state_ == State::kParked; }
+  /// Closes a parked connection.
+  void close_parked();
+
+ private:
+  enum class State {
+    kReading,    // a request is coming in
+    kAnswering,  // an exchange is under way
+    kEnding,     // the answer is complete, but not all of it has left
+    kParked,     // kept open between two requests
+    kGone        // to be closed at the end of the iteration
+  };
+
+  void on_readable();
+  bool take(std::span<const unsigned char> bytes);
+  void start_exchange();
+  void write_head(const Reply& reply);
+  void flush();
+  bool send_some();
+  void end_exchange();
+  void park();
+  void on_deadline();
+  void close(Outcome outcome);
+  void wait_for_room(bool waiting);
+  [[nodiscard]] bool peer_has_read_all() const;
+
+  FcgiListener& listener_;
+  UniqueFd fd_;
+  const bool local_;
+  State state_ = State::kReading;
+  bool head_only_ = false;  // HEAD
+  bool events_ = false;     // the answer is an event stream
+  bool keep_ = false;
+  bool drained_told_ = true;  // the exchange knows that nothing waits
+  static constexpr uint64_t kNotStalled = ~uint64_t{0};
+  uint64_t stalled_at_ = kNotStalled;  // sent_bytes when the peer last had to be waited for
+  size_t unread_bytes_ = 0;            // sent since the peer was last known to have read all
+  std::optional<RequestRecords> records_;
+  FcgiOutput output_;
+  RequestRecord record_;
+  std::unique_ptr<Exchange> exchange_;
+  IoEvent readable_;
+  IoEvent writable_;
+  Timer deadline_;
+  EndOfIteration flush_;
+};
+
+}  // namespace bailian

@@ -1,0 +1,86 @@
+#include "fcgi_listener.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "log.h"
+
+namespace bailian {
+namespace {
+
+constexpr int kAcceptsPerIteration = 64;
+// Out of descriptors the socket stays readable; waiting on it would spin.
+constexpr std::chrono::milliseconds kAcceptPause{100};
+
+}  // namespace
+
+FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Handler handler)
+    : loop_(loop),
+      listening_fd_(listening_fd),
+      limits_(limits),
+      handler_(std::move(handler)),
+      acceptable_(loop, [this](short) { accept_some(); }),
+      accept_again_(loop, [this] { acceptable_.watch(listening_fd_, IoEvent::kRead); }),
+      bury_(loop, [this] { bury(); }) {
+  acceptable_.watch(listening_fd_, IoEvent::kRead);
+}
+
+FcgiListener::~FcgiListener() = default;
+
+void FcgiListener::accept_some() {
+  for (int i = 0; i < kAcceptsPerIteration; ++i) {
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    UniqueFd fd(::accept4(listening_fd_, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
+    if (!fd) {
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+      if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO) continue;
+      log(LogLevel::kError, "accept_failed", std::strerror(errno));  // NOLINT(concurrency-mt-unsafe)
+      acceptable_.watch(-1, IoEvent::kNothing);
+      accept_again_.start(kAcceptPause);
+      return;
+    }
+    const bool local = peer.ss_family == AF_UNIX;
+    const int on = 1;
+    if (!local) ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    auto connection = std::make_unique<FcgiConnection>(*this, std::move(fd), local);
+    FcgiConnection* const key = connection.get();
+    connections_.emplace(key, std::move(connection));
+  }
+}
+
+void FcgiListener::stop_accepting() {
+  accept_again_.cancel();
+  acceptable_.watch(-1, IoEvent::kNothing);
+}
+
+void FcgiListener::drain(std::function<void()> on_idle) {
+  on_idle_ = std::move(on_idle);
+  for (auto& [key, connection] : connections_) {
+    if (connection->parked()) connection->close_parked();
+  }
+  tell_if_idle();
+}
+
+void FcgiListener::remove(FcgiConnection& connection) {
+  const auto found = connections_.find(&connection);
+  dead_.push_back(std::move(found->second));
+  connections_.erase(found);
+  bury_.schedule();
+}
+
+void FcgiListener::bury() {
+  dead_.clear();
+  tell_if_idle();
+}
+
+void FcgiListener::tell_if_idle() {
+  if (draining() && connections_.empty()) on_idle_();
+}
+
+}  // namespace bailian

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "event_loop.h"
+#include "fcgi_connection.h"
+#include "fcgi_request.h"
+#include "http.h"
+
+namespace bailian {
+
+struct FcgiLimits {
+  size_t max_body_bytes;
+  Clock::duration client_stall_timeout;
+};
+
+/// Accepts FastCGI connections on one loop and owns them. Several loops may accept from one socket.
+class FcgiListener {
+ public:
+  /// Answers a request: sends the reply at once and returns nothing, or returns the exchange that will.
+  using Handler = std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)>;
+
+  /// `listening_fd` is not blocking and outlives the listener. Throws std::system_error.
+  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Handler handler);
+  ~FcgiListener();
+  FcgiListener(const FcgiListener&) = delete;
+  FcgiListener& operator=(const FcgiListener&) = delete;
+
+  /// From now on no connection waits for a further request, and `on_idle` is called once none has one under
+  /// way.
+  void drain(std::function<void()> on_idle);
+  /// Leaves new connections to whoever else accepts from the socket.
+  void stop_accepting();
+
+  // For its connections.
+  [[nodiscard]] EventLoop& loop() const { return loop_; }
+  [[nodiscard]] const FcgiLimits& limits() const { return limits_; }
+  [[nodiscard]] bool draining() const { return on_idle_ != nullptr; }
+  FcgiRequestReader& request_reader() { return request_reader_; }
+  std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client) {
+    return handler_(request, client);
+  }
+  /// Frees a connection at the end of the iteration.
+  void remove(FcgiConnection& connection);
+
+ private:
+  void accept_some();
+  void bury();
+  void tell_if_idle();
+
+  EventLoop& loop_;
+  const int listening_fd_;
+  const FcgiLimits limits_;
+  Handler handler_;
+  FcgiRequestReader request_reader_;
+  std::function<void()> on_idle_;
+  IoEvent acceptable_;
+  Timer accept_again_;
+  EndOfIteration bury_;
+  std::vector<std::unique_ptr<FcgiConnection>> dead_;
+  std::unordered_map<FcgiConnection*, std::unique_ptr<FcgiConnection>> connections_;
+};
+
+}  // namespace bailian

@@ -1,0 +1,133 @@
+#include "fcgi_output.h"
+
+#include <fastcgi.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "fcgi_records.h"
+#include "http.h"
+
+namespace bailian {
+namespace {
+
+constexpr size_t kMaxRecordBytes = 65528;  // a multiple of 8, so that no padding is called for
+constexpr size_t kFirstBufferBytes = 512;  // a token's record has some 150 bytes
+constexpr size_t kKeptBufferBytes = 4096;  // a larger buffer is given back once it is empty
+
+}  // namespace
+
+FcgiOutput::FcgiOutput() {
+  stream_.emptyBuffProc = &FcgiOutput::empty_buffer;
+  stream_.data = this;
+}
+
+void FcgiOutput::start(uint16_t request_id) {
+  assert(waiting_bytes() == 0);
+  request_id_ = request_id;
+  stream_.isClosed = 0;
+  stream_.wasFCloseCalled = 0;
+  stream_.FCGI_errno = 0;
+  open_record(kFirstBufferBytes - FCGI_HEADER_LEN);
+}
+
+void FcgiOutput::write_event(std::string_view event) {
+  assert(event.size() <= kMaxEventBytes);
+  const size_t filled = write_position() - record_ - FCGI_HEADER_LEN;
+  if (filled + event.size() > kMaxEventBytes) flush();
+  reserve(event.size());
+  FCGX_PutStr(event.data(), static_cast<int>(event.size()), &stream_);
+}
+
+void FcgiOutput::write(std::string_view bytes) {
+  reserve(std::min(bytes.size(), kMaxRecordBytes - (write_position() - record_ - FCGI_HEADER_LEN)));
+  FCGX_PutStr(bytes.data(), static_cast<int>(bytes.size()), &stream_);
+}
+
+void FcgiOutput::flush() { FCGX_FFlush(&stream_); }
+
+void FcgiOutput::end() { FCGX_FClose(&stream_); }
+
+void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) {
+  auto& output = *static_cast<FcgiOutput*>(stream->data);
+  output.close_record();
+  if (do_close == 0) {
+    // Called with a full record, there is more to come; after a flush there need not be.
+    return output.open_record(stream->wrNext == stream->stop ? kMaxRecordBytes : 0);
+  }
+  constexpr char kCompleted[sizeof(FCGI_EndRequestBody)] = {};  // application status 0, FCGI_REQUEST_COMPLETE
+  output.append_record(FCGI_STDOUT, {});
+  output.append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
+}
+
+void FcgiOutput::close_record() {
+  const size_t end = write_position();
+  const size_t content = end - record_ - FCGI_HEADER_LEN;
+  if (content == 0) return;
+  write_record_header(&buffer_[record_], FCGI_STDOUT, request_id_, content);
+  record_ = end;
+}
+
+void FcgiOutput::open_record(size_t room) {
+  const size_t start = record_ + FCGI_HEADER_LEN;
+  if (buffer_.size() < start + room) buffer_.resize(std::max(start + room, kFirstBufferBytes));
+  stream_.wrNext = buffer_.data() + start;
+  stream_.stop = buffer_.data() + std::min(buffer_.size(), start + kMaxRecordBytes);
+  stream_.rdNext = stream_.stop;
+}
+
+// Room for `bytes` more in the open record.
+void FcgiOutput::reserve(size_t bytes) {
+  if (static_cast<size_t>(stream_.stop - stream_.wrNext) >= bytes) return;
+  const size_t position = write_position();
+  buffer_.resize(std::max(position + bytes, std::min(2 * buffer_.size(), position + kMaxRecordBytes)));
+  stream_.wrNext = buffer_.data() + position;
+  stream_.stop = buffer_.data() + std::min(buffer_.size(), record_ + FCGI_HEADER_LEN + kMaxRecordBytes);
+  stream_.rdNext = stream_.stop;
+}
+
+void FcgiOutput::append_record(unsigned char type, std::string_view content) {
+  const size_t size = FCGI_HEADER_LEN + content.size();
+  if (buffer_.size() < record_ + size) buffer_.resize(record_ + size);
+  write_record_header(&buffer_[record_], type, request_id_, content.size());
+  std::memcpy(&buffer_[record_] + FCGI_HEADER_LEN, content.data(), content.size());
+  record_ += size;
+  stream_.wrNext = buffer_.data() + record_;
+}
+
+size_t FcgiOutput::write_position() const {
+  return stream_.wrNext == nullptr ? 0 : static_cast<size_t>(stream_.wrNext - buffer_.data());
+}
+
+size_t FcgiOutput::record_size(size_t at) const {
+  return FCGI_HEADER_LEN + (size_t{buffer_[at + 4]} << 8 | buffer_[at + 5]);
+}
+
+size_t FcgiOutput::waiting_bytes() const {
+  const size_t end = write_position();
+  return (end > record_ + FCGI_HEADER_LEN ? end : record_) - sent_;
+}
+
+std::string_view FcgiOutput::next_records(size_t max_bytes) const {
+  size_t end = sent_ + partial_;
+  while (end < record_ && end + record_size(end) - sent_ <= max_bytes) end += record_size(end);
+  return {reinterpret_cast<const char*>(buffer_.data()) + sent_, end - sent_};
+}
+
+std::string_view FcgiOutput::all_records() const {
+  return {reinterpret_cast<const char*>(buffer_.data()) + sent_, record_ - sent_};
+}
+
+void FcgiOutput::consume(size_t bytes) {
+  size_t end = sent_ + partial_;
+  sent_ += bytes;
+  while (end < sent_) end += record_size(end);
+  partial_ = end - sent_;
+  if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return;
+  sent_ = record_ = partial_ = 0;
+  if (buffer_.size() > kKeptBufferBytes) buffer_ = {};
+  open_record(0);
+}
+
+}  // namespace bailian

@@ -1,0 +1,138 @@
+#include "fcgi_request.h"
+
+#include <fcgiapp.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <stdexcept>
+#include <system_error>
+
+namespace bailian {
+namespace {
+
+constexpr size_t kMaxMethodBytes = 16;
+constexpr size_t kMaxRequestIdBytes = 128;
+
+[[noreturn]] void throw_errno(const char* what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
+bool is_word_char(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+}
+bool is_word(std::string_view text, size_t max_bytes) {
+  return !text.empty() && text.size() <= max_bytes && std::all_of(text.begin(), text.end(), is_word_char);
+}
+bool is_printable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c != '\x7f'; });
+}
+
+std::string fresh_request_id() {
+  unsigned char bytes[16] = {};
+  if (::getrandom(bytes, sizeof bytes, 0) != sizeof bytes) throw_errno("getrandom");
+  std::string id;
+  for (const unsigned char byte : bytes) id += fmt::format("{:02x}", byte);
+  return id;
+}
+
+/// A request inside libfcgi, freed with its streams. The descriptor is not libfcgi's to close.
+class LibfcgiRequest {
+ public:
+  explicit LibfcgiRequest(int fd) {
+    FCGX_InitRequest(&request_, -1, 0);
+    request_.ipcFd = fd;
+    request_.keepConnection = 1;
+    request_.detached = 1;
+  }
+  ~LibfcgiRequest() { FCGX_Free(&request_, 0); }
+  LibfcgiRequest(const LibfcgiRequest&) = delete;
+  LibfcgiRequest& operator=(const LibfcgiRequest&) = delete;
+
+  bool accept() { return FCGX_Accept_r(&request_) == 0; }
+
+  [[nodiscard]] std::string_view param(const char* name) const {
+    const char* value = FCGX_GetParam(name, request_.envp);
+    return value != nullptr ? value : "";
+  }
+
+  // A stream that was cut short ends like one that was not: only the error tells.
+  std::optional<std::string> read_body() {
+    constexpr int kStep = 65536;
+    std::string body;
+    int got = kStep;
+    while (got == kStep) {
+      const size_t size = body.size();
+      body.resize(size + kStep);
+      got = FCGX_GetStr(&body[size], kStep, request_.in);
+      body.resize(size + static_cast<size_t>(got));
+    }
+    if (FCGX_GetError(request_.in) != 0) return std::nullopt;
+    return body;
+  }
+
+ private:
+  FCGX_Request request_{};
+};
+
+// What the browser asked for. WordPress rewrites send everything to index.php, so the script's name is only
+// the last resort.
+std::string_view request_path(const LibfcgiRequest& request) {
+  for (const char* name : {"REQUEST_URI", "DOCUMENT_URI", "SCRIPT_NAME"}) {
+    const std::string_view uri = request.param(name);
+    if (!uri.empty()) return uri.substr(0, uri.find('?'));
+  }
+  return {};
+}
+
+bool is_as_long_as_declared(std::string_view content_length, size_t size) {
+  size_t declared = 0;
+  const auto [end, error] =
+      std::from_chars(content_length.data(), content_length.data() + content_length.size(), declared);
+  return content_length.empty() || (error == std::errc() && declared == size);
+}
+
+}  // namespace
+
+void init_libfcgi() {
+  if (FCGX_Init() != 0) throw std::runtime_error("cannot initialise libfcgi");
+}
+
+FcgiRequestReader::FcgiRequestReader() : file_(::memfd_create("fastcgi-request", MFD_CLOEXEC)) {
+  if (!file_) throw_errno("memfd_create");
+}
+
+std::optional<Request> FcgiRequestReader::read(const RequestRecords& records) {
+  const std::string_view wire = records.wire();
+  if (::ftruncate(file_.get(), 0) != 0 || ::lseek(file_.get(), 0, SEEK_SET) != 0) throw_errno("rewind");
+  if (::write(file_.get(), wire.data(), wire.size()) != static_cast<ssize_t>(wire.size()))
+    throw_errno("write");
+  if (::lseek(file_.get(), 0, SEEK_SET) != 0) throw_errno("rewind");
+
+  LibfcgiRequest libfcgi(file_.get());
+  if (!libfcgi.accept()) return std::nullopt;
+  auto body = libfcgi.read_body();
+  if (!body) return std::nullopt;
+
+  Request request;
+  request.body_too_large = records.body_too_large();
+  if (!request.body_too_large && !is_as_long_as_declared(libfcgi.param("CONTENT_LENGTH"), body->size())) {
+    return std::nullopt;
+  }
+  request.body = std::move(*body);
+  const std::string_view method = libfcgi.param("REQUEST_METHOD");
+  request.method = is_word(method, kMaxMethodBytes) ? method : "";
+  request.path = request_path(libfcgi);
+  request.host = libfcgi.param("HTTP_HOST");
+  request.if_none_match = libfcgi.param("HTTP_IF_NONE_MATCH");
+  const std::string_view origin = libfcgi.param("HTTP_ORIGIN");
+  request.origin = is_printable(origin) ? origin : "null";  // it may be sent back in a header
+  const std::string_view id = libfcgi.param("REQUEST_ID");
+  request.request_id = is_word(id, kMaxRequestIdBytes) ? std::string(id) : fresh_request_id();
+  return request;
+}
+
+}  // namespace bailian

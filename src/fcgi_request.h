@@ -1,0 +1,29 @@
+#pragma once
+
+#include <optional>
+
+#include "fcgi_records.h"
+#include "http.h"
+#include "unique_fd.h"
+
+namespace bailian {
+
+/// Readies libfcgi. To be called before this process sets up its own signals: libfcgi installs handlers for
+/// SIGPIPE, SIGUSR1 and SIGTERM. Throws std::runtime_error.
+void init_libfcgi();
+
+/// Has libfcgi read requests that RequestRecords has checked. It reads from a descriptor and waits for what
+/// is not there, so it is given a file in memory in place of the socket. One for each loop.
+class FcgiRequestReader {
+ public:
+  /// Throws std::system_error.
+  FcgiRequestReader();
+
+  /// Nothing when the request contradicts itself: the body is not as long as CONTENT_LENGTH says.
+  std::optional<Request> read(const RequestRecords& records);
+
+ private:
+  UniqueFd file_;
+};
+
+}  // namespace bailian

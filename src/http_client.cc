@@ -1,0 +1,326 @@
+#include "http_client.h"
+
+#include <curl/curl.h>
+
+#include <cassert>
+#include <cstdlib>
+#include <deque>
+#include <new>
+#include <stdexcept>
+#include <unordered_map>
+
+namespace bailian {
+namespace {
+
+// Small reads keep a stream's memory small; a token's event has some 300 bytes.
+constexpr long kReadBufferBytes = 4096;
+constexpr long kUploadBufferBytes = 16384;
+constexpr long kMaxIdleConnections = 256;
+constexpr size_t kMaxIdleHandles = 64;
+constexpr std::chrono::seconds kLinger{1};
+
+template <typename Value>
+void set(CURL* easy, CURLoption option, Value value) {
+  const CURLcode code = curl_easy_setopt(easy, option, value);
+  if (code == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
+  if (code != CURLE_OK) throw std::logic_error(curl_easy_strerror(code));
+}
+
+const char* ca_bundle() {
+  const char* chosen =
+      std::getenv("SSL_CERT_FILE");  // NOLINT(concurrency-mt-unsafe): the environment is never changed
+  return chosen != nullptr && *chosen != '\0' ? chosen : curl_version_info(CURLVERSION_NOW)->cainfo;
+}
+
+// What every transfer has in common; a handle keeps it for its next transfer.
+void prepare(CURL* easy, CURLSH* share) {
+  set(easy, CURLOPT_SHARE, share);
+  set(easy, CURLOPT_NOSIGNAL, 1L);
+  set(easy, CURLOPT_POST, 1L);
+  set(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  set(easy, CURLOPT_PROXY, "");  // the environment's proxies are for other programs
+  set(easy, CURLOPT_USERAGENT, "bailian-fcgi/" BAILIAN_VERSION);
+#if LIBCURL_VERSION_NUM >= 0x075500
+  set(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+  set(easy, CURLOPT_PROTOCOLS, static_cast<long>(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075700
+  // A cancel while a name is being looked up must not wait for the resolver's thread.
+  set(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
+  // Over HTTP/2 libcurl 7.88 holds a cancel back until the connection is next active, and pausing does not
+  // slow the peer down.
+  set(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  set(easy, CURLOPT_BUFFERSIZE, kReadBufferBytes);
+  set(easy, CURLOPT_UPLOAD_BUFFERSIZE, kUploadBufferBytes);
+  set(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  // A CApath, which Debian builds in, makes libcurl read the bundle anew for every connection: 22 ms each.
+  set(easy, CURLOPT_CAPATH, static_cast<char*>(nullptr));
+  set(easy, CURLOPT_CAINFO, ca_bundle());
+}
+
+TransferFault fault_of(CURLcode code) {
+  switch (code) {
+    case CURLE_OK:
+      return TransferFault::kNone;
+    case CURLE_OPERATION_TIMEDOUT:  // the connect timeout is the only one that libcurl is given
+      return TransferFault::kConnectTimeout;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+      return TransferFault::kConnect;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+      return TransferFault::kUntrusted;
+    default:
+      return TransferFault::kBroken;
+  }
+}
+
+}  // namespace
+
+// --- Endpoint ---
+
+Endpoint::Endpoint(std::string url, const std::vector<std::string>& headers) : url_(std::move(url)) {
+  for (const std::string& header : headers) {
+    curl_slist* longer = curl_slist_append(headers_, header.c_str());
+    if (longer == nullptr) {
+      curl_slist_free_all(headers_);
+      throw std::bad_alloc();
+    }
+    headers_ = longer;
+  }
+}
+
+Endpoint::~Endpoint() { curl_slist_free_all(headers_); }
+
+// --- the multi handle and what it hangs on ---
+
+struct HttpClient::Multi {
+  explicit Multi(EventLoop& event_loop)
+      : loop(event_loop),
+        timer(loop, [this] { act(CURL_SOCKET_TIMEOUT, 0); }),
+        linger_timer(loop, [this] { drop_lingering(); }),
+        share(curl_share_init()),
+        multi(curl_multi_init()) {
+    if (share == nullptr || multi == nullptr) throw std::bad_alloc();
+    curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, &Multi::on_socket);
+    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, this);
+    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, &Multi::on_timer);
+    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, this);
+    curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, kMaxIdleConnections);
+  }
+
+  ~Multi() {
+    lingering.clear();
+    for (CURL* easy : idle_handles) curl_easy_cleanup(easy);
+    curl_multi_cleanup(multi);
+    curl_share_cleanup(share);
+  }
+
+  Multi(const Multi&) = delete;
+  Multi& operator=(const Multi&) = delete;
+
+  CURL* take_handle() {
+    if (!idle_handles.empty()) {
+      CURL* easy = idle_handles.back();
+      idle_handles.pop_back();
+      return easy;
+    }
+    CURL* easy = curl_easy_init();
+    if (easy == nullptr) throw std::bad_alloc();
+    prepare(easy, share);
+    return easy;
+  }
+
+  void give_handle_back(CURL* easy) {
+    if (idle_handles.size() < kMaxIdleHandles) {
+      idle_handles.push_back(easy);
+    } else {
+      curl_easy_cleanup(easy);
+    }
+  }
+
+  void act(curl_socket_t socket, int ready) {
+    int running = 0;
+    inside_libcurl = true;
+    curl_multi_socket_action(multi, socket, ready, &running);
+    inside_libcurl = false;
+    report_finished();
+  }
+
+  void report_finished() {
+    int left = 0;
+    while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
+      if (message->msg != CURLMSG_DONE) continue;
+      Transfer* transfer = nullptr;
+      const CURLcode code = message->data.result;
+      curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+      transfer->finish(code);
+    }
+  }
+
+  void linger(std::unique_ptr<Transfer> transfer) {
+    if (lingering.empty()) linger_timer.start(kLinger);
+    lingering.push_back({std::move(transfer), std::chrono::steady_clock::now() + kLinger});
+  }
+
+  void drop_lingering() {
+    const auto now = std::chrono::steady_clock::now();
+    while (!lingering.empty() && lingering.front().until <= now) lingering.pop_front();
+    if (!lingering.empty()) linger_timer.start(lingering.front().until - now);
+  }
+
+  void forget_lingering(const Transfer* transfer) {
+    std::erase_if(lingering, [&](const Lingering& one) { return one.transfer.get() == transfer; });
+  }
+
+  static int on_socket(CURL*, curl_socket_t socket, int what, void* self, void*) {
+    auto& multi = *static_cast<Multi*>(self);
+    auto& io = multi.sockets[socket];
+    if (!io) {
+      io = std::make_unique<IoEvent>(multi.loop, [&multi, socket](short ready) {
+        multi.act(socket, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
+                              ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
+      });
+    }
+    io->watch(socket, interest(what));
+    return 0;
+  }
+
+  static short interest(int what) {
+    switch (what) {
+      case CURL_POLL_IN:
+        return IoEvent::kRead;
+      case CURL_POLL_OUT:
+        return IoEvent::kWrite;
+      case CURL_POLL_INOUT:
+        return IoEvent::kRead | IoEvent::kWrite;
+      default:
+        return IoEvent::kNothing;
+    }
+  }
+
+  static int on_timer(CURLM*, long timeout_ms, void* self) {
+    auto& multi = *static_cast<Multi*>(self);
+    if (timeout_ms < 0) {
+      multi.timer.cancel();
+    } else {
+      multi.timer.start(std::chrono::milliseconds(timeout_ms));
+    }
+    return 0;
+  }
+
+  struct Lingering {
+    std::unique_ptr<Transfer> transfer;
+    std::chrono::steady_clock::time_point until;
+  };
+
+  EventLoop& loop;
+  Timer timer;
+  Timer linger_timer;
+  CURLSH* share;
+  CURLM* multi;
+  // One watcher for each descriptor number that was ever used, kept for the next socket of that number.
+  std::unordered_map<curl_socket_t, std::unique_ptr<IoEvent>> sockets;
+  std::vector<CURL*> idle_handles;
+  std::deque<Lingering> lingering;  // the oldest first
+  bool inside_libcurl = false;
+};
+
+// --- Transfer ---
+
+Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::string body,
+                   std::chrono::milliseconds connect_timeout, TransferHandler& handler)
+    : client_(client), handler_(&handler), body_(std::move(body)), easy_(client.multi_->take_handle()) {
+  static_assert(sizeof error_ >= CURL_ERROR_SIZE);
+  set(easy_, CURLOPT_URL, endpoint.url_.c_str());
+  set(easy_, CURLOPT_HTTPHEADER, endpoint.headers_);
+  set(easy_, CURLOPT_POSTFIELDS, body_.data());
+  set(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_.size()));
+  set(easy_, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect_timeout.count()));
+  set(easy_, CURLOPT_ERRORBUFFER, error_);
+  set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
+  set(easy_, CURLOPT_WRITEDATA, this);
+  set(easy_, CURLOPT_PRIVATE, this);
+  if (curl_multi_add_handle(client_.multi_->multi, easy_) != CURLM_OK) {
+    client_.multi_->give_handle_back(easy_);
+    throw std::bad_alloc();
+  }
+}
+
+Transfer::~Transfer() {
+  assert(!client_.multi_->inside_libcurl);
+  if (!done_) curl_multi_remove_handle(client_.multi_->multi, easy_);
+  set(easy_, CURLOPT_ERRORBUFFER, static_cast<char*>(nullptr));
+  client_.multi_->give_handle_back(easy_);
+}
+
+void Transfer::pause(bool paused) {
+  if (done_) return;
+  // Going on, libcurl hands over at once what it holds.
+  const bool was_inside = std::exchange(client_.multi_->inside_libcurl, true);
+  curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+  client_.multi_->inside_libcurl = was_inside;
+}
+
+void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
+  transfer->handler_ = nullptr;
+  if (transfer->done_) return;
+  HttpClient::Multi& multi = *transfer->client_.multi_;
+  multi.linger(std::move(transfer));
+}
+
+size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) noexcept {
+  auto& transfer = *static_cast<Transfer*>(self);
+  const size_t total = size * count;
+  if (transfer.handler_ == nullptr) return total;
+  constexpr size_t kEndTransfer = 0;
+  try {
+    return transfer.handler_->on_data(transfer.http_status(), {bytes, total}) ? total : kEndTransfer;
+  } catch (const std::exception&) {  // out of memory: this transfer fails, the others go on
+    return kEndTransfer;
+  }
+}
+
+int Transfer::http_status() const {
+  long status = 0;
+  curl_easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
+  return static_cast<int>(status);
+}
+
+void Transfer::finish(int curl_code) {
+  const auto code = static_cast<CURLcode>(curl_code);
+  TransferResult result{http_status(), fault_of(code), {}};
+  if (code != CURLE_OK) result.detail = *error_ != '\0' ? error_ : curl_easy_strerror(code);
+  curl_multi_remove_handle(client_.multi_->multi, easy_);
+  done_ = true;
+  if (handler_ != nullptr) {
+    handler_->on_done(result);
+  } else {
+    client_.multi_->forget_lingering(this);
+  }
+}
+
+// --- HttpClient ---
+
+HttpClient::HttpClient(EventLoop& loop) : multi_(std::make_unique<Multi>(loop)) {}
+HttpClient::~HttpClient() = default;
+
+std::unique_ptr<Transfer> HttpClient::post(const Endpoint& endpoint, std::string body,
+                                           std::chrono::milliseconds connect_timeout,
+                                           TransferHandler& handler) {
+  return std::unique_ptr<Transfer>(new Transfer(*this, endpoint, std::move(body), connect_timeout, handler));
+}
+
+std::string percent_encode(std::string_view text) {
+  const std::unique_ptr<char, decltype(&curl_free)> encoded(
+      curl_easy_escape(nullptr, text.data(), static_cast<int>(text.size())), &curl_free);
+  if (!encoded) throw std::bad_alloc();
+  return encoded.get();
+}
+
+}  // namespace bailian

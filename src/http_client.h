@@ -1,0 +1,113 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "event_loop.h"
+
+struct curl_slist;
+
+namespace bailian {
+
+/// Why a transfer ended before its response did.
+enum class TransferFault {
+  kNone,
+  kConnectTimeout,
+  kConnect,    // no connection: the name, the route or the port
+  kUntrusted,  // TLS: the peer is not who it should be, or no handshake came about
+  kBroken      // the connection failed during the exchange
+};
+
+struct TransferResult {
+  int http_status = 0;  // 0: no response
+  TransferFault fault = TransferFault::kNone;
+  std::string detail;  // libcurl's words for the fault
+};
+
+/// Receives one response. Calls come from the loop thread; a transfer that is destroyed makes none any more.
+class TransferHandler {
+ public:
+  virtual ~TransferHandler() = default;
+  /// Bytes of the body, whose view dies with the call. The transfer must not be destroyed in here; false ends
+  /// it, and on_done follows.
+  virtual bool on_data(int http_status, std::string_view bytes) = 0;
+  /// The end of the response, or what came instead. The transfer may be destroyed in here.
+  virtual void on_done(const TransferResult& result) = 0;
+};
+
+/// What all requests to one endpoint share: the URL and the request headers.
+class Endpoint {
+ public:
+  /// `headers` are whole lines, "Name: value".
+  Endpoint(std::string url, const std::vector<std::string>& headers);
+  ~Endpoint();
+  Endpoint(const Endpoint&) = delete;
+  Endpoint& operator=(const Endpoint&) = delete;
+
+ private:
+  friend class Transfer;
+  std::string url_;
+  curl_slist* headers_ = nullptr;
+};
+
+class HttpClient;
+
+/// A POST under way. Destroying it cancels it and closes its connection at once, unless the response had
+/// ended.
+class Transfer {
+ public:
+  ~Transfer();
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+
+  /// Stops and restarts reading from the peer.
+  void pause(bool paused);
+
+  /// Lets the rest of the response come in unheard, so that the connection can be used again. The handler
+  /// hears nothing more. For a response that is about to end: it gets a second.
+  static void let_finish(std::unique_ptr<Transfer> transfer);
+
+ private:
+  friend class HttpClient;
+  Transfer(HttpClient& client, const Endpoint& endpoint, std::string body,
+           std::chrono::milliseconds connect_timeout, TransferHandler& handler);
+
+  static size_t on_write(char* bytes, size_t size, size_t count, void* self) noexcept;
+  [[nodiscard]] int http_status() const;
+  void finish(int curl_code);
+
+  HttpClient& client_;
+  TransferHandler* handler_;  // none: nobody listens any more
+  std::string body_;
+  void* easy_;
+  bool done_ = false;
+  char error_[256] = {};  // CURL_ERROR_SIZE
+};
+
+/// HTTP/1.1 over libcurl's multi interface on one event loop: kept-alive connections, TLS sessions shared, no
+/// redirects, no cookies, no proxy. SSL_CERT_FILE in the environment names another CA bundle than the
+/// system's.
+class HttpClient {
+ public:
+  explicit HttpClient(EventLoop& loop);
+  ~HttpClient();
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
+
+  /// `endpoint` and `handler` must outlive the transfer.
+  std::unique_ptr<Transfer> post(const Endpoint& endpoint, std::string body,
+                                 std::chrono::milliseconds connect_timeout, TransferHandler& handler);
+
+ private:
+  friend class Transfer;
+  struct Multi;
+  std::unique_ptr<Multi> multi_;
+};
+
+/// `text` as it may stand in a URL's path.
+std::string percent_encode(std::string_view text);
+
+}  // namespace bailian
