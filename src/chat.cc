@@ -1,0 +1,130 @@
+#include "chat.h"
+
+#include <cassert>
+
+namespace bailian {
+namespace {
+
+// The upstream recovers from throttling within about a minute and names no time itself.
+constexpr std::string_view kThrottledRetryAfter = "10";
+constexpr std::string_view kBusyRetryAfter = "5";
+
+Outcome outcome_of(const UpstreamError& error) {
+  return error.fault == UpstreamFault::kTimeout ? Outcome::kTimeout : Outcome::kError;
+}
+
+}  // namespace
+
+Reply error_reply(const HttpError& error, std::string_view request_id, Headers headers) {
+  headers.emplace_back("Content-Type", "application/json");
+  headers.emplace_back("Cache-Control", "no-store");
+  if (error.status() == 429) headers.emplace_back("Retry-After", kThrottledRetryAfter);
+  if (error.code() == "overloaded") headers.emplace_back("Retry-After", kBusyRetryAfter);
+  return {error.status(), std::move(headers), error_json(error, request_id)};
+}
+
+StreamLimit::Place StreamLimit::take() {
+  if (taken_.fetch_add(1) < most_) return Place(*this);
+  --taken_;
+  return {};
+}
+
+Chat::Chat(EventLoop& loop, const Config& config, DashScopeClient& upstream, StreamLimit::Place place,
+           ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers)
+    : config_(config),
+      place_(std::move(place)),
+      client_(client),
+      mode_(mode),
+      headers_(std::move(headers)),
+      last_write_(Clock::now()),
+      heartbeat_(loop, [this] { on_silence(); }),
+      completion_(upstream.ask(request, mode, *this)) {
+  if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
+}
+
+void Chat::open_stream() {
+  assert(state_ == State::kWaiting && mode_ == AnswerMode::kStream);
+  state_ = State::kStreaming;
+  completion_->forbid_retry();
+  headers_.emplace_back("Content-Type", "text/event-stream; charset=utf-8");
+  headers_.emplace_back("Cache-Control", "no-cache, no-transform");
+  headers_.emplace_back("X-Accel-Buffering", "no");
+  client_.begin({200, std::move(headers_), {}});
+}
+
+void Chat::on_text(std::string_view text) {
+  auto& record = client_.record();
+  if (!record.first_token) record.first_token = Clock::now();
+  if (mode_ == AnswerMode::kJson) {
+    text_ += text;
+    return;
+  }
+  if (client_.unsent_bytes() > config_.client_buffer_bytes) return client_.drop();
+  if (state_ == State::kWaiting) open_stream();
+  write_text_events(text, completion_->answer().session_id, [this](std::string_view event) { write(event); });
+  if (client_.unsent_bytes() > config_.client_buffer_bytes / 4) completion_->pause(true);
+}
+
+void Chat::on_drained() {
+  if (state_ != State::kFinished) completion_->pause(false);
+}
+
+void Chat::on_finished(const Answer& answer) {
+  note_answer(answer);
+  if (mode_ == AnswerMode::kJson) {
+    assert(state_ == State::kWaiting);
+    state_ = State::kFinished;
+    headers_.emplace_back("Content-Type", "application/json");
+    headers_.emplace_back("Cache-Control", "no-store");
+    return client_.send({200, std::move(headers_), answer_json(text_, answer, client_.record().request_id)});
+  }
+  if (state_ == State::kWaiting) open_stream();
+  finish(finished_event(answer, client_.record().request_id));
+}
+
+void Chat::on_failed(const UpstreamError& error) {
+  note_answer(completion_->answer());
+  auto& record = client_.record();
+  record.outcome = outcome_of(error);
+  record.upstream_code = scrub(error.code, config_.api_key);
+  record.detail = scrub(error.message, config_.api_key);
+  if (!error.request_id.empty()) record.upstream_request_id = error.request_id;
+  const HttpError shown = to_http_error(error, config_.debug, config_.api_key);
+  if (state_ == State::kStreaming) return finish(failed_event(shown, record.request_id));
+  state_ = State::kFinished;
+  client_.send(error_reply(shown, record.request_id, std::move(headers_)));
+}
+
+// Proxies cut connections that stay silent for a minute or so. The timer is not moved for every token: it
+// looks how long the last one is ago.
+void Chat::on_silence() {
+  if (state_ == State::kFinished) return;
+  const auto due = last_write_ + std::chrono::duration_cast<Clock::duration>(config_.heartbeat);
+  const auto now = Clock::now();
+  if (now < due) return heartbeat_.start(due - now);
+  if (state_ == State::kWaiting) open_stream();
+  if (client_.unsent_bytes() == 0) write(kKeepAliveComment);
+  last_write_ = now;
+  heartbeat_.start(std::chrono::duration_cast<Clock::duration>(config_.heartbeat));
+}
+
+void Chat::write(std::string_view event) {
+  last_write_ = Clock::now();
+  client_.write(event);
+}
+
+void Chat::finish(std::string_view last_event) {
+  assert(state_ == State::kStreaming);
+  state_ = State::kFinished;
+  client_.write(last_event);
+  client_.finish();
+}
+
+void Chat::note_answer(const Answer& answer) {
+  auto& record = client_.record();
+  if (answer.has_usage) record.usage = answer.usage;
+  record.model = answer.model;
+  record.upstream_request_id = answer.request_id;
+}
+
+}  // namespace bailian

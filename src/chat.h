@@ -1,0 +1,84 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "chat_api.h"
+#include "config.h"
+#include "dashscope_client.h"
+#include "event_loop.h"
+#include "http.h"
+
+namespace bailian {
+
+/// Counts the chats under way, over all loops, so that there are never more than MAX_STREAMS.
+class StreamLimit {
+ public:
+  explicit StreamLimit(int most) : most_(most) {}
+
+  /// A place taken, or nothing when all are.
+  class Place {
+   public:
+    Place() = default;
+    explicit Place(StreamLimit& limit) : limit_(&limit) {}
+    Place(Place&& other) noexcept : limit_(std::exchange(other.limit_, nullptr)) {}
+    Place& operator=(Place&&) = delete;
+    ~Place() {
+      if (limit_ != nullptr) --limit_->taken_;
+    }
+    explicit operator bool() const { return limit_ != nullptr; }
+
+   private:
+    StreamLimit* limit_ = nullptr;
+  };
+  Place take();
+
+ private:
+  const int most_;
+  std::atomic<int> taken_{0};
+};
+
+/// One chat: a visitor's question and the answer on its way from the upstream to the browser. It is destroyed
+/// with the browser's end, and the upstream transfer with it.
+class Chat final : public Exchange, private AnswerHandler {
+ public:
+  /// `headers` are those that every answer to this request carries.
+  Chat(EventLoop& loop, const Config& config, DashScopeClient& upstream, StreamLimit::Place place,
+       ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers);
+
+  void on_drained() override;
+
+ private:
+  enum class State {
+    kWaiting,    // nothing was sent: a failure is an HTTP error
+    kStreaming,  // the status line is out: a failure is a terminal event
+    kFinished    // the last byte was handed over
+  };
+
+  void on_text(std::string_view text) override;
+  void on_finished(const Answer& answer) override;
+  void on_failed(const UpstreamError& error) override;
+
+  void open_stream();
+  void on_silence();
+  void write(std::string_view event);
+  void finish(std::string_view last_event);
+  void note_answer(const Answer& answer);
+
+  const Config& config_;
+  StreamLimit::Place place_;
+  ClientStream& client_;
+  AnswerMode mode_;
+  Headers headers_;
+  State state_ = State::kWaiting;
+  std::string text_;  // of a non-streamed answer
+  Clock::time_point last_write_;
+  Timer heartbeat_;
+  std::unique_ptr<Completion> completion_;
+};
+
+/// The reply that tells of an error; `headers` are those of every answer to this request.
+Reply error_reply(const HttpError& error, std::string_view request_id, Headers headers);
+
+}  // namespace bailian

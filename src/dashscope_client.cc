@@ -1,0 +1,173 @@
+#include "dashscope_client.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace bailian {
+namespace {
+
+constexpr Seconds kFirstBackOff{0.25};
+
+std::string completion_url(const Config& config) {
+  return config.base_url + "/apps/" + percent_encode(config.app_id) + "/completion";
+}
+
+std::vector<std::string> request_headers(const Config& config, AnswerMode mode) {
+  std::vector<std::string> headers = {"Authorization: Bearer " + config.api_key,
+                                      "Content-Type: application/json", "Expect:"};
+  if (mode == AnswerMode::kStream) {
+    // Either would do by the documentation; both SDKs send both, as some models look at the second.
+    headers.insert(headers.end(), {"Accept: text/event-stream", "X-DashScope-SSE: enable"});
+  } else {
+    headers.emplace_back("Accept: application/json");
+  }
+  if (!config.workspace.empty()) headers.push_back("X-DashScope-WorkSpace: " + config.workspace);
+  return headers;
+}
+
+UpstreamError transfer_error(const TransferResult& result) {
+  switch (result.fault) {
+    case TransferFault::kConnectTimeout:
+      return {UpstreamFault::kTimeout, "connect_timeout", result.detail, {}, true};
+    case TransferFault::kConnect:
+      return {UpstreamFault::kConnect, "connect_failed", result.detail, {}, true};
+    case TransferFault::kUntrusted:
+      return {UpstreamFault::kConnect, "tls_failed", result.detail, {}, false};
+    default:
+      return {UpstreamFault::kConnect, "connection_broken", result.detail, {}, false};
+  }
+}
+
+Clock::duration to_duration(Seconds seconds) { return std::chrono::duration_cast<Clock::duration>(seconds); }
+
+}  // namespace
+
+Completion::Completion(DashScopeClient& client, const ChatRequest& chat, AnswerMode mode,
+                       AnswerHandler& handler)
+    : client_(client),
+      handler_(handler),
+      mode_(mode),
+      body_(completion_body(chat, client.config_, mode)),
+      timer_(client.loop_, [this] { on_timer(); }),
+      started_(Clock::now()),
+      tries_left_(client.config_.upstream_retries) {
+  start_try();
+}
+
+Completion::~Completion() {
+  if (transfer_ && parser_->state() == AnswerParser::State::kFinished)
+    Transfer::let_finish(std::move(transfer_));
+}
+
+void Completion::start_try() {
+  waiting_to_retry_ = false;
+  begun_ = false;
+  try_started_ = last_bytes_ = Clock::now();
+  parser_ = std::make_unique<AnswerParser>([this](std::string_view text) { handler_.on_text(text); });
+  const Endpoint& endpoint = mode_ == AnswerMode::kStream ? client_.stream_endpoint_ : client_.json_endpoint_;
+  const auto connect_timeout = std::chrono::ceil<std::chrono::milliseconds>(client_.config_.connect_timeout);
+  transfer_ = client_.http_.post(endpoint, body_, connect_timeout, *this);
+  arm_timer();
+}
+
+void Completion::pause(bool paused) {
+  if (paused_ == paused || ended_) return;
+  paused_ = paused;
+  last_bytes_ = Clock::now();
+  if (transfer_) transfer_->pause(paused);
+  if (!paused_ && !ended_ && !waiting_to_retry_) arm_timer();
+}
+
+bool Completion::on_data(int http_status, std::string_view bytes) {
+  last_bytes_ = Clock::now();
+  switch (parser_->feed(http_status, bytes)) {
+    case AnswerParser::State::kReading:
+      // A JSON answer begins with its first byte, a stream with its first event.
+      if (!begun_ && (mode_ == AnswerMode::kJson || parser_->has_begun())) {
+        begun_ = true;
+        arm_timer();
+      }
+      return true;
+    case AnswerParser::State::kFailed:
+      return false;
+    case AnswerParser::State::kFinished:
+      // The visitor need not wait for the end of the response.
+      if (!std::exchange(ended_, true)) {
+        timer_.cancel();
+        handler_.on_finished(parser_->answer());
+      }
+      return true;
+  }
+  return false;
+}
+
+void Completion::on_done(const TransferResult& result) {
+  if (ended_) return;
+  if (result.fault == TransferFault::kNone) parser_->finish(result.http_status);
+  switch (parser_->state()) {
+    case AnswerParser::State::kFinished:
+      ended_ = true;
+      timer_.cancel();
+      return handler_.on_finished(parser_->answer());
+    case AnswerParser::State::kFailed:
+      return fail(parser_->error());
+    case AnswerParser::State::kReading:
+      return fail(transfer_error(result));
+  }
+}
+
+// Only what is being waited for counts: a JSON answer has no first token, and a paused stream no silence.
+Clock::time_point Completion::deadline() const {
+  const Config& config = client_.config_;
+  Clock::time_point deadline = started_ + to_duration(config.timeout);
+  if (paused_) return deadline;
+  if (begun_) return std::min(deadline, last_bytes_ + to_duration(config.idle_timeout));
+  if (mode_ == AnswerMode::kStream) {
+    return std::min(deadline, try_started_ + to_duration(config.first_token_timeout));
+  }
+  return deadline;
+}
+
+// The timer is not moved for every token: when it fires, it looks how long the last one is ago.
+void Completion::arm_timer() { timer_.start(deadline() - Clock::now()); }
+
+void Completion::on_timer() {
+  if (waiting_to_retry_) return start_try();
+  if (Clock::now() < deadline()) return arm_timer();
+  transfer_.reset();
+  tries_left_ = 0;
+  const bool all_used = Clock::now() >= started_ + to_duration(client_.config_.timeout);
+  fail({UpstreamFault::kTimeout,
+        all_used ? "timeout"
+        : begun_ ? "idle_timeout"
+                 : "first_token_timeout",
+        all_used ? "the answer took too long" : "the upstream fell silent", parser_->answer().request_id,
+        false});
+}
+
+void Completion::fail(const UpstreamError& error) {
+  if (error.retryable && may_retry_ && tries_left_ > 0) return retry_later();
+  ended_ = true;
+  timer_.cancel();
+  handler_.on_failed(error);
+}
+
+// Doubling and jittered, so that many visitors do not come back together.
+void Completion::retry_later() {
+  const int tries_done = client_.config_.upstream_retries - tries_left_;
+  --tries_left_;
+  transfer_.reset();
+  waiting_to_retry_ = true;
+  std::uniform_real_distribution<double> jitter(0.5, 1.5);
+  timer_.start(to_duration(kFirstBackOff * std::exp2(tries_done) * jitter(client_.jitter_)));
+}
+
+DashScopeClient::DashScopeClient(EventLoop& loop, const Config& config)
+    : loop_(loop),
+      config_(config),
+      http_(loop),
+      stream_endpoint_(completion_url(config), request_headers(config, AnswerMode::kStream)),
+      json_endpoint_(completion_url(config), request_headers(config, AnswerMode::kJson)),
+      jitter_(std::random_device{}()) {}
+
+}  // namespace bailian

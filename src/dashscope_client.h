@@ -1,0 +1,94 @@
+#pragma once
+
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+
+#include "answer_parser.h"
+#include "chat_types.h"
+#include "config.h"
+#include "dashscope_api.h"
+#include "event_loop.h"
+#include "http_client.h"
+
+namespace bailian {
+
+/// Receives one answer. Each completion ends with exactly one on_finished or on_failed, unless it is
+/// destroyed before. Loop thread only. The completion must not be destroyed inside these calls.
+class AnswerHandler {
+ public:
+  virtual ~AnswerHandler() = default;
+  /// A piece of the answer: valid UTF-8, not empty. The view dies with the call.
+  virtual void on_text(std::string_view text) = 0;
+  /// A finish reason was seen.
+  virtual void on_finished(const Answer& answer) = 0;
+  virtual void on_failed(const UpstreamError& error) = 0;
+};
+
+class DashScopeClient;
+
+/// One answer being fetched, over as many tries as the settings allow. Destroying it cancels it at once, and
+/// with it the bill.
+class Completion final : private TransferHandler {
+ public:
+  Completion(DashScopeClient& client, const ChatRequest& chat, AnswerMode mode, AnswerHandler& handler);
+  ~Completion() override;
+
+  /// Stops and restarts reading the answer; while paused, no silence of the upstream counts.
+  void pause(bool paused);
+  /// From now on a failure is final: something was sent to the visitor.
+  void forbid_retry() { may_retry_ = false; }
+  /// What is known of the answer so far.
+  [[nodiscard]] const Answer& answer() const { return parser_->answer(); }
+
+ private:
+  bool on_data(int http_status, std::string_view bytes) override;
+  void on_done(const TransferResult& result) override;
+
+  void start_try();
+  void on_timer();
+  [[nodiscard]] Clock::time_point deadline() const;
+  void arm_timer();
+  void fail(const UpstreamError& error);
+  void retry_later();
+
+  DashScopeClient& client_;
+  AnswerHandler& handler_;
+  AnswerMode mode_;
+  std::string body_;
+  std::unique_ptr<AnswerParser> parser_;
+  std::unique_ptr<Transfer> transfer_;
+  Timer timer_;
+  Clock::time_point started_;
+  Clock::time_point try_started_;
+  Clock::time_point last_bytes_;
+  int tries_left_;
+  bool may_retry_ = true;
+  bool paused_ = false;
+  bool waiting_to_retry_ = false;
+  bool begun_ = false;  // the answer, in this try
+  bool ended_ = false;
+};
+
+/// Asks one DashScope application, on one event loop.
+class DashScopeClient {
+ public:
+  /// `config` must outlive the client.
+  DashScopeClient(EventLoop& loop, const Config& config);
+
+  std::unique_ptr<Completion> ask(const ChatRequest& chat, AnswerMode mode, AnswerHandler& handler) {
+    return std::make_unique<Completion>(*this, chat, mode, handler);
+  }
+
+ private:
+  friend class Completion;
+  EventLoop& loop_;
+  const Config& config_;
+  HttpClient http_;
+  Endpoint stream_endpoint_;
+  Endpoint json_endpoint_;
+  std::minstd_rand jitter_;
+};
+
+}  // namespace bailian

@@ -1,0 +1,174 @@
+#include "router.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace bailian {
+namespace {
+
+enum class Resource { kHealth, kBotProfile, kChat, kChatStream };
+
+struct Route {
+  std::string_view path;
+  Resource resource;
+  std::string_view allow;
+};
+
+// A new route is a line here, a value of Resource and a case in Router::answer.
+constexpr std::array kRoutes = {
+    Route{"/health", Resource::kHealth, "GET, HEAD, OPTIONS"},
+    Route{"/myapi/v1/chat-bot-config", Resource::kBotProfile, "GET, HEAD, OPTIONS"},
+    Route{"/myapi/v1/chat-bot", Resource::kChat, "POST, OPTIONS"},
+    Route{"/myapi/v1/chat-bot/stream", Resource::kChatStream, "POST, OPTIONS"},
+};
+
+const Route* find_route(std::string_view path) {
+  constexpr std::string_view kPrefix = "/wp-json";  // the endpoint lived inside WordPress
+  if (path.starts_with(kPrefix) && path.substr(kPrefix.size()).starts_with('/'))
+    path.remove_prefix(kPrefix.size());
+  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  const auto* route =
+      std::find_if(kRoutes.begin(), kRoutes.end(), [&](const Route& r) { return r.path == path; });
+  return route != kRoutes.end() ? route : nullptr;
+}
+
+bool allows(const Route& route, std::string_view method) {
+  std::string_view allow = route.allow;
+  while (!allow.empty()) {
+    const std::string_view one = allow.substr(0, allow.find(','));
+    if (one == method) return true;
+    allow.remove_prefix(std::min(one.size() + 2, allow.size()));
+  }
+  return false;
+}
+
+// If-None-Match: a list of tags, weakly compared (RFC 9110, 13.1.2); nginx weakens ours when it compresses.
+bool matches(std::string_view if_none_match, std::string_view etag) {
+  while (!if_none_match.empty()) {
+    std::string_view tag = if_none_match.substr(0, if_none_match.find(','));
+    if_none_match.remove_prefix(std::min(tag.size() + 1, if_none_match.size()));
+    tag.remove_prefix(std::min(tag.find_first_not_of(' '), tag.size()));
+    while (tag.ends_with(' ')) tag.remove_suffix(1);
+    if (tag.starts_with("W/")) tag.remove_prefix(2);
+    if (tag == "*" || tag == etag) return true;
+  }
+  return false;
+}
+
+// A browser names its origin in same-origin POSTs too.
+bool is_same_origin(const Request& request) {
+  const size_t scheme_end = request.origin.find("://");
+  return scheme_end != std::string::npos && request.origin.substr(scheme_end + 3) == request.host;
+}
+
+Reply preflight_reply() {
+  return {204,
+          {{"Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"},
+           {"Access-Control-Allow-Headers",
+            "Content-Type, Accept, Authorization, Cache-Control, X-Requested-With, X-WP-Nonce"},
+           {"Access-Control-Max-Age", "86400"}},
+          {}};
+}
+
+}  // namespace
+
+bool Router::is_allowed_origin(const Request& request) const {
+  const auto& allowed = config_.allowed_origins;
+  return allowed.empty() || request.origin.empty() || is_same_origin(request) ||
+         std::find(allowed.begin(), allowed.end(), request.origin) != allowed.end();
+}
+
+Headers Router::common_headers(const Request& request) const {
+  Headers headers = {{"X-Request-Id", request.request_id}, {"X-Content-Type-Options", "nosniff"}};
+  if (config_.allowed_origins.empty()) {
+    headers.emplace_back("Access-Control-Allow-Origin", "*");
+  } else {
+    headers.emplace_back("Vary", "Origin");
+    if (!request.origin.empty() && is_allowed_origin(request)) {
+      headers.emplace_back("Access-Control-Allow-Origin", request.origin);
+    }
+  }
+  headers.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  return headers;
+}
+
+std::unique_ptr<Exchange> Router::handle(const Request& request, ClientStream& client) {
+  const Headers common = common_headers(request);
+  try {
+    return answer(request, client, common);
+  } catch (const HttpError& error) {
+    client.send(error_reply(error, request.request_id, common));
+  } catch (const std::exception& error) {
+    client.record().detail = error.what();
+    client.send(error_reply({500, "internal", "Internal server error"}, request.request_id, common));
+  }
+  return nullptr;
+}
+
+std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& client,
+                                         const Headers& common) {
+  const auto send = [&](Reply reply) {
+    reply.headers.insert(reply.headers.begin(), common.begin(), common.end());
+    client.send(reply);
+    return nullptr;
+  };
+  if (request.method == "OPTIONS") return send(preflight_reply());
+  const Route* route = find_route(request.path);
+  if (route == nullptr) throw HttpError(404, "not_found", "Endpoint not found");
+  if (!allows(*route, request.method)) {
+    Reply reply = error_reply({405, "method_not_allowed", "Method not allowed"}, request.request_id, {});
+    reply.headers.emplace_back("Allow", route->allow);
+    return send(std::move(reply));
+  }
+  switch (route->resource) {
+    case Resource::kHealth:
+      return send(health());
+    case Resource::kBotProfile:
+      return send(bot_profile(request));
+    case Resource::kChat:
+      return chat(request, client, AnswerMode::kJson, common);
+    case Resource::kChatStream:
+      return chat(request, client, AnswerMode::kStream, common);
+  }
+  return nullptr;
+}
+
+Reply Router::health() const {
+  const bool draining = shared_.draining;
+  return {draining ? 503 : 200,
+          {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
+          fmt::format(R"({{"status":"{}","service":"Bailian-chatbot-backend","version":"{}"}})",
+                      draining ? "draining" : "healthy", BAILIAN_VERSION)};
+}
+
+Reply Router::bot_profile(const Request& request) const {
+  const BotProfile& profile = config_.bot_profile;
+  const bool unchanged = matches(request.if_none_match, profile.etag);
+  Headers headers = {{"ETag", profile.etag}, {"Cache-Control", "no-cache"}};
+  if (unchanged) return {304, std::move(headers), {}};
+  headers.emplace_back("Content-Type", "application/json");
+  return {200, std::move(headers), profile.json};
+}
+
+std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& client, AnswerMode mode,
+                                       const Headers& common) {
+  if (!is_allowed_origin(request)) throw HttpError(403, "origin_not_allowed", "Origin not allowed");
+  if (request.body_too_large) {
+    throw HttpError(
+        413, "too_large",
+        fmt::format("Request too large: the body has more than {} bytes", config_.max_body_bytes));
+  }
+  const ChatRequest chat_request =
+      parse_chat_request(request.body, {config_.max_prompt_bytes, config_.max_history_messages});
+  if (config_.api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
+  if (config_.app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
+  StreamLimit::Place place = shared_.draining ? StreamLimit::Place() : shared_.streams.take();
+  if (!place) throw HttpError(503, "overloaded", "Server busy");
+  return std::make_unique<Chat>(loop_, config_, upstream_, std::move(place), client, chat_request, mode,
+                                common);
+}
+
+}  // namespace bailian

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "chat.h"
+#include "config.h"
+#include "dashscope_client.h"
+#include "event_loop.h"
+#include "http.h"
+
+namespace bailian {
+
+/// What all loops share.
+struct Shared {
+  explicit Shared(const Config& config) : streams(config.max_streams) {}
+  StreamLimit streams;
+  std::atomic<bool> draining{false};
+};
+
+/// Finds what a request asks for and answers it, or starts the chat that will. One per loop.
+class Router {
+ public:
+  Router(EventLoop& loop, const Config& config, Shared& shared)
+      : loop_(loop), config_(config), shared_(shared), upstream_(loop, config) {}
+
+  /// The exchange that goes on, or none when the reply was sent at once.
+  std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
+
+ private:
+  std::unique_ptr<Exchange> answer(const Request& request, ClientStream& client, const Headers& common);
+  Reply health() const;
+  Reply bot_profile(const Request& request) const;
+  std::unique_ptr<Exchange> chat(const Request& request, ClientStream& client, AnswerMode mode,
+                                 const Headers& common);
+  [[nodiscard]] bool is_allowed_origin(const Request& request) const;
+  [[nodiscard]] Headers common_headers(const Request& request) const;
+
+  EventLoop& loop_;
+  const Config& config_;
+  Shared& shared_;
+  DashScopeClient upstream_;
+};
+
+}  // namespace bailian
