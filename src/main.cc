@@ -1,0 +1,135 @@
+#include <curl/curl.h>
+#include <fmt/format.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <optional>
+#include <string>
+
+#include "config.h"
+#include "fcgi_request.h"
+#include "listen_socket.h"
+#include "log.h"
+#include "ping.h"
+#include "server.h"
+
+namespace bailian {
+namespace {
+
+struct Options {
+  std::optional<std::string> env_file;
+  std::optional<std::string> listen;
+  bool check = false;
+  bool ping = false;
+};
+
+std::vector<std::string> environment() {
+  std::vector<std::string> variables;
+  for (char** variable = environ; *variable != nullptr; ++variable) variables.emplace_back(*variable);
+  return variables;
+}
+
+LoadedConfig load(const Options& options) {
+  LoadedConfig loaded = load_config(environment(), options.env_file);
+  if (!options.listen) return loaded;
+  try {
+    loaded.config.listen = parse_listen_address(*options.listen);
+  } catch (const std::invalid_argument&) {
+    throw ConfigError(
+        {fmt::format("--listen: expected a socket path with a slash, host:port or [::1]:port, found "
+                     "\"{}\"",
+                     *options.listen)});
+  }
+  return loaded;
+}
+
+int check(const LoadedConfig& loaded) {
+  for (const std::string& warning : loaded.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  const Config& config = loaded.config;
+  fmt::print("key: {}\napplication: {}\nupstream: {}\nlistens on: {}\nthe configuration is good\n",
+             config.api_key.empty() ? "not set, chats will get an error" : "set",
+             config.app_id.empty() ? "not set, chats will get an error" : config.app_id, config.base_url,
+             to_string(config.listen));
+  return EX_OK;
+}
+
+int serve(const LoadedConfig& loaded) {
+  const Config& config = loaded.config;
+  init_libfcgi();
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGUSR1, SIG_IGN);
+  const LogFormat by_terminal = ::isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
+  start_log(config.log_format.value_or(by_terminal), config.debug ? LogLevel::kDebug : LogLevel::kInfo);
+  for (const std::string& warning : loaded.warnings) log(LogLevel::kWarning, "setting", warning);
+  if (config.api_key.empty() || config.app_id.empty()) {
+    log(LogLevel::kWarning, "not_configured",
+        "DASHSCOPE_API_KEY or APP_ID is not set: every chat gets an error");
+  }
+  raise_file_limit(config);
+
+  auto socket = ListenSocket::inherited();
+  if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
+  Server(config, *socket).run();
+  return EX_OK;
+}
+
+int run(const Options& options) {
+  const LoadedConfig loaded = load(options);
+  if (options.check) return check(loaded);
+  curl_global_init(CURL_GLOBAL_DEFAULT);
+  const int code = options.ping ? ping(loaded.config) : serve(loaded);
+  curl_global_cleanup();
+  return code;
+}
+
+int run_guarded(const Options& options) {
+  try {
+    return run(options);
+  } catch (const ConfigError& error) {
+    for (const std::string& fault : error.faults()) fmt::print(stderr, "bailian-fcgi: {}\n", fault);
+    return EX_CONFIG;
+  } catch (const ListenError& error) {
+    fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
+    return EX_UNAVAILABLE;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
+    return EX_OSERR;
+  }
+}
+
+}  // namespace
+}  // namespace bailian
+
+int main(int argc, char** argv) {
+  using bailian::Options;
+  Options options;
+  CLI::App app(
+      "FastCGI responder that streams answers of an Alibaba Cloud Bailian (DashScope) application to website "
+      "chats.\n"
+      "Settings come from the environment and from a .env file; see .env.example.\n"
+      "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them.",
+      "bailian-fcgi");
+  app.set_version_flag("-V,--version", "bailian-fcgi " BAILIAN_VERSION);
+  app.add_option("-e,--env-file", options.env_file,
+                 "read settings from FILE (else from ./.env when it is there)")
+      ->type_name("FILE");
+  app.add_option("-l,--listen", options.listen, "listen on ADDRESS: socket path, host:port or [::1]:port")
+      ->type_name("ADDRESS");
+  app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
+  app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
+  app.footer(
+      "Exit codes: 0 done, 64 bad usage, 69 cannot listen or upstream unavailable, 71 system error,\n"
+      "75 throttled (--ping), 77 key refused (--ping), 78 bad configuration.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? EX_OK : EX_USAGE;
+  }
+  const int code = bailian::run_guarded(options);
+  bailian::stop_log();
+  return code;
+}

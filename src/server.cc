@@ -1,0 +1,106 @@
+#include "server.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+
+#include <csignal>
+
+#include "log.h"
+
+namespace bailian {
+namespace {
+
+Clock::duration to_duration(Seconds seconds) { return std::chrono::duration_cast<Clock::duration>(seconds); }
+
+FcgiLimits fcgi_limits(const Config& config) {
+  return {config.max_body_bytes, to_duration(config.client_stall_timeout)};
+}
+
+}  // namespace
+
+Server::Worker::Worker(const Config& config, Shared& shared, int listening_fd)
+    : loop(std::chrono::duration_cast<std::chrono::nanoseconds>(config.token_coalesce)),
+      router(loop, config, shared),
+      listener(loop, listening_fd, fcgi_limits(config), [this](const Request& request, ClientStream& client) {
+        return router.handle(request, client);
+      }) {}
+
+Server::Server(const Config& config, ListenSocket& socket)
+    : config_(config),
+      socket_(socket),
+      shared_(config),
+      workers_([&] {
+        std::vector<std::unique_ptr<Worker>> workers;
+        for (int i = 0; i < config.workers; ++i) {
+          workers.push_back(std::make_unique<Worker>(config, shared_, socket.fd()));
+        }
+        return workers;
+      }()),
+      busy_workers_(workers_.size()),
+      drain_timeout_(workers_.front()->loop, [this] { stop(); }),
+      sigterm_(workers_.front()->loop, SIGTERM, [this] { on_signal(); }),
+      sigint_(workers_.front()->loop, SIGINT, [this] { on_signal(); }) {}
+
+Server::~Server() = default;
+
+void Server::run() {
+  for (size_t i = 1; i < workers_.size(); ++i) {
+    threads_.emplace_back([&worker = *workers_[i]] { worker.loop.run(); });
+  }
+  log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
+  ::sd_notify(0, "READY=1");
+  workers_.front()->loop.run();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  log(LogLevel::kInfo, "stopped", "");
+}
+
+void Server::on_signal() {
+  if (shared_.draining) return stop();
+  drain();
+}
+
+void Server::drain() {
+  shared_.draining = true;
+  ::sd_notify(0, "STOPPING=1");
+  log(LogLevel::kInfo, "draining", "live answers may finish; a second signal ends them",
+      {{"seconds", config_.drain_timeout.count()}});
+  drain_timeout_.start(to_duration(config_.drain_timeout));
+  for (const auto& worker : workers_) {
+    worker->loop.post([this, &own = *worker] {
+      // Our own socket would refuse connections; an inherited one keeps them for our successor.
+      if (socket_.is_inherited()) own.listener.stop_accepting();
+      own.listener.drain([this, &own] {
+        if (std::exchange(own.idle, true)) return;
+        workers_.front()->loop.post([this] { on_idle(); });
+      });
+    });
+  }
+}
+
+void Server::on_idle() {
+  if (--busy_workers_ == 0) stop();
+}
+
+void Server::stop() {
+  for (const auto& worker : workers_) worker->loop.stop();
+}
+
+void raise_file_limit(const Config& config) {
+  // A stream has the web server's connection and the upstream's; the rest is for logs, loops and libraries.
+  constexpr rlim_t kOthers = 256;
+  const rlim_t wanted = static_cast<rlim_t>(config.max_streams) * 2 + kOthers;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  rlimit raised = {wanted, std::max(wanted, limit.rlim_max)};
+  if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) return;
+  raised = {std::min(wanted, limit.rlim_max), limit.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &raised);
+  if (raised.rlim_cur >= wanted) return;
+  log(LogLevel::kWarning, "file_limit",
+      fmt::format("MAX_STREAMS={} needs {} open files, {} more than allowed; raise LimitNOFILE (ulimit -n)",
+                  config.max_streams, wanted, wanted - raised.rlim_cur));
+}
+
+}  // namespace bailian

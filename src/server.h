@@ -1,0 +1,54 @@
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "config.h"
+#include "event_loop.h"
+#include "fcgi_listener.h"
+#include "listen_socket.h"
+#include "router.h"
+
+namespace bailian {
+
+/// The running program: one loop for each of WORKERS, all accepting from one socket. SIGTERM or SIGINT drains
+/// it: live answers finish, up to DRAIN_TIMEOUT; a second signal ends it at once.
+class Server {
+ public:
+  /// Throws std::system_error. `config` and `socket` must outlive it.
+  Server(const Config& config, ListenSocket& socket);
+  ~Server();
+
+  /// Serves until it was told to end. The first loop runs on the calling thread.
+  void run();
+
+ private:
+  struct Worker {
+    Worker(const Config& config, Shared& shared, int listening_fd);
+    EventLoop loop;
+    Router router;
+    FcgiListener listener;
+    bool idle = false;
+  };
+
+  void on_signal();
+  void drain();
+  void on_idle();
+  void stop();
+
+  const Config& config_;
+  ListenSocket& socket_;
+  Shared shared_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  size_t busy_workers_;  // first loop only
+  Timer drain_timeout_;
+  SignalEvent sigterm_;
+  SignalEvent sigint_;
+  std::vector<std::thread> threads_;
+};
+
+/// Raises the limit on open files to what MAX_STREAMS needs, or warns by how much it falls short.
+void raise_file_limit(const Config& config);
+
+}  // namespace bailian
