@@ -1,0 +1,77 @@
+# bailian-fcgi. `make help` lists what can be made; options go behind it: make test DEBUG=1
+#   DEBUG=1                      no optimisation
+#   SANITIZE=address,undefined   (or thread) a build under sanitizers
+#   CXX=clang++                  another compiler
+#   WERROR=1                     warnings are errors (set in CI)
+#   FILTER='Chat*'               only these tests
+
+VERSION  := 0.1.0
+MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
+comma    := ,
+variant  := $(or $(subst $(comma),-,$(SANITIZE)),$(if $(DEBUG),debug,release))$(if $(filter clang%,$(notdir $(CXX))),-clang)
+B        := build/$(variant)
+
+CXX      := $(if $(filter default,$(origin CXX)),g++,$(CXX))
+warnings := -Wall -Wextra -Wconversion -Wshadow $(if $(WERROR)$(CI),-Werror)
+harden   := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_GLIBCXX_ASSERTIONS \
+            $(if $(SANITIZE)$(DEBUG),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+optimise := $(if $(SANITIZE),-O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all,$(if $(DEBUG),-O0,-O2))
+CXXFLAGS ?= -g
+compile   = $(CXX) -std=c++20 $(optimise) $(warnings) $(harden) $(CXXFLAGS) -pthread -Isrc \
+            -DBAILIAN_VERSION='"$(VERSION)"' -MMD -MP
+link      = $(CXX) $(optimise) -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS) -pthread
+
+libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd
+sources  := $(wildcard src/*.cc)
+units    := $(wildcard tests/*_test.cc)
+e2e      := $(wildcard tests/e2e/*.cc)
+simulator:= $(wildcard tests/simulator/*.cc)
+all_code := $(sources) $(units) $(e2e) $(simulator)
+object    = $(patsubst %.cc,$B/%.o,$1)
+product  := $(call object,$(filter-out src/main.cc,$(sources)))
+
+all: $B/bailian-fcgi ## build the responder: build/release/bailian-fcgi
+
+run: deps $B/bailian-fcgi $B/simulator ## start nginx, the responder and, without a key, the simulator; Ctrl-C stops them
+	@deploy/run.sh $B
+
+test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator ## unit tests, then end to end through a real nginx
+	$B/unit_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+	$B/e2e_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+
+check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
+	$(MAKE) test SANITIZE=address,undefined WERROR=1
+	$(MAKE) test SANITIZE=thread WERROR=1
+
+format: ## rewrite the C++ in the house format
+	clang-format -i $(all_code) $(wildcard src/*.h tests/*.h tests/*/*.h)
+
+lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes nothing
+	clang-format --dry-run --Werror $(all_code) $(wildcard src/*.h tests/*.h tests/*/*.h)
+	tests/lint.sh
+	printf '%s\n' $(all_code) | xargs -P 2 -n 4 clang-tidy --quiet -- -std=c++20 -Isrc -DBAILIAN_VERSION='"$(VERSION)"'
+
+deps: # what is missing is installed; returns at once when nothing is
+	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check)
+
+clean: ## remove everything that was built
+	rm -rf build
+
+help: ## print this list
+	@sed -n '1,/^$$/s/^# \{0,1\}//p; s/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
+
+$B/bailian-fcgi: $(call object,src/main.cc) $(product)
+	$(link) $^ $(libs) -o $@
+$B/unit_tests: $(call object,$(units)) $(product)
+	$(link) $^ $(libs) -lgtest -lgtest_main -o $@
+$B/e2e_tests: $(call object,$(e2e))
+	$(link) $^ -lgtest -lgtest_main -o $@
+$B/simulator: $(call object,$(simulator))
+	$(link) $^ -levent_core -levent_extra -lz -o $@
+
+$B/%.o: %.cc Makefile | $(if $(filter run test check,$(MAKECMDGOALS)),deps)
+	@mkdir -p $(@D)
+	$(compile) -c $< -o $@
+
+-include $(patsubst %.cc,$B/%.d,$(all_code))
+.PHONY: all run test check format lint deps clean help

@@ -1,0 +1,120 @@
+#!/bin/sh
+# Installs the Debian and Ubuntu packages that building, running and testing need and that are missing.
+# Silent when nothing is missing. `make run`, `make test`, `make check` call it.
+set -eu
+
+supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
+
+usage() {
+  cat <<EOF
+usage: deploy/install-deps.sh [--dry-run] [check]
+  check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
+  --dry-run   only say what is missing
+Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
+EOF
+}
+
+# package, then what it is for
+wanted() {
+  cat <<EOF
+g++ the compiler
+make the build
+libfcgi-dev FastCGI, the side towards nginx
+libcurl4-openssl-dev the HTTPS client towards DashScope
+rapidjson-dev JSON
+libevent-dev the event loop
+libspdlog-dev logging
+libfmt-dev text formatting, for the logging
+libcli11-dev the command line
+libsystemd-dev systemd readiness and socket activation
+zlib1g-dev compressed bodies in the tests
+libgtest-dev GoogleTest
+nginx the web server in front, for \`make run\` and the end-to-end tests
+curl the health check of \`make run\`
+openssl certificates for the tests
+ca-certificates trusted roots for HTTPS
+EOF
+  [ -z "$check" ] || cat <<EOF
+clang-format the house format
+clang-tidy static analysis
+shellcheck lint for shell scripts
+EOF
+}
+
+say() { echo "install-deps: $*"; }
+fail() {
+  code=$1
+  shift
+  say "$*" >&2
+  exit "$code"
+}
+
+check='' dry_run=''
+for argument; do
+  case $argument in
+    check) check=yes ;;
+    --dry-run) dry_run=yes ;;
+    -h | --help) usage && exit ;;
+    *)
+      usage >&2
+      fail 64 "unknown argument: $argument"
+      ;;
+  esac
+done
+
+packages=$(wanted | cut -d ' ' -f 1 | xargs)
+by_hand="by hand: $packages, or what they are called here; then \`make -o deps ...\` skips this step"
+# shellcheck source=/dev/null
+system=$(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-}") || system='this system'
+for tool in dpkg-query apt-get; do
+  command -v $tool >/dev/null || fail 69 "$system has no $tool (made for $supported). Install $by_hand"
+done
+
+# shellcheck disable=SC2016,SC2086 # ${Package} is dpkg-query's; one package, one argument
+there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null) || true
+# nginx has many flavours: any will do.
+[ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "
+
+missing=''
+for package in $packages; do
+  case " $there " in *" installed:$package "*) ;; *) missing="$missing $package" ;; esac
+done
+[ -n "$missing" ] || exit 0
+
+say "missing on $system:"
+wanted | while read -r package purpose; do
+  case "$missing " in *" $package "*) printf '  %-22s %s\n' "$package" "$purpose" ;; esac
+done
+[ -z "$dry_run" ] || exit 0
+
+sudo=''
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo >/dev/null ||
+    fail 77 "neither root nor sudo is here. As root run: apt-get install --no-install-recommends$missing"
+  sudo=sudo
+fi
+
+# Packages start their services when installed, and nginx would take port 80. dpkg asks this file first.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap '$sudo rm -f $policy' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+  $sudo chmod 755 $policy
+fi
+
+apt() {
+  $sudo env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+    apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
+}
+apt update || say 'apt-get update failed; trying with the package lists that are here' >&2
+# shellcheck disable=SC2086 # one package, one argument
+apt install --no-install-recommends $missing ||
+  fail 69 "apt-get failed on $system (made for $supported; on Ubuntu the component universe must be on). Install $by_hand"
+
+if [ -d /run/systemd/system ]; then
+  case "$missing " in
+    *' nginx '*) say 'nginx is not started now, but will be at the next boot (systemctl disable nginx prevents it)' ;;
+  esac
+fi

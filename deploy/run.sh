@@ -1,0 +1,186 @@
+#!/usr/bin/env bash
+# Runs the whole service from a checkout: nginx, the responder and, when no key or app is configured, the
+# simulator in DashScope's place. Ctrl-C, SIGTERM, or the end of any of them stops all.
+#   usage: deploy/run.sh BUILD_DIR      (`make run` calls it)
+# HOST, PORT and the key come from the environment, else from .env. Everything written is in build/run.
+# Exit codes: 0 stopped on request, 64 bad setting, 66 file missing, 69 port busy or no answer, 75 already running,
+# else that of the program that ended.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PATH=$PATH:/usr/sbin # nginx, for those who are not root
+
+build=${1:?usage: deploy/run.sh BUILD_DIR}
+run=build/run
+socket=$run/bailian-fcgi.sock
+patience=10 # seconds to answer, and to stop
+
+die() { # EXIT_CODE MESSAGE...
+  printf 'run: %s\n' "${@:2}" >&2
+  exit "$1"
+}
+
+from_dotenv() { # NAME
+  local line value pattern="^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*(.*)$" found=1
+  [[ -r .env ]] || return 1
+  while IFS= read -r line || [[ $line ]]; do
+    [[ ${line#$'\xef\xbb\xbf'} =~ $pattern ]] || continue
+    value=${BASH_REMATCH[2]} found=0
+    case $value in
+      \"*) value=${value#\"} value=${value%%\"*} ;;
+      \'*) value=${value#\'} value=${value%%\'*} ;;
+      \#*) value= ;;
+      *) value=${value%%[[:space:]]#*} value=${value%"${value##*[![:space:]]}"} ;;
+    esac
+  done <.env
+  printf %s "${value-}"
+  return $found
+}
+
+setting() { # DEFAULT NAME [ALIAS]
+  local name
+  for name in "${@:2}"; do [[ ! -v $name ]] || { printf %s "${!name}" && return; }; done
+  for name in "${@:2}"; do from_dotenv "$name" && return; done
+  printf %s "$1"
+}
+
+# The placeholders of old examples count as not set, as in the responder.
+is_set() { [[ $1 && $1 != sk-your* && $1 != sk-0E && $1 != your-app-id* ]]; }
+
+port_holder() {
+  local hex inode pid
+  printf -v hex ':%04X' "$port"
+  inode=$(awk -v port="$hex" '$4 == "0A" && substr($2, length($2) - 4) == port { print $10; exit }' /proc/net/tcp*)
+  pid=$(find /proc/[0-9]*/fd -lname "socket:\[${inode:-none}\]" 2>/dev/null | head -n 1 | cut -d / -f 3) || true
+  [[ ! $pid ]] || echo " by $(tr '\0' ' ' <"/proc/$pid/cmdline")(pid $pid)"
+}
+die_of_busy_port() { die 69 "port $port is taken$(port_holder). Another one: PORT=$((port % 65535 + 1)) make run"; }
+
+pids=() # in the order of start
+declare -A name_of
+
+start() { # NAME STDOUT COMMAND...
+  : >"$run/$1.log"
+  # A session of its own: Ctrl-C in the terminal reaches only this script, which then stops all in order.
+  # Should the script be killed outright, the kernel ends them.
+  setsid setpriv --pdeathsig TERM "${@:3}" >>"$2" 2>>"$run/$1.log" </dev/null &
+  pids+=($!)
+  name_of[$!]=$1
+}
+
+# shellcheck disable=SC2317 # the EXIT trap calls it
+stop_all() {
+  trap '' INT TERM HUP
+  local i pid timer ended
+  # nginx first: the streams end with it, and the responder has nothing left to wait for.
+  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
+    pid=${pids[i]}
+    if ! kill -TERM "$pid" 2>/dev/null; then continue; fi
+    sleep "$patience" &
+    timer=$!
+    wait -n -p ended "$pid" "$timer" || true
+    if [[ $ended == "$timer" ]]; then
+      echo "run: ${name_of[$pid]} did not stop within $patience s: killed" >&2
+      timer=$pid
+    fi
+    kill -KILL "$timer"
+    wait "$timer" 2>/dev/null || true
+  done
+  [[ ! ${pids[*]} ]] || echo 'run: all stopped'
+}
+trap stop_all EXIT
+trap 'echo; exit 0' INT TERM HUP
+
+wait_for_end() { # of any; tells by the variables ended (a pid) and code
+  code=0
+  wait -n -p ended "${pids[@]}" 2>/dev/null || code=$? # or bash would report "Killed"
+}
+die_of_end() {
+  local name=${name_of[$ended]}
+  if [[ $name == nginx ]] && grep -q 'bind() .*(98:' "$run/nginx.log"; then die_of_busy_port; fi
+  show_log "$name"
+  die $((code ? code : 1)) "$name ended (exit code $code), so everything is stopped"
+}
+show_log() { # NAME
+  echo "--- $run/$1.log" >&2
+  tail -n 15 "$run/$1.log" >&2
+}
+
+host=$(setting 0.0.0.0 HOST)
+port=$(setting 8000 PORT)
+[[ $port =~ ^[1-9][0-9]{0,4}$ && $port -le 65535 ]] || die 64 "PORT must be a number from 1 to 65535, not '$port'"
+[[ $host =~ ^[[:alnum:].:-]+$ ]] || die 64 "HOST must be an address, not '$host'"
+[[ $host != *:* ]] || host="[$host]"
+case $host in
+  0.0.0.0 | '[::]') reachable=localhost ;;
+  *) reachable=$host ;;
+esac
+
+missing=''
+if ! is_set "$(setting '' DASHSCOPE_API_KEY API_KEY)" && ! is_set "$(setting '' DASHSCOPE_API_KEY_FILE)"; then
+  missing=DASHSCOPE_API_KEY
+fi
+is_set "$(setting '' APP_ID)" || missing+="${missing:+ and }APP_ID"
+
+[[ -x $build/bailian-fcgi ]] || die 66 "$build/bailian-fcgi is missing: run make"
+[[ ! $missing || -x $build/simulator ]] || die 66 "$build/simulator is missing: run make $build/simulator"
+for file in nginx/dev.conf.in nginx/bailian-fcgi.conf nginx/www/index.html /etc/nginx/fastcgi_params; do
+  [[ -r $file ]] || die 66 "$file is missing"
+done
+for tool in nginx curl; do
+  command -v $tool >/dev/null || die 66 "$tool is missing: run deploy/install-deps.sh"
+done
+
+mkdir -p "$run"
+exec {lock}<>"$run/pid" # the children hold it too: as long as one lives, the directory is in use
+flock -n "$lock" || die 75 "already running from this checkout (pid $(<"$run/pid")); stop that one first"
+echo $$ >"$run/pid"
+
+# A look first, because nginx tries for 2.5 s; its own word counts when the look was too early.
+if (: <>"/dev/tcp/${reachable//[\[\]]/}/$port") 2>/dev/null; then die_of_busy_port; fi
+
+log_format=$(setting '' LOG_FORMAT)
+responder=(env LOG_FORMAT="${log_format:-text}" "$build/bailian-fcgi" --listen "$socket")
+if [[ $missing ]]; then
+  rm -f "$run/simulator.out"
+  mkfifo "$run/simulator.out"
+  start simulator "$run/simulator.out" "$build/simulator" --listen 127.0.0.1:0
+  exec {simulator_out}<"$run/simulator.out" # kept open: the simulator may say more
+  if ! read -r -t "$patience" -u "$simulator_out" line || [[ $line != 'listening on http://'* ]]; then
+    show_log simulator
+    die 69 'the simulator did not say where it listens'
+  fi
+  responder=(env DASHSCOPE_API_KEY=sk-simulator DASHSCOPE_API_KEY_FILE= APP_ID=simulator
+    DASHSCOPE_BASE_URL="${line#listening on }/api/v1" "${responder[@]}")
+  model="SIMULATED: the environment and .env do not set $missing"
+else
+  model="real: app $(setting '' APP_ID), its answers are billed"
+fi
+start bailian-fcgi "$run/bailian-fcgi.log" "${responder[@]}"
+
+# Paths relative to the checkout: a unix socket's path has room for 107 bytes only.
+sed "s|unix:[^;]*|unix:$socket|" nginx/bailian-fcgi.conf >"$run/bailian-fcgi.conf"
+sed "s|@HOST@|$host|; s|@PORT@|$port|; s|@WWW@|../../nginx/www|" nginx/dev.conf.in >"$run/nginx.conf"
+ln -sf /etc/nginx/fastcgi_params "$run/"
+start nginx "$run/nginx.log" nginx -p "$run" -c nginx.conf -g 'daemon off;'
+
+start health "$run/health.log" timeout "$patience" curl --noproxy '*' -sSf --retry 60 --retry-delay 1 \
+  --retry-connrefused "http://$reachable:$port/health"
+wait_for_end
+if [[ ${name_of[$ended]} != health ]]; then die_of_end; fi
+unset 'pids[-1]'
+if ((code)); then
+  for pid in "${pids[@]}"; do show_log "${name_of[$pid]}"; done
+  die 69 "no healthy answer from http://$reachable:$port/health within $patience s"
+fi
+
+cat <<EOF
+bailian-fcgi runs; Ctrl-C stops it.
+  chat page  http://$reachable:$port/
+  listens    $host:$port
+  model      $model
+  logs       $run/*.log
+  try        curl -N http://$reachable:$port/myapi/v1/chat-bot/stream -d '{"last_prompt":"What is SEO?"}'
+EOF
+
+wait_for_end
+die_of_end
