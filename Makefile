@@ -63,7 +63,7 @@ help: ## print this list
 $B/bailian-fcgi: $(call object,src/main.cc) $(product)
 	$(link) $^ $(libs) -o $@
 $B/unit_tests: $(call object,$(units)) $(product)
-	$(link) $^ $(libs) -lgtest -lgtest_main -o $@
+	$(link) $^ $(libs) -lgtest -o $@
 $B/e2e_tests: $(call object,$(e2e))
 	$(link) $^ -lgtest -lgtest_main -o $@
 $B/simulator: $(call object,$(simulator))

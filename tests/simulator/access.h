@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string_view>
+
+#include "http_message.h"
+#include "options.h"
+
+namespace bailian::simulator {
+
+// Either header is enough: contract.md §1.2.
+bool asks_for_stream(const HttpRequest& request);
+
+// Empty if there is none.
+std::string_view api_key(const HttpRequest& request);
+
+// Whether the key may use the app, and whether there is one at that path. Throws ApiError.
+void check_access(const HttpRequest& request, const Options& options);
+
+}  // namespace bailian::simulator

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace bailian::simulator {
+
+enum class Fault {
+  kNone,
+  kReset,
+  kResetMidway,
+  kCut,
+  kNoStop,
+  kTruncatedChunk,
+  kStall,
+  kHang,
+  kDribble,
+  kBadJson,
+  kBadUtf8,
+  kLoneSurrogate,
+  kDeep,
+  kHuge,
+  kEndlessLine,
+  kFlood,
+  kHtml,
+  kPlain503,
+  kEmpty,
+  kRedirect,
+  kGzip,
+  kCloseIdle,
+  kCrlf,
+  kComments,
+  kCumulative,
+  kNullFinish,
+  kLastText,
+};
+
+enum class Mode { kAgent, kMessageFormat, kFullThoughts, kThoughts, kRag };
+
+// The three framings of an error that comes before any text: contract.md §4.1, rows a to c.
+enum class Framing { kJson, kSse200, kSse };
+
+// What `[[sim key=value ...]]` in a prompt asks for; an empty optional means the usual.
+struct Directive {
+  std::string source;  // as it stands in the prompt: requests with the same one share `times`
+
+  std::optional<std::chrono::milliseconds> interval;
+  std::optional<std::chrono::milliseconds> delay;
+  std::optional<std::size_t> batch;
+  std::optional<std::size_t> chunk_bytes;
+  std::optional<std::size_t> hold;
+
+  std::optional<std::size_t> events;
+  std::optional<std::size_t> bytes;
+  std::optional<std::size_t> piece;
+  bool echo = false;
+  Mode mode = Mode::kAgent;
+  std::string finish = "stop";
+
+  std::string example;
+  std::optional<int> status;
+  std::string code;
+  std::optional<Framing> framing;
+  bool key_in_message = false;
+  std::optional<std::size_t> after;
+  Fault fault = Fault::kNone;
+  std::optional<std::size_t> times;
+
+  bool asks_for_error() const { return status.has_value() || !code.empty(); }
+  // What is left when `times` is used up: the pace and the text, no trouble.
+  Directive without_trouble() const;
+};
+
+struct Prompt {
+  std::string text;  // without the directive and one space behind it
+  Directive directive;
+};
+
+// Throws ApiError InvalidParameter that names what it can't read.
+Prompt parse_prompt(std::string_view prompt);
+
+}  // namespace bailian::simulator

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+
+#include "libevent.h"
+
+namespace bailian::simulator {
+
+enum class Field { kRequests, kCompleted, kCut, kOpen, kHeld, kEvents, kConnections };
+
+// Somebody who wants to know when a figure has changed; told from the loop, at most once an iteration.
+class StatsWatcher {
+ public:
+  virtual ~StatsWatcher() = default;
+  virtual void on_stats_changed() = 0;
+};
+
+// The figures of GET /control/stats. `open` and `held` say what is; the others count since the last reset.
+class Stats {
+ public:
+  explicit Stats(event_base* base);
+
+  std::int64_t operator[](Field field) const { return values_[index(field)]; }
+  void add(Field field, std::int64_t amount = 1);
+  void reset();
+  // Changes with each reset: what began in an earlier one does not count any more.
+  unsigned epoch() const { return epoch_; }
+
+  std::string json() const;
+  static std::optional<Field> find(std::string_view name);
+
+  void watch(StatsWatcher& watcher) { watchers_.insert(&watcher); }
+  void unwatch(StatsWatcher& watcher) { watchers_.erase(&watcher); }
+
+ private:
+  static constexpr std::size_t index(Field field) { return static_cast<std::size_t>(field); }
+  static void on_changed(evutil_socket_t, short, void* self);
+
+  std::array<std::int64_t, 7> values_{};
+  unsigned epoch_ = 0;
+  std::unordered_set<StatsWatcher*> watchers_;
+  Timer changed_;
+};
+
+}  // namespace bailian::simulator
