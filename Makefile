@@ -49,7 +49,8 @@ format: ## rewrite the C++ in the house format
 lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes nothing
 	clang-format --dry-run --Werror $(all_code) $(wildcard src/*.h tests/*.h tests/*/*.h)
 	tests/lint.sh
-	printf '%s\n' $(all_code) | xargs -P 2 -n 4 clang-tidy --quiet -- -std=c++20 -Isrc -DBAILIAN_VERSION='"$(VERSION)"'
+	printf '%s\0' $(all_code) | xargs -0 -P $(shell nproc) -I{} \
+	  clang-tidy --quiet {} -- -std=c++20 -Isrc -DBAILIAN_VERSION='"$(VERSION)"'
 
 deps: # what is missing is installed; returns at once when nothing is
 	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check)

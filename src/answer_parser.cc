@@ -75,8 +75,10 @@ AnswerParser::State AnswerParser::finish(int http_status) {
 }
 
 void AnswerParser::sniff() {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   std::string_view start = body_;
-  if (start.starts_with("\xef\xbb\xbf")) start.remove_prefix(3);
+  if (kByteOrderMark.starts_with(start)) return;
+  if (start.starts_with(kByteOrderMark)) start.remove_prefix(kByteOrderMark.size());
   start.remove_prefix(std::min(start.find_first_not_of(" \t\r\n"), start.size()));
   const auto could_be_field = [&](std::string_view field) { return field.starts_with(start); };
   if (start.empty() || (std::any_of(kEventFields.begin(), kEventFields.end(), could_be_field))) return;

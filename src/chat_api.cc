@@ -256,8 +256,10 @@ std::string scrub(std::string_view text, std::string_view api_key) {
   constexpr size_t kMaxBytes = 500;
   constexpr size_t kShortestKey = 8;
   std::string clean(text);
-  for (size_t at = 0; !api_key.empty() && (at = clean.find(api_key, at)) != std::string::npos;) {
-    clean.replace(at, api_key.size(), "sk-***");
+  constexpr std::string_view kMask = "sk-***";
+  for (size_t at = 0; !api_key.empty() && (at = clean.find(api_key, at)) != std::string::npos;
+       at += kMask.size()) {
+    clean.replace(at, api_key.size(), kMask);
   }
   for (size_t at = 0; (at = clean.find("sk-", at)) != std::string::npos; at += 3) {
     size_t end = at + 3;

@@ -188,8 +188,7 @@ const std::vector<Setting> kSettings = {
     {"SYSTEM_PROMPT", "", "Answer questions only related to digital marketing, otherwise, say I dont know",
      false, "UTF-8 text",
      [](Config& c, const std::string& v) {
-       rapidjson::Document document;
-       require(!parse_json(to_json(rapidjson::Value(rapidjson::StringRef(v.data(), v.size()))), document));
+       require(is_utf8(v));
        c.system_prompt = v;
      }},
     {"TEMPERATURE", "", "0.7", false, "a number from 0 to below 2, or nothing",

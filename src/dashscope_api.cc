@@ -330,7 +330,6 @@ std::string completion_body(const ChatRequest& chat, const Config& config, Answe
 std::optional<AnswerFields> parse_answer_fields(std::string& json) {
   if (json.find("\\uD") != std::string::npos || json.find("\\ud") != std::string::npos)
     mend_lone_surrogates(json);
-  json.reserve(json.size() + kJsonSlackBytes);
   thread_local rapidjson::Reader reader;
   rapidjson::InsituStringStream stream(json.data());
   FieldPicker picker;

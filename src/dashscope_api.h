@@ -34,9 +34,9 @@ struct AnswerFields {
   Usage usage;  // of all models together
 };
 
-/// Parses in place: `json` is destroyed and must own kJsonSlackBytes behind its end (see SseEvent). Unknown
-/// members, other types than expected and nulls are passed over; half a surrogate pair becomes U+FFFD.
-/// Nothing when it is not one JSON object in valid UTF-8, at most kMaxJsonDepth deep.
+/// Parses in place, which destroys `json`. Unknown members, other types than expected and nulls are passed
+/// over; half a surrogate pair becomes U+FFFD. Nothing when it is not one JSON object in valid UTF-8, at most
+/// kMaxJsonDepth deep.
 std::optional<AnswerFields> parse_answer_fields(std::string& json);
 
 /// What an error body means. `http_status` is the one that goes with it: the response's, or inside a stream

@@ -51,6 +51,14 @@ const rapidjson::Value* find_member(const rapidjson::Value& object, std::string_
   return nullptr;
 }
 
+bool is_utf8(std::string_view text) {
+  rapidjson::StringBuffer buffer;
+  rapidjson::Writer<rapidjson::StringBuffer, rapidjson::UTF8<>, rapidjson::UTF8<>, rapidjson::CrtAllocator,
+                    rapidjson::kWriteValidateEncodingFlag>
+      writer(buffer);
+  return writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+}
+
 std::string to_json(const rapidjson::Value& value) {
   rapidjson::StringBuffer buffer;
   JsonWriter writer(buffer);

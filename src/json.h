@@ -1,10 +1,10 @@
 #pragma once
 
 // The home of RapidJSON: everything that reads or writes JSON includes this file.
+//
+// RAPIDJSON_SSE2 stays undefined: the SIMD code of 1.1.0, which Debian ships, takes 0x1a to 0x1f for plain
+// characters, so it writes them raw into strings.
 
-#ifdef __SSE2__
-#define RAPIDJSON_SSE2
-#endif
 #define RAPIDJSON_HAS_STDSTRING 1
 
 #include <rapidjson/document.h>
@@ -24,10 +24,6 @@ namespace bailian {
 /// Deepest nesting of arrays and objects that is read anywhere.
 inline constexpr int kMaxJsonDepth = 64;
 
-/// Bytes a buffer must own behind its text before RapidJSON's SIMD code may scan it in place: it loads
-/// aligned blocks of 16.
-inline constexpr size_t kJsonSlackBytes = 16;
-
 struct JsonFault {
   std::string what;
   size_t offset_bytes = 0;  // from 0
@@ -43,6 +39,8 @@ const rapidjson::Value* find_member(const rapidjson::Value& object, std::string_
 inline std::string_view as_view(const rapidjson::Value& string) {
   return {string.GetString(), string.GetStringLength()};
 }
+
+bool is_utf8(std::string_view text);
 
 /// Compact JSON in raw UTF-8.
 std::string to_json(const rapidjson::Value& value);

@@ -65,6 +65,16 @@ std::string escape_controls(std::string_view text) {
   return out;
 }
 
+// For bytes that are no text.
+std::string escape_bytes(std::string_view bytes) {
+  std::string out;
+  for (const char byte : bytes) {
+    const auto c = static_cast<unsigned char>(byte);
+    out += c >= 0x20 && c < 0x7f ? std::string(1, byte) : fmt::format("\\x{:02x}", c);
+  }
+  return out;
+}
+
 std::string quoted_if_needed(std::string_view text) {
   std::string escaped = escape_controls(text);
   if (!escaped.empty() && escaped.find_first_of(" \"=") == std::string::npos) return escaped;
@@ -97,7 +107,7 @@ std::string format_log_line(LogFormat format, std::string_view time, LogLevel le
   if (!message.empty()) write_member(writer, "message", message);
   for (const LogField& field : fields) {
     if (!field.is_number) {
-      write_member(writer, field.key, field.text);
+      write_member(writer, field.key, is_utf8(field.text) ? field.text : escape_bytes(field.text));
       continue;
     }
     writer.Key(field.key.data(), static_cast<rapidjson::SizeType>(field.key.size()));

@@ -1,9 +1,8 @@
 #include "sse.h"
 
+#include <algorithm>
 #include <charconv>
-#include <cstring>
-
-#include "json.h"
+#include <utility>
 
 namespace bailian {
 namespace {
@@ -80,7 +79,6 @@ bool SseParser::take_line(std::string_view line) {
     name_ = value;
   } else if (field == "data") {
     if (data_.size() + value.size() >= kMaxEventBytes) return false;
-    data_.reserve(data_.size() + value.size() + 1 + kJsonSlackBytes);
     if (has_data_) data_ += '\n';
     data_ += value;
     has_data_ = true;

@@ -7,8 +7,8 @@
 
 namespace bailian {
 
-/// One server-sent event. `data` is the parser's own buffer, with kJsonSlackBytes to spare behind it: the
-/// receiver may parse it in place, and must not keep it.
+/// One server-sent event. `data` is the parser's own buffer: the receiver may parse it in place, and must not
+/// keep it.
 struct SseEvent {
   std::string_view name;  // empty when the stream named none
   int http_status = 0;    // DashScope's `:HTTP_STATUS/n` comment; 0 when there was none

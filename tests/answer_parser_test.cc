@@ -1,0 +1,302 @@
+#include "answer_parser.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "test_data.h"
+
+namespace bailian {
+namespace {
+
+using State = AnswerParser::State;
+
+struct Result {
+  State state;
+  std::string text;
+  Answer answer;
+  UpstreamError error;
+};
+
+Result parse(int status, std::string_view body, size_t step) {
+  std::string text;
+  AnswerParser parser([&](std::string_view piece) {
+    EXPECT_FALSE(piece.empty());
+    text += piece;
+  });
+  for (size_t at = 0; at < body.size(); at += step) parser.feed(status, body.substr(at, step));
+  const State state = parser.finish(status);
+  return {state, text, parser.answer(), parser.error()};
+}
+
+struct Expected {
+  std::string name;
+  State state;
+  std::string text;
+  UpstreamFault fault = UpstreamFault::kFailed;
+  std::string code;
+};
+
+// What becomes of every body of the wire contract.
+const std::vector<Expected> kExamples = {
+    {"01-nonstream-ok", State::kFinished, "杭州是一座因西湖与钱塘江而闻名的江南城市 🌊。", {}, {}},
+    {"02-stream-incremental",
+     State::kFinished,
+     "你好，世界！👋\n第二行：\"引号\" 与 \\ 反斜杠，家庭 👨‍👩‍👧 表情",
+     {},
+     {}},
+    {"03-stream-thoughts", State::kFinished, "1+1 = 2 ✅", {}, {}},
+    {"04a-stream-error-midway-inspection", State::kFailed, "从前有座山，山里", UpstreamFault::kRejected,
+     "DataInspectionFailed"},
+    {"04b-stream-error-midway-500", State::kFailed, "从前有座山，山里", UpstreamFault::kFailed,
+     "InternalError.Timeout"},
+    {"04c-stream-truncated-no-stop", State::kFailed, "从前有座山，山里", UpstreamFault::kFailed,
+     "invalid_answer"},
+    {"05-pre-stream-401", State::kFailed, "", UpstreamFault::kAuth, "InvalidApiKey"},
+    {"05b-401-non2xx-sse", State::kFailed, "", UpstreamFault::kAuth, "InvalidApiKey"},
+    {"06a-429-json", State::kFailed, "", UpstreamFault::kThrottled, "Throttling.RateQuota"},
+    {"06b-429-in-200-sse", State::kFailed, "", UpstreamFault::kThrottled, "Throttling.AllocationQuota"},
+    {"06c-429-non2xx-sse", State::kFailed, "", UpstreamFault::kThrottled, "Throttling"},
+    {"07-400-in-200-sse", State::kFailed, "", UpstreamFault::kFailed, "InvalidParameter"},
+    {"07b-400-json", State::kFailed, "", UpstreamFault::kFailed, "InvalidParameter"},
+    {"08-400-arrearage-non2xx-sse", State::kFailed, "", UpstreamFault::kQuota, "Arrearage"},
+    {"09-403-app-access-denied", State::kFailed, "", UpstreamFault::kApp, "App.AccessDenied"},
+    {"09b-404-workspace-not-found", State::kFailed, "", UpstreamFault::kApp, "WorkSpaceNotFound"},
+    {"10-500-internal", State::kFailed, "", UpstreamFault::kFailed, "InternalError"},
+    {"10b-503-gateway-plain", State::kFailed, "", UpstreamFault::kFailed, ""},
+    {"10c-400-body-too-large", State::kFailed, "", UpstreamFault::kTooLarge, "BadRequest.TooLarge"},
+    {"11-stream-non-incremental", State::kFinished, "春眠不觉晓，处处闻啼鸟。🐦", {}, {}},
+    {"12-stream-rag-references",
+     State::kFinished,
+     "七天内可以退货<ref>[1]</ref>，运费自付<ref>[2]</ref>。",
+     {},
+     {}},
+    {"13-workflow-nonstream", State::kFinished, "code", {}, {}},
+    {"14-workflow-message-format", State::kFinished, "西湖的夏天很美 🌸", {}, {}},
+    {"15-workflow-full-thoughts", State::kFinished, "晴 ☀️", {}, {}},
+    {"16-tolerance-variant", State::kFinished, "容错 ✓", {}, {}},
+    {"17-200-json-although-sse-asked", State::kFailed, "", UpstreamFault::kFailed, "InternalError.Algo"},
+};
+
+// The first column of INDEX.tsv is the file, the second the HTTP status.
+std::map<std::string, int> example_statuses() {
+  std::map<std::string, int> statuses;
+  std::ifstream index("tests/data/INDEX.tsv");
+  for (std::string line; std::getline(index, line);) {
+    std::istringstream columns(line);
+    std::string file;
+    int status = 0;
+    if (columns >> file >> status) statuses[file.substr(0, file.find(".txt"))] = status;
+  }
+  return statuses;
+}
+
+class ExampleAnswers : public testing::TestWithParam<Expected> {};
+
+TEST_P(ExampleAnswers, AreUnderstoodCutAnywhere) {
+  const Expected& expected = GetParam();
+  const std::string body = example(expected.name);
+  const int status = example_statuses().at(expected.name);
+  for (size_t step = 1; step <= body.size(); step += step < 200 ? 1 : 53) {
+    const Result result = parse(status, body, step);
+    ASSERT_EQ(result.state, expected.state) << "in steps of " << step << ": " << result.error.message;
+    ASSERT_EQ(result.text, expected.text) << "in steps of " << step;
+    if (expected.state == State::kFailed) {
+      ASSERT_EQ(result.error.fault, expected.fault);
+      ASSERT_EQ(result.error.code, expected.code);
+    } else {
+      ASSERT_EQ(result.answer.session_id, "3f1c9a7be2d84c55a0b6d1e94c7f2083");
+      ASSERT_EQ(result.answer.finish_reason, "stop");
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(AnswerParser, ExampleAnswers, testing::ValuesIn(kExamples), [](const auto& test) {
+  std::string name = test.param.name;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+TEST(AnswerParser, EveryExampleHasAnExpectation) {
+  std::set<std::string> expected;
+  for (const Expected& one : kExamples) expected.insert(one.name);
+  for (const std::string& name : example_names()) EXPECT_TRUE(expected.contains(name)) << name;
+}
+
+TEST(AnswerParser, UsageIsTheLastAndTheModelIsNamed) {
+  const Result result = parse(200, example("02-stream-incremental"), 100);
+  EXPECT_EQ(result.answer.usage.input_tokens, 31U);
+  EXPECT_EQ(result.answer.usage.output_tokens, 24U);
+  EXPECT_EQ(result.answer.model, "qwen-plus");
+  EXPECT_EQ(result.answer.request_id, "02b8d4f2-5b1e-9c3d-8a47-0d6f2e91b4c0");
+  EXPECT_FALSE(parse(200, example("13-workflow-nonstream"), 100).answer.has_usage);
+}
+
+std::string event(const std::string& text, const std::string& finish = "null") {
+  return R"(data:{"output":{"session_id":"s","finish_reason":")" + finish + R"(","text":")" + text +
+         "\"}}\n\n";
+}
+
+struct Pieces {
+  const char* name;
+  std::vector<std::string> pieces;  // the last comes with the finish reason
+  std::string text;
+};
+class TextPieces : public testing::TestWithParam<Pieces> {};
+
+TEST_P(TextPieces, AddUpToTheAnswer) {
+  std::string body;
+  for (size_t i = 0; i < GetParam().pieces.size(); ++i) {
+    body += event(GetParam().pieces[i], i + 1 < GetParam().pieces.size() ? "null" : "stop");
+  }
+  const Result result = parse(200, body, body.size());
+  EXPECT_EQ(result.state, State::kFinished) << result.error.message;
+  EXPECT_EQ(result.text, GetParam().text);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    AnswerParser, TextPieces,
+    testing::Values(Pieces{"None", {""}, ""}, Pieces{"OnlyTheLast", {"a"}, "a"},
+                    Pieces{"Increments", {"a", "b", "c", ""}, "abc"},
+                    Pieces{"LastIncrementHasText", {"a", "b", "c"}, "abc"},
+                    Pieces{"IncrementsRepeatAWord", {"ha", "ha", "ha", ""}, "hahaha"},
+                    Pieces{"SecondIncrementBeginsWithTheFirst", {"1", "10", "0", ""}, "1100"},
+                    Pieces{"SecondIncrementBeginsWithTheFirstAtTheEnd", {"1", "10", ""}, "110"},
+                    Pieces{"ThirdIncrementIsTheSecond", {"a", "ab", "ab", ""}, "aabab"},
+                    Pieces{"EmptyIncrementBetween", {"a", "", "ab", "abc", ""}, "aababc"},
+                    Pieces{"Cumulative", {"a", "ab", "abc", "abc"}, "abc"},
+                    Pieces{"CumulativeWithEmptyEnd", {"a", "ab", "abc", ""}, "abc"},
+                    Pieces{"CumulativeOfTwo", {"a", "ab"}, "ab"}, Pieces{"CumulativeOfOne", {"a", "a"}, "a"},
+                    Pieces{"CumulativeStandingStill", {"a", "ab", "abc", "abc", "abcd", "abcd"}, "abcd"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(AnswerParser, EachIncrementIsReportedWithItsEvent) {
+  std::string text;
+  AnswerParser parser([&](std::string_view piece) { text += piece; });
+  parser.feed(200, event("a"));
+  EXPECT_EQ(text, "a");
+  parser.feed(200, event("b"));
+  EXPECT_EQ(text, "ab");
+  EXPECT_EQ(parser.feed(200, event("c", "stop")), State::kFinished);
+  EXPECT_EQ(text, "abc");
+  EXPECT_EQ(parser.feed(200, event("d")), State::kFinished) << "what follows is not heard";
+  EXPECT_EQ(text, "abc");
+}
+
+TEST(AnswerParser, AnAnswerTakenBackIsAFault) {
+  const Result result = parse(200, event("a") + event("ab") + event("abc") + event("x", "stop"), 10);
+  EXPECT_EQ(result.state, State::kFailed);
+  EXPECT_EQ(result.text, "abc");
+}
+
+std::string workflow(const std::string& node, const std::string& content) {
+  return R"(data:{"output":{"workflow_message":{"node_type":")" + node + R"(","message":{"content":")" +
+         content + "\"}},\"finish_reason\":\"null\"}}\n\n";
+}
+
+TEST(AnswerParser, AWorkflowsFinalTextIsNotSaidTwice) {
+  EXPECT_EQ(parse(200, workflow("End", "a") + workflow("End", "b") + event("ab", "stop"), 9).text, "ab");
+  EXPECT_EQ(parse(200, workflow("End", "a") + event("ab", "stop"), 9).text, "ab");
+  EXPECT_EQ(parse(200, workflow("Message", "a") + workflow("End", "b") + event("b", "stop"), 9).text, "ab");
+}
+
+TEST(AnswerParser, AWorkflowsInnerNodesAreNoPartOfTheAnswer) {
+  EXPECT_EQ(
+      parse(200, workflow("Start", "x") + workflow("LLM", "{}") + workflow("End", "a") + event("a", "stop"),
+            9)
+          .text,
+      "a");
+}
+
+TEST(AnswerParser, OtherFinishReasonsEndTheAnswerToo) {
+  const Result result = parse(200, event("a") + event("b", "length"), 5);
+  EXPECT_EQ(result.state, State::kFinished);
+  EXPECT_EQ(result.answer.finish_reason, "length");
+}
+
+TEST(AnswerParser, ANullFinishReasonIsNone) {
+  EXPECT_EQ(parse(200, "data:{\"output\":{\"finish_reason\":null,\"text\":\"a\"}}\n\n", 5).error.code,
+            "truncated_answer");
+  EXPECT_EQ(parse(200, R"({"output":{"finish_reason":"null","text":"a"}})", 5).error.code,
+            "truncated_answer");
+}
+
+TEST(AnswerParser, HeldTextIsToldBeforeTheFault) {
+  EXPECT_EQ(parse(200, event("a") + event("ab"), 7).text, "aab");
+}
+
+TEST(AnswerParser, ASessionIdThatIsNoneIsNotTaken) {
+  EXPECT_EQ(parse(200, R"({"output":{"session_id":"a b","text":"x","finish_reason":"stop"}})", 99)
+                .answer.session_id,
+            "");
+  const std::string long_id(129, 's');
+  EXPECT_EQ(
+      parse(200, R"({"output":{"session_id":")" + long_id + R"(","text":"x","finish_reason":"stop"}})", 99)
+          .answer.session_id,
+      "");
+}
+
+struct Page {
+  const char* name;
+  int status;
+  std::string body;
+  UpstreamFault fault;
+  bool retryable;
+};
+class OtherBodies : public testing::TestWithParam<Page> {};
+
+TEST_P(OtherBodies, AreFaults) {
+  for (size_t step = 1; step <= GetParam().body.size() + 1; ++step) {
+    const Result result = parse(GetParam().status, GetParam().body, step);
+    EXPECT_EQ(result.state, State::kFailed);
+    EXPECT_EQ(result.error.fault, GetParam().fault);
+    EXPECT_EQ(result.error.retryable, GetParam().retryable);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    AnswerParser, OtherBodies,
+    testing::Values(Page{"Empty200", 200, "", UpstreamFault::kFailed, false},
+                    Page{"Empty502", 502, "", UpstreamFault::kFailed, true},
+                    Page{"Html", 200, "<html>\r\n<body>id:1</body></html>", UpstreamFault::kFailed, false},
+                    Page{"Html504", 504, "<html>gateway</html>", UpstreamFault::kFailed, true},
+                    Page{"Blank", 200, "  \n ", UpstreamFault::kFailed, false},
+                    Page{"LooksLikeAField", 200, "identity", UpstreamFault::kFailed, false},
+                    Page{"HalfAField", 200, "dat", UpstreamFault::kFailed, false},
+                    Page{"Array", 200, "[1]", UpstreamFault::kFailed, false},
+                    Page{"EmptyObject", 200, "{}", UpstreamFault::kFailed, false},
+                    Page{"ObjectOf503", 503, "{}", UpstreamFault::kFailed, true},
+                    Page{"CutJson", 200, R"({"output":{"text":"a)", UpstreamFault::kFailed, false},
+                    Page{"CommentsOnly", 200, ":keepalive\n\n:keepalive\n\n", UpstreamFault::kFailed, false},
+                    Page{"BadEvent", 200, "data:nonsense\n\n", UpstreamFault::kFailed, false},
+                    Page{"Redirect", 307, "<a href=/x>moved</a>", UpstreamFault::kFailed, false},
+                    Page{"Binary", 200, "\x1f\x8b\x08\x01\xff\xfe", UpstreamFault::kFailed, false}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(AnswerParser, ABinaryPageIsShownAsPlainCharacters) {
+  const std::string message = parse(502, "\x1f\x8b\nbad\xff", 3).error.message;
+  EXPECT_EQ(message, "   bad ");
+}
+
+TEST(AnswerParser, AnEndlessJsonAnswerIsRefused) {
+  AnswerParser parser([](std::string_view) {});
+  const std::string block(1 << 20, ' ');
+  EXPECT_EQ(parser.feed(200, "{"), State::kReading);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(parser.feed(200, block), State::kReading);
+  EXPECT_EQ(parser.feed(200, block), State::kFailed);
+}
+
+TEST(AnswerParser, AnEndlessEventIsRefused) {
+  AnswerParser parser([](std::string_view) {});
+  const std::string block(1 << 19, 'x');
+  EXPECT_EQ(parser.feed(200, "data:{"), State::kReading);
+  EXPECT_EQ(parser.feed(200, block), State::kReading);
+  EXPECT_EQ(parser.feed(200, block), State::kFailed);
+}
+
+}  // namespace
+}  // namespace bailian

@@ -1,0 +1,239 @@
+#include "config.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <tuple>
+
+#include "dotenv.h"
+
+namespace bailian {
+namespace {
+
+using Environment = std::vector<std::string>;
+
+/// A folder of its own, removed at the end.
+class Folder {
+ public:
+  Folder() {
+    char path[] = "build/config_test.XXXXXX";
+    path_ = ::mkdtemp(path);
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  [[nodiscard]] std::string write(const std::string& name, const std::string& text,
+                                  mode_t mode = 0600) const {
+    const std::string file = path_ + "/" + name;
+    std::ofstream(file) << text;
+    ::chmod(file.c_str(), mode);
+    return file;
+  }
+
+ private:
+  std::string path_;
+};
+
+class Configs : public testing::Test {
+ protected:
+  [[nodiscard]] LoadedConfig load(const Environment& environment,
+                                  const std::string& env_file_text = "") const {
+    return load_config(environment, folder_.write("env", env_file_text));
+  }
+  [[nodiscard]] Config config(const Environment& environment, const std::string& env_file_text = "") const {
+    return load(environment, env_file_text).config;
+  }
+  [[nodiscard]] std::vector<std::string> faults(const Environment& environment,
+                                                const std::string& env_file_text = "") const {
+    try {
+      std::ignore = load(environment, env_file_text);
+    } catch (const ConfigError& error) {
+      return error.faults();
+    }
+    return {};
+  }
+
+  Folder folder_;
+};
+
+TEST_F(Configs, DefaultsAreThoseOfTheTable) {
+  const Config c = config({});
+  EXPECT_EQ(c.api_key, "");
+  EXPECT_EQ(c.app_id, "");
+  EXPECT_EQ(c.base_url, "https://dashscope.aliyuncs.com/api/v1");
+  EXPECT_EQ(c.parameters_json, "{}");
+  EXPECT_EQ(c.temperature, "0.7");
+  EXPECT_EQ(c.host, "0.0.0.0");
+  EXPECT_EQ(c.port, 8000);
+  EXPECT_TRUE(c.debug);
+  EXPECT_EQ(to_string(c.listen), "/run/bailian-fcgi/bailian-fcgi.sock");
+  EXPECT_EQ(c.socket_mode, 0660U);
+  EXPECT_EQ(c.workers, 1);
+  EXPECT_EQ(c.max_streams, 10000);
+  EXPECT_EQ(c.max_body_bytes, 1048576U);
+  EXPECT_EQ(c.max_prompt_bytes, 32768U);
+  EXPECT_EQ(c.max_history_messages, 40U);
+  EXPECT_EQ(c.connect_timeout, Seconds(10));
+  EXPECT_EQ(c.first_token_timeout, Seconds(60));
+  EXPECT_EQ(c.idle_timeout, Seconds(60));
+  EXPECT_EQ(c.timeout, Seconds(300));
+  EXPECT_EQ(c.heartbeat, Seconds(15));
+  EXPECT_EQ(c.token_coalesce, Milliseconds(0.5));
+  EXPECT_EQ(c.client_buffer_bytes, 262144U);
+  EXPECT_EQ(c.client_stall_timeout, Seconds(60));
+  EXPECT_EQ(c.upstream_retries, 1);
+  EXPECT_TRUE(c.allowed_origins.empty());
+  EXPECT_EQ(c.bot_profile.json, default_bot_profile().json);
+  EXPECT_EQ(c.drain_timeout, Seconds(60));
+  EXPECT_FALSE(c.log_format.has_value());
+}
+
+TEST_F(Configs, EnvExampleHoldsEverySettingOnceInOrderWithItsDefault) {
+  std::ifstream file(".env.example");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const Dotenv example = parse_dotenv(text);
+  EXPECT_TRUE(example.faults.empty());
+  ASSERT_EQ(example.entries.size(), settings().size());
+  for (size_t i = 0; i < settings().size(); ++i) {
+    EXPECT_EQ(example.entries[i].key, settings()[i].key);
+    EXPECT_EQ(example.entries[i].value, settings()[i].default_text) << settings()[i].key;
+  }
+  EXPECT_TRUE(load({}, text).warnings.empty());
+}
+
+TEST_F(Configs, EnvironmentOutweighsTheFile) {
+  EXPECT_EQ(config({"PORT=81"}, "PORT=82\n").port, 81);
+  EXPECT_EQ(config({}, "PORT=82\n").port, 82);
+  EXPECT_EQ(config({}, "PORT=82\nPORT=83\n").port, 83);
+}
+
+TEST_F(Configs, OldNamesAreUnderstood) {
+  EXPECT_EQ(config({"API_KEY=sk-old"}).api_key, "sk-old");
+  EXPECT_EQ(config({"API_KEY=sk-old", "DASHSCOPE_API_KEY=sk-new"}).api_key, "sk-new");
+  EXPECT_EQ(config({"API_KEY=sk-environment"}, "DASHSCOPE_API_KEY=sk-file").api_key, "sk-environment");
+  EXPECT_EQ(config({"DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:9/x"}).base_url, "http://127.0.0.1:9/x");
+}
+
+TEST_F(Configs, PlaceholdersCountAsNotSet) {
+  EXPECT_EQ(config({"API_KEY=sk-your-api-key-here"}).api_key, "");
+  EXPECT_EQ(config({"API_KEY=sk-0E"}).api_key, "");
+  EXPECT_EQ(config({"APP_ID=your-app-id-here"}).app_id, "");
+}
+
+TEST_F(Configs, TheEnvFileOfTheFlaskRewriteWorksUnchanged) {
+  const Config c =
+      config({},
+             "# config\nAPI_KEY=sk-1234567890\nAPP_ID=abcdef\nDEBUG=False\nHOST=0.0.0.0\nPORT=8000\n"
+             "FLASK_ENV=production\nTIMEOUT=120\nCONNECT_TIMEOUT=30\n");
+  EXPECT_EQ(c.api_key, "sk-1234567890");
+  EXPECT_FALSE(c.debug);
+  EXPECT_EQ(c.timeout, Seconds(120));
+}
+
+TEST_F(Configs, AllFaultsAreToldTogetherWithTheirPlace) {
+  const auto all = faults({"WORKERS=0"}, "PORT=http\nnonsense\nDEBUG=perhaps\nTEMPERATURE=2\n");
+  ASSERT_EQ(all.size(), 5U);
+  EXPECT_NE(all[0].find("env:2: expected KEY=value"), std::string::npos);
+  EXPECT_NE(all[1].find("env:4: TEMPERATURE: expected a number from 0 to below 2, or nothing, found \"2\""),
+            std::string::npos);
+  EXPECT_NE(all[2].find("env:1: PORT: expected a port from 1 to 65535, found \"http\""), std::string::npos);
+  EXPECT_NE(all[3].find("env:3: DEBUG: expected True or False, found \"perhaps\""), std::string::npos);
+  EXPECT_EQ(all[4], "environment: WORKERS: expected a whole number from 1 to 64, found \"0\"");
+}
+
+TEST_F(Configs, SecretsAreMaskedInFaults) {
+  const auto all = faults({"DASHSCOPE_API_KEY=sk-very secret"});
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_EQ(all[0].find("very"), std::string::npos) << all[0];
+}
+
+struct BadSetting {
+  const char* name;
+  std::string variable;
+};
+class BadSettings : public Configs, public testing::WithParamInterface<BadSetting> {};
+
+TEST_P(BadSettings, AreRefused) {
+  EXPECT_EQ(faults({GetParam().variable}).size(), 1U) << GetParam().variable;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Config, BadSettings,
+    testing::Values(BadSetting{"KeyWithNewline", "DASHSCOPE_API_KEY=sk-a\nX: y"},
+                    BadSetting{"AppIdWithSpace", "APP_ID=a b"},
+                    BadSetting{"PlainHttp", "DASHSCOPE_BASE_URL=http://dashscope.aliyuncs.com/api/v1"},
+                    BadSetting{"NearlyLoopback", "DASHSCOPE_BASE_URL=http://127.0.0.1.evil.example@x/"},
+                    BadSetting{"Ftp", "DASHSCOPE_BASE_URL=ftp://127.0.0.1/"},
+                    BadSetting{"NoHost", "DASHSCOPE_BASE_URL=https:///x"},
+                    BadSetting{"Query", "DASHSCOPE_BASE_URL=https://a/?x"},
+                    BadSetting{"ParametersArray", "DASHSCOPE_PARAMETERS=[]"},
+                    BadSetting{"ParametersNoJson", "DASHSCOPE_PARAMETERS={top_p:1}"},
+                    BadSetting{"TemperatureNan", "TEMPERATURE=nan"},
+                    BadSetting{"TemperatureNegative", "TEMPERATURE=-0.1"},
+                    BadSetting{"PromptBadUtf8", "SYSTEM_PROMPT=\xff"}, BadSetting{"PortZero", "PORT=0"},
+                    BadSetting{"PortBig", "PORT=65536"}, BadSetting{"PortText", "PORT=80x"},
+                    BadSetting{"PortEmpty", "PORT="}, BadSetting{"Mode", "FCGI_SOCKET_MODE=0888"},
+                    BadSetting{"ModeBig", "FCGI_SOCKET_MODE=01777"},
+                    BadSetting{"Listen", "FCGI_LISTEN=nothing"}, BadSetting{"ListenPort", "FCGI_LISTEN=a:b"},
+                    BadSetting{"ListenBareIpv6", "FCGI_LISTEN=::1:9000"},
+                    BadSetting{"ListenLongPath", "FCGI_LISTEN=/" + std::string(108, 'x')},
+                    BadSetting{"TimeoutZero", "TIMEOUT=0"}, BadSetting{"TimeoutUnit", "TIMEOUT=5 minutes"},
+                    BadSetting{"Negative", "UPSTREAM_RETRIES=-1"},
+                    BadSetting{"Origin", "ALLOWED_ORIGINS=example.com"},
+                    BadSetting{"OriginWithPath", "ALLOWED_ORIGINS=https://a/b"},
+                    BadSetting{"OriginEmpty", "ALLOWED_ORIGINS="},
+                    BadSetting{"NoProfile", "BOT_CONFIG_FILE=/nonexistent"},
+                    BadSetting{"NoKeyFile", "DASHSCOPE_API_KEY_FILE=/nonexistent"},
+                    BadSetting{"LogFormat", "LOG_FORMAT=xml"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST_F(Configs, KeyFileIsReadWhenOnlyItsOwnerCan) {
+  const std::string file = folder_.write("key", "sk-from-file\n", 0600);
+  EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).api_key, "sk-from-file");
+  EXPECT_EQ(faults({"DASHSCOPE_API_KEY=sk-x", "DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
+  for (const mode_t mode : {0640, 0604, 0660}) {
+    ::chmod(file.c_str(), mode);
+    const auto all = faults({"DASHSCOPE_API_KEY_FILE=" + file});
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_NE(all[0].find("can be read by others"), std::string::npos);
+  }
+}
+
+TEST_F(Configs, ProfileFileIsReadAndItsFaultsNamed) {
+  const std::string good = folder_.write("bot.json", default_bot_profile().json);
+  EXPECT_EQ(config({"BOT_CONFIG_FILE=" + good}).bot_profile.json, default_bot_profile().json);
+  const std::string bad = folder_.write("bad.json", R"({"botStatus":3})");
+  const auto all = faults({"BOT_CONFIG_FILE=" + bad});
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_NE(all[0].find("botStatus: expected 0"), std::string::npos);
+  EXPECT_NE(all[0].find("fontSize: missing"), std::string::npos);
+}
+
+TEST_F(Configs, AMissingEnvFileIsAFault) { EXPECT_THROW(load_config({}, "/nonexistent/.env"), ConfigError); }
+
+TEST_F(Configs, AMisspeltKeyIsNamed) {
+  const auto warnings = load({"DASHSCOPE_API_KYE=x"}, "MAX_STREAM=5\nHOSTS=a\nFLASK_ENV=b\n").warnings;
+  ASSERT_EQ(warnings.size(), 2U);
+  EXPECT_NE(warnings[0].find("MAX_STREAM is not a setting; did you mean MAX_STREAMS?"), std::string::npos);
+  EXPECT_NE(warnings[1].find("did you mean DASHSCOPE_API_KEY?"), std::string::npos);
+}
+
+TEST(ListenAddresses, AreReadAndWrittenBack) {
+  for (const char* address : {"/run/x.sock", "build/x.sock", "127.0.0.1:9000", "localhost:0", "[::1]:9000"}) {
+    EXPECT_EQ(to_string(parse_listen_address(address)), address);
+  }
+}
+
+TEST_F(Configs, OriginsAreAList) {
+  EXPECT_EQ(config({"ALLOWED_ORIGINS=https://a.example, https://b.example/"}).allowed_origins,
+            (std::vector<std::string>{"https://a.example", "https://b.example"}));
+}
+
+}  // namespace
+}  // namespace bailian

@@ -1,0 +1,80 @@
+#include "dotenv.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+namespace bailian {
+namespace {
+
+struct Line {
+  const char* name;
+  std::string text;
+  std::string key;
+  std::string value;
+};
+
+class DotenvLines : public testing::TestWithParam<Line> {};
+
+TEST_P(DotenvLines, AreReadAsPythonDotenvReadsThem) {
+  const Dotenv dotenv = parse_dotenv(GetParam().text);
+  EXPECT_TRUE(dotenv.faults.empty());
+  ASSERT_EQ(dotenv.entries.size(), 1U);
+  EXPECT_EQ(dotenv.entries[0].key, GetParam().key);
+  EXPECT_EQ(dotenv.entries[0].value, GetParam().value);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Dotenv, DotenvLines,
+    testing::Values(Line{"Plain", "A=b", "A", "b"}, Line{"Empty", "A=", "A", ""},
+                    Line{"Export", "export A=b", "A", "b"}, Line{"ExportTab", "export\tA=b", "A", "b"},
+                    Line{"AVariableCalledExport", "export=b", "export", "b"},
+                    Line{"Spaces", "  A = b c  ", "A", "b c"}, Line{"Comment", "A=b # c", "A", "b"},
+                    Line{"HashInside", "A=b#c", "A", "b#c"}, Line{"OnlyComment", "A= # c", "A", ""},
+                    Line{"HashAtOnce", "A=#c", "A", ""}, Line{"CarriageReturn", "A=b\r\n", "A", "b"},
+                    Line{"SingleQuotes", R"(A='b # "c" \n $D')", "A", R"(b # "c" \n $D)"},
+                    Line{"DoubleQuotes", R"(A="b # \"c\" \n\t\\ $D" # e)", "A", "b # \"c\" \n\t\\ $D"},
+                    Line{"UnknownEscape", R"(A="\x")", "A", R"(\x)"},
+                    Line{"TwoLines", "A=\"b\nc\"", "A", "b\nc"},
+                    Line{"EqualsInValue", "A=b=c==", "A", "b=c=="},
+                    Line{"ByteOrderMark",
+                         "\xef\xbb\xbf"
+                         "A=b",
+                         "A", "b"},
+                    Line{"Chinese", "A=你好 吗", "A", "你好 吗"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(Dotenv, EntriesKnowTheirLine) {
+  const Dotenv dotenv = parse_dotenv("# one\n\nA=1\nB='x\ny'\nC=2\n");
+  ASSERT_EQ(dotenv.entries.size(), 3U);
+  EXPECT_EQ(dotenv.entries[0].line, 3);
+  EXPECT_EQ(dotenv.entries[1].line, 4);
+  EXPECT_EQ(dotenv.entries[2].line, 6);
+}
+
+TEST(Dotenv, AFaultyLineIsNamedAndTheOthersCount) {
+  const Dotenv dotenv = parse_dotenv("A=1\nnonsense\n=x\nB='x' y\nC=3\nD=\"never closed\n");
+  ASSERT_EQ(dotenv.faults.size(), 4U);
+  EXPECT_EQ(dotenv.faults[0].line, 2);
+  EXPECT_EQ(dotenv.faults[1].line, 3);
+  EXPECT_EQ(dotenv.faults[2].line, 4);
+  EXPECT_EQ(dotenv.faults[3].line, 6);
+  EXPECT_EQ(dotenv.faults[3].expected, "expected a closing quote");
+  ASSERT_EQ(dotenv.entries.size(), 2U);
+  EXPECT_EQ(dotenv.entries[1].key, "C");
+}
+
+TEST(Dotenv, AnyBytesAreReadWithoutHarm) {
+  std::minstd_rand random(1);
+  const std::string alphabet("A=b'\"\\\n\r #\0\xff\xef", 13);
+  for (int i = 0; i < 20000; ++i) {
+    std::string text;
+    for (auto length = random() % 24; length > 0; --length) text += alphabet[random() % alphabet.size()];
+    parse_dotenv(text);
+  }
+}
+
+}  // namespace
+}  // namespace bailian

@@ -1,0 +1,156 @@
+#include "fcgi_output.h"
+
+#include <fastcgi.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "http.h"
+
+namespace bailian {
+namespace {
+
+struct Record {
+  int type;
+  std::string content;
+};
+
+std::vector<Record> records_of(std::string_view bytes) {
+  std::vector<Record> records;
+  while (!bytes.empty()) {
+    EXPECT_GE(bytes.size(), 8U);
+    EXPECT_EQ(bytes[0], 1);
+    EXPECT_EQ(bytes[3], 7) << "the request's id";
+    EXPECT_EQ(bytes[6], 0) << "no padding";
+    const size_t size = static_cast<unsigned char>(bytes[4]) * 256U + static_cast<unsigned char>(bytes[5]);
+    EXPECT_LE(8 + size, bytes.size());
+    records.push_back({bytes[1], std::string(bytes.substr(8, size))});
+    bytes.remove_prefix(8 + size);
+  }
+  return records;
+}
+
+std::string take_all(FcgiOutput& output) {
+  std::string bytes(output.all_records());
+  output.consume(bytes.size());
+  return bytes;
+}
+
+class Output : public testing::Test {
+ protected:
+  void SetUp() override { output_.start(7); }
+  FcgiOutput output_;
+};
+
+TEST_F(Output, EventsWrittenTogetherShareARecord) {
+  output_.write("Status: 200\r\n\r\n");
+  output_.write_event("one");
+  output_.write_event("two");
+  EXPECT_EQ(output_.all_records(), "") << "an open record is not sent";
+  EXPECT_EQ(output_.waiting_bytes(), 8 + 15 + 6U);
+  output_.flush();
+  const auto records = records_of(take_all(output_));
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].type, FCGI_STDOUT);
+  EXPECT_EQ(records[0].content, "Status: 200\r\n\r\nonetwo");
+  EXPECT_EQ(output_.waiting_bytes(), 0U);
+}
+
+TEST_F(Output, AnEventIsNeverCutOverRecords) {
+  std::minstd_rand random(3);
+  std::vector<std::string> events;
+  for (int i = 0; i < 300; ++i)
+    events.emplace_back(1 + random() % kMaxEventBytes, static_cast<char>('a' + i % 26));
+  std::string together;
+  for (const std::string& event : events) {
+    output_.write_event(event);
+    together += event;
+  }
+  output_.flush();
+  size_t next = 0;
+  for (const Record& record : records_of(take_all(output_))) {
+    EXPECT_LE(record.content.size(), kMaxEventBytes);
+    size_t at = 0;
+    while (at < record.content.size()) {
+      ASSERT_EQ(record.content.substr(at, events[next].size()), events[next]);
+      at += events[next++].size();
+    }
+  }
+  EXPECT_EQ(next, events.size());
+}
+
+TEST_F(Output, ALargeBodyGoesInLargeRecords) {
+  const std::string body(200000, 'x');
+  output_.write("head");
+  output_.write(body);
+  output_.end();
+  const auto records = records_of(take_all(output_));
+  ASSERT_EQ(records.size(), 6U);
+  std::string together;
+  for (size_t i = 0; i < 4; ++i) together += records[i].content;
+  EXPECT_EQ(together, "head" + body);
+  EXPECT_EQ(records[4].type, FCGI_STDOUT);
+  EXPECT_EQ(records[4].content, "");
+  EXPECT_EQ(records[5].type, FCGI_END_REQUEST);
+  EXPECT_EQ(records[5].content, std::string(8, '\0'));
+}
+
+TEST_F(Output, AFlushOfNothingIsNothing) {
+  output_.flush();
+  output_.flush();
+  EXPECT_EQ(output_.all_records(), "");
+  EXPECT_EQ(output_.waiting_bytes(), 0U);
+}
+
+TEST_F(Output, WhatGoesOutInOneReadIsWholeRecords) {
+  output_.write_event(std::string(3000, 'a'));
+  output_.flush();
+  output_.write_event(std::string(3000, 'b'));
+  output_.flush();
+  EXPECT_EQ(output_.next_records(4096).size(), 3008U);
+  EXPECT_EQ(output_.next_records(3007).size(), 0U);
+  EXPECT_EQ(output_.next_records(6016).size(), 6016U);
+  output_.consume(1000);  // a full socket took a part
+  EXPECT_EQ(output_.next_records(0).size(), 2008U) << "the rest of a record that was begun";
+  EXPECT_EQ(output_.next_records(4096).size(), 2008U);
+  EXPECT_EQ(output_.next_records(5016).size(), 5016U);
+  output_.consume(2008);
+  EXPECT_EQ(output_.next_records(4096).size(), 3008U);
+}
+
+TEST_F(Output, BytesSentAnyhowAreTheBytesWritten) {
+  std::minstd_rand random(5);
+  std::string sent;
+  std::string written;
+  for (int i = 0; i < 2000; ++i) {
+    const std::string event(1 + random() % 700, static_cast<char>('a' + i % 26));
+    output_.write_event(event);
+    written += event;
+    if (random() % 3 != 0) output_.flush();
+    const std::string_view ready = random() % 2 != 0 ? output_.all_records() : output_.next_records(4096);
+    const size_t part = ready.empty() ? 0 : random() % (ready.size() + 1);
+    sent += ready.substr(0, part);
+    output_.consume(part);
+  }
+  output_.end();
+  sent += take_all(output_);
+  std::string received;
+  for (const Record& record : records_of(sent)) {
+    if (record.type == FCGI_STDOUT) received += record.content;
+  }
+  EXPECT_EQ(received, written);
+}
+
+TEST_F(Output, ServesOneRequestAfterTheOther) {
+  for (int i = 0; i < 3; ++i) {
+    output_.write_event("x");
+    output_.end();
+    EXPECT_EQ(records_of(take_all(output_)).size(), 3U);
+    output_.start(7);
+  }
+}
+
+}  // namespace
+}  // namespace bailian

@@ -1,0 +1,79 @@
+#include "json.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace bailian {
+namespace {
+
+struct BadJson {
+  const char* name;
+  std::string text;
+  std::string what;
+  size_t offset;
+};
+
+class JsonFaults : public testing::TestWithParam<BadJson> {};
+
+TEST_P(JsonFaults, AreNamedWithTheirPlace) {
+  rapidjson::Document document;
+  const auto fault = parse_json(GetParam().text, document);
+  ASSERT_TRUE(fault.has_value());
+  EXPECT_NE(fault->what.find(GetParam().what), std::string::npos) << fault->what;
+  EXPECT_EQ(fault->offset_bytes, GetParam().offset);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Json, JsonFaults,
+    testing::Values(BadJson{"Empty", "", "empty", 0}, BadJson{"Blank", "  \n", "empty", 3},
+                    BadJson{"Cut", R"({"a":1)", "comma", 6}, BadJson{"SecondValue", "{} {}", "root", 3},
+                    BadJson{"Garbage", "{}x", "root", 2},
+                    BadJson{"NulAfter", std::string("{}\0", 3), "NUL", 2},
+                    BadJson{"NulAndGarbage", std::string("{}\0{", 4), "NUL", 2},
+                    BadJson{"NulInside", std::string("{\0}", 3), "name", 1},
+                    BadJson{"BadUtf8", "{\"a\":\"\xff\"}", "encoding", 6},
+                    BadJson{"OverlongUtf8", "{\"a\":\"\xc0\xaf\"}", "encoding", 6},
+                    BadJson{"LoneSurrogate", R"({"a":"\ud800"})", "surrogate", 6},
+                    BadJson{"Utf16", std::string("{\0\"\0", 4), "name", 1},
+                    BadJson{"HugeNumber", "[1e999]", "Number", 1},
+                    BadJson{"RawControl", "[\"\n\"]", "escape", 2},
+                    BadJson{"TooDeep", std::string(65, '['), "nested deeper than 64", 64}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(Json, SixtyFourLevelsAreRead) {
+  rapidjson::Document document;
+  EXPECT_FALSE(parse_json(std::string(64, '[') + std::string(64, ']'), document));
+}
+
+TEST(Json, BracketsInStringsAreNoNesting) {
+  rapidjson::Document document;
+  EXPECT_FALSE(parse_json("[\"" + std::string(500, '[') + "\\\"" + std::string(500, '{') + "\"]", document));
+}
+
+TEST(Json, DeepNestingOfAMillionLevelsIsRefusedWithoutHarm) {
+  rapidjson::Document document;
+  EXPECT_TRUE(parse_json(std::string(1000000, '['), document));
+}
+
+TEST(Json, AByteOrderMarkIsSkipped) {
+  rapidjson::Document document;
+  EXPECT_FALSE(parse_json("\xef\xbb\xbf{\"a\":1}", document));
+  EXPECT_NE(find_member(document, "a"), nullptr);
+}
+
+TEST(Json, OfRepeatedMembersTheLastCounts) {
+  rapidjson::Document document;
+  ASSERT_FALSE(parse_json(R"({"a":1,"a":2})", document));
+  EXPECT_EQ(find_member(document, "a")->GetInt(), 2);
+  EXPECT_EQ(find_member(document, "b"), nullptr);
+}
+
+TEST(Json, IsWrittenAsRawUtf8) {
+  rapidjson::Document document;
+  ASSERT_FALSE(parse_json(R"({"a":"\u676d\u5dde \ud83d\udc4b\u2028\u0001"})", document));
+  EXPECT_EQ(to_json(document), "{\"a\":\"杭州 👋\xe2\x80\xa8\\u0001\"}");
+}
+
+}  // namespace
+}  // namespace bailian

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Checks what no compiler does: includes in src/ point down its layers, each third-party header has one home,
+# and shell scripts are clean.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+faults=0
+fault() {
+  echo "$*" >&2
+  faults=1
+}
+
+# Lowest first; a file may include its own layer and those before it.
+layers=(
+  "unique_fd utf8 json http log"
+  "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser"
+  "event_loop http_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket"
+  "dashscope_client chat router"
+  "server ping main"
+)
+# A third-party header (the start of its path) and the files that may include it.
+homes=(
+  "curl/:http_client main"
+  "event2/:event_loop"
+  "rapidjson/:json"
+  "fcgiapp.h:fcgi_output fcgi_request"
+  "fastcgi.h:fcgi_records fcgi_output"
+  "spdlog/:log"
+  "CLI/:main"
+  "systemd/:listen_socket server"
+)
+
+declare -A layer_of
+for i in "${!layers[@]}"; do
+  for name in ${layers[$i]}; do layer_of[$name]=$i; done
+done
+
+for file in src/*.cc src/*.h; do
+  name=$(basename "${file%.*}")
+  layer=${layer_of[$name]:-}
+  if [ -z "$layer" ]; then
+    fault "$file: stands in no layer of tests/lint.sh"
+    continue
+  fi
+  while read -r included; do
+    if [ "${layer_of[$included]:-99}" -gt "$layer" ]; then fault "$file: includes $included.h, which lies above it"; fi
+  done < <(sed -n 's/^#include "\(.*\)\.h"$/\1/p' "$file")
+  while read -r header; do
+    for home in "${homes[@]}"; do
+      if [[ $header == "${home%%:*}"* && " ${home#*:} " != *" $name "* ]]; then
+        fault "$file: <$header> belongs in ${home#*:}"
+      fi
+    done
+  done < <(sed -n 's/^#include <\(.*\)>$/\1/p' "$file")
+done
+
+shellcheck deploy/*.sh tests/*.sh .ci/run || faults=1
+exit $faults

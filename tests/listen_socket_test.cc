@@ -1,0 +1,104 @@
+#include "listen_socket.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace bailian {
+namespace {
+
+class ListenSockets : public testing::Test {
+ protected:
+  ListenSockets() {
+    char path[] = "/tmp/listen_socket_test.XXXXXX";
+    folder_ = ::mkdtemp(path);
+  }
+  ~ListenSockets() override { std::filesystem::remove_all(folder_); }
+
+  [[nodiscard]] ListenAddress address() const { return UnixAddress{path()}; }
+  [[nodiscard]] std::string path() const { return folder_ + "/s"; }
+  [[nodiscard]] std::string refusal() const {
+    try {
+      ListenSocket::open(address(), 0660);
+    } catch (const ListenError& error) {
+      return error.what();
+    }
+    return "";
+  }
+  // What a process leaves behind that was killed.
+  void leave_stale_socket() const {
+    const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    path().copy(name.sun_path, sizeof name.sun_path - 1);
+    ASSERT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&name), sizeof name), 0);
+  }
+
+  std::string folder_;
+};
+
+TEST_F(ListenSockets, HaveExactlyTheirMode) {
+  const mode_t before = ::umask(0077);
+  for (const mode_t mode : {0660, 0600, 0666, 0777}) {
+    const auto socket = ListenSocket::open(address(), mode);
+    struct stat status {};
+    ASSERT_EQ(::stat(path().c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777, mode);
+  }
+  EXPECT_EQ(::umask(before), 0077U) << "the process's own mask is as it was";
+}
+
+TEST_F(ListenSockets, AreRemovedWithTheirOwner) {
+  { const auto socket = ListenSocket::open(address(), 0660); }
+  EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
+TEST_F(ListenSockets, OfASuccessorAreNotRemoved) {
+  {
+    const auto socket = ListenSocket::open(address(), 0660);
+    std::filesystem::remove(path());
+    leave_stale_socket();
+  }
+  EXPECT_TRUE(std::filesystem::exists(path()));
+}
+
+TEST_F(ListenSockets, ReplaceAStaleOne) {
+  leave_stale_socket();
+  EXPECT_EQ(refusal(), "");
+}
+
+TEST_F(ListenSockets, DoNotStealALiveOne) {
+  const auto socket = ListenSocket::open(address(), 0660);
+  EXPECT_NE(refusal().find("another process is listening there"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::exists(path()));
+}
+
+TEST_F(ListenSockets, NeverReplaceWhatIsNoSocket) {
+  std::ofstream(path()) << "precious";
+  EXPECT_NE(refusal().find("not a socket"), std::string::npos);
+  EXPECT_EQ(std::filesystem::file_size(path()), 8U);
+}
+
+TEST_F(ListenSockets, NameAFolderThatIsNotThere) {
+  folder_ += "/nowhere";
+  EXPECT_NE(refusal().find(folder_), std::string::npos);
+}
+
+TEST_F(ListenSockets, ListenOnTcpInBothFamilies) {
+  for (const char* host : {"127.0.0.1", "::1"}) {
+    const auto socket = ListenSocket::open(TcpAddress{host, 0}, 0);
+    int listening = 0;
+    socklen_t size = sizeof listening;
+    ASSERT_EQ(::getsockopt(socket.fd(), SOL_SOCKET, SO_ACCEPTCONN, &listening, &size), 0);
+    EXPECT_EQ(listening, 1);
+  }
+}
+
+}  // namespace
+}  // namespace bailian
