@@ -102,8 +102,9 @@ void Chat::on_silence() {
   const auto due = last_write_ + std::chrono::duration_cast<Clock::duration>(config_.heartbeat);
   const auto now = Clock::now();
   if (now < due) return heartbeat_.start(due - now);
+  const bool browser_keeps_up = client_.unsent_bytes() == 0;
   if (state_ == State::kWaiting) open_stream();
-  if (client_.unsent_bytes() == 0) write(kKeepAliveComment);
+  if (browser_keeps_up) write(kKeepAliveComment);
   last_write_ = now;
   heartbeat_.start(std::chrono::duration_cast<Clock::duration>(config_.heartbeat));
 }

@@ -5,7 +5,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include <cassert>
 #include <cerrno>
 
 #include "fcgi_listener.h"
@@ -16,6 +15,7 @@ namespace {
 
 // How long a peer may take over a request. nginx sends it in one go; only a broken or hostile peer is slow.
 constexpr std::chrono::seconds kHeaderDeadline{10};
+constexpr std::chrono::seconds kDrainingDeadline{1};
 constexpr std::chrono::seconds kBodyDeadline{30};
 // nginx closes idle connections itself (keepalive_timeout, 60 s).
 constexpr std::chrono::seconds kParkedDeadline{300};
@@ -78,7 +78,7 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
       flush_(listener.loop(), [this] { flush(); }) {
   // One descriptor can't be watched with both triggers, and the writing side needs the edge.
   readable_.watch(fd_.get(), IoEvent::kRead, IoEvent::Trigger::kEdge);
-  deadline_.start(kHeaderDeadline);
+  deadline_.start(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
 }
 
 FcgiConnection::~FcgiConnection() = default;
@@ -93,7 +93,6 @@ void FcgiConnection::on_readable() {
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
     if (got <= 0) return close(Outcome::kClientGone);
     if (!take({buffer, static_cast<size_t>(got)})) return;
-    if (static_cast<size_t>(got) < sizeof buffer) return;
   }
   readable_.again();
 }
@@ -262,9 +261,9 @@ void FcgiConnection::park() {
   deadline_.start(kParkedDeadline);
 }
 
-void FcgiConnection::close_parked() {
-  assert(parked());
-  close(Outcome::kDone);
+void FcgiConnection::drain() {
+  if (state_ == State::kParked) return close(Outcome::kDone);
+  if (state_ == State::kReading) deadline_.start(kDrainingDeadline);
 }
 
 void FcgiConnection::on_deadline() {

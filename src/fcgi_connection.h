@@ -30,10 +30,8 @@ class FcgiConnection final : public ClientStream {
   void drop() override;
   RequestRecord& record() override { return record_; }
 
-  /// Waits for a further request, none of which has come.
-  [[nodiscard]] bool parked() const { return state_ == State::kParked; }
-  /// Closes a parked connection.
-  void close_parked();
+  /// The program is about to end: waits for no further request, and but a moment for one that is coming in.
+  void drain();
 
  private:
   enum class State {

@@ -61,9 +61,7 @@ void FcgiListener::stop_accepting() {
 
 void FcgiListener::drain(std::function<void()> on_idle) {
   on_idle_ = std::move(on_idle);
-  for (auto& [key, connection] : connections_) {
-    if (connection->parked()) connection->close_parked();
-  }
+  for (auto& [key, connection] : connections_) connection->drain();
   tell_if_idle();
 }
 

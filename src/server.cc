@@ -32,6 +32,7 @@ Server::Server(const Config& config, ListenSocket& socket)
       shared_(config),
       workers_([&] {
         std::vector<std::unique_ptr<Worker>> workers;
+        workers.reserve(static_cast<size_t>(config.workers));
         for (int i = 0; i < config.workers; ++i) {
           workers.push_back(std::make_unique<Worker>(config, shared_, socket.fd()));
         }

@@ -1,0 +1,247 @@
+// The command line, the settings and the log.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <string>
+#include <vector>
+
+#include "answer.h"
+#include "site.h"
+
+namespace bailian::e2e {
+namespace {
+
+bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+class CommandLine : public testing::Test {
+ protected:
+  Finished run_with(const std::vector<std::string>& arguments, const Settings& settings = {}) {
+    return run(responder_command(dir_, settings, arguments));
+  }
+  Settings good_settings() const { return site_settings(dir_, simulator_); }
+  Finished check(Settings settings) {
+    settings.merge(good_settings());
+    return run_with({"--check"}, settings);
+  }
+
+  WorkDir dir_;
+  Simulator simulator_{dir_};
+};
+
+TEST_F(CommandLine, TellsItsVersion) {
+  const auto finished = run_with({"--version"});
+  EXPECT_EQ(finished.exit_code, 0);
+  EXPECT_TRUE(contains(finished.out, BAILIAN_VERSION)) << finished.out;
+}
+
+TEST_F(CommandLine, HelpsWithEveryOption) {
+  const auto finished = run_with({"--help"});
+  EXPECT_EQ(finished.exit_code, 0);
+  for (const char* option : {"--env-file", "--listen", "--check", "--ping", "--version", "--help"})
+    EXPECT_TRUE(contains(finished.out, option)) << option;
+}
+
+TEST_F(CommandLine, RefusesWhatItDoesNotKnow) {
+  for (const char* argument : {"--nonsense", "-z", "stray"}) {
+    const auto finished = run_with({argument}, good_settings());
+    EXPECT_EQ(finished.exit_code, 64) << argument;
+    EXPECT_TRUE(contains(finished.err, argument)) << finished.err;
+  }
+  EXPECT_EQ(run_with({"--env-file"}, good_settings()).exit_code, 64);
+}
+
+TEST_F(CommandLine, ChecksGoodSettings) {
+  EXPECT_EQ(check({}).exit_code, 0);
+  EXPECT_EQ(simulator_.count("requests"), 0);
+}
+
+TEST_F(CommandLine, ChecksAndListsAllFaultsTogether) {
+  const Settings faults{{"PORT", "eighty"},
+                        {"DEBUG", "maybe"},
+                        {"TEMPERATURE", "2"},
+                        {"MAX_STREAMS", "-1"},
+                        {"MAX_BODY_BYTES", "1e6"},
+                        {"IDLE_TIMEOUT", "soon"},
+                        {"WORKERS", "0"},
+                        {"FCGI_SOCKET_MODE", "999"},
+                        {"DASHSCOPE_PARAMETERS", "[1]"},
+                        {"DASHSCOPE_BASE_URL", "ftp://example.com"},
+                        {"LOG_FORMAT", "yaml"},
+                        {"BOT_CONFIG_FILE", "/nonexistent/bot.json"}};
+  const auto finished = check(faults);
+  EXPECT_EQ(finished.exit_code, 78);
+  for (const auto& [key, value] : faults) {
+    EXPECT_TRUE(contains(finished.err, key)) << key << " in " << finished.err;
+    EXPECT_TRUE(contains(finished.err, value)) << value << " in " << finished.err;
+  }
+}
+
+TEST_F(CommandLine, DoesNotStartWithFaultySettings) {
+  auto settings = good_settings();
+  settings["PORT"] = "eighty";
+  EXPECT_EQ(run_with({}, settings).exit_code, 78);
+}
+
+TEST_F(CommandLine, DoesNotShowSecrets) {
+  const auto finished = check({{"DASHSCOPE_API_KEY", "sk-5b1e9c3d\nvalue"}, {"PORT", "eighty"}});
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_FALSE(contains(finished.out + finished.err, "5b1e9c3d")) << finished.err;
+}
+
+TEST_F(CommandLine, NamesFileAndLineOfAFault) {
+  const auto file = dir_.write("site.env", "# a comment\n\nAPP_ID=x\nPORT=eighty\n");
+  const auto finished = run_with({"--check", "--env-file", file});
+  EXPECT_EQ(finished.exit_code, 78);
+  for (const char* part : {"site.env", "4", "PORT", "eighty"})
+    EXPECT_TRUE(contains(finished.err, part)) << part;
+}
+
+TEST_F(CommandLine, SendsPlainTextOnlyToThisMachine) {
+  EXPECT_EQ(check({{"DASHSCOPE_BASE_URL", "http://dashscope.example/api/v1"}}).exit_code, 78);
+  EXPECT_EQ(check({{"DASHSCOPE_BASE_URL", "https://dashscope.example/api/v1"}}).exit_code, 0);
+}
+
+TEST_F(CommandLine, NamesWhatIsWrongInABotProfile) {
+  const std::string profile = R"({"botStatus":"online","StartUpMessage":"Hi","fontSize":"16",)"
+                              R"("userAvatarURL":"u","botImageURL":"b","commonButtons":[]})";
+  auto finished = check({{"BOT_CONFIG_FILE", dir_.write("bot.json", profile)}});
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_TRUE(contains(finished.err, "botStatus")) << finished.err;
+  finished = check({{"BOT_CONFIG_FILE", dir_.write("bot.json", R"({"botStatus":1})")}});
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_TRUE(contains(finished.err, "StartUpMessage")) << finished.err;
+}
+
+TEST_F(CommandLine, ReadsTheKeyFromAFileOfItsOwnOnly) {
+  auto settings = good_settings();
+  settings.erase("DASHSCOPE_API_KEY");
+  const auto file = settings["DASHSCOPE_API_KEY_FILE"] = dir_.write("key", std::string(kApiKey) + "\n");
+  chmod(file.c_str(), 0640);
+  EXPECT_EQ(run_with({"--check"}, settings).exit_code, 78);
+  chmod(file.c_str(), 0600);
+  EXPECT_EQ(run_with({"--check"}, settings).exit_code, 0);
+  EXPECT_EQ(run_with({"--ping"}, settings).exit_code, 0);
+}
+
+TEST_F(CommandLine, WarnsOfAMisspeltKey) {
+  const auto file = dir_.write("site.env", "MAX_STREMS=5\n");
+  const auto finished = run_with({"--check", "--env-file", file}, good_settings());
+  EXPECT_EQ(finished.exit_code, 0);
+  EXPECT_TRUE(contains(finished.err, "MAX_STREMS")) << finished.err;
+  EXPECT_TRUE(contains(finished.err, "MAX_STREAMS")) << finished.err;
+}
+
+TEST_F(CommandLine, PingsTheUpstream) {
+  EXPECT_EQ(run_with({"--ping"}, good_settings()).exit_code, 0);
+  EXPECT_EQ(simulator_.count("requests"), 1);
+}
+
+TEST_F(CommandLine, PingsInVain) {
+  auto settings = good_settings();
+  settings["DASHSCOPE_API_KEY"] = "sk-another-7c9e6679";
+  auto finished = run_with({"--ping"}, settings);
+  EXPECT_EQ(finished.exit_code, 77);
+  EXPECT_TRUE(contains(finished.out + finished.err, "InvalidApiKey")) << finished.err;
+  EXPECT_FALSE(contains(finished.out + finished.err, "sk-another-7c9e6679"));
+
+  settings = good_settings();
+  settings["DASHSCOPE_BASE_URL"] = "http://127.0.0.1:" + std::to_string(unused_port()) + "/api/v1";
+  EXPECT_EQ(run_with({"--ping"}, settings).exit_code, 69);
+}
+
+// What the upstream is told as the system prompt tells what was read.
+class EnvFile : public CommandLine {
+ protected:
+  std::string system_prompt_from(const std::string& file_content, const std::string& file_name,
+                                 const std::vector<std::string>& arguments, Settings more = {}) {
+    dir_.write(file_name, file_content);
+    auto settings = good_settings();
+    settings.merge(more);
+    const Responder responder(responder_command(dir_, settings, arguments));
+    const Nginx nginx(dir_, "nginx",
+                      stock_server("unix:" + dir_.socket("web"), "unix:" + dir_.socket("fcgi")));
+    const Browser browser({.unix_path = dir_.socket("web")});
+    EXPECT_EQ(browser.post(kChatPath, chat_body("[[sim events=1]]")).status, 200);
+    return text_at(simulator_.last_request(), "/body/input/messages/0/content");
+  }
+};
+
+TEST_F(EnvFile, IsReadAsPythonDotenvDoes) {
+  const std::pair<const char*, const char*> table[] = {
+      {"SYSTEM_PROMPT=plain text # comment\n", "plain text"},
+      {"# first\nexport SYSTEM_PROMPT='single $HOME \\n # literal'\n", "single $HOME \\n # literal"},
+      {"SYSTEM_PROMPT=\"two\\nlines \\\"quoted\\\" \\\\ 引号\"\n", "two\nlines \"quoted\" \\ 引号"},
+      {"SYSTEM_PROMPT = spaced \r\nDEBUG=False\r\n", "spaced"},
+  };
+  for (const auto& [content, prompt] : table) EXPECT_EQ(system_prompt_from(content, ".env", {}), prompt);
+}
+
+TEST_F(EnvFile, MayBeNamed) {
+  EXPECT_EQ(system_prompt_from("SYSTEM_PROMPT=named\n", "site.env", {"--env-file", dir_.file("site.env")}),
+            "named");
+}
+
+TEST_F(EnvFile, YieldsToTheEnvironment) {
+  EXPECT_EQ(system_prompt_from("SYSTEM_PROMPT=file\n", ".env", {}, {{"SYSTEM_PROMPT", "environment"}}),
+            "environment");
+}
+
+class Log : public SharedSite<Log> {
+ protected:
+  static Json line_of(const Response& answer) {
+    return site().responder().request_line(answer.headers.get("X-Request-Id"));
+  }
+};
+
+TEST_F(Log, HasALineForAStreamedChat) {
+  auto exchange = site().stream("[[sim events=3]]");
+  const auto answer = read_stream(exchange);
+  const auto line = site().responder().request_line(exchange.headers().get("X-Request-Id"));
+  EXPECT_TRUE(text_at(line, "/time").ends_with("Z"));
+  EXPECT_EQ(text_at(line, "/level"), "info");
+  EXPECT_EQ(text_at(line, "/method"), "POST");
+  EXPECT_EQ(text_at(line, "/path"), kStreamPath);
+  EXPECT_EQ(number_at(line, "/status"), 200);
+  EXPECT_EQ(text_at(line, "/outcome"), "done");
+  EXPECT_GT(number_at(line, "/bytes"), 0);
+  EXPECT_GE(at(line, "/ttft_ms").GetDouble(), 0);
+  EXPECT_GE(at(line, "/duration_ms").GetDouble(), at(line, "/ttft_ms").GetDouble());
+  EXPECT_EQ(number_at(line, "/input_tokens"), number_at(answer.last, "/usage/input_tokens"));
+  EXPECT_EQ(number_at(line, "/output_tokens"), number_at(answer.last, "/usage/output_tokens"));
+  EXPECT_FALSE(text_at(line, "/upstream_request_id").empty());
+  EXPECT_FALSE(has(line, "/upstream_code"));
+}
+
+TEST_F(Log, HasALineForAWholeAnswer) {
+  const auto line = line_of(site().ask("[[sim events=3]]"));
+  EXPECT_EQ(text_at(line, "/path"), kChatPath);
+  EXPECT_EQ(number_at(line, "/status"), 200);
+  EXPECT_EQ(text_at(line, "/outcome"), "done");
+  EXPECT_GT(number_at(line, "/output_tokens"), 0);
+}
+
+TEST_F(Log, HasALineForWhatIsRefused) {
+  const auto line = line_of(site().post(kChatPath, "{}"));
+  EXPECT_EQ(number_at(line, "/status"), 400);
+  EXPECT_EQ(text_at(line, "/outcome"), "error");
+  EXPECT_FALSE(has(line, "/output_tokens"));
+}
+
+TEST(QuietLog, NeverHoldsPromptsOrAnswers) {
+  Site site({.settings = {{"DEBUG", "True"}}});
+  const std::string secret = "canary-5b1e9c3d";
+  read_stream(site.stream("[[sim text=echo]] " + secret));
+  site.ask("[[sim text=echo]] " + secret);
+  site.post(kChatPath, R"({"last_prompt":")" + secret);
+  site.post(kChatPath, R"({"last_prompt":"[[sim events=1]]","session_id":")" + secret + R"("})");
+  site.post(kChatPath, R"({"last_prompt":"x","conversation_history":[{"role":"user","content":")" + secret +
+                           R"("},{"role":"assistant","content":")" + secret + R"("}]})");
+  site.stream("[[sim status=500 code=InternalError after=1]] " + secret).read_all();
+  const auto last = site.get(kHealthPath).headers.get("X-Request-Id");
+  site.responder().request_line(last);
+  EXPECT_FALSE(contains(site.responder().log(), secret));
+}
+
+}  // namespace
+}  // namespace bailian::e2e

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <chrono>
+
+namespace bailian::e2e {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+inline constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+// How long the harness waits for something that must happen. An upper bound against hanging, never an
+// expectation: no test passes or fails by being fast.
+class Deadline {
+ public:
+  Deadline() : end_(Clock::now() + kPatience) {}
+
+  static constexpr std::chrono::milliseconds kPatience{kSanitized ? 60'000 : 12'000};
+
+  // Milliseconds left for poll(2); 0 once it has passed.
+  int left_ms() const {
+    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end_ - Clock::now()).count();
+    return left > 0 ? static_cast<int>(left) : 0;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point end_;
+};
+
+}  // namespace bailian::e2e

@@ -1,0 +1,196 @@
+// FastCGI peers of every kind straight at the responder's socket. None of them may hold up anyone else.
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "answer.h"
+#include "fcgi_peer.h"
+#include "site.h"
+
+namespace bailian::e2e {
+namespace {
+
+class FastCgi : public SharedSite<FastCgi> {
+ protected:
+  static FcgiPeer peer() { return FcgiPeer(site().fastcgi()); }
+
+  static void expect_others_are_served() {
+    EXPECT_EQ(site().get(kHealthPath).status, 200);
+    EXPECT_EQ(read_stream(site().stream("[[sim events=3]]")).text, tokens(3));
+  }
+};
+
+const std::string kParams = fcgi::params_records(fcgi::params_for("GET", kHealthPath));
+const std::string kStdin = fcgi::stdin_records("");
+
+TEST_F(FastCgi, AWholeRequestIsAnsweredAndTheConnectionClosed) {
+  auto client = peer();
+  client.send(fcgi::request("GET", kHealthPath));
+  const auto reply = client.read_reply();
+  EXPECT_EQ(reply.response.status, 200);
+  EXPECT_EQ(text_at(reply.response.json(), "/status"), "healthy");
+  EXPECT_EQ(reply.app_status, 0U);
+  EXPECT_EQ(reply.protocol_status, 0U);
+  EXPECT_TRUE(client.is_dropped());
+}
+
+TEST_F(FastCgi, SilentAndHalfSpokenPeersHoldNobodyUp) {
+  const auto whole = fcgi::request("POST", kStreamPath, chat_body("[[sim events=3]]"));
+  std::vector<FcgiPeer> peers;
+  for (size_t length = 0; length < whole.size(); length += 7) {
+    peers.push_back(peer());
+    peers.back().send(std::string_view(whole).substr(0, length));
+  }
+  expect_others_are_served();
+  EXPECT_EQ(site().simulator().count("requests"), 1);
+}
+
+TEST_F(FastCgi, ARequestMayComeByteByByte) {
+  auto client = peer();
+  for (const char byte : fcgi::request("POST", kChatPath, chat_body("[[sim events=3]]")))
+    client.send(std::string_view(&byte, 1));
+  EXPECT_EQ(text_at(client.read_reply().response.json(), "/result"), tokens(3));
+}
+
+TEST_F(FastCgi, ParametersMayBeCutAnywhere) {
+  std::string content;
+  for (const auto& [name, value] : fcgi::params_for("GET", kHealthPath))
+    content += fcgi::name_value(name, value);
+  content += fcgi::name_value("HTTP_X_LONG", std::string(3000, 'v'));
+  auto client = peer();
+  client.send(fcgi::begin());
+  for (size_t at = 0; at < content.size(); at += 5)
+    client.send(fcgi::record(fcgi::kParams, content.substr(at, 5), {.padding = 3}));
+  client.send(fcgi::record(fcgi::kParams, "") + kStdin);
+  EXPECT_EQ(client.read_reply().response.status, 200);
+}
+
+TEST_F(FastCgi, ABodyBiggerThanTheSocketBufferIsRead) {
+  auto body = chat_body("[[sim events=3]]");
+  body.insert(1, 1'000'000, ' ');
+  auto client = peer();
+  client.send(fcgi::request("POST", kChatPath, body));
+  EXPECT_EQ(client.read_reply().response.status, 200);
+}
+
+TEST_F(FastCgi, ABodyOverTheLimitIsRefusedWhoeverSendsIt) {
+  auto client = peer();
+  client.send(fcgi::request("POST", kChatPath, std::string(1'100'000, ' ')));
+  EXPECT_EQ(client.read_reply().response.status, 413);
+  expect_others_are_served();
+}
+
+TEST_F(FastCgi, AConnectionIsKeptWhenThePeerAsks) {
+  auto client = peer();
+  for (int i = 0; i < 3; ++i) {
+    client.send(fcgi::request("GET", kHealthPath, "", true));
+    EXPECT_EQ(client.read_reply().response.status, 200);
+    client.send(fcgi::request("POST", kChatPath, chat_body("[[sim events=3]]"), true));
+    EXPECT_EQ(text_at(client.read_reply().response.json(), "/result"), tokens(3));
+    client.send(fcgi::request("POST", kStreamPath, chat_body("[[sim events=3]]"), true));
+    EXPECT_TRUE(client.read_reply().response.body.ends_with("}\n\n"));
+  }
+  client.send(fcgi::request("GET", kHealthPath));
+  EXPECT_EQ(client.read_reply().response.status, 200);
+  EXPECT_TRUE(client.is_dropped());
+}
+
+TEST_F(FastCgi, AKeptConnectionMayBeClosedByThePeer) {
+  for (int i = 0; i < 20; ++i) {
+    auto client = peer();
+    client.send(fcgi::request("GET", kHealthPath, "", true));
+    EXPECT_EQ(client.read_reply().response.status, 200);
+  }
+  expect_others_are_served();
+}
+
+struct Nonsense {
+  const char* what;
+  std::string bytes;
+};
+
+std::vector<Nonsense> nonsense() {
+  using fcgi::record;
+  const auto begin = fcgi::begin();
+  const std::string endless_name("\xff\xff\xff\xff\xff\xff\xff\xffname", 12);
+  return {
+      {"http", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+      {"zeros", std::string(64, '\0')},
+      {"ones", std::string(64, '\xff')},
+      {"version 0", record(fcgi::kBegin, begin.substr(8), {.version = 0}) + kParams + kStdin},
+      {"version 2", record(fcgi::kBegin, begin.substr(8), {.version = 2}) + kParams + kStdin},
+      {"request id 0", record(fcgi::kBegin, begin.substr(8), {.id = 0}) + kParams + kStdin},
+      {"short begin", record(fcgi::kBegin, std::string("\0\1", 2)) + kParams + kStdin},
+      {"long begin", record(fcgi::kBegin, std::string(65535, '\1')) + kParams + kStdin},
+      {"no begin", kParams + kStdin},
+      {"two begins", begin + begin + kParams + kStdin},
+      {"authorizer", fcgi::begin(false, fcgi::kAuthorizer) + kParams + kStdin},
+      {"unknown role", fcgi::begin(false, 77) + kParams + kStdin},
+      {"management record", record(fcgi::kGetValues, fcgi::name_value("FCGI_MAX_CONNS", ""), {.id = 0})},
+      {"management record within", begin + record(fcgi::kGetValues, "", {.id = 0}) + kParams + kStdin},
+      {"unknown type", begin + record(99, "what") + kParams + kStdin},
+      {"stdout from the peer", begin + record(fcgi::kStdout, "hello") + kParams + kStdin},
+      {"stdin first", begin + fcgi::stdin_records("{}") + kParams},
+      {"two requests mixed", begin + record(fcgi::kParams, "\1\1ab", {.id = 2}) + kParams + kStdin},
+      {"a name without end",
+       begin + record(fcgi::kParams, endless_name) + record(fcgi::kParams, "") + kStdin},
+      {"a value without end",
+       begin + record(fcgi::kParams, "\4\x7fNAMEvalue") + record(fcgi::kParams, "") + kStdin},
+      {"half a length", begin + record(fcgi::kParams, "\x80") + record(fcgi::kParams, "") + kStdin},
+      {"abort at once", begin + record(fcgi::kAbort, "")},
+  };
+}
+
+TEST_F(FastCgi, NonsenseIsDroppedWithoutHarm) {
+  for (const auto& [what, bytes] : nonsense()) {
+    SCOPED_TRACE(what);
+    auto client = peer();
+    client.send(bytes);
+    EXPECT_NO_THROW(client.await_end());
+    EXPECT_TRUE(site().responder().process().is_running());
+  }
+  expect_others_are_served();
+}
+
+TEST_F(FastCgi, EndlessParametersAreDropped) {
+  auto client = peer();
+  client.send(fcgi::begin());
+  const auto more = fcgi::record(fcgi::kParams, fcgi::name_value("HTTP_X", std::string(60000, 'x')));
+  EXPECT_THROW(
+      {
+        for (int i = 0; i < 200; ++i) client.send(more);
+      },
+      std::exception);
+  expect_others_are_served();
+}
+
+TEST_F(FastCgi, ABodyThatIsNotAsLongAsItSaysDoesNoHarm) {
+  const auto body = chat_body("[[sim events=3]]");
+  for (const size_t claimed : {size_t{0}, size_t{5}, body.size() - 1, body.size() + 1, size_t{1'000'000}}) {
+    SCOPED_TRACE(claimed);
+    auto client = peer();
+    client.send(fcgi::begin() + fcgi::params_records(fcgi::params_for("POST", kChatPath, claimed)) +
+                fcgi::stdin_records(body));
+    EXPECT_NO_THROW(client.await_end());
+  }
+  expect_others_are_served();
+}
+
+TEST_F(FastCgi, PeersThatLeaveAtAnyPointDoNoHarm) {
+  const auto whole = fcgi::request("POST", kStreamPath, chat_body("[[sim events=3]]"));
+  for (size_t length = 0; length <= whole.size(); length += 5)
+    peer().send(std::string_view(whole).substr(0, length));
+  expect_others_are_served();
+}
+
+TEST_F(FastCgi, ARequestWithoutParametersIsNotFound) {
+  auto client = peer();
+  client.send(fcgi::begin() + fcgi::params_records({}) + kStdin);
+  EXPECT_NO_THROW(client.await_end());
+  expect_others_are_served();
+}
+
+}  // namespace
+}  // namespace bailian::e2e

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "deadline.h"
+#include "fd.h"
+
+// Plain sockets for the harness. Whatever goes wrong throws std::runtime_error and so fails the test.
+namespace bailian::e2e {
+
+// Where a server listens: a unix socket, or a port of 127.0.0.1 when the path is empty.
+struct Address {
+  std::string unix_path;
+  uint16_t port = 0;
+};
+
+Fd connect_to(const Address& address);
+
+struct LoopbackListener {
+  Fd fd;
+  uint16_t port;
+};
+LoopbackListener listen_on_loopback(int backlog = 64);
+Fd listen_on_unix(const std::string& path);
+Fd accept_from(const Fd& listener);
+
+// A port of 127.0.0.1 on which nothing listens.
+uint16_t unused_port();
+
+void send_all(const Fd& socket, std::string_view bytes);
+
+// Whatever has come, after waiting for something to come. Empty at the end of the connection; a peer that
+// resets has ended it too.
+std::string receive_some(const Fd& socket, const Deadline& deadline = {});
+
+// True when the peer closes without sending anything more.
+bool closes_silently(const Fd& socket);
+
+}  // namespace bailian::e2e

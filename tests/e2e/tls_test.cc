@@ -1,0 +1,133 @@
+// The upstream behind TLS: only a certificate that the trusted authority gave to this very host is good
+// enough.
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "answer.h"
+#include "site.h"
+
+namespace bailian::e2e {
+namespace {
+
+// An authority of our own and the certificates it gives out, made by the openssl command.
+class Authority {
+ public:
+  explicit Authority(const WorkDir& dir) : dir_(dir) {
+    openssl({"ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key()});
+    make_self_signed("ca.pem", "/CN=Test authority", {});
+  }
+
+  std::string key() const { return dir_.file("key.pem"); }
+  std::string bundle() const { return dir_.file("ca.pem"); }
+
+  // A certificate for subjectAltName `host`, valid from now on for so many days.
+  std::string issue(const std::string& host, int days) const {
+    const auto request = dir_.file("request.pem");
+    const auto extensions = dir_.write("extensions", "subjectAltName=" + host + "\n");
+    auto certificate = dir_.file("server.pem");
+    openssl({"req", "-new", "-key", key(), "-subj", "/CN=server", "-out", request});
+    openssl({"x509", "-req", "-in", request, "-CA", bundle(), "-CAkey", key(), "-CAcreateserial", "-days",
+             std::to_string(days), "-extfile", extensions, "-out", certificate});
+    return certificate;
+  }
+
+  std::string self_signed(const std::string& host) const {
+    return make_self_signed("self.pem", "/CN=nobody", {"-addext", "subjectAltName=" + host});
+  }
+
+ private:
+  std::string make_self_signed(const char* name, const char* subject, std::vector<std::string> more) const {
+    std::vector<std::string> arguments{"req",   "-x509", "-new", "-key", key(),          "-subj",
+                                       subject, "-days", "2",    "-out", dir_.file(name)};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    openssl(arguments);
+    return dir_.file(name);
+  }
+
+  void openssl(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), "openssl");
+    const auto finished = run({.argv = arguments, .env = {}, .directory = dir_.path(), .fds = {}});
+    if (finished.exit_code != 0) throw std::runtime_error("openssl fails: " + finished.err);
+  }
+
+  const WorkDir& dir_;
+};
+
+// An nginx that ends TLS in front of a simulator and tells it which connection a request came on.
+std::string tls_server(uint16_t port, const std::string& certificate, const std::string& key,
+                       const Simulator& simulator) {
+  return "  server {\n    listen 127.0.0.1:" + std::to_string(port) + " ssl;\n    ssl_certificate " +
+         certificate + ";\n    ssl_certificate_key " + key +
+         ";\n    location / {\n      proxy_pass http://127.0.0.1:" + std::to_string(simulator.port()) +
+         ";\n      proxy_http_version 1.1;\n      proxy_buffering off;\n"
+         "      proxy_set_header X-Connection $connection;\n    }\n  }\n";
+}
+
+class Tls : public testing::Test {
+ protected:
+  // Puts this certificate in front of the simulator and a site in front of that.
+  void open_site(const std::string& certificate) {
+    const auto listener = listen_on_loopback();
+    tls_end_.emplace(dir_, "tls", tls_server(listener.port, certificate, authority_.key(), simulator_),
+                     listener.fd);
+    site_.emplace(SiteOptions{
+        .settings = {{"DASHSCOPE_BASE_URL", "https://127.0.0.1:" + std::to_string(listener.port) + "/api/v1"},
+                     {"SSL_CERT_FILE", authority_.bundle()},
+                     {"UPSTREAM_RETRIES", "0"}}});
+  }
+
+  void expect_refused() {
+    expect_error(site_->stream("[[sim events=2]]").read_all(), 502, "upstream_error", "Connection failed");
+    expect_error(site_->ask("[[sim events=2]]"), 502, "upstream_error", "Connection failed");
+    EXPECT_EQ(simulator_.count("requests"), 0);
+  }
+
+  WorkDir dir_;
+  Authority authority_{dir_};
+  Simulator simulator_{dir_};
+  std::optional<Nginx> tls_end_;
+  std::optional<Site> site_;
+};
+
+TEST_F(Tls, AGoodCertificateIsAccepted) {
+  open_site(authority_.issue("IP:127.0.0.1", 2));
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
+  EXPECT_EQ(text_at(site_->ask("[[sim events=3]]").json(), "/result"), tokens(3));
+}
+
+TEST_F(Tls, ACertificateOfAnotherHostIsRefused) {
+  open_site(authority_.issue("DNS:elsewhere.example,IP:127.0.0.2", 2));
+  expect_refused();
+}
+
+TEST_F(Tls, AnExpiredCertificateIsRefused) {
+  open_site(authority_.issue("IP:127.0.0.1", -1));
+  expect_refused();
+}
+
+TEST_F(Tls, ACertificateOfAnUnknownAuthorityIsRefused) {
+  open_site(authority_.self_signed("IP:127.0.0.1"));
+  expect_refused();
+}
+
+TEST_F(Tls, AConnectionServesOneChatAfterTheOther) {
+  open_site(authority_.issue("IP:127.0.0.1", 2));
+  read_stream(site_->stream("[[sim events=3]]"));
+  const auto first = text_at(simulator_.last_request(), "/headers/x-connection");
+  read_stream(site_->stream("[[sim events=3]]"));
+  EXPECT_EQ(text_at(simulator_.last_request(), "/headers/x-connection"), first);
+}
+
+TEST_F(Tls, AClientThatLeavesEndsTheTransfer) {
+  open_site(authority_.issue("IP:127.0.0.1", 2));
+  auto exchange = site_->stream("[[sim events=5 hold=1]]");
+  EXPECT_EQ(read_text(exchange), "tok1 ");
+  exchange.close();
+  EXPECT_TRUE(simulator_.reaches("cut", 1));
+}
+
+}  // namespace
+}  // namespace bailian::e2e
