@@ -24,6 +24,10 @@ constexpr std::chrono::seconds kParkedDeadline{300};
 // would reach the browser in two chunks.
 constexpr size_t kPeerReadBytes = 4096;
 
+// The kernel tells of the last byte read while the reader is still inside recv(), where it would take the
+// start of the next record too.
+constexpr std::chrono::milliseconds kPeerReadTime{1};
+
 // While the kernel is freeing the last buffer, one byte of it still counts as unread.
 constexpr int kNothingUnread = 1;
 
@@ -73,7 +77,7 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
       local_(local),
       records_(listener.limits().max_body_bytes),
       readable_(listener.loop(), [this](short) { on_readable(); }),
-      writable_(listener.loop(), [this](short) { flush_.schedule(); }),
+      writable_(listener.loop(), [this](short) { on_writable(); }),
       deadline_(listener.loop(), [this] { on_deadline(); }),
       flush_(listener.loop(), [this] { flush(); }) {
   // One descriptor can't be watched with both triggers, and the writing side needs the edge.
@@ -204,9 +208,9 @@ void FcgiConnection::flush() {
 // False when the peer must read first, or is gone.
 bool FcgiConnection::send_some() {
   std::string_view bytes = output_.all_records();
-  if (local_ && events_) {
+  if (paced()) {
     bytes = output_.next_records(kPeerReadBytes - unread_bytes_);
-    if (bytes.empty() && peer_has_read_all()) {
+    if (bytes.empty() && Clock::now() - last_sent_ >= kPeerReadTime && peer_has_read_all()) {
       unread_bytes_ = 0;
       bytes = output_.next_records(kPeerReadBytes);
     }
@@ -227,13 +231,30 @@ bool FcgiConnection::send_some() {
   }
   output_.consume(static_cast<size_t>(sent));
   record_.sent_bytes += static_cast<uint64_t>(sent);
-  unread_bytes_ = std::min(unread_bytes_ + static_cast<size_t>(sent), kPeerReadBytes);
+  if (paced()) {
+    unread_bytes_ = std::min(unread_bytes_ + static_cast<size_t>(sent), kPeerReadBytes);
+    last_sent_ = Clock::now();
+  }
   return true;
 }
+
+bool FcgiConnection::paced() const { return local_ && events_; }
 
 bool FcgiConnection::peer_has_read_all() const {
   int unread = 0;
   return ::ioctl(fd_.get(), SIOCOUTQ, &unread) != 0 || unread <= kNothingUnread;
+}
+
+void FcgiConnection::on_writable() {
+  if (!paced() || unread_bytes_ == 0) return flush_.schedule();
+  if (!peer_has_read_all()) return;
+  if (!peer_done_) {
+    peer_done_.emplace(listener_.loop(), [this] {
+      unread_bytes_ = 0;
+      flush_.schedule();
+    });
+  }
+  peer_done_->start(kPeerReadTime);
 }
 
 // The peer's reading wakes the edge-triggered writable_; how long it may take over it is limited.

@@ -43,6 +43,7 @@ class FcgiConnection final : public ClientStream {
   };
 
   void on_readable();
+  void on_writable();
   bool take(std::span<const unsigned char> bytes);
   void start_exchange();
   void write_head(const Reply& reply);
@@ -53,6 +54,7 @@ class FcgiConnection final : public ClientStream {
   void on_deadline();
   void close(Outcome outcome);
   void wait_for_room(bool waiting);
+  [[nodiscard]] bool paced() const;
   [[nodiscard]] bool peer_has_read_all() const;
 
   FcgiListener& listener_;
@@ -65,7 +67,8 @@ class FcgiConnection final : public ClientStream {
   bool drained_told_ = true;  // the exchange knows that nothing waits
   static constexpr uint64_t kNotStalled = ~uint64_t{0};
   uint64_t stalled_at_ = kNotStalled;  // sent_bytes when the peer last had to be waited for
-  size_t unread_bytes_ = 0;            // sent since the peer was last known to have read all
+  Clock::time_point last_sent_;
+  size_t unread_bytes_ = 0;  // sent since the peer was last known to have read all
   std::optional<RequestRecords> records_;
   FcgiOutput output_;
   RequestRecord record_;
@@ -73,6 +76,7 @@ class FcgiConnection final : public ClientStream {
   IoEvent readable_;
   IoEvent writable_;
   Timer deadline_;
+  std::optional<Timer> peer_done_;  // most streams never need it
   EndOfIteration flush_;
 };
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstring>
 
 #include "fcgi_records.h"
 #include "http.h"
@@ -91,7 +90,7 @@ void FcgiOutput::append_record(unsigned char type, std::string_view content) {
   const size_t size = FCGI_HEADER_LEN + content.size();
   if (buffer_.size() < record_ + size) buffer_.resize(record_ + size);
   write_record_header(&buffer_[record_], type, request_id_, content.size());
-  std::memcpy(&buffer_[record_] + FCGI_HEADER_LEN, content.data(), content.size());
+  std::copy(content.begin(), content.end(), &buffer_[record_] + FCGI_HEADER_LEN);
   record_ += size;
   stream_.wrNext = buffer_.data() + record_;
 }

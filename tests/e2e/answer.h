@@ -17,7 +17,8 @@ struct StreamedAnswer {
   Json last;                        // the terminal event
   int heartbeats = 0;
 };
-// For a browser that sleeps, nginx joins what waits as its buffer allows: then chunks may cut events.
+// For a browser that is slower than its answer, nginx joins what waits as its buffer allows: then chunks may
+// cut events.
 enum class Chunks { kHoldWholeEvents, kMayCutEvents };
 StreamedAnswer read_stream(Exchange& exchange, Chunks chunks = Chunks::kHoldWholeEvents);
 StreamedAnswer read_stream(Exchange&& exchange);

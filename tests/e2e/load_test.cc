@@ -57,8 +57,8 @@ TEST(Load, TwoHundredWholeAnswersAtOnce) {
 
 TEST(Load, ABusyStreamOfManyTokensIsComplete) {
   Site site;
-  auto exchanges = start(20, [&](int) { return site.stream("[[sim events=300 interval=1]]"); });
-  for (auto& exchange : exchanges) EXPECT_EQ(read_stream(exchange).text, tokens(300));
+  auto exchanges = start(20, [&](int) { return site.stream("[[sim events=100 interval=2]]"); });
+  for (auto& exchange : exchanges) EXPECT_EQ(read_stream(exchange).text, tokens(100));
 }
 
 class SlowReader : public testing::Test {
