@@ -30,7 +30,7 @@ class Folder {
 
   [[nodiscard]] std::string write(const std::string& name, const std::string& text,
                                   mode_t mode = 0600) const {
-    const std::string file = path_ + "/" + name;
+    std::string file = path_ + "/" + name;
     std::ofstream(file) << text;
     ::chmod(file.c_str(), mode);
     return file;

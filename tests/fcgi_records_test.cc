@@ -142,11 +142,11 @@ TEST(FcgiRecords, ABodyOverTheLimitIsReadAndThrownAway) {
 }
 
 TEST(FcgiRecords, ABodyOfExactlyTheLimitIsTaken) {
-  RequestRecords records(65535 * 2);
-  ASSERT_TRUE(
-      feed(records, begin(1, 0) + params(1, {}) + stdin_stream(1, std::string(65535 * 2, 'x')), 10000));
+  RequestRecords records(size_t{65535} * 2);
+  ASSERT_TRUE(feed(
+      records, begin(1, 0) + params(1, {}) + stdin_stream(1, std::string(size_t{65535} * 2, 'x')), 10000));
   EXPECT_FALSE(records.body_too_large());
-  EXPECT_EQ(FcgiRequestReader().read(records)->body.size(), 65535U * 2);
+  EXPECT_EQ(FcgiRequestReader().read(records)->body.size(), size_t{65535} * 2);
 }
 
 TEST(FcgiRecords, ARequestWithoutParametersOrBodyIsWhole) {

@@ -73,9 +73,8 @@ TEST_F(Routes, AreFoundWithPrefixAndTrailingSlash) {
 }
 
 TEST_F(Routes, OthersAreNotFound) {
-  for (const char* path :
-       {"", "/", "//health", "/health//", "/healthy", "/wp-jsonhealth", "/wp-json", "/wp-json/wp-json/health",
-        "/myapi/v1", "/myapi/v1/chat-bot/streams", "/HEALTH"}) {
+  for (const char* path : {"", "/", "//health", "/health//", "/healthy", "/wp-jsonhealth", "/wp-json",
+                           "/wp-json/wp-json/health", "/myapi/v1", "/myapi/v1/chat-bot/streams", "/HEALTH"}) {
     const Browser browser = ask("GET", path);
     EXPECT_EQ(browser.status(), 404) << path;
     EXPECT_EQ(browser.code(), "not_found");
