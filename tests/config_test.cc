@@ -197,7 +197,7 @@ TEST_F(Configs, KeyFileIsReadWhenOnlyItsOwnerCan) {
   const std::string file = folder_.write("key", "sk-from-file\n", 0600);
   EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).api_key, "sk-from-file");
   EXPECT_EQ(faults({"DASHSCOPE_API_KEY=sk-x", "DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
-  for (const mode_t mode : {0640, 0604, 0660}) {
+  for (const mode_t mode : {0640U, 0604U, 0660U}) {
     ::chmod(file.c_str(), mode);
     const auto all = faults({"DASHSCOPE_API_KEY_FILE=" + file});
     ASSERT_EQ(all.size(), 1U);

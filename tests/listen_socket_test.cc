@@ -45,7 +45,7 @@ class ListenSockets : public testing::Test {
 
 TEST_F(ListenSockets, HaveExactlyTheirMode) {
   const mode_t before = ::umask(0077);
-  for (const mode_t mode : {0660, 0600, 0666, 0777}) {
+  for (const mode_t mode : {0660U, 0600U, 0666U, 0777U}) {
     const auto socket = ListenSocket::open(address(), mode);
     struct stat status {};
     ASSERT_EQ(::stat(path().c_str(), &status), 0);
