@@ -303,7 +303,10 @@ class Loader {
   LoadedConfig load() {
     LoadedConfig loaded;
     for (const Setting& setting : kSettings) apply(setting, loaded.config);
-    if (!faults_.empty()) throw ConfigError(std::move(faults_));
+    if (!faults_.empty()) {
+      faults_.insert(faults_.end(), warnings_.begin(), warnings_.end());
+      throw ConfigError(std::move(faults_));
+    }
     loaded.warnings = std::move(warnings_);
     return loaded;
   }

@@ -224,6 +224,12 @@ TEST_F(Configs, AMisspeltKeyIsNamed) {
   EXPECT_NE(warnings[1].find("did you mean DASHSCOPE_API_KEY?"), std::string::npos);
 }
 
+TEST_F(Configs, AMisspeltKeyIsNamedBesideFaultsToo) {
+  const auto all = faults({"PORT=x"}, "MAX_STREAM=5\n");
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_NE(all[1].find("did you mean MAX_STREAMS?"), std::string::npos);
+}
+
 TEST(ListenAddresses, AreReadAndWrittenBack) {
   for (const char* address : {"/run/x.sock", "build/x.sock", "127.0.0.1:9000", "localhost:0", "[::1]:9000"}) {
     EXPECT_EQ(to_string(parse_listen_address(address)), address);
