@@ -13,10 +13,11 @@ constexpr size_t kMaxShownPageBytes = 200;
 constexpr std::array<std::string_view, 4> kEventFields = {"id", "event", "data", "retry"};
 
 bool is_printable(char c) { return c > ' ' && c < '\x7f'; }
+bool is_plain(char c) { return is_printable(c) && c != '"' && c != '\\'; }
 
-// A session id goes into every event, so it must be short and plain.
+// A session id goes into every event, so it must be short and need no escapes.
 bool is_session_id(std::string_view id) {
-  return !id.empty() && id.size() <= kMaxSessionIdBytes && std::all_of(id.begin(), id.end(), is_printable);
+  return !id.empty() && id.size() <= kMaxSessionIdBytes && std::all_of(id.begin(), id.end(), is_plain);
 }
 
 // A gateway's page is shown to nobody as it is: its bytes need not even be text.
@@ -39,7 +40,7 @@ AnswerParser::State AnswerParser::feed(int http_status, std::string_view bytes) 
     if (!events_.feed(bytes)) fail_protocol("invalid_answer", "an event is too long");
     return state_;
   }
-  if (body_.size() + bytes.size() > kMaxJsonBytes) {
+  if (body_.size() + bytes.size() > kMaxAnswerBytes) {
     fail_protocol("invalid_answer", "the answer is too long");
     return state_;
   }
@@ -191,7 +192,10 @@ void AnswerParser::settle_held(std::string_view text) {
 }
 
 void AnswerParser::emit(std::string_view text) {
-  if (!text.empty()) on_text_(text);
+  if (text.empty() || state_ != State::kReading) return;
+  emitted_bytes_ += text.size();
+  if (emitted_bytes_ > kMaxAnswerBytes) return fail_protocol("invalid_answer", "the answer is too long");
+  on_text_(text);
 }
 
 void AnswerParser::emit_rest_of(std::string_view whole) {

@@ -17,8 +17,8 @@ class AnswerParser {
  public:
   enum class State { kReading, kFinished, kFailed };
 
-  /// The longest answer that is read as one JSON object; a gateway's page may be as long.
-  static constexpr size_t kMaxJsonBytes = size_t{4} << 20;
+  /// The longest answer: of its text, and of the JSON object or the gateway's page it comes in.
+  static constexpr size_t kMaxAnswerBytes = size_t{4} << 20;
 
   /// `on_text` gets each piece of text as soon as its event is complete. Pieces are valid UTF-8, never empty,
   /// and add up to the answer, also when the upstream repeats what it has said. The view dies with the call.
@@ -71,6 +71,7 @@ class AnswerParser {
   std::string body_;  // until the shape is known, and all of it when it is no event stream
   std::string sent_;  // what was emitted, while it is needed for a comparison
   std::string held_;  // the second piece, while pieces_ is kHeld
+  size_t emitted_bytes_ = 0;
   Answer answer_;
   UpstreamError error_;
 };

@@ -54,12 +54,16 @@ void Chat::open_stream() {
 
 void Chat::on_text(std::string_view text) {
   auto& record = client_.record();
-  if (!record.first_token) record.first_token = Clock::now();
+  if (!record.first_token) {
+    record.first_token = Clock::now();
+    note_answer(completion_->answer());
+  }
+  record.usage = completion_->answer().usage;
   if (mode_ == AnswerMode::kJson) {
+    completion_->forbid_retry();  // the text of a second try would come on top
     text_ += text;
     return;
   }
-  if (client_.unsent_bytes() > config_.client_buffer_bytes) return client_.drop();
   if (state_ == State::kWaiting) open_stream();
   write_text_events(text, completion_->answer().session_id, [this](std::string_view event) { write(event); });
   if (client_.unsent_bytes() > config_.client_buffer_bytes / 4) completion_->pause(true);
@@ -88,11 +92,17 @@ void Chat::on_failed(const UpstreamError& error) {
   record.outcome = outcome_of(error);
   record.upstream_code = scrub(error.code, config_.api_key);
   record.detail = scrub(error.message, config_.api_key);
-  if (!error.request_id.empty()) record.upstream_request_id = error.request_id;
   const HttpError shown = to_http_error(error, config_.debug, config_.api_key);
   if (state_ == State::kStreaming) return finish(failed_event(shown, record.request_id));
   state_ = State::kFinished;
   client_.send(error_reply(shown, record.request_id, std::move(headers_)));
+}
+
+void Chat::on_shutdown() {
+  if (state_ == State::kFinished) return;
+  on_failed({UpstreamFault::kFailed, "shutdown", "the program is stopping", completion_->answer().request_id,
+             false});
+  completion_.reset();
 }
 
 // Proxies cut connections that stay silent for a minute or so. The timer is not moved for every token: it
@@ -124,8 +134,8 @@ void Chat::finish(std::string_view last_event) {
 void Chat::note_answer(const Answer& answer) {
   auto& record = client_.record();
   if (answer.has_usage) record.usage = answer.usage;
-  record.model = answer.model;
-  record.upstream_request_id = answer.request_id;
+  record.model = scrub(answer.model, config_.api_key);
+  record.upstream_request_id = scrub(answer.request_id, config_.api_key);
 }
 
 }  // namespace bailian

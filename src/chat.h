@@ -48,6 +48,7 @@ class Chat final : public Exchange, private AnswerHandler {
        ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers);
 
   void on_drained() override;
+  void on_shutdown() override;
 
  private:
   enum class State {

@@ -254,8 +254,11 @@ std::string error_json(const HttpError& error, std::string_view request_id) {
 
 std::string scrub(std::string_view text, std::string_view api_key) {
   constexpr size_t kMaxBytes = 500;
+  constexpr size_t kMaxReadBytes = 8192;
   constexpr size_t kShortestKey = 8;
-  std::string clean(text);
+  std::string clean(utf8_prefix(text, kMaxReadBytes));
+  std::replace_if(
+      clean.begin(), clean.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
   constexpr std::string_view kMask = "sk-***";
   for (size_t at = 0; !api_key.empty() && (at = clean.find(api_key, at)) != std::string::npos;
        at += kMask.size()) {

@@ -41,7 +41,8 @@ std::string error_json(const HttpError& error, std::string_view request_id);
 /// upstream's own code and message, from which keys are removed.
 HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view api_key);
 
-/// `text` without the key, without anything else that looks like one, and not longer than a line.
+/// `text` without the key, without anything else that looks like one, and not longer than one line of 500
+/// bytes.
 std::string scrub(std::string_view text, std::string_view api_key);
 
 }  // namespace bailian

@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -92,7 +93,10 @@ std::string read_key_file(const std::string& path) {
 }
 
 bool is_loopback(std::string_view host) {
-  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+  in_addr number{};
+  const bool is_127 =
+      host.starts_with("127.") && ::inet_pton(AF_INET, std::string(host).c_str(), &number) == 1;
+  return host == "localhost" || host == "[::1]" || is_127;
 }
 
 std::string parse_base_url(std::string url) {

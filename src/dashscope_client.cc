@@ -132,10 +132,9 @@ Clock::time_point Completion::deadline() const {
 void Completion::arm_timer() { timer_.start(deadline() - Clock::now()); }
 
 void Completion::on_timer() {
-  if (waiting_to_retry_) return start_try();
+  if (waiting_to_retry_ && Clock::now() < started_ + to_duration(client_.config_.timeout)) return try_again();
   if (Clock::now() < deadline()) return arm_timer();
   transfer_.reset();
-  tries_left_ = 0;
   const bool all_used = Clock::now() >= started_ + to_duration(client_.config_.timeout);
   fail({UpstreamFault::kTimeout,
         all_used ? "timeout"
@@ -152,6 +151,14 @@ void Completion::fail(const UpstreamError& error) {
   handler_.on_failed(error);
 }
 
+void Completion::try_again() {
+  try {
+    start_try();
+  } catch (const std::exception& error) {
+    fail({UpstreamFault::kFailed, "internal", error.what(), {}, false});
+  }
+}
+
 // Doubling and jittered, so that many visitors do not come back together.
 void Completion::retry_later() {
   const int tries_done = client_.config_.upstream_retries - tries_left_;
@@ -159,7 +166,9 @@ void Completion::retry_later() {
   transfer_.reset();
   waiting_to_retry_ = true;
   std::uniform_real_distribution<double> jitter(0.5, 1.5);
-  timer_.start(to_duration(kFirstBackOff * std::exp2(tries_done) * jitter(client_.jitter_)));
+  const auto back_off = to_duration(kFirstBackOff * std::exp2(tries_done) * jitter(client_.jitter_));
+  const auto all_used = started_ + to_duration(client_.config_.timeout) - Clock::now();
+  timer_.start(std::min(back_off, all_used));
 }
 
 DashScopeClient::DashScopeClient(EventLoop& loop, const Config& config)

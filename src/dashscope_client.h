@@ -47,6 +47,7 @@ class Completion final : private TransferHandler {
   void on_done(const TransferResult& result) override;
 
   void start_try();
+  void try_again();
   void on_timer();
   [[nodiscard]] Clock::time_point deadline() const;
   void arm_timer();

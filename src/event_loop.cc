@@ -9,6 +9,8 @@
 #include <new>
 #include <system_error>
 
+#include "log.h"
+
 namespace bailian {
 namespace {
 
@@ -29,6 +31,15 @@ event* checked(event* made) {
 short to_libevent(short interest) {
   return static_cast<short>(((interest & IoEvent::kRead) != 0 ? EV_READ : 0) |
                             ((interest & IoEvent::kWrite) != 0 ? EV_WRITE : 0));
+}
+
+// libevent is C: nothing may be thrown through it. What fails for want of memory fails for one stream.
+void guard(const auto& call) noexcept {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "internal", error.what());
+  }
 }
 
 }  // namespace
@@ -78,7 +89,7 @@ void EventLoop::run_posted() {
     const std::lock_guard lock(posted_mutex_);
     tasks.swap(posted_);
   }
-  for (const auto& task : tasks) task();
+  for (const auto& task : tasks) guard(task);
 }
 
 void EventLoop::run_scheduled() {
@@ -88,7 +99,7 @@ void EventLoop::run_scheduled() {
     if (task == nullptr) continue;
     task->scheduled_ = false;
     scheduled_[i] = nullptr;
-    task->callback_();
+    guard(task->callback_);
   }
   scheduled_.clear();
 }
@@ -131,14 +142,15 @@ void IoEvent::again() { event_active(event_, EV_READ, 1); }
 void IoEvent::on_event(int, short what, void* self) {
   auto& io = *static_cast<IoEvent*>(self);
   ++io.loop_.window_events_;
-  io.callback_(
-      static_cast<short>(((what & EV_READ) != 0 ? kRead : 0) | ((what & EV_WRITE) != 0 ? kWrite : 0)));
+  const auto ready =
+      static_cast<short>(((what & EV_READ) != 0 ? kRead : 0) | ((what & EV_WRITE) != 0 ? kWrite : 0));
+  guard([&] { io.callback_(ready); });
 }
 
 Timer::Timer(EventLoop& loop, std::function<void()> callback)
     : callback_(std::move(callback)),
       event_(checked(evtimer_new(
-          loop.base(), [](int, short, void* self) { static_cast<Timer*>(self)->callback_(); }, this))) {}
+          loop.base(), [](int, short, void* self) { guard(static_cast<Timer*>(self)->callback_); }, this))) {}
 
 Timer::~Timer() { event_free(event_); }
 
@@ -152,8 +164,8 @@ void Timer::cancel() { event_del(event_); }
 SignalEvent::SignalEvent(EventLoop& loop, int signal, std::function<void()> callback)
     : callback_(std::move(callback)),
       event_(checked(evsignal_new(
-          loop.base(), signal, [](int, short, void* self) { static_cast<SignalEvent*>(self)->callback_(); },
-          this))) {
+          loop.base(), signal,
+          [](int, short, void* self) { guard(static_cast<SignalEvent*>(self)->callback_); }, this))) {
   if (event_add(event_, nullptr) != 0)
     throw std::system_error(errno, std::generic_category(), "watch a signal");
 }

@@ -27,9 +27,13 @@ constexpr size_t kPeerReadBytes = 4096;
 // The kernel tells of the last byte read while the reader is still inside recv(), where it would take the
 // start of the next record too.
 constexpr std::chrono::milliseconds kPeerReadTime{1};
+// After so long a pause the reader is through with what it was sent before.
+constexpr std::chrono::milliseconds kPause{10};
 
 // While the kernel is freeing the last buffer, one byte of it still counts as unread.
 constexpr int kNothingUnread = 1;
+
+constexpr std::string_view kStopping = "the program is stopping";
 
 constexpr size_t kReceiveBytes = 65536;
 constexpr int kReceivesPerIteration = 16;
@@ -85,7 +89,12 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
   deadline_.start(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
 }
 
-FcgiConnection::~FcgiConnection() = default;
+FcgiConnection::~FcgiConnection() {
+  if (state_ != State::kAnswering && state_ != State::kEnding) return;
+  record_.outcome = Outcome::kError;
+  if (record_.detail.empty()) record_.detail = kStopping;
+  log_request(record_, Clock::now());
+}
 
 // --- the request ---
 
@@ -120,17 +129,26 @@ bool FcgiConnection::take(std::span<const unsigned char> bytes) {
   if (records_->state() == RequestRecords::State::kComplete) {
     start_exchange();
   } else if (!had_params && records_->state() == RequestRecords::State::kStdin) {
-    deadline_.start(kBodyDeadline);
+    deadline_.start(listener_.draining() ? kDrainingDeadline : kBodyDeadline);
   }
   return true;
 }
 
-void FcgiConnection::start_exchange() {
-  const auto request = listener_.request_reader().read(*records_);
-  if (!request) {
-    log(LogLevel::kDebug, "bad_request", "not a FastCGI request", {{"fault", "contradicts itself"}});
-    return close(Outcome::kError);
+std::optional<Request> FcgiConnection::read_request() {
+  try {
+    auto request = listener_.request_reader().read(*records_);
+    if (!request)
+      log(LogLevel::kDebug, "bad_request", "not a FastCGI request", {{"fault", "contradicts itself"}});
+    return request;
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "request_failed", error.what());
+    return std::nullopt;
   }
+}
+
+void FcgiConnection::start_exchange() {
+  const auto request = read_request();
+  if (!request) return close(Outcome::kError);
   deadline_.cancel();
   keep_ = records_->keep_conn();
   output_.start(records_->request_id());
@@ -188,9 +206,8 @@ void FcgiConnection::finish() {
   flush_.schedule();
 }
 
-void FcgiConnection::drop() {
-  record_.detail = "the browser is too slow";
-  close(Outcome::kClientGone);
+void FcgiConnection::cut() {
+  if (exchange_ && state_ == State::kAnswering) exchange_->on_shutdown();
 }
 
 void FcgiConnection::flush() {
@@ -210,10 +227,11 @@ bool FcgiConnection::send_some() {
   std::string_view bytes = output_.all_records();
   if (paced()) {
     bytes = output_.next_records(kPeerReadBytes - unread_bytes_);
-    if (bytes.empty() && Clock::now() - last_sent_ >= kPeerReadTime && peer_has_read_all()) {
+    if (bytes.empty() && Clock::now() - last_sent_ >= kPause && peer_has_read_all()) {
       unread_bytes_ = 0;
       bytes = output_.next_records(kPeerReadBytes);
     }
+    if (bytes.empty() && unread_bytes_ == 0) bytes = output_.all_records();  // a head longer than any read
     if (bytes.empty()) {
       wait_for_room(true);
       return false;
@@ -234,6 +252,7 @@ bool FcgiConnection::send_some() {
   if (paced()) {
     unread_bytes_ = std::min(unread_bytes_ + static_cast<size_t>(sent), kPeerReadBytes);
     last_sent_ = Clock::now();
+    if (peer_done_) peer_done_->cancel();
   }
   return true;
 }
@@ -288,8 +307,8 @@ void FcgiConnection::drain() {
 }
 
 void FcgiConnection::on_deadline() {
-  if (state_ == State::kAnswering || state_ == State::kEnding) return drop();
-  close(Outcome::kTimeout);
+  if (state_ == State::kAnswering || state_ == State::kEnding) record_.detail = "the browser is too slow";
+  close(Outcome::kClientGone);
 }
 
 // The request under way, if there is one, ends here as `outcome`; the upstream is left alone at the end of

@@ -27,9 +27,10 @@ class FcgiConnection final : public ClientStream {
   void write(std::string_view event) override;
   void finish() override;
   [[nodiscard]] size_t unsent_bytes() const override { return output_.waiting_bytes(); }
-  void drop() override;
   RequestRecord& record() override { return record_; }
 
+  /// The program ends now: the exchange tells the browser so.
+  void cut();
   /// The program is about to end: waits for no further request, and but a moment for one that is coming in.
   void drain();
 
@@ -45,6 +46,7 @@ class FcgiConnection final : public ClientStream {
   void on_readable();
   void on_writable();
   bool take(std::span<const unsigned char> bytes);
+  std::optional<Request> read_request();
   void start_exchange();
   void write_head(const Reply& reply);
   void flush();

@@ -48,9 +48,13 @@ void FcgiListener::accept_some() {
     const bool local = peer.ss_family == AF_UNIX;
     const int on = 1;
     if (!local) ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    auto connection = std::make_unique<FcgiConnection>(*this, std::move(fd), local);
-    FcgiConnection* const key = connection.get();
-    connections_.emplace(key, std::move(connection));
+    try {
+      auto connection = std::make_unique<FcgiConnection>(*this, std::move(fd), local);
+      FcgiConnection* const key = connection.get();
+      connections_.emplace(key, std::move(connection));
+    } catch (const std::exception& error) {
+      log(LogLevel::kError, "accept_failed", error.what());
+    }
   }
 }
 
@@ -63,6 +67,10 @@ void FcgiListener::drain(std::function<void()> on_idle) {
   on_idle_ = std::move(on_idle);
   for (auto& [key, connection] : connections_) connection->drain();
   tell_if_idle();
+}
+
+void FcgiListener::cut() {
+  for (auto& [key, connection] : connections_) connection->cut();
 }
 
 void FcgiListener::remove(FcgiConnection& connection) {

@@ -33,6 +33,8 @@ class FcgiListener {
   /// From now on no connection waits for a further request, and `on_idle` is called once none has one under
   /// way.
   void drain(std::function<void()> on_idle);
+  /// Has every exchange tell its browser that the program ends.
+  void cut();
   /// Leaves new connections to whoever else accepts from the socket.
   void stop_accepting();
 

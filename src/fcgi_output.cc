@@ -32,11 +32,9 @@ void FcgiOutput::start(uint16_t request_id) {
 }
 
 void FcgiOutput::write_event(std::string_view event) {
-  assert(event.size() <= kMaxEventBytes);
   const size_t filled = write_position() - record_ - FCGI_HEADER_LEN;
   if (filled + event.size() > kMaxEventBytes) flush();
-  reserve(event.size());
-  FCGX_PutStr(event.data(), static_cast<int>(event.size()), &stream_);
+  write(event);
 }
 
 void FcgiOutput::write(std::string_view bytes) {
@@ -95,6 +93,18 @@ void FcgiOutput::append_record(unsigned char type, std::string_view content) {
   stream_.wrNext = buffer_.data() + record_;
 }
 
+// A reader that is always a little behind must not make the buffer grow with the answer.
+void FcgiOutput::compact() {
+  if (sent_ < kKeptBufferBytes || sent_ < waiting_bytes()) return;
+  const size_t position = write_position() - sent_;
+  buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<ptrdiff_t>(sent_));
+  record_ -= sent_;
+  sent_ = 0;
+  stream_.wrNext = buffer_.data() + position;
+  stream_.stop = buffer_.data() + std::min(buffer_.size(), record_ + FCGI_HEADER_LEN + kMaxRecordBytes);
+  stream_.rdNext = stream_.stop;
+}
+
 size_t FcgiOutput::write_position() const {
   return stream_.wrNext == nullptr ? 0 : static_cast<size_t>(stream_.wrNext - buffer_.data());
 }
@@ -123,7 +133,7 @@ void FcgiOutput::consume(size_t bytes) {
   sent_ += bytes;
   while (end < sent_) end += record_size(end);
   partial_ = end - sent_;
-  if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return;
+  if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return compact();
   sent_ = record_ = partial_ = 0;
   if (buffer_.size() > kKeptBufferBytes) buffer_ = {};
   open_record(0);

@@ -20,7 +20,7 @@ class FcgiOutput {
 
   /// Begins the answer to a request; nothing of an earlier one may be left.
   void start(uint16_t request_id);
-  /// Adds a piece of at most kMaxEventBytes, which stays in one record.
+  /// Adds a piece that stays in one record when it has at most kMaxEventBytes.
   void write_event(std::string_view event);
   /// Adds bytes of any number, in records as large as FastCGI allows.
   void write(std::string_view bytes);
@@ -44,6 +44,7 @@ class FcgiOutput {
   void close_record();
   void open_record(size_t room);
   void reserve(size_t bytes);
+  void compact();
   void append_record(unsigned char type, std::string_view content);
   [[nodiscard]] size_t write_position() const;
   [[nodiscard]] size_t record_size(size_t at) const;

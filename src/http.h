@@ -84,15 +84,12 @@ class ClientStream {
 
   /// Status line and headers of a stream (the reply's body is not used); write() and finish() follow.
   virtual void begin(const Reply& head) = 0;
-  /// One event of at most kMaxEventBytes: it reaches the web server in one piece.
+  /// One event: with at most kMaxEventBytes it reaches the web server in one piece.
   virtual void write(std::string_view event) = 0;
   virtual void finish() = 0;
 
   /// Bytes that wait for a slow browser.
   [[nodiscard]] virtual size_t unsent_bytes() const = 0;
-  /// Cuts a browser that is too slow for its answer.
-  virtual void drop() = 0;
-
   virtual RequestRecord& record() = 0;
 };
 
@@ -106,6 +103,8 @@ class Exchange {
   virtual ~Exchange() = default;
   /// Everything written so far has left.
   virtual void on_drained() = 0;
+  /// The program ends now: the answer must be brought to an end, as a failure.
+  virtual void on_shutdown() = 0;
 };
 
 }  // namespace bailian

@@ -115,7 +115,6 @@ struct HttpClient::Multi {
   }
 
   ~Multi() {
-    lingering.clear();
     for (CURL* easy : idle_handles) curl_easy_cleanup(easy);
     curl_multi_cleanup(multi);
     curl_share_cleanup(share);
@@ -178,17 +177,25 @@ struct HttpClient::Multi {
     std::erase_if(lingering, [&](const Lingering& one) { return one.transfer.get() == transfer; });
   }
 
-  static int on_socket(CURL*, curl_socket_t socket, int what, void* self, void*) {
-    auto& multi = *static_cast<Multi*>(self);
-    auto& io = multi.sockets[socket];
+  // libcurl ends the transfers concerned when it is told -1.
+  static int on_socket(CURL*, curl_socket_t socket, int what, void* self, void*) noexcept {
+    try {
+      static_cast<Multi*>(self)->watch(socket, what);
+      return 0;
+    } catch (const std::exception&) {
+      return -1;
+    }
+  }
+
+  void watch(curl_socket_t socket, int what) {
+    auto& io = sockets[socket];
     if (!io) {
-      io = std::make_unique<IoEvent>(multi.loop, [&multi, socket](short ready) {
-        multi.act(socket, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
-                              ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
+      io = std::make_unique<IoEvent>(loop, [this, socket](short ready) {
+        act(socket, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
+                        ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
       });
     }
     io->watch(socket, interest(what));
-    return 0;
   }
 
   static short interest(int what) {
@@ -204,14 +211,18 @@ struct HttpClient::Multi {
     }
   }
 
-  static int on_timer(CURLM*, long timeout_ms, void* self) {
+  static int on_timer(CURLM*, long timeout_ms, void* self) noexcept {
     auto& multi = *static_cast<Multi*>(self);
-    if (timeout_ms < 0) {
-      multi.timer.cancel();
-    } else {
-      multi.timer.start(std::chrono::milliseconds(timeout_ms));
+    try {
+      if (timeout_ms < 0) {
+        multi.timer.cancel();
+      } else {
+        multi.timer.start(std::chrono::milliseconds(timeout_ms));
+      }
+      return 0;
+    } catch (const std::exception&) {
+      return -1;
     }
-    return 0;
   }
 
   struct Lingering {
@@ -270,6 +281,7 @@ void Transfer::pause(bool paused) {
 void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
   transfer->handler_ = nullptr;
   if (transfer->done_) return;
+  transfer->pause(false);
   HttpClient::Multi& multi = *transfer->client_.multi_;
   multi.linger(std::move(transfer));
 }
@@ -308,7 +320,7 @@ void Transfer::finish(int curl_code) {
 // --- HttpClient ---
 
 HttpClient::HttpClient(EventLoop& loop) : multi_(std::make_unique<Multi>(loop)) {}
-HttpClient::~HttpClient() = default;
+HttpClient::~HttpClient() { multi_->lingering.clear(); }
 
 std::unique_ptr<Transfer> HttpClient::post(const Endpoint& endpoint, std::string body,
                                            std::chrono::milliseconds connect_timeout,

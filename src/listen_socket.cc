@@ -44,6 +44,7 @@ sockaddr_un unix_address(const std::string& path) {
 
 bool is_answered(const sockaddr_un& address) {
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!probe) fail_errno(address.sun_path);
   if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return true;
   return errno == EAGAIN;  // its backlog is full
 }

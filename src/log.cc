@@ -5,9 +5,11 @@
 #include <spdlog/async.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <array>
 #include <cmath>
+#include <csignal>
 #include <memory>
 
 #include "json.h"
@@ -17,6 +19,8 @@ namespace {
 
 // Each waiting line takes about 400 bytes of the queue, which is allocated at once.
 constexpr size_t kQueuedLines = 1024;
+
+constexpr std::chrono::duration<unsigned> kLastLines{2};
 
 constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warning", "error"};
 constexpr std::array<std::string_view, 4> kOutcomeNames = {"done", "error", "client_gone", "timeout"};
@@ -154,6 +158,9 @@ void start_log(LogFormat format, LogLevel least) {
 }
 
 void stop_log() {
+  // Whoever reads our stderr may have stopped; the last lines are not worth a process that never ends.
+  std::signal(SIGALRM, [](int) { ::_exit(0); });
+  ::alarm(kLastLines.count());
   the_log().logger.reset();
   spdlog::shutdown();
 }

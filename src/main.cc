@@ -62,6 +62,7 @@ int serve(const LoadedConfig& loaded) {
   init_libfcgi();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGUSR1, SIG_IGN);
+  std::signal(SIGTERM, SIG_DFL);
   const LogFormat by_terminal = ::isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
   start_log(config.log_format.value_or(by_terminal), config.debug ? LogLevel::kDebug : LogLevel::kInfo);
   for (const std::string& warning : loaded.warnings) log(LogLevel::kWarning, "setting", warning);
@@ -74,6 +75,7 @@ int serve(const LoadedConfig& loaded) {
   auto socket = ListenSocket::inherited();
   if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
   Server(config, *socket).run();
+  log(LogLevel::kInfo, "stopped", "");
   return EX_OK;
 }
 

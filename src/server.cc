@@ -54,7 +54,6 @@ void Server::run() {
   workers_.front()->loop.run();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
-  log(LogLevel::kInfo, "stopped", "");
 }
 
 void Server::on_signal() {
@@ -85,7 +84,13 @@ void Server::on_idle() {
 }
 
 void Server::stop() {
-  for (const auto& worker : workers_) worker->loop.stop();
+  for (const auto& worker : workers_) {
+    // What is told here leaves at the end of the iteration, and stop() takes effect in the next.
+    worker->loop.post([&own = *worker] {
+      own.listener.cut();
+      own.loop.stop();
+    });
+  }
 }
 
 void raise_file_limit(const Config& config) {

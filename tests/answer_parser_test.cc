@@ -240,6 +240,25 @@ TEST(AnswerParser, ASessionIdThatIsNoneIsNotTaken) {
       "");
 }
 
+TEST(AnswerParser, ASessionIdThatNeedsEscapesIsNotTaken) {
+  for (const char* id : {R"(\")", R"(\\)", R"(\n)"}) {
+    const std::string body =
+        std::string(R"({"output":{"session_id":"a)") + id + R"(","text":"x","finish_reason":"stop"}})";
+    const Result result = parse(200, body, 99);
+    EXPECT_EQ(result.state, State::kFinished) << body;
+    EXPECT_EQ(result.answer.session_id, "");
+  }
+}
+
+TEST(AnswerParser, AnEndlessAnswerIsRefused) {
+  const std::string piece = event(std::string(100000, 'x'));
+  std::string body = event("y");
+  for (int i = 0; i < 50; ++i) body += piece;
+  const Result result = parse(200, body + event("", "stop"), 4096);
+  EXPECT_EQ(result.state, State::kFailed);
+  EXPECT_LE(result.text.size(), AnswerParser::kMaxAnswerBytes);
+}
+
 struct Page {
   const char* name;
   int status;

@@ -205,6 +205,21 @@ TEST(ChatApi, DebugTellsTheUpstreamsWordsWithoutTheKey) {
   EXPECT_STREQ(to_http_error(error, false, "secret-key").what(), "Authentication failed");
 }
 
+TEST(Scrub, LeavesOneShortLineOfAnything) {
+  EXPECT_EQ(scrub("a\r\nb\x1b[2J\x7f", ""), "a  b [2J ");
+  std::string keys;
+  while (keys.size() < (4U << 20)) keys += "sk-aaaaaaaa ";
+  EXPECT_LE(scrub(keys, "").size(), 500U);
+}
+
+TEST(ChatApi, AFailureOfAnyWordsFitsIntoOneEvent) {
+  for (const char c : {'x', '"', '\\', '\x01', '\n'}) {
+    const UpstreamError error{UpstreamFault::kFailed, std::string(100000, c), std::string(100000, c), "",
+                              false};
+    EXPECT_LE(failed_event(to_http_error(error, true, "key"), std::string(128, 'r')).size(), kMaxEventBytes);
+  }
+}
+
 TEST(Scrub, RemovesKeysAndCutsAtACharacter) {
   EXPECT_EQ(scrub("sk-abcdefgh sk-abcdefghi", "sk-abcdefgh"), "sk-*** sk-***i");
   EXPECT_EQ(scrub("ask-me", "k"), "assk-***-me");

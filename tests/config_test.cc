@@ -169,6 +169,7 @@ INSTANTIATE_TEST_SUITE_P(
                     BadSetting{"AppIdWithSpace", "APP_ID=a b"},
                     BadSetting{"PlainHttp", "DASHSCOPE_BASE_URL=http://dashscope.aliyuncs.com/api/v1"},
                     BadSetting{"NearlyLoopback", "DASHSCOPE_BASE_URL=http://127.0.0.1.evil.example@x/"},
+                    BadSetting{"LoopbackInNameOnly", "DASHSCOPE_BASE_URL=http://127.evil.example/"},
                     BadSetting{"Ftp", "DASHSCOPE_BASE_URL=ftp://127.0.0.1/"},
                     BadSetting{"NoHost", "DASHSCOPE_BASE_URL=https:///x"},
                     BadSetting{"Query", "DASHSCOPE_BASE_URL=https://a/?x"},

@@ -143,6 +143,15 @@ TEST_F(Output, BytesSentAnyhowAreTheBytesWritten) {
   EXPECT_EQ(received, written);
 }
 
+TEST_F(Output, AnEventThatFitsNoReadStillLeaves) {
+  output_.write_event(std::string(70000, 'x'));
+  output_.flush();
+  EXPECT_EQ(output_.next_records(4096), "");
+  size_t received = 0;
+  for (const Record& record : records_of(take_all(output_))) received += record.content.size();
+  EXPECT_EQ(received, 70000U);
+}
+
 TEST_F(Output, ServesOneRequestAfterTheOther) {
   for (int i = 0; i < 3; ++i) {
     output_.write_event("x");

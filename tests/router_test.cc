@@ -17,7 +17,6 @@ class Browser final : public ClientStream {
   void write(std::string_view) override {}
   void finish() override {}
   [[nodiscard]] size_t unsent_bytes() const override { return 0; }
-  void drop() override {}
   RequestRecord& record() override { return record_; }
 
   [[nodiscard]] std::string header(std::string_view name) const {

@@ -65,8 +65,10 @@ TEST(Drain, ASecondSignalEndsAtOnce) {
   site.responder().process().signal(SIGTERM);
   await_draining(site);
   site.responder().process().signal(SIGTERM);
-  site.await_responder_end();
+  expect_failed(read_stream(exchange), "upstream_error");
+  EXPECT_EQ(site.await_responder_end(), 0);
   EXPECT_EQ(site.simulator().count("completed"), 0);
+  EXPECT_EQ(text_at(site.responder().request_line_for_path(kStreamPath), "/outcome"), "error");
 }
 
 TEST(Drain, HasItsTime) {
@@ -74,6 +76,7 @@ TEST(Drain, HasItsTime) {
   auto exchange = site.stream("[[sim events=3 hold=1]]");
   EXPECT_EQ(read_text(exchange), "tok1 ");
   site.responder().process().signal(SIGTERM);
+  expect_failed(read_stream(exchange), "upstream_error");
   EXPECT_EQ(site.await_responder_end(), 0);
 }
 
