@@ -38,6 +38,8 @@ TEST_F(Cancel, InMidStream) {
   EXPECT_EQ(read_text(exchange), "tok2 ");
   exchange.close();
   expect_cancelled(kStreamPath);
+  const auto line = site_.responder().request_line_for_path(kStreamPath);
+  EXPECT_NE(text_at(line, "/upstream_request_id"), "") << "what support and billing go by";
 }
 
 TEST_F(Cancel, WhileTokensFlow) {
