@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t kMaxSessionIdBytes = 128;
 constexpr size_t kMaxShownPageBytes = 200;
+constexpr size_t kMaxSniffedBytes = 4096;  // of white space before the answer
 constexpr std::array<std::string_view, 4> kEventFields = {"id", "event", "data", "retry"};
 
 bool is_printable(char c) { return c > ' ' && c < '\x7f'; }
@@ -82,8 +83,11 @@ void AnswerParser::sniff() {
   if (start.starts_with(kByteOrderMark)) start.remove_prefix(kByteOrderMark.size());
   start.remove_prefix(std::min(start.find_first_not_of(" \t\r\n"), start.size()));
   const auto could_be_field = [&](std::string_view field) { return field.starts_with(start); };
-  if (start.empty() || (std::any_of(kEventFields.begin(), kEventFields.end(), could_be_field))) return;
-  if (start.front() == '{') {
+  if (body_.size() < kMaxSniffedBytes &&
+      std::any_of(kEventFields.begin(), kEventFields.end(), could_be_field)) {
+    return;
+  }
+  if (start.starts_with('{')) {
     shape_ = Shape::kJson;
     return;
   }

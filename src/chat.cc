@@ -109,14 +109,14 @@ void Chat::on_shutdown() {
 // looks how long the last one is ago.
 void Chat::on_silence() {
   if (state_ == State::kFinished) return;
-  const auto due = last_write_ + std::chrono::duration_cast<Clock::duration>(config_.heartbeat);
+  const auto due = last_write_ + to_duration(config_.heartbeat);
   const auto now = Clock::now();
   if (now < due) return heartbeat_.start(due - now);
   const bool browser_keeps_up = client_.unsent_bytes() == 0;
   if (state_ == State::kWaiting) open_stream();
   if (browser_keeps_up) write(kKeepAliveComment);
   last_write_ = now;
-  heartbeat_.start(std::chrono::duration_cast<Clock::duration>(config_.heartbeat));
+  heartbeat_.start(to_duration(config_.heartbeat));
 }
 
 void Chat::write(std::string_view event) {

@@ -14,12 +14,17 @@
 #include <vector>
 
 #include "bot_profile.h"
+#include "http.h"
 #include "log.h"
 
 namespace bailian {
 
 using Seconds = std::chrono::duration<double>;
 using Milliseconds = std::chrono::duration<double, std::milli>;
+
+inline Clock::duration to_duration(Seconds seconds) {
+  return std::chrono::duration_cast<Clock::duration>(seconds);
+}
 
 struct UnixAddress {
   std::string path;

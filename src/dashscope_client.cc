@@ -38,8 +38,6 @@ UpstreamError transfer_error(const TransferResult& result) {
   }
 }
 
-Clock::duration to_duration(Seconds seconds) { return std::chrono::duration_cast<Clock::duration>(seconds); }
-
 }  // namespace
 
 Completion::Completion(DashScopeClient& client, const ChatRequest& chat, AnswerMode mode,

@@ -159,7 +159,7 @@ void FcgiConnection::start_exchange() {
   record_.request_id = request->request_id;
   record_.method = request->method;
   record_.path = request->path.substr(0, kMaxLoggedPathBytes);
-  stalled_at_ = kNotStalled;
+  stalled_at_.reset();
   head_only_ = request->method == "HEAD";
   events_ = false;
   state_ = State::kAnswering;
@@ -281,7 +281,7 @@ void FcgiConnection::wait_for_room(bool waiting) {
   writable_.watch(fd_.get(), waiting ? IoEvent::kWrite : IoEvent::kNothing, IoEvent::Trigger::kEdge);
   if (!waiting) {
     deadline_.cancel();
-    stalled_at_ = kNotStalled;
+    stalled_at_.reset();
   } else if (record_.sent_bytes != stalled_at_) {
     stalled_at_ = record_.sent_bytes;
     deadline_.start(listener_.limits().client_stall_timeout);
@@ -291,8 +291,9 @@ void FcgiConnection::wait_for_room(bool waiting) {
 void FcgiConnection::end_exchange() {
   exchange_.reset();
   log_request(record_, Clock::now());
-  if (!keep_ || listener_.draining()) return close(Outcome::kDone);
-  park();
+  if (keep_ && !listener_.draining()) return park();
+  state_ = State::kGone;
+  flush_.schedule();
 }
 
 void FcgiConnection::park() {
@@ -316,10 +317,8 @@ void FcgiConnection::on_deadline() {
 void FcgiConnection::close(Outcome outcome) {
   if (state_ == State::kGone) return;
   if (state_ == State::kAnswering || state_ == State::kEnding) {
-    if (outcome != Outcome::kDone) {
-      record_.outcome = outcome;
-      log_request(record_, Clock::now());
-    }
+    record_.outcome = outcome;
+    log_request(record_, Clock::now());
   }
   state_ = State::kGone;
   flush_.schedule();

@@ -66,9 +66,8 @@ class FcgiConnection final : public ClientStream {
   bool head_only_ = false;  // HEAD
   bool events_ = false;     // the answer is an event stream
   bool keep_ = false;
-  bool drained_told_ = true;  // the exchange knows that nothing waits
-  static constexpr uint64_t kNotStalled = ~uint64_t{0};
-  uint64_t stalled_at_ = kNotStalled;  // sent_bytes when the peer last had to be waited for
+  bool drained_told_ = true;            // the exchange knows that nothing waits
+  std::optional<uint64_t> stalled_at_;  // sent_bytes when the peer last had to be waited for
   Clock::time_point last_sent_;
   size_t unread_bytes_ = 0;  // sent since the peer was last known to have read all
   std::optional<RequestRecords> records_;

@@ -32,7 +32,6 @@ class RequestRecords {
   [[nodiscard]] bool feed(std::span<const unsigned char> bytes);
 
   [[nodiscard]] State state() const { return state_; }
-  [[nodiscard]] bool started() const { return state_ != State::kBegin || header_size_ > 0; }
   [[nodiscard]] std::string_view fault() const { return fault_; }
   [[nodiscard]] uint16_t request_id() const { return request_id_; }
   /// FCGI_KEEP_CONN: the peer wants the connection back after the answer.

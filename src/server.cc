@@ -11,8 +11,6 @@
 namespace bailian {
 namespace {
 
-Clock::duration to_duration(Seconds seconds) { return std::chrono::duration_cast<Clock::duration>(seconds); }
-
 FcgiLimits fcgi_limits(const Config& config) {
   return {config.max_body_bytes, to_duration(config.client_stall_timeout)};
 }
