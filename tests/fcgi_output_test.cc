@@ -60,9 +60,12 @@ TEST_F(Output, EventsWrittenTogetherShareARecord) {
 
 TEST_F(Output, AnEventIsNeverCutOverRecords) {
   std::minstd_rand random(3);
-  std::vector<std::string> events;
-  for (int i = 0; i < 300; ++i)
-    events.emplace_back(1 + random() % kMaxEventBytes, static_cast<char>('a' + i % 26));
+  std::vector<std::string> events(300);
+  char letter = 'a';
+  for (std::string& event : events) {
+    event.assign(1 + random() % kMaxEventBytes, letter);
+    letter = letter == 'z' ? 'a' : static_cast<char>(letter + 1);
+  }
   std::string together;
   for (const std::string& event : events) {
     output_.write_event(event);
