@@ -31,7 +31,8 @@ sources  := $(wildcard src/*.cc)
 units    := $(wildcard tests/*_test.cc)
 e2e      := $(wildcard tests/e2e/*.cc)
 simulator:= $(wildcard tests/simulator/*.cc)
-all_code := $(sources) $(units) $(e2e) $(simulator)
+bench_load:= $(wildcard tests/bench/*.cc)
+all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load)
 object    = $(patsubst %.cc,$B/%.o,$1)
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
 
@@ -74,6 +75,9 @@ $B/e2e_tests: $(call object,$(e2e))
 	$(link) $^ -lgtest -lgtest_main -o $@
 $B/simulator: $(call object,$(simulator))
 	$(link) $^ -levent_core -levent_extra -lz -o $@
+
+$B/bench_load: $(call object,$(bench_load))
+	$(link) $^ -o $@
 
 $B/%.o: %.cc Makefile | $(if $(filter run test check,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)

@@ -109,7 +109,11 @@ constexpr Key kKeys[] = {
     {"events", [](Directive& d, std::string_view v) { d.events = number(v, 0, kMaxEvents); }},
     {"bytes", [](Directive& d, std::string_view v) { d.bytes = number(v, 0, kMaxTextBytes); }},
     {"piece", [](Directive& d, std::string_view v) { d.piece = number(v, 1, kMany); }},
-    {"text", [](Directive& d, std::string_view v) { d.echo = is_only(v, "echo"); }},
+    {"text",
+     [](Directive& d, std::string_view v) {
+       d.echo = v == "echo";
+       d.clock = !d.echo && is_only(v, "clock");
+     }},
     {"mode", [](Directive& d, std::string_view v) { d.mode = named(v, kModes); }},
     {"finish", [](Directive& d, std::string_view v) { d.finish = word(v); }},
     {"example", [](Directive& d, std::string_view v) { d.example = word(v); }},

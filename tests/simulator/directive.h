@@ -57,6 +57,7 @@ struct Directive {
   std::optional<std::size_t> bytes;
   std::optional<std::size_t> piece;
   bool echo = false;
+  bool clock = false;
   Mode mode = Mode::kAgent;
   std::string finish = "stop";
 

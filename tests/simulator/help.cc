@@ -32,6 +32,7 @@ values, decimal numbers. What can't be read is answered 400 InvalidParameter, wi
  text
   events=N              exactly N text events: `tok1 `, `tok2 `, ...
   bytes=N               one text event of N times `x`
+  text=clock            `@N.T;`, N from 1, T the monotonic clock in ns; 10000000 events, or events=N
   text=echo             the prompt without the directive and one space behind it, 3 characters an event
   piece=N               N characters an event, for text=echo or the usual answer
   mode=M                agent (the usual), thoughts, rag, message_format, full_thoughts
@@ -69,10 +70,12 @@ content or a last message not by the user InvalidParameter. A session_id comes b
 with `unknown` is replaced by a new one.
 
 CONTROL (JSON; not part of DashScope)
-  GET /control/stats         {"requests","completed","cut","open","held","events","connections"}
+  GET /control/stats         {"requests","completed","cut","open","held","events","connections",
+                             "last_cut_ns"}
                              completed: answered to the planned end, faults included; cut: the client closed
                              before; open and held: now; events: of streams; connections: TCP connections
-                             with a request to DashScope. requests = completed + cut + open
+                             with a request to DashScope. requests = completed + cut + open.
+                             last_cut_ns: the monotonic clock at the newest cut
   GET /control/stats?wait=FIELD&at_least=N&timeout_ms=T    or at_most=N
                              answers 200 as soon as FIELD is so, 408 after T ms (5000)
   GET /control/last-request  {"path","headers":{lower-case name: value},"body"} of the newest request

@@ -1,6 +1,7 @@
 #include "pieces.h"
 
 #include <cassert>
+#include <chrono>
 
 #include "utf8.h"
 
@@ -36,6 +37,12 @@ std::size_t word_bytes(std::string_view text) {
 Pieces Pieces::numbered(std::size_t count) {
   Pieces pieces;
   pieces.numbered_ = count;
+  return pieces;
+}
+
+Pieces Pieces::clock(std::size_t count) {
+  Pieces pieces = numbered(count);
+  pieces.is_clock_ = true;
   return pieces;
 }
 
@@ -77,6 +84,15 @@ void Pieces::insert(std::size_t index, std::string_view piece) {
 
 void Pieces::append_piece(std::size_t index, std::string& out) const {
   assert(index < size());
+  if (is_clock_) {
+    out += '@';
+    out += std::to_string(index + 1);
+    out += '.';
+    out +=
+        std::to_string(std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+    out += ';';
+    return;
+  }
   if (numbered_ != 0) {
     out += "tok";
     out += std::to_string(index + 1);

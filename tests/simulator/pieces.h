@@ -13,6 +13,8 @@ class Pieces {
   Pieces() = default;
   // `tok1 `, `tok2 `, ... made as they are asked for.
   static Pieces numbered(std::size_t count);
+  // `@1.NANOSECONDS;`, `@2.NANOSECONDS;`, ...: the monotonic time at which each was asked for.
+  static Pieces clock(std::size_t count);
   // A word each, or one or two Han characters.
   static Pieces tokens(std::string_view text);
   static Pieces of_chars(std::string_view text, std::size_t chars_each);
@@ -28,6 +30,7 @@ class Pieces {
   std::string text_;
   std::vector<std::size_t> ends_;
   std::size_t numbered_ = 0;
+  bool is_clock_ = false;
 };
 
 }  // namespace bailian::simulator

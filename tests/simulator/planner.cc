@@ -16,6 +16,7 @@ namespace {
 constexpr std::string_view kStreamType = "text/event-stream;charset=UTF-8";
 constexpr std::string_view kJsonType = "application/json";
 constexpr std::size_t kFloodEvents = 100'000;
+constexpr std::size_t kClockEvents = 10'000'000;
 constexpr std::size_t kEchoChars = 3;
 
 ApiError directed_error(const Directive& directive, std::string_view key) {
@@ -54,6 +55,8 @@ void fill_text(const Prompt& prompt, Answer& answer) {
   const Directive& directive = prompt.directive;
   if (directive.bytes) {
     answer.pieces.add(std::string(*directive.bytes, 'x'));
+  } else if (directive.clock) {
+    answer.pieces = Pieces::clock(directive.events.value_or(kClockEvents));
   } else if (directive.events || directive.fault == Fault::kFlood) {
     answer.pieces = Pieces::numbered(directive.events.value_or(kFloodEvents));
   } else if (directive.echo) {

@@ -44,7 +44,9 @@ void Player::count(Field field) {
   if (epoch_ == stats_.epoch()) stats_.add(field);
 }
 
-void Player::on_client_gone() { count(Field::kCut); }
+void Player::on_client_gone() {
+  if (epoch_ == stats_.epoch()) stats_.add_cut();
+}
 
 void Player::on_timer(evutil_socket_t, short, void* self) {
   auto& player = *static_cast<Player*>(self);

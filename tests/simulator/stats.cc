@@ -18,6 +18,11 @@ void Stats::add(Field field, std::int64_t amount) {
   if (!watchers_.empty()) changed_.fire();
 }
 
+void Stats::add_cut() {
+  last_cut_ = std::chrono::steady_clock::now();
+  add(Field::kCut);
+}
+
 void Stats::reset() {
   ++epoch_;
   for (const Field field :
@@ -32,7 +37,8 @@ std::string Stats::json() const {
   for (std::size_t i = 0; i < kNames.size(); ++i) {
     json.append(i == 0 ? "{\"" : ",\"").append(kNames[i]).append("\":").append(std::to_string(values_[i]));
   }
-  return json + "}";
+  const std::chrono::nanoseconds last_cut = last_cut_.time_since_epoch();
+  return json + ",\"last_cut_ns\":" + std::to_string(last_cut.count()) + "}";
 }
 
 std::optional<Field> Stats::find(std::string_view name) {

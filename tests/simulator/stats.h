@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -28,6 +29,8 @@ class Stats {
 
   std::int64_t operator[](Field field) const { return values_[index(field)]; }
   void add(Field field, std::int64_t amount = 1);
+  // A client closed before its answer had ended.
+  void add_cut();
   void reset();
   // Changes with each reset: what began in an earlier one does not count any more.
   unsigned epoch() const { return epoch_; }
@@ -43,6 +46,7 @@ class Stats {
   static void on_changed(evutil_socket_t, short, void* self);
 
   std::array<std::int64_t, 7> values_{};
+  std::chrono::steady_clock::time_point last_cut_;
   unsigned epoch_ = 0;
   std::unordered_set<StatsWatcher*> watchers_;
   Timer changed_;

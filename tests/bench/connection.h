@@ -1,0 +1,80 @@
+#pragma once
+
+#include <netinet/in.h>
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "unique_fd.h"
+
+namespace bailian::bench {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+/// Where requests go. Only http, and HOST is an IPv4 address: the load stays on this machine.
+struct Target {
+  /// Throws std::invalid_argument.
+  explicit Target(const std::string& url);
+
+  sockaddr_in address{};
+  std::string host;  // with the port
+  std::string path;
+
+  /// The bytes of a request.
+  [[nodiscard]] std::string request(const std::string& method, const std::vector<std::string>& headers,
+                                    const std::string& body) const;
+};
+
+/// Waits for the connections that hang on it.
+class Poller {
+ public:
+  Poller();
+  /// Serves what is ready, waiting for it up to `patience`, which is cut to whole ms.
+  void wait(Clock::duration patience);
+  void wait_for(Seconds time) {
+    const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(time);
+    while (Clock::now() < until) wait(until - Clock::now());
+  }
+
+ private:
+  friend class Connection;
+  UniqueFd epoll_;
+};
+
+/// A TCP connection that sends one request, then hands on whatever comes. Its bytes arrive in the same buffer
+/// as everybody's.
+class Connection {
+ public:
+  /// `request` must outlive the connection.
+  Connection(Poller& poller, const Target& target, std::string_view request);
+  virtual ~Connection() = default;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  [[nodiscard]] bool is_open() const { return static_cast<bool>(fd_); }
+  void close() { fd_ = {}; }
+
+ protected:
+  virtual void on_bytes(std::string_view bytes, Clock::time_point now) = 0;
+  /// The peer has closed, or refused; the connection is closed already.
+  virtual void on_end() = 0;
+
+  void send_again() { send(); }
+
+ private:
+  friend class Poller;
+  void on_ready(uint32_t events);
+  void send();
+  void receive();
+  void watch(uint32_t events, int operation);
+
+  Poller& poller_;
+  UniqueFd fd_;
+  std::string_view request_;
+  bool is_connected_ = false;
+};
+
+}  // namespace bailian::bench
