@@ -15,8 +15,12 @@ namespace {
 // Small reads keep a stream's memory small; a token's event has some 300 bytes.
 constexpr long kReadBufferBytes = 4096;
 constexpr long kUploadBufferBytes = 16384;
-constexpr long kMaxIdleConnections = 256;
 constexpr size_t kMaxIdleHandles = 64;
+// To find a connection that can be used again libcurl looks at all that the multi handle has to the host, so
+// the price of a new stream grows with the streams beside it. A multi handle costs 20 KiB and, over TLS, a
+// parsed CA bundle of its own.
+constexpr size_t kTransfersPerMulti = 256;
+constexpr long kMaxConnectionsPerMulti = 2 * kTransfersPerMulti;
 constexpr std::chrono::seconds kLinger{1};
 
 template <typename Value>
@@ -96,32 +100,13 @@ Endpoint::Endpoint(std::string url, const std::vector<std::string>& headers) : u
 
 Endpoint::~Endpoint() { curl_slist_free_all(headers_); }
 
-// --- the multi handle and what it hangs on ---
+// --- what the transfers of one loop share ---
 
-struct HttpClient::Multi {
-  explicit Multi(EventLoop& event_loop)
-      : loop(event_loop),
-        timer(loop, [this] { act(CURL_SOCKET_TIMEOUT, 0); }),
-        linger_timer(loop, [this] { drop_lingering(); }),
-        share(curl_share_init()),
-        multi(curl_multi_init()) {
-    if (share == nullptr || multi == nullptr) throw std::bad_alloc();
-    curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
-    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, &Multi::on_socket);
-    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, this);
-    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, &Multi::on_timer);
-    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, this);
-    curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, kMaxIdleConnections);
-  }
-
-  ~Multi() {
-    for (CURL* easy : idle_handles) curl_easy_cleanup(easy);
-    curl_multi_cleanup(multi);
-    curl_share_cleanup(share);
-  }
-
-  Multi(const Multi&) = delete;
-  Multi& operator=(const Multi&) = delete;
+struct HttpClient::Shared {
+  explicit Shared(EventLoop& event_loop);
+  ~Shared();
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
 
   CURL* take_handle() {
     if (!idle_handles.empty()) {
@@ -143,24 +128,9 @@ struct HttpClient::Multi {
     }
   }
 
-  void act(curl_socket_t socket, int ready) {
-    int running = 0;
-    inside_libcurl = true;
-    curl_multi_socket_action(multi, socket, ready, &running);
-    inside_libcurl = false;
-    report_finished();
-  }
-
-  void report_finished() {
-    int left = 0;
-    while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
-      if (message->msg != CURLMSG_DONE) continue;
-      Transfer* transfer = nullptr;
-      const CURLcode code = message->data.result;
-      curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
-      transfer->finish(code);
-    }
-  }
+  // The first with room, so that under little load all connections wait for their next use in one place.
+  Multi& multi_with_room();
+  void watch(Multi& multi, curl_socket_t socket, short interest);
 
   void linger(std::unique_ptr<Transfer> transfer) {
     if (lingering.empty()) linger_timer.start(kLinger);
@@ -177,25 +147,79 @@ struct HttpClient::Multi {
     std::erase_if(lingering, [&](const Lingering& one) { return one.transfer.get() == transfer; });
   }
 
+  struct Lingering {
+    std::unique_ptr<Transfer> transfer;
+    std::chrono::steady_clock::time_point until;
+  };
+  struct Watcher;
+
+  EventLoop& loop;
+  Timer linger_timer;
+  CURLSH* share;
+  // One for each descriptor number that was ever used, kept for the next socket of that number.
+  std::unordered_map<curl_socket_t, std::unique_ptr<Watcher>> watchers;
+  std::vector<std::unique_ptr<Multi>> multis;
+  std::vector<CURL*> idle_handles;
+  std::deque<Lingering> lingering;  // the oldest first
+  bool inside_libcurl = false;
+};
+
+struct HttpClient::Multi {
+  explicit Multi(Shared& of_all)
+      : shared(of_all),
+        timer(shared.loop, [this] { act(CURL_SOCKET_TIMEOUT, 0); }),
+        handle(curl_multi_init()) {
+    if (handle == nullptr) throw std::bad_alloc();
+    curl_multi_setopt(handle, CURLMOPT_SOCKETFUNCTION, &Multi::on_socket);
+    curl_multi_setopt(handle, CURLMOPT_SOCKETDATA, this);
+    curl_multi_setopt(handle, CURLMOPT_TIMERFUNCTION, &Multi::on_timer);
+    curl_multi_setopt(handle, CURLMOPT_TIMERDATA, this);
+    curl_multi_setopt(handle, CURLMOPT_MAXCONNECTS, kMaxConnectionsPerMulti);
+  }
+
+  ~Multi() { curl_multi_cleanup(handle); }
+
+  Multi(const Multi&) = delete;
+  Multi& operator=(const Multi&) = delete;
+
+  void add(CURL* easy) {
+    if (curl_multi_add_handle(handle, easy) != CURLM_OK) throw std::bad_alloc();
+    ++transfers;
+  }
+
+  void remove(CURL* easy) {
+    curl_multi_remove_handle(handle, easy);
+    --transfers;
+  }
+
+  void act(curl_socket_t socket, int ready) {
+    int running = 0;
+    shared.inside_libcurl = true;
+    curl_multi_socket_action(handle, socket, ready, &running);
+    shared.inside_libcurl = false;
+    report_finished();
+  }
+
+  void report_finished() {
+    int left = 0;
+    while (const CURLMsg* message = curl_multi_info_read(handle, &left)) {
+      if (message->msg != CURLMSG_DONE) continue;
+      Transfer* transfer = nullptr;
+      const CURLcode code = message->data.result;
+      curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+      transfer->finish(code);
+    }
+  }
+
   // libcurl ends the transfers concerned when it is told -1.
   static int on_socket(CURL*, curl_socket_t socket, int what, void* self, void*) noexcept {
+    auto& multi = *static_cast<Multi*>(self);
     try {
-      static_cast<Multi*>(self)->watch(socket, what);
+      multi.shared.watch(multi, socket, interest(what));
       return 0;
     } catch (const std::exception&) {
       return -1;
     }
-  }
-
-  void watch(curl_socket_t socket, int what) {
-    auto& io = sockets[socket];
-    if (!io) {
-      io = std::make_unique<IoEvent>(loop, [this, socket](short ready) {
-        act(socket, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
-                        ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
-      });
-    }
-    io->watch(socket, interest(what));
   }
 
   static short interest(int what) {
@@ -225,65 +249,98 @@ struct HttpClient::Multi {
     }
   }
 
-  struct Lingering {
-    std::unique_ptr<Transfer> transfer;
-    std::chrono::steady_clock::time_point until;
-  };
-
-  EventLoop& loop;
+  Shared& shared;
   Timer timer;
-  Timer linger_timer;
-  CURLSH* share;
-  CURLM* multi;
-  // One watcher for each descriptor number that was ever used, kept for the next socket of that number.
-  std::unordered_map<curl_socket_t, std::unique_ptr<IoEvent>> sockets;
-  std::vector<CURL*> idle_handles;
-  std::deque<Lingering> lingering;  // the oldest first
-  bool inside_libcurl = false;
+  CURLM* handle;
+  size_t transfers = 0;
 };
+
+struct HttpClient::Shared::Watcher {
+  Watcher(EventLoop& loop, curl_socket_t socket)
+      : io(loop, [this, socket](short ready) {
+          multi->act(socket, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
+                                 ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
+        }) {}
+
+  IoEvent io;
+  Multi* multi = nullptr;
+};
+
+HttpClient::Shared::Shared(EventLoop& event_loop)
+    : loop(event_loop), linger_timer(loop, [this] { drop_lingering(); }), share(curl_share_init()) {
+  if (share == nullptr) throw std::bad_alloc();
+  curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+  curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
+}
+
+HttpClient::Shared::~Shared() {
+  lingering.clear();
+  for (CURL* easy : idle_handles) curl_easy_cleanup(easy);
+  multis.clear();
+  curl_share_cleanup(share);
+}
+
+HttpClient::Multi& HttpClient::Shared::multi_with_room() {
+  for (const auto& multi : multis) {
+    if (multi->transfers < kTransfersPerMulti) return *multi;
+  }
+  return *multis.emplace_back(std::make_unique<Multi>(*this));
+}
+
+void HttpClient::Shared::watch(Multi& multi, curl_socket_t socket, short interest) {
+  auto& watcher = watchers[socket];
+  if (!watcher) watcher = std::make_unique<Watcher>(loop, socket);
+  watcher->multi = &multi;
+  watcher->io.watch(socket, interest);
+}
 
 // --- Transfer ---
 
 Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::string body,
                    std::chrono::milliseconds connect_timeout, TransferHandler& handler)
-    : client_(client), handler_(&handler), body_(std::move(body)), easy_(client.multi_->take_handle()) {
+    : multi_(client.shared_->multi_with_room()),
+      handler_(&handler),
+      body_(std::move(body)),
+      easy_(multi_.shared.take_handle()) {
   static_assert(sizeof error_ >= CURL_ERROR_SIZE);
-  set(easy_, CURLOPT_URL, endpoint.url_.c_str());
-  set(easy_, CURLOPT_HTTPHEADER, endpoint.headers_);
-  set(easy_, CURLOPT_POSTFIELDS, body_.data());
-  set(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_.size()));
-  set(easy_, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect_timeout.count()));
-  set(easy_, CURLOPT_ERRORBUFFER, error_);
-  set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
-  set(easy_, CURLOPT_WRITEDATA, this);
-  set(easy_, CURLOPT_PRIVATE, this);
-  if (curl_multi_add_handle(client_.multi_->multi, easy_) != CURLM_OK) {
-    client_.multi_->give_handle_back(easy_);
-    throw std::bad_alloc();
+  try {
+    set(easy_, CURLOPT_URL, endpoint.url_.c_str());
+    set(easy_, CURLOPT_HTTPHEADER, endpoint.headers_);
+    set(easy_, CURLOPT_POSTFIELDS, body_.data());
+    set(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_.size()));
+    set(easy_, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect_timeout.count()));
+    set(easy_, CURLOPT_ERRORBUFFER, error_);
+    set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
+    set(easy_, CURLOPT_WRITEDATA, this);
+    set(easy_, CURLOPT_PRIVATE, this);
+    multi_.add(easy_);
+  } catch (...) {
+    curl_easy_cleanup(easy_);
+    throw;
   }
 }
 
 Transfer::~Transfer() {
-  assert(!client_.multi_->inside_libcurl);
-  if (!done_) curl_multi_remove_handle(client_.multi_->multi, easy_);
+  assert(!multi_.shared.inside_libcurl);
+  if (!done_) multi_.remove(easy_);
   set(easy_, CURLOPT_ERRORBUFFER, static_cast<char*>(nullptr));
-  client_.multi_->give_handle_back(easy_);
+  multi_.shared.give_handle_back(easy_);
 }
 
 void Transfer::pause(bool paused) {
   if (done_) return;
   // Going on, libcurl hands over at once what it holds.
-  const bool was_inside = std::exchange(client_.multi_->inside_libcurl, true);
+  const bool was_inside = std::exchange(multi_.shared.inside_libcurl, true);
   curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
-  client_.multi_->inside_libcurl = was_inside;
+  multi_.shared.inside_libcurl = was_inside;
 }
 
 void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
   transfer->handler_ = nullptr;
   if (transfer->done_) return;
   transfer->pause(false);
-  HttpClient::Multi& multi = *transfer->client_.multi_;
-  multi.linger(std::move(transfer));
+  HttpClient::Shared& shared = transfer->multi_.shared;
+  shared.linger(std::move(transfer));
 }
 
 size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) noexcept {
@@ -308,19 +365,19 @@ void Transfer::finish(int curl_code) {
   const auto code = static_cast<CURLcode>(curl_code);
   TransferResult result{http_status(), fault_of(code), {}};
   if (code != CURLE_OK) result.detail = *error_ != '\0' ? error_ : curl_easy_strerror(code);
-  curl_multi_remove_handle(client_.multi_->multi, easy_);
+  multi_.remove(easy_);
   done_ = true;
   if (handler_ != nullptr) {
     handler_->on_done(result);
   } else {
-    client_.multi_->forget_lingering(this);
+    multi_.shared.forget_lingering(this);
   }
 }
 
 // --- HttpClient ---
 
-HttpClient::HttpClient(EventLoop& loop) : multi_(std::make_unique<Multi>(loop)) {}
-HttpClient::~HttpClient() { multi_->lingering.clear(); }
+HttpClient::HttpClient(EventLoop& loop) : shared_(std::make_unique<Shared>(loop)) {}
+HttpClient::~HttpClient() = default;
 
 std::unique_ptr<Transfer> HttpClient::post(const Endpoint& endpoint, std::string body,
                                            std::chrono::milliseconds connect_timeout,

@@ -53,7 +53,28 @@ class Endpoint {
   curl_slist* headers_ = nullptr;
 };
 
-class HttpClient;
+class Transfer;
+
+/// HTTP/1.1 over libcurl's multi interface on one event loop: kept-alive connections, TLS sessions shared, no
+/// redirects, no cookies, no proxy. SSL_CERT_FILE in the environment names another CA bundle than the
+/// system's.
+class HttpClient {
+ public:
+  explicit HttpClient(EventLoop& loop);
+  ~HttpClient();
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
+
+  /// `endpoint` and `handler` must outlive the transfer.
+  std::unique_ptr<Transfer> post(const Endpoint& endpoint, std::string body,
+                                 std::chrono::milliseconds connect_timeout, TransferHandler& handler);
+
+ private:
+  friend class Transfer;
+  struct Multi;
+  struct Shared;
+  std::unique_ptr<Shared> shared_;
+};
 
 /// A POST under way. Destroying it cancels it and closes its connection at once, unless the response had
 /// ended.
@@ -79,32 +100,12 @@ class Transfer {
   [[nodiscard]] int http_status() const;
   void finish(int curl_code);
 
-  HttpClient& client_;
+  HttpClient::Multi& multi_;
   TransferHandler* handler_;  // none: nobody listens any more
   std::string body_;
   void* easy_;
   bool done_ = false;
   char error_[256] = {};  // CURL_ERROR_SIZE
-};
-
-/// HTTP/1.1 over libcurl's multi interface on one event loop: kept-alive connections, TLS sessions shared, no
-/// redirects, no cookies, no proxy. SSL_CERT_FILE in the environment names another CA bundle than the
-/// system's.
-class HttpClient {
- public:
-  explicit HttpClient(EventLoop& loop);
-  ~HttpClient();
-  HttpClient(const HttpClient&) = delete;
-  HttpClient& operator=(const HttpClient&) = delete;
-
-  /// `endpoint` and `handler` must outlive the transfer.
-  std::unique_ptr<Transfer> post(const Endpoint& endpoint, std::string body,
-                                 std::chrono::milliseconds connect_timeout, TransferHandler& handler);
-
- private:
-  friend class Transfer;
-  struct Multi;
-  std::unique_ptr<Multi> multi_;
 };
 
 /// `text` as it may stand in a URL's path.
