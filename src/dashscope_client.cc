@@ -45,7 +45,7 @@ Completion::Completion(DashScopeClient& client, const ChatRequest& chat, AnswerM
     : client_(client),
       handler_(handler),
       mode_(mode),
-      body_(completion_body(chat, client.config_, mode)),
+      body_(std::make_shared<const std::string>(completion_body(chat, client.config_, mode))),
       timer_(client.loop_, [this] { on_timer(); }),
       started_(Clock::now()),
       tries_left_(client.config_.upstream_retries) {
@@ -143,7 +143,7 @@ void Completion::on_timer() {
 }
 
 void Completion::fail(const UpstreamError& error) {
-  if (error.retryable && may_retry_ && tries_left_ > 0) return retry_later();
+  if (error.retryable && body_ && tries_left_ > 0) return retry_later();
   ended_ = true;
   timer_.cancel();
   handler_.on_failed(error);

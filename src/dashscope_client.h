@@ -38,7 +38,7 @@ class Completion final : private TransferHandler {
   /// Stops and restarts reading the answer; while paused, no silence of the upstream counts.
   void pause(bool paused);
   /// From now on a failure is final: something was sent to the visitor.
-  void forbid_retry() { may_retry_ = false; }
+  void forbid_retry() { body_.reset(); }
   /// What is known of the answer so far.
   [[nodiscard]] const Answer& answer() const { return parser_->answer(); }
 
@@ -57,7 +57,7 @@ class Completion final : private TransferHandler {
   DashScopeClient& client_;
   AnswerHandler& handler_;
   AnswerMode mode_;
-  std::string body_;
+  std::shared_ptr<const std::string> body_;  // for a further try; none when there may be no more
   std::unique_ptr<AnswerParser> parser_;
   std::unique_ptr<Transfer> transfer_;
   Timer timer_;
@@ -65,7 +65,6 @@ class Completion final : private TransferHandler {
   Clock::time_point try_started_;
   Clock::time_point last_bytes_;
   int tries_left_;
-  bool may_retry_ = true;
   bool paused_ = false;
   bool waiting_to_retry_ = false;
   bool begun_ = false;  // the answer, in this try

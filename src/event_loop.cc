@@ -61,9 +61,11 @@ EventLoop::~EventLoop() { wake_event_.reset(); }
 
 void EventLoop::run() {
   thread_ = std::this_thread::get_id();
+  LogBatch log;
   while (!stopping_) {
     event_base_loop(base_.get(), EVLOOP_ONCE);
     run_scheduled();
+    log.flush();
     moderate();
   }
 }

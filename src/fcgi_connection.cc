@@ -81,7 +81,6 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
       local_(local),
       records_(listener.limits().max_body_bytes),
       readable_(listener.loop(), [this](short) { on_readable(); }),
-      writable_(listener.loop(), [this](short) { on_writable(); }),
       deadline_(listener.loop(), [this] { on_deadline(); }),
       flush_(listener.loop(), [this] { flush(); }) {
   // One descriptor can't be watched with both triggers, and the writing side needs the edge.
@@ -278,11 +277,16 @@ void FcgiConnection::on_writable() {
 
 // The peer's reading wakes the edge-triggered writable_; how long it may take over it is limited.
 void FcgiConnection::wait_for_room(bool waiting) {
-  writable_.watch(fd_.get(), waiting ? IoEvent::kWrite : IoEvent::kNothing, IoEvent::Trigger::kEdge);
   if (!waiting) {
+    if (!stalled_at_) return;
+    writable_->watch(fd_.get(), IoEvent::kNothing);
     deadline_.cancel();
     stalled_at_.reset();
-  } else if (record_.sent_bytes != stalled_at_) {
+    return;
+  }
+  if (!writable_) writable_.emplace(listener_.loop(), [this](short) { on_writable(); });
+  writable_->watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
+  if (record_.sent_bytes != stalled_at_) {
     stalled_at_ = record_.sent_bytes;
     deadline_.start(listener_.limits().client_stall_timeout);
   }

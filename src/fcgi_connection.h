@@ -75,9 +75,9 @@ class FcgiConnection final : public ClientStream {
   RequestRecord record_;
   std::unique_ptr<Exchange> exchange_;
   IoEvent readable_;
-  IoEvent writable_;
   Timer deadline_;
-  std::optional<Timer> peer_done_;  // most streams never need it
+  std::optional<IoEvent> writable_;  // most streams never need these two
+  std::optional<Timer> peer_done_;
   EndOfIteration flush_;
 };
 

@@ -13,7 +13,11 @@ namespace {
 
 constexpr size_t kMaxRecordBytes = 65528;  // a multiple of 8, so that no padding is called for
 constexpr size_t kFirstBufferBytes = 512;  // a token's record has some 150 bytes
-constexpr size_t kKeptBufferBytes = 4096;  // a larger buffer is given back once it is empty
+constexpr size_t kKeptBufferBytes = 4096;  // a larger buffer is freed once it is empty
+constexpr size_t kKeptBuffers = 64;
+
+// Between two tokens a stream needs no buffer, and the one used last is still in the processor's cache.
+thread_local std::vector<std::vector<unsigned char>> spare_buffers;
 
 }  // namespace
 
@@ -28,23 +32,29 @@ void FcgiOutput::start(uint16_t request_id) {
   stream_.isClosed = 0;
   stream_.wasFCloseCalled = 0;
   stream_.FCGI_errno = 0;
-  open_record(kFirstBufferBytes - FCGI_HEADER_LEN);
 }
 
 void FcgiOutput::write_event(std::string_view event) {
+  if (buffer_.empty()) take_buffer();
   const size_t filled = write_position() - record_ - FCGI_HEADER_LEN;
   if (filled + event.size() > kMaxEventBytes) flush();
   write(event);
 }
 
 void FcgiOutput::write(std::string_view bytes) {
+  if (buffer_.empty()) take_buffer();
   reserve(std::min(bytes.size(), kMaxRecordBytes - (write_position() - record_ - FCGI_HEADER_LEN)));
   FCGX_PutStr(bytes.data(), static_cast<int>(bytes.size()), &stream_);
 }
 
-void FcgiOutput::flush() { FCGX_FFlush(&stream_); }
+void FcgiOutput::flush() {
+  if (!buffer_.empty()) FCGX_FFlush(&stream_);
+}
 
-void FcgiOutput::end() { FCGX_FClose(&stream_); }
+void FcgiOutput::end() {
+  if (buffer_.empty()) take_buffer();
+  FCGX_FClose(&stream_);
+}
 
 void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) {
   auto& output = *static_cast<FcgiOutput*>(stream->data);
@@ -56,6 +66,22 @@ void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) {
   constexpr char kCompleted[sizeof(FCGI_EndRequestBody)] = {};  // application status 0, FCGI_REQUEST_COMPLETE
   output.append_record(FCGI_STDOUT, {});
   output.append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
+}
+
+void FcgiOutput::take_buffer() {
+  if (!spare_buffers.empty()) {
+    buffer_ = std::move(spare_buffers.back());
+    spare_buffers.pop_back();
+  }
+  open_record(kFirstBufferBytes - FCGI_HEADER_LEN);
+}
+
+void FcgiOutput::give_buffer_back() {
+  if (buffer_.size() <= kKeptBufferBytes && spare_buffers.size() < kKeptBuffers) {
+    spare_buffers.push_back(std::move(buffer_));
+  }
+  buffer_ = {};
+  stream_.wrNext = stream_.stop = stream_.rdNext = nullptr;
 }
 
 void FcgiOutput::close_record() {
@@ -135,8 +161,7 @@ void FcgiOutput::consume(size_t bytes) {
   partial_ = end - sent_;
   if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return compact();
   sent_ = record_ = partial_ = 0;
-  if (buffer_.size() > kKeptBufferBytes) buffer_ = {};
-  open_record(0);
+  give_buffer_back();
 }
 
 }  // namespace bailian

@@ -41,6 +41,8 @@ class FcgiOutput {
 
  private:
   static void empty_buffer(FCGX_Stream* stream, int do_close);
+  void take_buffer();
+  void give_buffer_back();
   void close_record();
   void open_record(size_t room);
   void reserve(size_t bytes);
@@ -51,10 +53,10 @@ class FcgiOutput {
 
   FCGX_Stream stream_{};
   uint16_t request_id_ = 0;
-  std::vector<unsigned char> buffer_;
-  size_t sent_ = 0;     // before it, all has left
-  size_t record_ = 0;   // the open record starts here; before it all records are whole
-  size_t partial_ = 0;  // bytes behind sent_ that belong to a record sent in part
+  std::vector<unsigned char> buffer_;  // empty while nothing waits
+  size_t sent_ = 0;                    // before it, all has left
+  size_t record_ = 0;                  // the open record starts here; before it all records are whole
+  size_t partial_ = 0;                 // bytes behind sent_ that belong to a record sent in part
 };
 
 }  // namespace bailian

@@ -14,6 +14,7 @@
 namespace bailian {
 namespace {
 
+constexpr off_t kMaxFileBytes = 65536;  // of past requests
 constexpr size_t kMaxMethodBytes = 16;
 constexpr size_t kMaxRequestIdBytes = 128;
 
@@ -60,17 +61,11 @@ class LibfcgiRequest {
   }
 
   // A stream that was cut short ends like one that was not: only the error tells.
-  std::optional<std::string> read_body() {
-    constexpr int kStep = 65536;
-    std::string body;
-    int got = kStep;
-    while (got == kStep) {
-      const size_t size = body.size();
-      body.resize(size + kStep);
-      got = FCGX_GetStr(&body[size], kStep, request_.in);
-      body.resize(size + static_cast<size_t>(got));
-    }
+  std::optional<std::string> read_body(size_t max_bytes) {
+    std::string body(max_bytes + 1, '\0');  // one more, so that the end is read too
+    const int got = FCGX_GetStr(body.data(), static_cast<int>(body.size()), request_.in);
     if (FCGX_GetError(request_.in) != 0) return std::nullopt;
+    body.resize(static_cast<size_t>(got));
     return body;
   }
 
@@ -107,14 +102,21 @@ FcgiRequestReader::FcgiRequestReader() : file_(::memfd_create("fastcgi-request",
 
 std::optional<Request> FcgiRequestReader::read(const RequestRecords& records) {
   const std::string_view wire = records.wire();
-  if (::ftruncate(file_.get(), 0) != 0 || ::lseek(file_.get(), 0, SEEK_SET) != 0) throw_errno("rewind");
-  if (::write(file_.get(), wire.data(), wire.size()) != static_cast<ssize_t>(wire.size()))
-    throw_errno("write");
-  if (::lseek(file_.get(), 0, SEEK_SET) != 0) throw_errno("rewind");
+  if (end_ > kMaxFileBytes) {
+    if (::ftruncate(file_.get(), 0) != 0) throw_errno("ftruncate");
+    end_ = 0;
+  }
+  // Behind the last request, so that libfcgi, which reads what it can get, never sees one of another visitor.
+  const off_t start = end_;
+  end_ += static_cast<off_t>(wire.size());
+  if (::pwrite(file_.get(), wire.data(), wire.size(), start) != static_cast<ssize_t>(wire.size())) {
+    throw_errno("pwrite");
+  }
+  if (::lseek(file_.get(), start, SEEK_SET) != start) throw_errno("lseek");
 
   LibfcgiRequest libfcgi(file_.get());
   if (!libfcgi.accept()) return std::nullopt;
-  auto body = libfcgi.read_body();
+  auto body = libfcgi.read_body(wire.size());
   if (!body) return std::nullopt;
 
   Request request;

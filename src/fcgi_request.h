@@ -24,6 +24,7 @@ class FcgiRequestReader {
 
  private:
   UniqueFd file_;
+  off_t end_ = 0;  // of the last request in it
 };
 
 }  // namespace bailian

@@ -12,8 +12,8 @@
 namespace bailian {
 namespace {
 
-// Small reads keep a stream's memory small; a token's event has some 300 bytes.
-constexpr long kReadBufferBytes = 4096;
+// Small reads keep a stream's memory small: a token's event has some 300 bytes, so four still come in one.
+constexpr long kReadBufferBytes = 1536;
 constexpr long kUploadBufferBytes = 16384;
 constexpr size_t kMaxIdleHandles = 64;
 // To find a connection that can be used again libcurl looks at all that the multi handle has to the host, so
@@ -296,7 +296,7 @@ void HttpClient::Shared::watch(Multi& multi, curl_socket_t socket, short interes
 
 // --- Transfer ---
 
-Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::string body,
+Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr<const std::string> body,
                    std::chrono::milliseconds connect_timeout, TransferHandler& handler)
     : multi_(client.shared_->multi_with_room()),
       handler_(&handler),
@@ -306,8 +306,8 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::string bod
   try {
     set(easy_, CURLOPT_URL, endpoint.url_.c_str());
     set(easy_, CURLOPT_HTTPHEADER, endpoint.headers_);
-    set(easy_, CURLOPT_POSTFIELDS, body_.data());
-    set(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_.size()));
+    set(easy_, CURLOPT_POSTFIELDS, body_->data());
+    set(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_->size()));
     set(easy_, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect_timeout.count()));
     set(easy_, CURLOPT_ERRORBUFFER, error_);
     set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
@@ -346,6 +346,7 @@ void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
 size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
   const size_t total = size * count;
+  if (transfer.body_) transfer.drop_sent_body();
   if (transfer.handler_ == nullptr) return total;
   constexpr size_t kEndTransfer = 0;
   try {
@@ -353,6 +354,14 @@ size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) no
   } catch (const std::exception&) {  // out of memory: this transfer fails, the others go on
     return kEndTransfer;
   }
+}
+
+// A conversation may have a megabyte, and its answer takes minutes. Once the response is there, libcurl does
+// not send again.
+void Transfer::drop_sent_body() {
+  curl_off_t sent = 0;
+  curl_easy_getinfo(easy_, CURLINFO_SIZE_UPLOAD_T, &sent);
+  if (static_cast<size_t>(sent) == body_->size()) body_.reset();
 }
 
 int Transfer::http_status() const {
@@ -379,7 +388,7 @@ void Transfer::finish(int curl_code) {
 HttpClient::HttpClient(EventLoop& loop) : shared_(std::make_unique<Shared>(loop)) {}
 HttpClient::~HttpClient() = default;
 
-std::unique_ptr<Transfer> HttpClient::post(const Endpoint& endpoint, std::string body,
+std::unique_ptr<Transfer> HttpClient::post(const Endpoint& endpoint, std::shared_ptr<const std::string> body,
                                            std::chrono::milliseconds connect_timeout,
                                            TransferHandler& handler) {
   return std::unique_ptr<Transfer>(new Transfer(*this, endpoint, std::move(body), connect_timeout, handler));

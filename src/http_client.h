@@ -66,7 +66,7 @@ class HttpClient {
   HttpClient& operator=(const HttpClient&) = delete;
 
   /// `endpoint` and `handler` must outlive the transfer.
-  std::unique_ptr<Transfer> post(const Endpoint& endpoint, std::string body,
+  std::unique_ptr<Transfer> post(const Endpoint& endpoint, std::shared_ptr<const std::string> body,
                                  std::chrono::milliseconds connect_timeout, TransferHandler& handler);
 
  private:
@@ -93,16 +93,17 @@ class Transfer {
 
  private:
   friend class HttpClient;
-  Transfer(HttpClient& client, const Endpoint& endpoint, std::string body,
+  Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr<const std::string> body,
            std::chrono::milliseconds connect_timeout, TransferHandler& handler);
 
   static size_t on_write(char* bytes, size_t size, size_t count, void* self) noexcept;
   [[nodiscard]] int http_status() const;
+  void drop_sent_body();
   void finish(int curl_code);
 
   HttpClient::Multi& multi_;
-  TransferHandler* handler_;  // none: nobody listens any more
-  std::string body_;
+  TransferHandler* handler_;                 // none: nobody listens any more
+  std::shared_ptr<const std::string> body_;  // none once it was sent
   void* easy_;
   bool done_ = false;
   char error_[256] = {};  // CURL_ERROR_SIZE

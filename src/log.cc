@@ -30,6 +30,10 @@ std::string_view name_of(const std::array<std::string_view, N>& names, Enum valu
   return names.at(static_cast<size_t>(value));
 }
 
+constexpr size_t kMaxBatchBytes = 8192;
+
+thread_local LogBatch* batch_of_thread = nullptr;
+
 struct Log {
   std::shared_ptr<spdlog::logger> logger;  // spdlog shares its loggers by design
   LogFormat format = LogFormat::kText;
@@ -165,14 +169,40 @@ void stop_log() {
   spdlog::shutdown();
 }
 
+LogBatch::LogBatch() { batch_of_thread = this; }
+
+LogBatch::~LogBatch() {
+  flush();
+  batch_of_thread = nullptr;
+}
+
+void LogBatch::add(std::string line) {
+  if (lines_.empty()) {
+    lines_ = std::move(line);
+  } else {
+    lines_.append("\n").append(line);
+  }
+  if (lines_.size() >= kMaxBatchBytes) flush();
+}
+
+void LogBatch::flush() {
+  if (lines_.empty()) return;
+  if (const auto& logger = the_log().logger) logger->info(spdlog::string_view_t(lines_));
+  lines_.clear();
+}
+
 void log(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields) {
   constexpr std::array kLevels = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn,
                                   spdlog::level::err};
   const Log& log = the_log();
   const auto spdlog_level = kLevels.at(static_cast<size_t>(level));
   if (!log.logger || !log.logger->should_log(spdlog_level)) return;
-  log.logger->log(spdlog_level, spdlog::string_view_t(format_log_line(log.format, now_rfc3339(), level, event,
-                                                                      message, fields)));
+  std::string line = format_log_line(log.format, now_rfc3339(), level, event, message, fields);
+  if (batch_of_thread != nullptr) {
+    batch_of_thread->add(std::move(line));
+  } else {
+    log.logger->log(spdlog_level, spdlog::string_view_t(line));
+  }
 }
 
 void log_request(const RequestRecord& record, Clock::time_point now) {

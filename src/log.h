@@ -32,6 +32,24 @@ void start_log(LogFormat format, LogLevel least);
 /// Writes out what is waiting and ends the thread.
 void stop_log();
 
+/// While one lives, the lines of its thread wait for flush() or for its end: waking the writing thread costs
+/// as much as half a request.
+class LogBatch {
+ public:
+  LogBatch();
+  ~LogBatch();
+  LogBatch(const LogBatch&) = delete;
+  LogBatch& operator=(const LogBatch&) = delete;
+
+  void flush();
+
+ private:
+  friend void log(LogLevel, std::string_view, std::string_view, const LogFields&);
+  void add(std::string line);
+
+  std::string lines_;
+};
+
 /// One line: a word for what happened, a sentence for people, and the fields.
 void log(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields = {});
 
