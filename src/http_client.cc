@@ -17,9 +17,9 @@ constexpr long kReadBufferBytes = 1536;
 constexpr long kUploadBufferBytes = 16384;
 constexpr size_t kMaxIdleHandles = 64;
 // To find a connection that can be used again libcurl looks at all that the multi handle has to the host, so
-// the price of a new stream grows with the streams beside it. A multi handle costs 20 KiB and, over TLS, a
-// parsed CA bundle of its own.
-constexpr size_t kTransfersPerMulti = 256;
+// the price of a new stream grows with the streams beside it. But over TLS each multi handle parses a CA
+// bundle of its own, which takes 20 ms and 900 KiB.
+constexpr size_t kTransfersPerMulti = 512;
 constexpr long kMaxConnectionsPerMulti = 2 * kTransfersPerMulti;
 constexpr std::chrono::seconds kLinger{1};
 
@@ -346,7 +346,7 @@ void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
 size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
   const size_t total = size * count;
-  if (transfer.body_) transfer.drop_sent_body();
+  if (transfer.body_) transfer.free_what_was_sent();
   if (transfer.handler_ == nullptr) return total;
   constexpr size_t kEndTransfer = 0;
   try {
@@ -358,10 +358,13 @@ size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) no
 
 // A conversation may have a megabyte, and its answer takes minutes. Once the response is there, libcurl does
 // not send again.
-void Transfer::drop_sent_body() {
+void Transfer::free_what_was_sent() {
   curl_off_t sent = 0;
   curl_easy_getinfo(easy_, CURLINFO_SIZE_UPLOAD_T, &sent);
-  if (static_cast<size_t>(sent) == body_->size()) body_.reset();
+  if (static_cast<size_t>(sent) != body_->size()) return;
+  body_.reset();
+  // Over TLS libcurl sends from a buffer of its own, which it frees when it is told the size of the next.
+  curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, kUploadBufferBytes);
 }
 
 int Transfer::http_status() const {

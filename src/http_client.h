@@ -98,7 +98,7 @@ class Transfer {
 
   static size_t on_write(char* bytes, size_t size, size_t count, void* self) noexcept;
   [[nodiscard]] int http_status() const;
-  void drop_sent_body();
+  void free_what_was_sent();
   void finish(int curl_code);
 
   HttpClient::Multi& multi_;
