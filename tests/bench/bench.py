@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -242,7 +243,7 @@ def measure_all(jobs: list[Job], arguments: argparse.Namespace, contenders: dict
                 if run.error is not None:
                     progress.say(f"{job.measure.name}: {job.row}: n/a: {run.error}")
                 elif run.result and run.result["failed"]:
-                    progress.say(f"{job.measure.name}: {job.row}: failed, see results.json")
+                    progress.say(f"{job.measure.name}: {job.row}: {report.what_failed(run.result)}")
         except KeyboardInterrupt:
             progress.say("stopped; reporting what was measured")
     return runs
@@ -262,22 +263,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, terminated)
     contenders = Contender.all()
     jobs = in_turn(chosen(arguments, contenders), arguments.rounds)
-    subprocess.run(["rm", "-rf", str(OUT)], check=True)
+    shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    started = datetime.now(timezone.utc)
+    facts = {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": os.environ.get("BENCH_COMMAND", " ".join(["tests/bench/bench.py", *sys.argv[1:]])),
+        "rounds": arguments.rounds,
+        "machine": machine.describe(),
+        "versions": machine.versions(arguments.build),
+    }
     try:
         runs = measure_all(jobs, arguments, contenders)
     except Unavailable as why:
         print(f"bench: {why}", file=sys.stderr)
         return 69
-    results = {
-        "date": started.strftime("%Y-%m-%d %H:%M UTC"),
-        "command": os.environ.get("BENCH_COMMAND", " ".join(["tests/bench/bench.py", *sys.argv[1:]])),
-        "rounds": arguments.rounds,
-        "machine": machine.describe(),
-        "versions": machine.versions(arguments.build),
-        "runs": [asdict(run) for run in runs],
-    }
+    results = facts | {"runs": [asdict(run) for run in runs]}
     (OUT / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     report.write(results, OUT)
     print(f"report: {(OUT / 'report.md').relative_to(SOURCE)}", file=sys.stderr)

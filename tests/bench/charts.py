@@ -43,7 +43,7 @@ set output '{file}'
 $data << EOD
 {data}
 EOD
-set title "{chart.title}"
+set title "{chart.title}" font ',16'
 set style data histograms
 set style histogram {"rowstacked" if chart.stacked else "clustered gap 1"}
 set style fill solid noborder
@@ -53,7 +53,8 @@ set ylabel "{chart.unit}"
 set grid y linecolor rgb '#e2e8f0' linetype 1
 set border 1 linecolor rgb '#475569'
 set tics scale 0
-set key top left reverse Left
+set key outside top right horizontal reverse Left
+set bmargin 3.5
 {labels(chart, bars, top)}
 plot {boxes}
 """
@@ -68,5 +69,5 @@ def labels(chart: Chart, bars: Sequence[Bars], top: float) -> str:
         else:
             width = 1 / (len(one.values) + 1)
             at = [(x + (i - (len(one.values) - 1) / 2) * width, value) for i, value in enumerate(one.values)]
-        lines += [f"set label '{number(y)}' at {left},{y + top * 0.035} center font ',12'" for left, y in at]
+        lines += [f"set label '{number(y)}' at {left},{y + top * 0.045} center font ',12'" for left, y in at]
     return "\n".join(lines)

@@ -141,10 +141,16 @@ class Upstream:
 
     def wait_until_idle(self) -> None:
         control = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
-        control.request("GET", "/control/stats?wait=open&at_most=0&timeout_ms=30000")
-        if (answer := control.getresponse()).status != 200:
-            raise Unavailable(f"the simulator still has open streams: {answer.read().decode()}")
-        control.close()
+        try:
+            control.request("GET", "/control/stats?wait=open&at_most=0&timeout_ms=30000")
+            answer = control.getresponse()
+            figures = answer.read().decode()
+        except OSError as error:
+            raise Unavailable(f"the simulator does not answer: {error}") from error
+        finally:
+            control.close()
+        if answer.status != 200:
+            raise Unavailable(f"the simulator still has open streams: {figures}")
 
 
 TLS_END = """

@@ -17,6 +17,7 @@ import charts
 from plan import NEVER, TLS, TWO
 
 NOT_AVAILABLE = "n/a"
+PROCESSES = ("responder", "nginx")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,20 @@ class Results:
     def median(self, measure: str, row: str, *path: str) -> float | None:
         figure = self.figure(measure, row, *path)
         return None if figure is None else figure.median
+
+    def shown(self, measure: str, row: str, *path: str, digits: str = ".1f", scale: float = 1) -> str:
+        figure = self.figure(measure, row, *path)
+        # Empty: measured, but there is no such thing, as nginx alone has no responder.
+        return show(figure, digits, scale) if figure is not None or not self.runs(measure, row) else ""
+
+    def milliseconds(self, measure: str, row: str, key: str, *ranks: str) -> list[str]:
+        return [self.shown(measure, row, key, rank, digits=".2f", scale=1e-3) for rank in ranks]
+
+    def cpu(self, measure: str, row: str, unit: str = "token") -> list[str]:
+        return [self.shown(measure, row, "processes", process, f"cpu_us_per_{unit}") for process in PROCESSES]
+
+    def memory(self, measure: str, row: str) -> list[str]:
+        return [self.shown(measure, row, "processes", process, "pss_per_stream_kib") for process in PROCESSES]
 
     def reasons(self, measure: str) -> list[str]:
         found = {}
@@ -121,15 +136,15 @@ def load_section(results: Results) -> str | None:
         for row in results.rows(name):
             cpu_lines.append([
                 f"{LOAD[name]}: {row}",
-                show(results.figure(name, row, "processes", "responder", "cpu_us_per_token")),
-                show(results.figure(name, row, "processes", "nginx", "cpu_us_per_token")),
+                *results.cpu(name, row),
                 show(results.of(name, row, cpu)),
                 show(results.of(name, row, lambda run: run["tokens"] / run["seconds"]), ".0f"),
             ])
-            latency = [show(results.figure(name, row, "latency_us", rank), ".2f", 1e-3)
-                       for rank in ("p50", "p99", "p999")]
-            first = [show(results.figure(name, row, "first_token_us", rank), ".2f", 1e-3) for rank in ("p50", "p99")]
-            latency_lines.append([f"{LOAD[name]}: {row}", *latency, *first])
+            latency_lines.append([
+                f"{LOAD[name]}: {row}",
+                *results.milliseconds(name, row, "latency_us", "p50", "p99", "p999"),
+                *results.milliseconds(name, row, "first_token_us", "p50", "p99"),
+            ])
     return "".join([
         "## CPU per token\n\nus of CPU per token; streams x tokens/s.\n\n",
         table(["", "responder", "nginx", "sum", "tokens/s"], cpu_lines),
@@ -149,10 +164,9 @@ def memory_section(results: Results) -> str | None:
     rows = list(dict.fromkeys(row for name in names for row in results.rows(name)))
     lines = []
     for row in rows:
-        cells = [show(results.figure(name, row, "processes", process, "pss_per_stream_kib"))
-                 for name in names for process in ("responder", "nginx")]
+        cells = [cell for name in names for cell in results.memory(name, row)]
         lines.append([row, *cells])
-    heads = [f"{name.removeprefix('memory-')}: {process}" for name in names for process in ("responder", "nginx")]
+    heads = [f"{name.removeprefix('memory-')}: {process}" for name in names for process in PROCESSES]
     return "".join([
         "## Memory per open stream\n\nKiB of growth (PSS) for each of so many open streams.\n\n",
         table(["", *heads], lines), "\n![Memory per open stream](memory.svg)\n", notes(results, names),
@@ -179,9 +193,9 @@ def held_section(results: Results) -> str | None:
     lines = []
     for name in names:
         for row in results.rows(name):
-            counts = [show(results.figure(name, row, key), ".0f")
+            counts = [results.shown(name, row, key, digits=".0f")
                       for key in ("opened", "lost", "late_over_1s", "out_of_order")]
-            late = show(results.figure(name, row, "latency_us", "max"), ".0f", 1e-3)
+            late = results.shown(name, row, "latency_us", "max", digits=".0f", scale=1e-3)
             lines.append([f"{name.split('-')[1]}: {row}", *counts, late])
     head = ["", "opened", "lost", "tokens over 1 s late", "out of order", "latest token, ms"]
     return ("## Streams held at once\n\n" + table(head, lines)
@@ -195,11 +209,12 @@ def requests_section(results: Results) -> str | None:
     lines = []
     for name in names:
         for row in results.rows(name):
-            used = [show(results.figure(name, row, "processes", process, "cpu_us_per_request"))
-                    for process in ("responder", "nginx")]
-            latency = [show(results.figure(name, row, "latency_us", rank), ".2f", 1e-3) for rank in ("p50", "p99")]
-            per_second = show(results.figure(name, row, "per_second"), ".0f")
-            lines.append([f"{name.removeprefix('requests-')}: {row}", per_second, *used, *latency])
+            lines.append([
+                f"{name.removeprefix('requests-')}: {row}",
+                results.shown(name, row, "per_second", digits=".0f"),
+                *results.cpu(name, row, "request"),
+                *results.milliseconds(name, row, "latency_us", "p50", "p99"),
+            ])
     return "".join([
         "## Short requests\n\n16 clients, each with one request at a time; the chat is not streamed, its upstream",
         " answers 20 tokens at once. CPU in us per request, latency in ms.\n\n",
@@ -212,14 +227,14 @@ def cancel_section(results: Results) -> str | None:
     if not names:
         return None
     lines = [[f"{name.removeprefix('cancel-')}: {row}",
-              *(show(results.figure(name, row, "close_us", rank), ".2f", 1e-3) for rank in ("p50", "p99", "max"))]
+              *results.milliseconds(name, row, "close_us", "p50", "p99", "max")]
              for name in names for row in results.rows(name)]
     return ("## The client closes\n\nms until the upstream sees the close: while tokens stream, between two tokens,"
             " before the first.\n\n" + table(["", "p50", "p99", "max"], lines) + notes(results, names))
 
 
 def ramp_section(results: Results) -> str | None:
-    lines = [[f"{opened:.0f}", *(f"{per_stream[process]:.0f}" for process in ("responder", "nginx"))]
+    lines = [[f"{opened:.0f}", *(f"{per_stream[process]:.0f}" for process in PROCESSES)]
              for opened, per_stream in ramp_steps(results)]
     if not lines:
         return None
@@ -241,11 +256,8 @@ def moderation_section(results: Results) -> str | None:
     for name in ("load-200", "load-1000", "burst"):
         for row in ("ours", NEVER):
             if results.runs(name, NEVER):
-                used = [show(results.figure(name, row, "processes", process, "cpu_us_per_token"))
-                        for process in ("responder", "nginx")]
-                late = [show(results.figure(name, row, "latency_us", rank), ".2f", 1e-3)
-                        for rank in ("p50", "p99", "p999")]
-                lines.append([f"{LOAD[name]}: {row}", *used, *late])
+                lines.append([f"{LOAD[name]}: {row}", *results.cpu(name, row),
+                              *results.milliseconds(name, row, "latency_us", "p50", "p99", "p999")])
     if not lines:
         return None
     return ("## Moderation\n\nWith the default `TOKEN_COALESCE` and without. CPU in us per token, added latency in ms."
@@ -266,7 +278,7 @@ def loop_balance(run: dict[str, Any]) -> float:
 def workers_section(results: Results) -> str | None:
     if not results.runs("load-1000", TWO):
         return None
-    lines = [[row, show(results.figure("load-1000", row, "processes", "responder", "cpu_us_per_token")),
+    lines = [[row, results.shown("load-1000", row, "processes", "responder", "cpu_us_per_token"),
               show(results.of("load-1000", row, balance) if balance else None, ".2f")]
              for row, balance in (("ours", None), (TWO, loop_balance))]
     return ("## Two loops\n\n1000 x 20/s; CPU in us per token, and that of the busier loop over the other's.\n\n"
@@ -289,12 +301,12 @@ class Bar:
         return "beyond" if self.beyond is not None and self.measured <= self.beyond else "met"
 
     def cells(self) -> list[str]:
-        def with_unit(number: float | None) -> str:
-            return "" if number is None else f"{number:g} {self.unit}".strip()
+        def with_unit(number: float) -> str:
+            return f"{number:g} {self.unit}".strip()
 
         measured = NOT_AVAILABLE if self.measured is None else f"{self.measured:.2f} {self.unit}".strip()
-        return [self.figure, "≤ " + with_unit(self.bar), self.beyond is not None and "≤ " + with_unit(self.beyond) or "",
-                measured, self.verdict()]
+        beyond = "" if self.beyond is None else "≤ " + with_unit(self.beyond)
+        return [self.figure, "≤ " + with_unit(self.bar), beyond, measured, self.verdict()]
 
 
 def ratio(above: float | None, below: float | None) -> float | None:
@@ -405,14 +417,12 @@ def readme(results: Results, chart: str) -> str:
     for row in results.rows("load-1000"):
         if row in (NEVER, TWO):
             continue
-        used = [show(results.figure("load-1000", row, "processes", process, "cpu_us_per_token"))
-                for process in ("responder", "nginx")]
-        late = [show(results.figure("load-1000", row, "latency_us", rank), ".2f", 1e-3) for rank in ("p50", "p99")]
-        kept = [show(results.figure(memory, row, "processes", process, "pss_per_stream_kib"))
-                for process in ("responder", "nginx")]
-        nothing = "" if row == "floor" else NOT_AVAILABLE
-        used[0], kept[0] = (nothing if cell == NOT_AVAILABLE else cell for cell in (used[0], kept[0]))
-        lines.append([EXPLAINED.get(row, row), *used, *late, *kept])
+        lines.append([
+            EXPLAINED.get(row, row),
+            *results.cpu("load-1000", row),
+            *results.milliseconds("load-1000", row, "latency_us", "p50", "p99"),
+            *results.memory(memory, row),
+        ])
     head = ["1000 streams x 20 tokens/s", "CPU us/token", "its nginx", "added latency p50, ms", "p99, ms",
             "memory/stream, KiB", "its nginx"]
     return table(head, lines) + f"\n![CPU per token by contender]({chart})\n\n" + setting(results)
@@ -429,15 +439,15 @@ def chart_bars(results: Results, measure: str, paths: Sequence[Sequence[str]], s
 
 def write_charts(results: Results, out: Path) -> list[str]:
     """What could not be drawn, and why."""
-    processes = [("processes", name) for name in ("responder", "nginx")]
+    processes = [("processes", name) for name in PROCESSES]
     memory = (results.measured("memory-") or [""])[0]
     wanted = {
-        "cpu.svg": (charts.Chart("CPU per token, 1000 streams x 20 tokens/s", "us", ("responder", "nginx"), True),
+        "cpu.svg": (charts.Chart("CPU per token, 1000 streams x 20 tokens/s", "us", PROCESSES, True),
                     chart_bars(results, "load-1000", [(*path, "cpu_us_per_token") for path in processes], 1)),
         "latency.svg": (charts.Chart("Added latency, 1000 streams x 20 tokens/s", "ms", ("p50", "p99"), False),
                         chart_bars(results, "load-1000", [("latency_us", rank) for rank in ("p50", "p99")], 1e-3)),
         "memory.svg": (charts.Chart(f"Memory per open stream, {memory.removeprefix('memory-')} streams", "KiB",
-                                    ("responder", "nginx"), True),
+                                    PROCESSES, True),
                        chart_bars(results, memory, [(*path, "pss_per_stream_kib") for path in processes], 1)),
     }
     faults = []
