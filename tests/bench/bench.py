@@ -30,6 +30,7 @@ from contender import SOURCE, Contender, Running, Setup, Unavailable, Upstream, 
 
 OUT = SOURCE / "build" / "bench"
 SPARE_FILES = 100
+QUIET_LOAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -263,15 +264,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, terminated)
     contenders = Contender.all()
     jobs = in_turn(chosen(arguments, contenders), arguments.rounds)
+    taking_part = {plan.row_of(job.row).contender for job in jobs}
+    contenders = {name: contender for name, contender in contenders.items() if name in taking_part}
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    facts = {
+    facts: dict[str, Any] = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "command": os.environ.get("BENCH_COMMAND", " ".join(["tests/bench/bench.py", *sys.argv[1:]])),
         "rounds": arguments.rounds,
         "machine": machine.describe(),
         "versions": machine.versions(arguments.build),
+        "load_average": os.getloadavg()[0],
     }
+    if facts["load_average"] > QUIET_LOAD:
+        print(f"bench: this machine is busy (load average {facts['load_average']:.1f}): the figures will be poor",
+              file=sys.stderr)
     try:
         runs = measure_all(jobs, arguments, contenders)
     except Unavailable as why:

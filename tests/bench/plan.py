@@ -90,7 +90,7 @@ def full() -> list[Measure]:
         streams("memory-9500", ("floor", "ours", TLS, "stub", "go"), 9500, 1000, memory_window,
                 **{"open-rate": "600"}),
         streams("hold-20000", ("ours",), 20000, 2000, (4.0, 10.0)),
-        *short_requests(RELAYS, (1.0, 4.0)),
+        *short_requests((*RELAYS, NEVER), (1.0, 4.0)),
         *(cancel(phase, ("floor", *RELAYS), 200, 200) for phase in ("streaming", "between", "before")),
         streams("ramp", ("ours",), 8000, 60000, (0.0, 1.0), **{"open-rate": "800", "ramp-step": "1000"}),
     ]
@@ -101,7 +101,7 @@ def quick() -> list[Measure]:
     return [
         streams("load-200", (*ALL, TLS), 200, 50, window, **{"open-rate": "400"}),
         streams("load-1000", ALL, 1000, 50, window),
-        streams("memory-1000", ("ours", TLS), 1000, 1000, (1.0, 2.0)),
+        streams("memory-1000", ("ours", TLS, "go"), 1000, 1000, (1.0, 2.0)),
         *short_requests(("ours",), (0.5, 1.5)),
         *(cancel(phase, ("ours",), 50, 0) for phase in ("streaming", "between", "before")),
     ]

@@ -197,7 +197,7 @@ def held_section(results: Results) -> str | None:
                       for key in ("opened", "lost", "late_over_1s", "out_of_order")]
             late = results.shown(name, row, "latency_us", "max", digits=".0f", scale=1e-3)
             lines.append([f"{name.split('-')[1]}: {row}", *counts, late])
-    head = ["", "opened", "lost", "tokens over 1 s late", "out of order", "latest token, ms"]
+    head = ["", "opened", "lost", "tokens over 1 s late", "out of order", "latest token in the window, ms"]
     return ("## Streams held at once\n\n" + table(head, lines)
             + notes(results, results.measured("hold-")))
 
@@ -279,7 +279,7 @@ def workers_section(results: Results) -> str | None:
     if not results.runs("load-1000", TWO):
         return None
     lines = [[row, results.shown("load-1000", row, "processes", "responder", "cpu_us_per_token"),
-              show(results.of("load-1000", row, balance) if balance else None, ".2f")]
+              show(results.of("load-1000", row, balance), ".2f") if balance else ""]
              for row, balance in (("ours", None), (TWO, loop_balance))]
     return ("## Two loops\n\n1000 x 20/s; CPU in us per token, and that of the busier loop over the other's.\n\n"
             + table(["", "responder", "balance"], lines))
@@ -401,7 +401,8 @@ def setting(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.raw["versions"].items())
     rounds = results.raw["rounds"]
     spread = f"Medians of {rounds} rounds, least and most in parentheses." if rounds > 1 else "One round."
-    return (f"`{results.raw['command']}`, {results.raw['date']}. {machine}. {versions}. Everything on loopback of one"
+    load = f"load average {results.raw['load_average']:.1f} before the run"
+    return (f"`{results.raw['command']}`, {results.raw['date']}. {machine}; {load}. {versions}. Everything on loopback of one"
             f" machine, load generator and upstream included. {spread} Only ratios within one run mean anything.\n")
 
 
