@@ -181,7 +181,7 @@ def in_turn(measures: list[plan.Measure], rounds: int) -> list[Job]:
 
 
 def raise_file_limit() -> int:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 70000
     for limits in ((wanted, max(wanted, hard)), (min(wanted, hard), hard)):
         with contextlib.suppress(ValueError, OSError):
