@@ -4,6 +4,7 @@
 #   CXX=clang++                  another compiler
 #   WERROR=1                     warnings are errors (set in CI)
 #   FILTER='Chat*'               only these tests
+#   QUICK=1                      bench: about a minute; ARGS='--only load' and more: tests/bench/README.md
 
 VERSION  := 0.1.0
 MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
@@ -32,7 +33,8 @@ units    := $(wildcard tests/*_test.cc)
 e2e      := $(wildcard tests/e2e/*.cc)
 simulator:= $(wildcard tests/simulator/*.cc)
 bench_load:= $(wildcard tests/bench/*.cc)
-all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load)
+bench_stub:= tests/bench/contenders/stub.cc
+all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load) $(bench_stub)
 object    = $(patsubst %.cc,$B/%.o,$1)
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
 
@@ -49,6 +51,10 @@ check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
 	$(MAKE) test SANITIZE=thread WERROR=1
 
+bench: deps $B/bailian-fcgi $B/simulator $B/bench_load $B/bench_stub ## measure it beside its rivals: build/bench/report.md
+	@BENCH_COMMAND='make bench$(if $(QUICK), QUICK=1)$(if $(ARGS), ARGS="$(ARGS)")' \
+	  tests/bench/bench.py --build $B $(if $(QUICK),--quick) $(ARGS)
+
 format: ## rewrite the C++ in the house format
 	clang-format -i $(all_code) $(wildcard src/*.h tests/*.h tests/*/*.h)
 
@@ -59,7 +65,7 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 	  clang-tidy --quiet {} -- -std=c++20 -Isrc -Wno-ambiguous-reversed-operator -DBAILIAN_VERSION='"$(VERSION)"'
 
 deps: # what is missing is installed; returns at once when nothing is
-	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check)
+	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS))
 
 clean: ## remove everything that was built
 	rm -rf build
@@ -79,9 +85,12 @@ $B/simulator: $(call object,$(simulator))
 $B/bench_load: $(call object,$(bench_load))
 	$(link) $^ -o $@
 
-$B/%.o: %.cc Makefile | $(if $(filter run test check,$(MAKECMDGOALS)),deps)
+$B/bench_stub: $(call object,$(bench_stub))
+	$(link) $^ -o $@
+
+$B/%.o: %.cc Makefile | $(if $(filter run test bench check,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all run test check format lint deps clean help
+.PHONY: all run test bench check format lint deps clean help

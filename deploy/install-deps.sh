@@ -1,14 +1,15 @@
 #!/bin/sh
 # Installs the Debian and Ubuntu packages that building, running and testing need and that are missing.
-# Silent when nothing is missing. `make run`, `make test`, `make check` call it.
+# Silent when nothing is missing. `make run`, `make test`, `make check`, `make bench` call it.
 set -eu
 
 supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 
 usage() {
   cat <<EOF
-usage: deploy/install-deps.sh [--dry-run] [check]
+usage: deploy/install-deps.sh [--dry-run] [check] [bench]
   check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
+  bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
 EOF
@@ -39,6 +40,14 @@ clang-format the house format
 clang-tidy static analysis
 shellcheck lint for shell scripts
 EOF
+  [ -z "$bench" ] || cat <<EOF
+python3 the program that runs the benchmarks
+golang-go the Go relay to compare with
+php-fpm the PHP relay to compare with
+php-curl its HTTPS client
+gnuplot-nox charts
+libbenchmark-dev micro-benchmarks
+EOF
 }
 
 say() { echo "install-deps: $*"; }
@@ -49,10 +58,11 @@ fail() {
   exit "$code"
 }
 
-check='' dry_run=''
+check='' bench='' dry_run=''
 for argument; do
   case $argument in
     check) check=yes ;;
+    bench) bench=yes ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage && exit ;;
     *)
@@ -114,7 +124,9 @@ apt install --no-install-recommends $missing ||
   fail 69 "apt-get failed on $system (made for $supported; on Ubuntu the component universe must be on). Install $by_hand"
 
 if [ -d /run/systemd/system ]; then
-  case "$missing " in
-    *' nginx '*) say 'nginx is not started now, but will be at the next boot (systemctl disable nginx prevents it)' ;;
-  esac
+  for service in nginx php-fpm; do
+    case "$missing " in
+      *" $service "*) say "$service is not started now, but will be at the next boot (systemctl disable prevents it)" ;;
+    esac
+  done
 fi

@@ -1,0 +1,17 @@
+#!/bin/sh
+# A FastCGI responder that invents the events from a timer: what FastCGI delivery itself costs.
+set -eu
+
+case $1 in
+  about)
+    echo 'responder yes'
+    echo 'upstream no'
+    ;;
+  prepare) ;;
+  nginx)
+    echo "server { listen $LISTEN;"
+    sed "s|unix:[^;]*|unix:$SOCKET|" "$SOURCE/nginx/bailian-fcgi.conf"
+    echo '}'
+    ;;
+  responder) exec "$BUILD/bench_stub" "$SOCKET" ;;
+esac
