@@ -14,9 +14,10 @@
 namespace bailian {
 namespace {
 
-// Under this rate every event is looked at as it comes. 4000 a second are 80 streams of 50 tokens a second.
-constexpr double kBusyEventsPerSecond = 4000;
-constexpr std::chrono::milliseconds kRateWindow{10};
+// Under this rate every arrival is looked at as it comes: 6000 a second are 120 streams of 50 tokens a
+// second.
+constexpr double kBusyArrivalsPerSecond = 6000;
+constexpr std::chrono::milliseconds kRateWindow{50};
 
 timeval to_timeval(std::chrono::steady_clock::duration duration) {
   const auto us = std::max<int64_t>(0, std::chrono::ceil<std::chrono::microseconds>(duration).count());
@@ -107,17 +108,23 @@ void EventLoop::run_scheduled() {
 }
 
 // Interrupt moderation, as network cards have it: on a busy loop the price of a token is its wake-ups, here
-// and in the web server, so a short pause lets more of them share one. A quiet loop never pauses.
+// and in the web server, so iterations start no closer than `coalesce_` and more tokens share one. A quiet
+// loop never pauses, nor does one that has work for longer than that.
 void EventLoop::moderate() {
   if (coalesce_ <= std::chrono::nanoseconds::zero()) return;
-  const auto now = std::chrono::steady_clock::now();
+  auto now = std::chrono::steady_clock::now();
   const std::chrono::duration<double> window = now - window_start_;
   if (window >= kRateWindow) {
-    busy_ = static_cast<double>(window_events_) > kBusyEventsPerSecond * window.count();
+    busy_ = static_cast<double>(window_arrivals_) > kBusyArrivalsPerSecond * window.count();
     window_start_ = now;
-    window_events_ = 0;
+    window_arrivals_ = 0;
   }
-  if (busy_) std::this_thread::sleep_for(coalesce_);
+  const auto next = iteration_start_ + coalesce_;
+  if (busy_ && now < next) {
+    std::this_thread::sleep_for(next - now);
+    now = std::chrono::steady_clock::now();
+  }
+  iteration_start_ = now;
 }
 
 IoEvent::IoEvent(EventLoop& loop, std::function<void(short)> callback)
@@ -143,7 +150,6 @@ void IoEvent::again() { event_active(event_, EV_READ, 1); }
 
 void IoEvent::on_event(int, short what, void* self) {
   auto& io = *static_cast<IoEvent*>(self);
-  ++io.loop_.window_events_;
   const auto ready =
       static_cast<short>(((what & EV_READ) != 0 ? kRead : 0) | ((what & EV_WRITE) != 0 ? kWrite : 0));
   guard([&] { io.callback_(ready); });

@@ -22,8 +22,8 @@ class EndOfIteration;
 /// stop() may be called from any thread.
 class EventLoop {
  public:
-  /// `coalesce`: how long a busy loop gathers events before it looks at them, so that one wake-up serves many
-  /// streams; 0 = never. Throws std::system_error.
+  /// `coalesce`: how far apart the iterations of a busy loop start, so that one wake-up serves many streams;
+  /// 0: as they come. Throws std::system_error.
   explicit EventLoop(std::chrono::nanoseconds coalesce);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
@@ -34,6 +34,8 @@ class EventLoop {
   void stop();
   /// Has the loop's thread call `task` soon.
   void post(std::function<void()> task);
+  /// Bytes for a stream have arrived. How many do in a second tells whether the loop is busy.
+  void count_arrival() { ++window_arrivals_; }
 
   [[nodiscard]] bool in_loop_thread() const { return thread_ == std::this_thread::get_id(); }
   [[nodiscard]] event_base* base() const { return base_.get(); }
@@ -55,7 +57,8 @@ class EventLoop {
   bool stopping_ = false;
 
   std::chrono::steady_clock::time_point window_start_;
-  uint64_t window_events_ = 0;
+  uint64_t window_arrivals_ = 0;
+  std::chrono::steady_clock::time_point iteration_start_;
   bool busy_ = false;
 
   UniqueFd wake_;

@@ -346,6 +346,7 @@ void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
 size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
   const size_t total = size * count;
+  transfer.multi_.shared.loop.count_arrival();
   if (transfer.body_) transfer.free_what_was_sent();
   if (transfer.handler_ == nullptr) return total;
   constexpr size_t kEndTransfer = 0;

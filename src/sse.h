@@ -33,6 +33,8 @@ class SseParser {
   void finish();
 
  private:
+  class BorrowedData;
+
   bool take_line(std::string_view line);
   void dispatch();
 

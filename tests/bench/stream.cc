@@ -24,7 +24,7 @@ std::string chat_body(Dialect dialect, const std::string& pace) {
 }
 
 void Stream::on_bytes(std::string_view bytes, Clock::time_point now) {
-  scanner_.scan(bytes, [&](int64_t number, int64_t sent_ns) {
+  const auto take = [&](int64_t number, int64_t sent_ns) {
     const auto age = now.time_since_epoch() - std::chrono::nanoseconds(sent_ns);
     if (number != ++tokens_) ++tally_.out_of_order;
     tokens_ = number;
@@ -38,7 +38,8 @@ void Stream::on_bytes(std::string_view bytes, Clock::time_point now) {
       ++tally_.tokens;
       tally_.latency.add(age);
     }
-  });
+  };
+  chunks_.read(bytes, [&](std::string_view body) { scanner_.scan(body, take); });
 }
 
 Streams::Streams(Poller& poller, const Options& options)

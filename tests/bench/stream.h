@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "chunked.h"
 #include "connection.h"
 #include "load_options.h"
 #include "quantiles.h"
@@ -40,6 +41,7 @@ class Stream : public Connection {
   void on_end() override { ++tally_.lost; }
 
   Tally& tally_;
+  ChunkedReader chunks_;
   StampScanner scanner_;
   Clock::time_point opened_ = Clock::now();
   Clock::time_point last_token_;
