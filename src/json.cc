@@ -52,11 +52,12 @@ const rapidjson::Value* find_member(const rapidjson::Value& object, std::string_
 }
 
 bool is_utf8(std::string_view text) {
-  rapidjson::StringBuffer buffer;
-  rapidjson::Writer<rapidjson::StringBuffer, rapidjson::UTF8<>, rapidjson::UTF8<>, rapidjson::CrtAllocator,
-                    rapidjson::kWriteValidateEncodingFlag>
-      writer(buffer);
-  return writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+  rapidjson::MemoryStream bytes(text.data(), text.size());  // which does not go on behind the end
+  while (bytes.Tell() < text.size()) {
+    unsigned character = 0;
+    if (!rapidjson::UTF8<>::Decode(bytes, &character)) return false;
+  }
+  return true;
 }
 
 std::string to_json(const rapidjson::Value& value) {

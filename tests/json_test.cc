@@ -69,6 +69,13 @@ TEST(Json, OfRepeatedMembersTheLastCounts) {
   EXPECT_EQ(find_member(document, "b"), nullptr);
 }
 
+TEST(Json, ATextThatEndsInMidCharacterIsNoUtf8WhateverFollowsIt) {
+  constexpr std::string_view kText = "a 杭 👋";
+  EXPECT_TRUE(is_utf8(kText));
+  EXPECT_TRUE(is_utf8(""));
+  for (const size_t size : {3, 4, 7, 8, 9}) EXPECT_FALSE(is_utf8(kText.substr(0, size))) << size;
+}
+
 TEST(Json, IsWrittenAsRawUtf8) {
   rapidjson::Document document;
   ASSERT_FALSE(parse_json(R"({"a":"\u676d\u5dde \ud83d\udc4b\u2028\u0001"})", document));
