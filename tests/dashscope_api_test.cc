@@ -144,6 +144,16 @@ TEST(AnswerFields, ErrorsAreReadInEverySpelling) {
   }
 }
 
+TEST(AnswerFields, ATextThatEndsInMidCharacterIsReadNoFurther) {
+  for (const std::string_view start : {"\xc3", "\xe6", "\xf0", "\xf0\x9f"}) {
+    // Longer than what a string holds within itself, so that a sanitizer watches its end.
+    std::string json = R"({"output":{"text":"longer than that)";
+    json += start;
+    json.shrink_to_fit();
+    EXPECT_FALSE(parse_answer_fields(json));
+  }
+}
+
 TEST(AnswerFields, LoneSurrogatesBecomeReplacementCharacters) {
   const auto text_of = [](std::string json) {
     const auto fields = parse_answer_fields(json);
