@@ -38,6 +38,9 @@ INSTANTIATE_TEST_SUITE_P(
                     BadJson{"Utf16", std::string("{\0\"\0", 4), "name", 1},
                     BadJson{"HugeNumber", "[1e999]", "Number", 1},
                     BadJson{"RawControl", "[\"\n\"]", "escape", 2},
+                    BadJson{"SecondHalfAlone", R"(["\udc4b"])", "surrogate", 2},
+                    BadJson{"SecondHalfTwice", R"(["\uD83D\uDC4B\uDC4B"])", "surrogate", 14},
+                    BadJson{"CutSecondHalf", R"(["\uD83D\uD)", "Incorrect hex", 2},
                     BadJson{"TooDeep", std::string(65, '['), "nested deeper than 64", 64}),
     [](const auto& test) { return test.param.name; });
 
@@ -49,6 +52,12 @@ TEST(Json, SixtyFourLevelsAreRead) {
 TEST(Json, BracketsInStringsAreNoNesting) {
   rapidjson::Document document;
   EXPECT_FALSE(parse_json("[\"" + std::string(500, '[') + "\\\"" + std::string(500, '{') + "\"]", document));
+}
+
+TEST(Json, PairsOfSurrogatesAndEscapedBackslashesAreRead) {
+  rapidjson::Document document;
+  ASSERT_FALSE(parse_json(R"(["\ud83d\udc4b \\udc4b"])", document));
+  EXPECT_EQ(as_view(document[0]), "👋 \\udc4b");
 }
 
 TEST(Json, DeepNestingOfAMillionLevelsIsRefusedWithoutHarm) {
