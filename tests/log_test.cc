@@ -27,8 +27,7 @@ TEST(Log, HostileValuesCannotForgeALineOrMoveTheCursor) {
 }
 
 TEST(Log, AQuoteInAValueEndsItNot) {
-  EXPECT_EQ(text_line("", {{"path", R"(/" outcome="done)"}}),
-            R"(T info    event path="/\" outcome=\"done")");
+  EXPECT_EQ(text_line("", {{"path", R"(/" outcome="done)"}}), R"(T info    event path="/\" outcome=\"done")");
   EXPECT_EQ(text_line("", {{"path", R"(/" \)"}, {"n", 1.0}}), R"(T info    event path="/\" \\" n=1)");
 }
 
@@ -46,7 +45,8 @@ TEST(Log, BytesThatAreNoTextStillMakeALineOfJson) {
   rapidjson::Document document;
   EXPECT_FALSE(parse_json(
       format_log_line(LogFormat::kJson, "T", LogLevel::kInfo, "e", "", {{"p", "/\xff\xfe"}}), document));
-  EXPECT_FALSE(parse_json(format_log_line(LogFormat::kJson, "T", LogLevel::kInfo, "e", "a\xff", {}), document));
+  EXPECT_FALSE(
+      parse_json(format_log_line(LogFormat::kJson, "T", LogLevel::kInfo, "e", "a\xff", {}), document));
 }
 
 TEST(Log, ARequestsLineLeavesOutWhatDoesNotApply) {
