@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian and Ubuntu packages that building, running and testing need and that are missing.
-# Silent when nothing is missing. `make run`, `make test`, `make check`, `make bench` call it.
+# Silent when nothing is missing. The Makefile's targets call it.
 set -eu
 
 supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
@@ -8,7 +8,8 @@ supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 usage() {
   cat <<EOF
 usage: deploy/install-deps.sh [--dry-run] [check] [bench]
-  check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
+  check       also the tools of \`make check\`, \`make fuzz\` and \`make coverage\`: clang, its formatter,
+              linter and fuzzer, shellcheck, gcovr
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
@@ -39,6 +40,9 @@ EOF
 clang-format the house format
 clang-tidy static analysis
 shellcheck lint for shell scripts
+clang the compiler of the fuzzers
+libclang-rt-dev libFuzzer and sanitizers for clang
+gcovr coverage
 EOF
   [ -z "$bench" ] || cat <<EOF
 python3 the program that runs the benchmarks
@@ -84,6 +88,8 @@ done
 there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null) || true
 # nginx has many flavours: any will do.
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "
+# There clang itself brings its runtime.
+case $system in 'Ubuntu 22.04'*) there="$there installed:libclang-rt-dev " ;; esac
 
 missing=''
 for package in $packages; do
