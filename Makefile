@@ -34,7 +34,8 @@ e2e      := $(wildcard tests/e2e/*.cc)
 simulator:= $(wildcard tests/simulator/*.cc)
 bench_load:= $(wildcard tests/bench/*.cc)
 bench_stub:= tests/bench/contenders/stub.cc
-all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load) $(bench_stub)
+bench_micro:= $(wildcard tests/bench/micro/*.cc)
+all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load) $(bench_stub) $(bench_micro)
 object    = $(patsubst %.cc,$B/%.o,$1)
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
 
@@ -51,7 +52,7 @@ check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
 	$(MAKE) test SANITIZE=thread WERROR=1
 
-bench: deps $B/bailian-fcgi $B/simulator $B/bench_load $B/bench_stub ## measure it beside its rivals: build/bench/report.md
+bench: deps $B/bailian-fcgi $B/simulator $B/bench_load $B/bench_stub $B/bench_micro ## measure it beside its rivals: build/bench/report.md
 	@BENCH_COMMAND='make bench$(if $(QUICK), QUICK=1)$(if $(ARGS), ARGS="$(ARGS)")' \
 	  tests/bench/bench.py --build $B $(if $(QUICK),--quick) $(ARGS)
 
@@ -87,6 +88,8 @@ $B/bench_load: $(call object,$(bench_load))
 
 $B/bench_stub: $(call object,$(bench_stub))
 	$(link) $^ -o $@
+$B/bench_micro: $(call object,$(bench_micro)) $(product)
+	$(link) $^ $(libs) -lbenchmark -lbenchmark_main -o $@
 
 $B/%.o: %.cc Makefile | $(if $(filter run test bench check,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)
