@@ -57,24 +57,21 @@ int check(const LoadedConfig& loaded) {
   return EX_OK;
 }
 
-int serve(const LoadedConfig& loaded) {
+int serve(const LoadedConfig& loaded, const Options& options) {
   const Config& config = loaded.config;
   init_libfcgi();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGUSR1, SIG_IGN);
+  std::signal(SIGHUP, SIG_IGN);  // until the server listens to it
   std::signal(SIGTERM, SIG_DFL);
   const LogFormat by_terminal = ::isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
   start_log(config.log_format.value_or(by_terminal), config.debug ? LogLevel::kDebug : LogLevel::kInfo);
-  for (const std::string& warning : loaded.warnings) log(LogLevel::kWarning, "setting", warning);
-  if (config.api_key.empty() || config.app_id.empty()) {
-    log(LogLevel::kWarning, "not_configured",
-        "DASHSCOPE_API_KEY or APP_ID is not set: every chat gets an error");
-  }
+  log_warnings(loaded);
   raise_file_limit(config);
 
   auto socket = ListenSocket::inherited();
   if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
-  Server(config, *socket).run();
+  Server(config, *socket, [&options] { return load(options); }).run();
   log(LogLevel::kInfo, "stopped", "");
   return EX_OK;
 }
@@ -83,7 +80,7 @@ int run(const Options& options) {
   const LoadedConfig loaded = load(options);
   if (options.check) return check(loaded);
   curl_global_init(CURL_GLOBAL_DEFAULT);
-  const int code = options.ping ? ping(loaded.config) : serve(loaded);
+  const int code = options.ping ? ping(loaded.config) : serve(loaded, options);
   curl_global_cleanup();
   return code;
 }
@@ -113,7 +110,8 @@ int main(int argc, char** argv) {
       "FastCGI responder that streams answers of an Alibaba Cloud Bailian (DashScope) application to website "
       "chats.\n"
       "Settings come from the environment and from a .env file; see .env.example.\n"
-      "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them.",
+      "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them. SIGHUP reads the settings "
+      "again.",
       "bailian-fcgi");
   app.set_version_flag("-V,--version", "bailian-fcgi " BAILIAN_VERSION);
   app.add_option("-e,--env-file", options.env_file,
