@@ -66,4 +66,14 @@ std::string to_json(const rapidjson::Value& value) {
   return std::string(written(buffer));
 }
 
+std::string pretty_json(std::string_view json) {
+  rapidjson::Document document;
+  parse_json(json, document);
+  rapidjson::StringBuffer buffer;
+  rapidjson::PrettyWriter<rapidjson::StringBuffer> writer(buffer);
+  writer.SetIndent(' ', 2);
+  document.Accept(writer);
+  return std::string(written(buffer)) + '\n';
+}
+
 }  // namespace bailian
