@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "fcgi_request.h"
+#include "import.h"
 #include "listen_socket.h"
 #include "log.h"
 #include "ping.h"
@@ -23,6 +24,8 @@ namespace {
 struct Options {
   std::optional<std::string> env_file;
   std::optional<std::string> listen;
+  std::optional<std::string> import_config_php;
+  ImportOptions import;
   bool check = false;
   bool ping = false;
 };
@@ -77,6 +80,7 @@ int serve(const LoadedConfig& loaded, const Options& options) {
 }
 
 int run(const Options& options) {
+  if (options.import_config_php) return import_config_php(*options.import_config_php, options.import);
   const LoadedConfig loaded = load(options);
   if (options.check) return check(loaded);
   curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -121,9 +125,18 @@ int main(int argc, char** argv) {
       ->type_name("ADDRESS");
   app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
   app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
+  auto* const import = app.add_option("--import-config-php", options.import_config_php,
+                                      "make .env and bot.json of an old config.php, which is read, not run");
+  import->type_name("FILE");
+  app.add_option("--output-dir", options.import.output_dir, "where --import-config-php writes (else here)")
+      ->type_name("DIR")
+      ->needs(import);
+  app.add_flag("--force", options.import.force, "let --import-config-php replace files")->needs(import);
   app.footer(
       "Exit codes: 0 done, 64 bad usage, 69 cannot listen or upstream unavailable, 71 system error,\n"
-      "75 throttled (--ping), 77 key refused (--ping), 78 bad configuration.");
+      "75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; --import-config-php: 65 nothing "
+      "in\n"
+      "the file is of use, 66 it cannot be read, 73 a file exists or cannot be written.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -38,7 +38,8 @@ TEST_F(CommandLine, TellsItsVersion) {
 TEST_F(CommandLine, HelpsWithEveryOption) {
   const auto finished = run_with({"--help"});
   EXPECT_EQ(finished.exit_code, 0);
-  for (const char* option : {"--env-file", "--listen", "--check", "--ping", "--version", "--help"})
+  for (const char* option : {"--env-file", "--listen", "--check", "--ping", "--import-config-php",
+                             "--output-dir", "--force", "--version", "--help"})
     EXPECT_TRUE(contains(finished.out, option)) << option;
 }
 
