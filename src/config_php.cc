@@ -17,6 +17,8 @@
 namespace bailian {
 namespace {
 
+// More of a kind than any file has that was written by people; the rest is passed over.
+constexpr size_t kMostOfAKind = 32;
 constexpr std::string_view kNamespace = "myapi/v1";
 constexpr std::array<std::string_view, 6> kProfileKeys = {"botStatus",     "StartUpMessage", "fontSize",
                                                           "userAvatarURL", "botImageURL",    "commonButtons"};
@@ -150,7 +152,11 @@ class Gathering : public PhpListener {
  private:
   static void add(std::vector<PhpValue>& to, const PhpValue& value) {
     const auto same = [&](const PhpValue& one) { return one.kind == value.kind && one.text == value.text; };
-    if (!value.is_array() && std::none_of(to.begin(), to.end(), same)) to.push_back(value);
+    if (!value.is_array() && std::none_of(to.begin(), to.end(), same)) append(to, value);
+  }
+  template <typename Item>
+  static void append(std::vector<Item>& to, Item item) {
+    if (to.size() < kMostOfAKind) to.push_back(std::move(item));
   }
 
   void add_key(const PhpValue& value, int rank) {
@@ -161,11 +167,11 @@ class Gathering : public PhpListener {
       key.rank = std::max(key.rank, rank);
       return;
     }
-    keys.push_back({value, rank});
+    append(keys, {value, rank});
   }
 
   void add_url(const PhpValue& value, bool is_called) {
-    if (value.is_string() && is_url(value.text)) urls.push_back({value.text, value.line, is_called});
+    if (value.is_string() && is_url(value.text)) append(urls, {value.text, value.line, is_called});
   }
 
   static PhpValue in_seconds(const PhpValue& milliseconds) {
@@ -212,7 +218,7 @@ class Gathering : public PhpListener {
       add_url(value, false);
     } else if (std::find(kOtherParameters.begin(), kOtherParameters.end(), name) != kOtherParameters.end() &&
                value.is_known() && !value.is_array()) {
-      parameters.emplace_back(name, value);
+      append(parameters, {std::string(name), value});
     }
   }
 
@@ -250,7 +256,7 @@ class Gathering : public PhpListener {
     const auto same = std::find_if(profile.begin(), profile.end(),
                                    [&](const auto& field) { return field.first == member.key; });
     if (same == profile.end()) {
-      profile.emplace_back(member.key, member.value);
+      append(profile, {member.key, member.value});
     } else {
       same->second = member.value;
     }
@@ -269,9 +275,9 @@ class Gathering : public PhpListener {
       for (const PhpValue& argument : arguments) add_url(argument, true);
     } else if (is_any_of({"register_rest_route"}) && arguments.size() >= 2 && arguments[0].is_string() &&
                arguments[1].is_string()) {
-      routes.push_back({arguments[0].text, arguments[1].text, line});
+      append(routes, {arguments[0].text, arguments[1].text, line});
     } else if (is_any_of({"set_time_limit", "ini_set"})) {
-      php_limits.emplace_back(name, line);
+      append(php_limits, {std::string(name), line});
     }
   }
 };

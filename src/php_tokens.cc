@@ -197,15 +197,16 @@ class Lexer {
     return taken;
   }
 
+  // Behind the next <?php or <?=.
   void skip_to_php() {
-    const size_t opened = text_.find("<?php", at_);
-    const size_t opened_short = text_.find("<?=", at_);
-    const size_t start = std::min(opened, opened_short);
-    if (start == std::string_view::npos) {
-      advance(text_.size());
-    } else {
-      advance(start - at_ + (start == opened ? 5 : 3));
+    for (size_t at = text_.find("<?", at_); at != std::string_view::npos; at = text_.find("<?", at + 2)) {
+      const std::string_view opening = text_.substr(at, 5);
+      if (opening == "<?php" || opening.starts_with("<?=")) {
+        advance(at - at_ + (opening == "<?php" ? 5 : 3));
+        return;
+      }
     }
+    advance(text_.size());
   }
 
   // False at the end of the text.
@@ -218,7 +219,8 @@ class Lexer {
         if (end == std::string_view::npos) fail(line_, "the comment that begins here does not end");
         advance(end + 2 - at_);
       } else if (sees("//") || (peek() == '#' && peek(1) != '[')) {
-        advance(std::min(text_.find('\n', at_), text_.find("?>", at_)) - at_);
+        const std::string_view line = text_.substr(at_, text_.find('\n', at_) - at_);
+        advance(std::min(line.find("?>"), line.size()));
       } else if (sees("?>")) {
         tokens_.push_back({Kind::kSign, line_, ";", {}, 0});
         advance(2);

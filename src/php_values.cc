@@ -272,15 +272,14 @@ class Follower {
     const std::string word = lower(peek().text);
     if (word == "function" || word == "fn") {
       function();
-    } else if (is_one_of(word, {"class", "interface", "trait", "enum"}) && peek(1).kind == TokenKind::kWord) {
-      while (!peek().is("{") && !peek().is(";") && peek().kind != TokenKind::kEnd) next();
-    } else if (is_one_of(word, {"use", "namespace", "goto", "declare", "global"})) {
+    } else if ((is_one_of(word, {"class", "interface", "trait", "enum"}) &&
+                peek(1).kind == TokenKind::kWord) ||
+               is_one_of(word, {"use", "namespace", "goto", "declare", "global"})) {
       while (!peek().is("{") && !peek().is(";") && peek().kind != TokenKind::kEnd) next();
     } else if (word == "const") {
       next();
       constants();
-    } else if (word == "return" || word == "echo" || word == "print" || word == "else" || word == "do" ||
-               word == "try" || word == "case" || word == "throw" || word == "yield") {
+    } else if (is_one_of(word, {"return", "echo", "print", "else", "do", "try", "case", "throw", "yield"})) {
       next();
       told_members(expression());
     } else if (is_one_of(word, {"foreach", "for", "catch"}) && peek(1).is("(")) {
@@ -551,7 +550,7 @@ class Follower {
         is_one_of(peek().text, {"+=", "-=", "*=", "/=", "%=", "**=", "<<=", "++", "--"})) {
       next();
       if (!peek().is(";") && !peek().is(")")) expression();
-      const PhpValue value = unknown(place.line, "calculated when the file runs");
+      PhpValue value = unknown(place.line, "calculated when the file runs");
       assign(place, value);
       return value;
     }

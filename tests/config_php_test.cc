@@ -280,6 +280,17 @@ TEST(ConfigPhps, TheLikeliestKeyIsTaken) {
       "DashScope's in its place before you start");
 }
 
+// A search from each place to the end of the text would take minutes here.
+TEST(ConfigPhps, LongFilesAreReadInOnePass) {
+  for (const std::string part : {"<?php ?>", "// a\n", "$api_key='sk-1';", "function(){};", "$a['k']='x';",
+                                 "f(['k'=>[1]]);", "\"{$a\\\"\"", "wp_remote_post('http://a');"}) {
+    std::string text = "$temperature = 1;";
+    while (text.size() + part.size() <= kMaxPhpBytes) text += part;
+    const std::string told = fault(text);
+    EXPECT_TRUE(told == "none" || told == "too much to follow" || told.starts_with("no key")) << part << told;
+  }
+}
+
 TEST(ConfigPhps, GbkIsNamed) {
   const ConfigPhp php = read_config_php("$m = ['role' => 'system', 'content' => \"\xc4\xe3\xba\xc3\"];");
   EXPECT_EQ(php.not_taken.front(),
