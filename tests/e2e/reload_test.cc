@@ -1,7 +1,11 @@
 // SIGHUP: the settings and the bot's profile are read again.
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -146,6 +150,25 @@ TEST(Reload, ReachesEveryWorker) {
   site.write_env(kProfileLine);
   EXPECT_EQ(site.reload(), "reloaded");
   for (int i = 0; i < 40; ++i) EXPECT_EQ(site.greeting(), "new");
+}
+
+TEST(Reload, IsToldToSystemd) {
+  const auto name = "bailian-reload-" + std::to_string(getpid());
+  sockaddr_un address{};  // an abstract name begins with a NUL
+  address.sun_family = AF_UNIX;
+  name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), length), 0);
+
+  ReloadingSite site(Settings{{"NOTIFY_SOCKET", "@" + name}});
+  EXPECT_EQ(receive_some(socket), "READY=1");
+  for (const char* env : {"", "TEMPERATURE=2\n"}) {
+    site.write_env(env);
+    site.reload();
+    EXPECT_TRUE(receive_some(socket).starts_with("RELOADING=1\nMONOTONIC_USEC=")) << env;
+    EXPECT_EQ(receive_some(socket), "READY=1") << env;
+  }
 }
 
 TEST(Reload, ChangesHowMuchIsToldAndTaken) {
