@@ -44,7 +44,7 @@ setting() { # DEFAULT NAME [ALIAS]
 }
 
 # The placeholders of old examples count as not set, as in the responder.
-is_set() { [[ $1 && $1 != sk-your* && $1 != sk-0E && $1 != your-app-id* ]]; }
+is_set() { [[ $1 && $1 != sk-your* && $1 != your-* && $1 != sk-0E && $1 != sk-XXX ]]; }
 
 port_holder() {
   local hex inode pid

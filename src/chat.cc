@@ -29,16 +29,17 @@ StreamLimit::Place StreamLimit::take() {
   return {};
 }
 
-Chat::Chat(EventLoop& loop, const Config& config, DashScopeClient& upstream, StreamLimit::Place place,
-           ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers)
-    : config_(config),
+Chat::Chat(EventLoop& loop, std::shared_ptr<Setup> setup, StreamLimit::Place place, ClientStream& client,
+           const ChatRequest& request, AnswerMode mode, Headers headers)
+    : setup_(std::move(setup)),
+      config_(setup_->config),
       place_(std::move(place)),
       client_(client),
       mode_(mode),
       headers_(std::move(headers)),
       last_write_(Clock::now()),
       heartbeat_(loop, [this] { on_silence(); }),
-      completion_(upstream.ask(request, mode, *this)) {
+      completion_(setup_->upstream.ask(request, mode, *this)) {
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
 }
 

@@ -172,9 +172,9 @@ void Completion::retry_later() {
 DashScopeClient::DashScopeClient(EventLoop& loop, const Config& config)
     : loop_(loop),
       config_(config),
-      http_(loop),
       stream_endpoint_(completion_url(config), request_headers(config, AnswerMode::kStream)),
       json_endpoint_(completion_url(config), request_headers(config, AnswerMode::kJson)),
+      http_(loop),
       jitter_(std::random_device{}()) {}
 
 }  // namespace bailian

@@ -85,9 +85,9 @@ class DashScopeClient {
   friend class Completion;
   EventLoop& loop_;
   const Config& config_;
-  HttpClient http_;
   Endpoint stream_endpoint_;
   Endpoint json_endpoint_;
+  HttpClient http_;
   std::minstd_rand jitter_;
 };
 
