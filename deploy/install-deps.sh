@@ -7,8 +7,9 @@ supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 
 usage() {
   cat <<EOF
-usage: deploy/install-deps.sh [--dry-run] [check]
+usage: deploy/install-deps.sh [--dry-run] [check] [wordpress]
   check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
+  wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
 EOF
@@ -39,6 +40,15 @@ clang-format the house format
 clang-tidy static analysis
 shellcheck lint for shell scripts
 EOF
+  [ -z "$wordpress" ] || cat <<EOF
+wordpress the site whose chat is switched over
+mariadb-server its database
+php-fpm its PHP
+php the same, so that WordPress asks for no Apache module
+php-mysql its way to the database
+php-curl the old chat endpoint
+jq looks into JSON answers
+EOF
 }
 
 say() { echo "install-deps: $*"; }
@@ -49,10 +59,11 @@ fail() {
   exit "$code"
 }
 
-check='' dry_run=''
+check='' wordpress='' dry_run=''
 for argument; do
   case $argument in
     check) check=yes ;;
+    wordpress) wordpress=yes ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage && exit ;;
     *)
