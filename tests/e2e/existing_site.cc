@@ -65,6 +65,13 @@ std::string existing_site(const WorkDir& dir, const IncludeOptions& options) {
          dir.socket("php") + ";\n    }\n  }\n";
 }
 
+void ExistingSite::TearDown() {
+  if (!nginx_) return;
+  nginx_->stop();
+  const auto log = nginx_->process().err().text();
+  EXPECT_EQ(log.find("uninitialized"), log.npos) << log;
+}
+
 void ExistingSite::start_responder(Settings settings) {
   settings.merge(site_settings(dir_, simulator_));
   responder_.emplace(responder_command(dir_, settings));

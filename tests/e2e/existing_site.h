@@ -32,6 +32,8 @@ struct IncludeOptions {
 // for its PHP that would spoil a stream. Into it our include is put.
 class ExistingSite : public testing::Test {
  protected:
+  void TearDown() override;
+
   void start_responder(Settings settings = {});
   void start_nginx(const IncludeOptions& options = {});
 

@@ -46,6 +46,25 @@ TEST_F(NginxLimits, AVisitorWhoAsksTooOftenIsToldToWait) {
   }
 }
 
+struct OwnError {
+  int status;
+  const char* code;
+  const char* message;
+};
+
+TEST_F(NginxLimits, WhateverNginxFindsHasTheShapeOfOurErrors) {
+  for (const auto& [status, code, message] :
+       {OwnError{500, "internal", "Internal server error"}, OwnError{503, "overloaded", "Server busy"}}) {
+    start({kSlow}, {{"limit_req_status 429", "limit_req_status " + std::to_string(status)}});
+    for (int i = 0; i < kQuestionsAtOnce; ++i) ask();
+    const auto answer = ask();
+    expect_error(answer, status, code, message);
+    EXPECT_EQ(answer.headers.count("Retry-After"), status == 503 ? 1U : 0U);
+    nginx_.reset();
+    responder_.reset();
+  }
+}
+
 TEST_F(NginxLimits, OnlyQuestionsAreCounted) {
   start({kSlow});
   for (int i = 0; i < 2; ++i) {

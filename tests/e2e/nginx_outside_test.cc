@@ -75,6 +75,18 @@ TEST_P(NginxTls, AnswersAreThoseOfTheChat) {
   EXPECT_TRUE(ask("/?rest_route=/myapi/v1/chat-bot-config", {}).ends_with("\n200 " + version()));
 }
 
+TEST_P(NginxTls, PagesOfTheSiteMayChatOnAnyPort) {
+  start_responder({{"ALLOWED_ORIGINS", "https://shop.example"}});
+  auto ask_from = [this](const char* origin) {
+    const auto answer = ask(kChatPath, {"--header", "Host: chat.example:8443", "--header",
+                                        std::string("Origin: ") + origin, "--data", "{}"});
+    return answer.substr(answer.rfind('\n') + 1, 3);
+  };
+  EXPECT_EQ(ask_from("https://chat.example:8443"), "400");
+  EXPECT_EQ(ask_from("https://chat.example:8444"), "403");
+  EXPECT_EQ(ask_from("https://chat.example"), "403");
+}
+
 TEST_P(NginxTls, NginxsOwnErrorsAreJsonForAllOrigins) {
   const auto down = ask(kStreamPath, {"--include", "--data", chat_body("hello")});
   EXPECT_NE(down.find(R"("code":"upstream_error")"), down.npos) << down;
