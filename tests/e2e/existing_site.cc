@@ -7,13 +7,15 @@ namespace {
 
 constexpr const char* kShippedSocket = "/run/bailian-fcgi/bailian-fcgi.sock";
 
+void apply(const Edit& edit, std::string& text) {
+  const size_t at = text.find(edit.from);
+  if (at == std::string::npos) throw std::runtime_error("nothing shipped has " + edit.from);
+  text.replace(at, edit.from.size(), edit.to);
+}
+
 std::string edited(const std::string& file, const std::vector<Edit>& edits) {
   auto text = read_file(file);
-  for (const auto& [from, to] : edits) {
-    const size_t at = text.find(from);
-    if (at == std::string::npos) throw std::runtime_error("no " + from + " in " + file);
-    text.replace(at, from.size(), to);
-  }
+  for (const auto& edit : edits) apply(edit, text);
   return text;
 }
 
