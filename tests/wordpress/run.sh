@@ -5,7 +5,7 @@
 #   KEEP=1  the switched site stays up, for a look with a browser, until Ctrl-C
 # Everything written is in build/wordpress. Ends with `[  PASSED  ] N tests.` and exit code 0, else 1.
 # shellcheck disable=SC2016 # PHP has variables of its own
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 PATH=$PATH:/usr/sbin
 
@@ -144,6 +144,11 @@ shape() { jq -cS '[paths(true) as $p | [$p, (getpath($p) | type)]]' "$1"; }
 readonly question='{"last_prompt":"What is SEO? [[sim text=echo delay=0 interval=0]]","conversation_history":[
   {"role":"user","content":"Hi"},{"role":"assistant","content":"Hello!"}]}'
 
+# The status of a recorded answer and what jq finds in it, in one line.
+recorded() { # FILE FILTER
+  { head -c 3 "$1" && echo && sed 1d "$1" | jq "$2"; } | paste -sd ' '
+}
+
 # The answers of all forms of all routes, into the directory.
 record_chat() { # DIRECTORY
   local form n=0
@@ -186,7 +191,8 @@ record_site() { # DIRECTORY
         cat "$work/body"
       } >"$file"
     done
-    fetch "$url/wp-login.php" -d log=admin --data-urlencode "pwd=$password" -d testcookie=1 -b 'wordpress_test_cookie=WP+Cookie+check'
+    fetch "$url/wp-login.php" -d log=admin --data-urlencode "pwd=$password" -d testcookie=1 \
+      -b 'wordpress_test_cookie=WP+Cookie+check'
     n=$((n + 1))
     { echo "login $status" && grep -ic '^set-cookie: wordpress_logged_in' "$work/head"; } >"$1/$n" || true
   done
@@ -197,13 +203,13 @@ record_site() { # DIRECTORY
 TheOldChatAnswersWhole() {
   local file
   for file in "$work"/old/*.config; do
-    expect "$(head -n 1 "$file")" '200 18 2' "$(head -c 3 "$file") $(sed 1d "$file" | jq -r '"\(.fontSize) \(.commonButtons | length)"')"
+    expect "$(head -n 1 "$file")" '200 "18" 2' "$(recorded "$file" '.fontSize, (.commonButtons | length)')"
   done
   for file in "$work"/old/*.chat; do
-    expect "$(head -n 1 "$file")" '200 true What is SEO?' "$(head -c 3 "$file") $(sed 1d "$file" | jq -r '"\(.success) \(.result)"' | sed 's/ *$//')"
+    expect "$(head -n 1 "$file")" '200 true "What is SEO? "' "$(recorded "$file" '.success, .result')"
   done
   for file in "$work"/old/*.refused; do
-    expect "$(head -n 1 "$file")" '400 last_prompt is required' "$(head -c 3 "$file") $(sed 1d "$file" | jq -r .message)"
+    expect "$(head -n 1 "$file")" '400 false "last_prompt is required"' "$(recorded "$file" '.success, .message')"
   done
   expect 'answers recorded' 18 "$(find "$work/old" -type f | wc -l)"
 }
@@ -220,7 +226,7 @@ FiftyOldChatsOccupyEveryPhpWorker() {
   expect 'busy PHP workers' $workers "$(busy_workers)"
   page_ms_beside_old_chats=$(page_ms 1)
   wait "${chats[@]}"
-  expect 'chats answered' $visitors "$(jq -s 'map(select(.success and .result == "tok1 tok2 ")) | length' "$work"/chat.*)"
+  expect 'chats answered' $visitors "$(grep -l '"result":"tok1 tok2 "' "$work"/chat.* | wc -l)"
 }
 
 TheSamePathsGiveTheSameKeys() {
@@ -235,7 +241,7 @@ TheSamePathsGiveTheSameKeys() {
     else
       expect "keys and types that $old has and $new has not" '[]' \
         "$(jq -cn --argjson old "$(shape "$work/old.json")" --argjson new "$(shape "$work/new.json")" '$old - $new')"
-      expect "what $new says" "$(jq -c '[.success, .message]' "$work/old.json")" "$(jq -c '[.success, .message]' "$work/new.json")"
+      expect "what $new says" "$(recorded "$old" '.success, .message')" "$(recorded "$new" '.success, .message')"
     fi
   done
 }
@@ -251,7 +257,8 @@ TheChatNowStreamsToo() {
       expect "the first text of $form" '"tok1 "' "$(jq .content <<<"${line#data: }")"
       expect 'answers held back behind it' 1 "$(simulator 'stats?wait=held&at_least=1' | jq .held)"
       simulator release -X POST
-      expect "the rest of $form" '"tok2 tok3 "' "$(sed -n 's/^data: //p' <&"$stream" | jq -s 'map(.content // "") | add')"
+      expect "the rest of $form" '"tok2 tok3 "' \
+        "$(sed -n 's/^data: //p' <&"$stream" | jq -s 'map(.content // "") | add')"
       exec {stream}<&-
     done < <(forms_of /chat-bot/stream)
   done
@@ -284,7 +291,8 @@ FiftyChatsOccupyNoPhpWorker() {
   simulator release -X POST
   wait "${chats[@]}"
   expect 'whole answers' $((visitors / 2)) "$(grep -l '"result":"tok1 tok2 "' "$work"/chat.* | wc -l)"
-  expect 'streams that ended well' $((visitors / 2)) "$(grep -l '"success":true,"finished":true' "$work"/chat.* | wc -l)"
+  expect 'streams that ended well' $((visitors / 2)) \
+    "$(grep -l '"success":true,"finished":true' "$work"/chat.* | wc -l)"
 }
 
 AVisitorWhoAsksTooMuchIsToldInJson() {
@@ -302,12 +310,18 @@ AVisitorWhoAsksTooMuchIsToldInJson() {
 }
 
 RemovingTheLineSwitchesBack() {
-  local old
+  local old i answers=''
   for old in "$work"/old/*; do
     expect "the old answer" "$(<"$old")" "$(<"$work/back/${old##*/}")"
   done
   post /wp-json/myapi/v1/chat-bot/stream "$question"
   expect 'the stream, which PHP never had' '404 rest_no_route' "$status $(jq -r .code "$work/body")"
+  for ((i = 0; i < 30; i++)); do
+    visitor=0
+    post /wp-json/myapi/v1/chat-bot '{}'
+    answers+="$status "
+  done
+  expect 'PHP, asked 30 times by one visitor' "$(printf '400 %.0s' {1..30})" "$answers"
 }
 
 # --- The site, and its way there and back ------------------------------------------------------------------------
@@ -324,14 +338,15 @@ rm -rf "$work"
 mkdir -p "$work/conf.d"
 sockets=$(mktemp -d) # short: a unix socket's path has room for 107 bytes only
 trap stop_all EXIT
-trap 'echo "test-wordpress: line $LINENO failed" >&2' ERR
+trap 'echo "test-wordpress: line $LINENO: $BASH_COMMAND" >&2' ERR
 trap 'exit 130' INT TERM HUP
 
 # The kernel's choice; nginx can't be told to ask it.
-port=$(php -r '$s = stream_socket_server("tcp://127.0.0.1:0"); echo explode(":", stream_socket_get_name($s, false))[1];')
+port=$(php -r 'echo parse_url(stream_socket_get_name(stream_socket_server("tcp://127.0.0.1:0"), false), PHP_URL_PORT);')
 url=http://127.0.0.1:$port
 fill_in() { # FILE
-  sed "s|@PORT@|$port|; s|@URL@|$url|; s|@SITE@|$work/site|; s|@SOCKETS@|$sockets|; s|@WORKERS@|$workers|; s|@BASE_URL@|$simulator_url/api/v1|" "$1"
+  sed "s|@PORT@|$port|; s|@URL@|$url|; s|@SITE@|$work/site|; s|@SOCKETS@|$sockets|; s|@WORKERS@|$workers|
+    s|@BASE_URL@|$simulator_url/api/v1|" "$1"
 }
 
 as_root=() nginx_user='' php_user=''
@@ -348,7 +363,8 @@ start simulator '^listening on' "$build/simulator" --listen 127.0.0.1:0
 simulator_url=${started#listening on }
 
 mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$work/db" --skip-test-db \
-  --auth-root-authentication-method=normal >"$work/mariadb-install-db.log" 2>&1 || die "see $work/mariadb-install-db.log"
+  --auth-root-authentication-method=normal >"$work/mariadb-install-db.log" 2>&1 ||
+  die "see $work/mariadb-install-db.log"
 start mariadbd 'ready for connections' mariadbd --no-defaults --user="$(id -un)" --datadir="$work/db" \
   --socket="$sockets/mariadb.sock" --pid-file="$work/mariadbd.pid" --skip-networking --innodb-flush-log-at-trx-commit=0
 mariadb --no-defaults --user=root --socket="$sockets/mariadb.sock" -e 'CREATE DATABASE wordpress CHARACTER SET utf8mb4'
@@ -367,8 +383,9 @@ ln -s /etc/nginx/fastcgi_params "$work/"
 { echo "$nginx_user" && fill_in "$here/nginx.conf.in"; } >"$work/nginx.conf"
 start nginx 'start worker process ' nginx -e stderr -p "$work" -c nginx.conf -g 'daemon off; error_log stderr notice;'
 
-fetch "$url/wp-admin/install.php?step=2" -d weblog_title=Shop -d user_name=admin --data-urlencode "admin_password=$password" \
-  --data-urlencode "admin_password2=$password" -d admin_email=admin@example.com -d blog_public=0 -d language=
+fetch "$url/wp-admin/install.php?step=2" -d weblog_title=Shop -d user_name=admin -d language= -d blog_public=0 \
+  --data-urlencode "admin_password=$password" --data-urlencode "admin_password2=$password" \
+  -d admin_email=admin@example.com
 grep -q 'wp-login.php' "$work/body" || die "WordPress is not installed, see $work/body"
 in_wordpress 'wp_insert_post(["post_type" => "page", "post_status" => "publish", "post_title" => "Health"]);'
 
@@ -384,10 +401,12 @@ start bailian-fcgi listening env DASHSCOPE_API_KEY=sk-test APP_ID=0123456789abcd
   DASHSCOPE_BASE_URL="$simulator_url/api/v1" BOT_CONFIG_FILE="$work/bot.json" DEBUG=False \
   "$build/bailian-fcgi" --env-file /dev/null --listen "$sockets/bailian-fcgi.sock"
 
-sed "s|/run/bailian-fcgi/bailian-fcgi.sock|$sockets/bailian-fcgi.sock|" nginx/bailian-fcgi.conf >"$work/bailian-fcgi.conf"
 # The visitors of this test come through a trusted proxy.
-sed "s|/run/bailian-fcgi/bailian-fcgi.sock|$sockets/bailian-fcgi.sock|; s|#set_real_ip_from .*|set_real_ip_from 127.0.0.1;|; s|#real_ip_header|real_ip_header|" \
-  nginx/bailian-fcgi-http.conf >"$work/conf.d/bailian-fcgi-http.conf"
+for file in bailian-fcgi.conf bailian-fcgi-http.conf; do
+  sed "s|/run/bailian-fcgi/bailian-fcgi.sock|$sockets/bailian-fcgi.sock|
+    s|#set_real_ip_from .*|set_real_ip_from 127.0.0.1;|; s|#real_ip_header|real_ip_header|" "nginx/$file" >"$work/$file"
+done
+ln -s ../bailian-fcgi-http.conf "$work/conf.d/"
 sed -i "/listen 127/a\\        include bailian-fcgi.conf;" "$work/nginx.conf"
 reload_nginx
 
@@ -409,7 +428,8 @@ reload_nginx
 record_chat "$work/back"
 run_test RemovingTheLineSwitchesBack
 
-echo "A page of the site, median: $page_ms_alone ms alone, $page_ms_beside_old_chats ms beside $visitors chats in PHP," \
+echo "A page of the site, median: $page_ms_alone ms alone," \
+  "$page_ms_beside_old_chats ms beside $visitors chats in PHP," \
   "$page_ms_beside_chats ms beside $visitors chats in bailian-fcgi ($workers PHP workers)."
 echo "[  PASSED  ] $passed tests."
 if ((${#failed[@]})); then
