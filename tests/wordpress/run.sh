@@ -238,9 +238,11 @@ TheSamePathsGiveTheSameKeys() {
     sed 1d "$new" >"$work/new.json"
     if [[ $old == *.config ]]; then
       expect "the profile of $old" "$(jq -cS . "$work/old.json")" "$(jq -cS . "$work/new.json")"
+      expect "$new, which PHP would have escaped" 1 "$(grep -c 您好 "$work/new.json")"
     else
       expect "keys and types that $old has and $new has not" '[]' \
         "$(jq -cn --argjson old "$(shape "$work/old.json")" --argjson new "$(shape "$work/new.json")" '$old - $new')"
+      expect "$new, with an id that PHP had not" 32 "$(jq '.request_id | length' "$work/new.json")"
       expect "what $new says" "$(recorded "$old" '.success, .message')" "$(recorded "$new" '.success, .message')"
     fi
   done
