@@ -48,6 +48,9 @@ test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator ## unit tests
 	$B/unit_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 	$B/e2e_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 
+test-wordpress: deps $B/bailian-fcgi $B/simulator ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
+	tests/wordpress/run.sh $B
+
 check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
 	$(MAKE) test SANITIZE=thread WERROR=1
@@ -66,13 +69,14 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 	  clang-tidy --quiet {} -- -std=c++20 -Isrc -Wno-ambiguous-reversed-operator -DBAILIAN_VERSION='"$(VERSION)"'
 
 deps: # what is missing is installed; returns at once when nothing is
-	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS))
+	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS)) \
+	  $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress)
 
 clean: ## remove everything that was built
 	rm -rf build
 
 help: ## print this list
-	@sed -n '1,/^$$/s/^# \{0,1\}//p; s/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
+	@sed -n '1,/^$$/s/^# \{0,1\}//p; s/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
 
 $B/bailian-fcgi: $(call object,src/main.cc) $(product)
 	$(link) $^ $(libs) -o $@
@@ -91,9 +95,9 @@ $B/bench_stub: $(call object,$(bench_stub))
 $B/bench_micro: $(call object,$(bench_micro)) $(product)
 	$(link) $^ $(libs) -lbenchmark -lbenchmark_main -o $@
 
-$B/%.o: %.cc Makefile | $(if $(filter run test bench check,$(MAKECMDGOALS)),deps)
+$B/%.o: %.cc Makefile | $(if $(filter run test test-wordpress bench check,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all run test bench check format lint deps clean help
+.PHONY: all run test test-wordpress bench check format lint deps clean help

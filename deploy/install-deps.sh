@@ -7,13 +7,16 @@ supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 
 usage() {
   cat <<EOF
-usage: deploy/install-deps.sh [--dry-run] [check] [bench]
+usage: deploy/install-deps.sh [--dry-run] [GROUP]...
   check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
+  wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
 EOF
 }
+
+in_group() { case $groups in *" $1 "*) ;; *) return 1 ;; esac }
 
 # package, then what it is for
 wanted() {
@@ -35,18 +38,27 @@ curl the health check of \`make run\`
 openssl certificates for the tests
 ca-certificates trusted roots for HTTPS
 EOF
-  [ -z "$check" ] || cat <<EOF
+  ! in_group check || cat <<EOF
 clang-format the house format
 clang-tidy static analysis
 shellcheck lint for shell scripts
 EOF
-  [ -z "$bench" ] || cat <<EOF
+  ! in_group bench || cat <<EOF
 python3 the program that runs the benchmarks
 golang-go the Go relay to compare with
 php-fpm the PHP relay to compare with
 php-curl its HTTPS client
 gnuplot-nox charts
 libbenchmark-dev micro-benchmarks
+EOF
+  ! in_group wordpress || cat <<EOF
+wordpress the site whose chat is switched over
+mariadb-server its database
+php-fpm its PHP
+php the same, so that WordPress asks for no Apache module
+php-mysql its way to the database
+php-curl the old chat endpoint
+jq looks into JSON answers
 EOF
 }
 
@@ -58,11 +70,10 @@ fail() {
   exit "$code"
 }
 
-check='' bench='' dry_run=''
+groups='' dry_run=''
 for argument; do
   case $argument in
-    check) check=yes ;;
-    bench) bench=yes ;;
+    check | wordpress | bench) groups="$groups $argument " ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage && exit ;;
     *)
