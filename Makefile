@@ -36,6 +36,7 @@ bench_load:= $(wildcard tests/bench/*.cc)
 bench_stub:= tests/bench/contenders/stub.cc
 all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load) $(bench_stub)
 object    = $(patsubst %.cc,$B/%.o,$1)
+packages := tests/browser/node_modules/.package-lock.json
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
 
 all: $B/bailian-fcgi ## build the responder: build/release/bailian-fcgi
@@ -46,6 +47,9 @@ run: deps $B/bailian-fcgi $B/simulator ## start nginx, the responder and, withou
 test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator ## unit tests, then end to end through a real nginx
 	$B/unit_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 	$B/e2e_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+
+test-browser: deps $B/bailian-fcgi $B/simulator $(packages) ## the chat page and the widget in a headless Chromium
+	BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') $(wildcard tests/browser/*_test.js)
 
 check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
@@ -65,13 +69,13 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 	  clang-tidy --quiet {} -- -std=c++20 -Isrc -Wno-ambiguous-reversed-operator -DBAILIAN_VERSION='"$(VERSION)"'
 
 deps: # what is missing is installed; returns at once when nothing is
-	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS))
+	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS)) $(if $(filter test-browser,$(MAKECMDGOALS)),browser)
 
 clean: ## remove everything that was built
-	rm -rf build
+	rm -rf build tests/browser/node_modules
 
 help: ## print this list
-	@sed -n '1,/^$$/s/^# \{0,1\}//p; s/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
+	@sed -n '1,/^$$/s/^# \{0,1\}//p; s/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 16
 
 $B/bailian-fcgi: $(call object,src/main.cc) $(product)
 	$(link) $^ $(libs) -o $@
@@ -88,9 +92,13 @@ $B/bench_load: $(call object,$(bench_load))
 $B/bench_stub: $(call object,$(bench_stub))
 	$(link) $^ -o $@
 
-$B/%.o: %.cc Makefile | $(if $(filter run test bench check,$(MAKECMDGOALS)),deps)
+$(packages): tests/browser/package-lock.json | deps
+	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$B/%.o: %.cc Makefile | $(if $(filter run test test-browser bench check,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all run test bench check format lint deps clean help
+.PHONY: all run test test-browser bench check format lint deps clean help

@@ -7,9 +7,10 @@ supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 
 usage() {
   cat <<EOF
-usage: deploy/install-deps.sh [--dry-run] [check] [bench]
+usage: deploy/install-deps.sh [--dry-run] [check] [bench] [browser]
   check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
+  browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
 EOF
@@ -48,6 +49,11 @@ php-curl its HTTPS client
 gnuplot-nox charts
 libbenchmark-dev micro-benchmarks
 EOF
+  [ -z "$browser" ] || cat <<EOF
+chromium the browser of the tests
+nodejs runs them
+npm fetches their two packages
+EOF
 }
 
 say() { echo "install-deps: $*"; }
@@ -58,11 +64,12 @@ fail() {
   exit "$code"
 }
 
-check='' bench='' dry_run=''
+check='' bench='' browser='' dry_run=''
 for argument; do
   case $argument in
     check) check=yes ;;
     bench) bench=yes ;;
+    browser) browser=yes ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage && exit ;;
     *)
@@ -82,8 +89,10 @@ done
 
 # shellcheck disable=SC2016,SC2086 # ${Package} is dpkg-query's; one package, one argument
 there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null) || true
-# nginx has many flavours: any will do.
+# nginx has many flavours: any will do. Node.js and npm come from other places too.
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "
+! command -v node >/dev/null || there="$there installed:nodejs "
+! command -v npm >/dev/null || there="$there installed:npm "
 
 missing=''
 for package in $packages; do
