@@ -957,7 +957,7 @@ class BailianChat extends HTMLElement {
   followKeyboard() {
     if (!window.visualViewport || this.follows) return;
     this.follows = true;
-    const fit = () => this.root.style.setProperty("--visible", `${visualViewport.height}px`);
+    const fit = () => this.root.style.setProperty("--visible", `${visualViewport.height * visualViewport.scale}px`);
     visualViewport.addEventListener("resize", fit);
     fit();
   }

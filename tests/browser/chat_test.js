@@ -264,6 +264,14 @@ test("the profile gives greeting, buttons, font size and online state; a missing
   assert.equal(await button(page, "A discount").count(), 0);
 });
 
+test("a bot that is offline is shown so", async t => {
+  const page = await site.visit("about:blank");
+  t.after(() => page.context().close());
+  await page.route("**/chat-bot-config", route => route.fulfill({ json: { ...profile, botStatus: 0 } }));
+  await page.goto(site.origin);
+  await shows(page.locator("bailian-chat .status"), "Offline");
+});
+
 test("without a profile the chat greets by itself and works", async t => {
   const page = await site.visit("about:blank");
   t.after(() => page.context().close());
@@ -289,6 +297,21 @@ test("citations are marks in the text and a list of sources", async t => {
   assert.deepEqual(await lastTurn(page).locator(".sources li").allInnerTexts(), ["[1] 售后手册", "[2] 运费说明"]);
   await page.reload();
   assert.equal(await lastTurn(page).locator(".sources li").count(), 2);
+});
+
+test("a source with an address is a link, in the list and in the text", async t => {
+  const page = await visit(t);
+  const last = { success: true, finished: true, citations: [{ index: 1, title: "Returns", url: "https://example.com/returns" }] };
+  await page.route("**/chat-bot/stream", route => route.fulfill({
+    contentType: "text/event-stream",
+    body: `data: {"success":true,"content":"yes<ref>[1]</ref>","finished":false}\n\ndata: ${JSON.stringify(last)}\n\n`,
+  }));
+  await ask(page, "x");
+  const links = lastTurn(page).locator("a");
+  assert.deepEqual(await links.evaluateAll(all => all.map(each => [each.textContent, each.href, each.rel])), [
+    ["[1]", "https://example.com/returns", "noopener noreferrer nofollow"],
+    ["Returns", "https://example.com/returns", "noopener noreferrer nofollow"],
+  ]);
 });
 
 test("thoughts are folded away above the answer", async t => {
@@ -352,6 +375,15 @@ test("a strict policy of the page is enough", async t => {
   assert.equal(await page.locator("bailian-chat .panel").evaluate(node => getComputedStyle(node).position), "fixed");
   // The profile's picture is on the page's own host, which the policy does not name.
   assert.deepEqual(page.complaints.filter(each => !each.includes("missing.png")), []);
+});
+
+test("the endpoint may be WordPress's, and absolute", async t => {
+  const page = await visit(t, site.foreignPage("shop", { body: site.line.replace('"/myapi/v1"', '"/wp-json/myapi/v1"') }));
+  await button(page, "Open chat").click();
+  assert.equal(await ask(page, "[[sim events=2]]"), "tok1 tok2");
+  const absolute = await visit(t, site.foreignPage("shop", { body: site.line.replace('"/myapi/v1"', `"${site.origin}/wp-json/myapi/v1/"`) }));
+  await button(absolute, "Open chat").click();
+  assert.equal(await ask(absolute, "[[sim events=2]]"), "tok1 tok2");
 });
 
 test("the line pasted twice gives one chat", async t => {
