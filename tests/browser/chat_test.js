@@ -41,7 +41,7 @@ test("Chinese and emoji arrive whole", async t => {
 test("bytes may be cut anywhere", async t => {
   const page = await visit(t);
   const stream = "\ufeff: keep-alive\r\n\r\n" +
-    'data: {"success":true,"content":"杭州 ","finished":false}\n\ndata:{"success":true,"content":"👨‍👩‍👧 ",\ndata:"finished":false}\n\n' +
+    'data: {"success":true,"content":"杭州 ","finished":false}\n\ndata:{"success":true,"content":"👨‍👩‍👧 ",\r\ndata:"finished":false}\n\n' +
     ': keep-alive\n\nevent: x\r\nid: 7\r\ndata: {"success":true,"content":"end","finished":false}\r\n\r\n' +
     'data: {"success":true,"content":"!","finished":false}\r\rdata: {"success":true,"finished":true,"message":"Stream completed"}\r\r';
   for (const size of [1, 2, 3, 5, 64, 10000]) {
@@ -347,7 +347,8 @@ test("who reads further up is not moved, and finds the way back", async t => {
 });
 
 test("a page's style sheet does not reach the chat, nor the chat's the page", async t => {
-  const head = "<style>* { color: red !important; font-size: 40px !important; display: inline !important; position: static !important; opacity: 1; float: left !important } " +
+  const head = "<style>* { color: red !important; font-size: 40px !important; display: inline !important; position: static !important; opacity: 1; float: left !important; " +
+    "letter-spacing: 1em !important; text-transform: uppercase !important; text-indent: 3em !important } " +
     "html { font-size: 62.5% } button, textarea, div { width: 3px !important; background: lime !important }</style>";
   const page = await visit(t, site.foreignPage("shop", { head }));
   const launcher = button(page, "Open chat");
@@ -356,8 +357,9 @@ test("a page's style sheet does not reach the chat, nor the chat's the page", as
   assert.deepEqual([box.x + box.width, box.y + box.height], [1100 - 20, 760 - 20]);
   await launcher.click();
   await ask(page, "[[sim events=2]]");
-  const look = await lastAnswer(page).evaluate(node => [getComputedStyle(node).fontSize, getComputedStyle(node).color]);
-  assert.deepEqual(look, ["18px", "rgb(27, 31, 39)"]);
+  const look = await lastAnswer(page).evaluate(node => [getComputedStyle(node)].map(style =>
+    [style.fontSize, style.color, style.letterSpacing, style.textTransform, style.textIndent]));
+  assert.deepEqual(look, [["18px", "rgb(27, 31, 39)", "normal", "none", "0px"]]);
   assert.equal(await page.locator("h1").evaluate(node => getComputedStyle(node).fontSize), "40px");
 });
 
