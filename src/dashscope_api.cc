@@ -2,6 +2,7 @@
 
 #include <array>
 #include <charconv>
+#include <utility>
 #include <vector>
 
 #include "json.h"
@@ -377,7 +378,7 @@ std::optional<AnswerFields> parse_answer_fields(std::string& json) {
   const bool parsed = !reader.Parse<kFlags>(stream, picker).IsError();
   const bool all_read = stream.Tell() == json.size();  // a NUL byte would have ended it early
   if (!parsed || !all_read || !picker.has_root) return std::nullopt;
-  return picker.fields;
+  return std::move(picker.fields);
 }
 
 UpstreamError classify_error(int http_status, std::string_view code, std::string_view message,
