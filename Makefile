@@ -37,6 +37,7 @@ bench_stub:= tests/bench/contenders/stub.cc
 bench_micro:= $(wildcard tests/bench/micro/*.cc)
 all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load) $(bench_stub) $(bench_micro)
 object    = $(patsubst %.cc,$B/%.o,$1)
+packages := tests/browser/node_modules/.package-lock.json
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
 
 all: $B/bailian-fcgi ## build the responder: build/release/bailian-fcgi
@@ -50,6 +51,9 @@ test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator ## unit tests
 
 test-wordpress: deps $B/bailian-fcgi $B/simulator ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
 	tests/wordpress/run.sh $B
+
+test-browser: deps $B/bailian-fcgi $B/simulator $(packages) ## the chat page and the widget in a headless Chromium
+	BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') $(wildcard tests/browser/*_test.js)
 
 check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
@@ -70,10 +74,10 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 
 deps: # what is missing is installed; returns at once when nothing is
 	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS)) \
-	  $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress)
+	  $(patsubst test-%,%,$(filter test-wordpress test-browser,$(MAKECMDGOALS)))
 
 clean: ## remove everything that was built
-	rm -rf build
+	rm -rf build tests/browser/node_modules
 
 help: ## print this list
 	@sed -n '1,/^$$/s/^# \{0,1\}//p; s/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
@@ -95,9 +99,13 @@ $B/bench_stub: $(call object,$(bench_stub))
 $B/bench_micro: $(call object,$(bench_micro)) $(product)
 	$(link) $^ $(libs) -lbenchmark -lbenchmark_main -o $@
 
-$B/%.o: %.cc Makefile | $(if $(filter run test test-wordpress bench check,$(MAKECMDGOALS)),deps)
+$(packages): tests/browser/package-lock.json | deps
+	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$B/%.o: %.cc Makefile | $(if $(filter run test test-browser test-wordpress bench check,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all run test test-wordpress bench check format lint deps clean help
+.PHONY: all run test test-browser test-wordpress bench check format lint deps clean help

@@ -11,6 +11,7 @@ usage: deploy/install-deps.sh [--dry-run] [GROUP]...
   check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
   wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
+  browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
 EOF
@@ -60,6 +61,11 @@ php-mysql its way to the database
 php-curl the old chat endpoint
 jq looks into JSON answers
 EOF
+  ! in_group browser || cat <<EOF
+chromium the browser of the tests
+nodejs runs them
+npm fetches their two packages
+EOF
 }
 
 say() { echo "install-deps: $*"; }
@@ -73,7 +79,7 @@ fail() {
 groups='' dry_run=''
 for argument; do
   case $argument in
-    check | wordpress | bench) groups="$groups $argument " ;;
+    check | wordpress | bench | browser) groups="$groups $argument " ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage && exit ;;
     *)
@@ -93,8 +99,10 @@ done
 
 # shellcheck disable=SC2016,SC2086 # ${Package} is dpkg-query's; one package, one argument
 there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null) || true
-# nginx has many flavours: any will do.
+# nginx has many flavours: any will do. Node.js and npm come from other places too.
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "
+! command -v node >/dev/null || there="$there installed:nodejs "
+! command -v npm >/dev/null || there="$there installed:npm "
 
 missing=''
 for package in $packages; do

@@ -66,6 +66,7 @@ class Chat final : public Exchange, private AnswerHandler {
   };
 
   void on_text(std::string_view text) override;
+  void on_thought(std::string_view thought) override;
   void on_finished(const Answer& answer) override;
   void on_failed(const UpstreamError& error) override;
 
@@ -80,9 +81,11 @@ class Chat final : public Exchange, private AnswerHandler {
   StreamLimit::Place place_;
   ClientStream& client_;
   AnswerMode mode_;
+  bool include_thoughts_;
   Headers headers_;
   State state_ = State::kWaiting;
-  std::string text_;  // of a non-streamed answer
+  std::string text_;     // of a non-streamed answer
+  std::string thought_;  // likewise
   Clock::time_point last_write_;
   Timer heartbeat_;
   std::unique_ptr<Completion> completion_;

@@ -79,6 +79,7 @@ TEST_F(NginxInclude, PassesOurOwnErrorsOnAsTheyAre) {
   const auto busy = stream("[[sim events=2]]").read_all();
   expect_error(busy, 503, "overloaded", "Server busy");
   EXPECT_EQ(busy.headers.count("Retry-After"), 1U);
+  EXPECT_EQ(busy.headers.get("Access-Control-Expose-Headers"), "X-Request-Id, Retry-After");
 }
 
 TEST_F(NginxInclude, SaysSoInJsonWhenTheResponderIsDown) {
