@@ -40,10 +40,12 @@ e2e      := $(wildcard tests/e2e/*.cc)
 simulator:= $(wildcard tests/simulator/*.cc)
 bench_load:= $(wildcard tests/bench/*.cc)
 bench_stub:= tests/bench/contenders/stub.cc
+bench_micro:= $(wildcard tests/bench/micro/*.cc)
 fuzz     := $(wildcard tests/fuzz/*.cc)
 fuzzers  := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
-all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load) $(bench_stub) $(fuzz)
+all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) $(fuzz)
 object    = $(patsubst %.cc,$B/%.o,$1)
+packages := tests/browser/node_modules/.package-lock.json
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
 
 all: $B/bailian-fcgi ## build the responder: build/release/bailian-fcgi
@@ -54,6 +56,12 @@ run: deps $B/bailian-fcgi $B/simulator ## start nginx, the responder and, withou
 test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator ## unit tests, then end to end through a real nginx
 	$B/unit_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 	$B/e2e_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+
+test-wordpress: deps $B/bailian-fcgi $B/simulator ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
+	tests/wordpress/run.sh $B
+
+test-browser: deps $B/bailian-fcgi $B/simulator $(packages) ## the chat page and the widget in a headless Chromium
+	BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') $(wildcard tests/browser/*_test.js)
 
 check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
@@ -70,7 +78,7 @@ coverage: deps ## the tests, then the lines and branches of src that they miss
 	$(MAKE) test VARIANT=coverage
 	tests/coverage.sh build/coverage
 
-bench: deps $B/bailian-fcgi $B/simulator $B/bench_load $B/bench_stub ## measure it beside its rivals: build/bench/report.md
+bench: deps $B/bailian-fcgi $B/simulator $B/bench_load $B/bench_stub $B/bench_micro ## measure it beside its rivals: build/bench/report.md
 	@BENCH_COMMAND='make bench$(if $(QUICK), QUICK=1)$(if $(ARGS), ARGS="$(ARGS)")' \
 	  tests/bench/bench.py --build $B $(if $(QUICK),--quick) $(ARGS)
 
@@ -84,13 +92,14 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 	  clang-tidy --quiet {} -- -std=c++20 -Isrc -Wno-ambiguous-reversed-operator -DBAILIAN_VERSION='"$(VERSION)"'
 
 deps: # what is missing is installed; returns at once when nothing is
-	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS))
+	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS)) \
+	  $(patsubst test-%,%,$(filter test-wordpress test-browser,$(MAKECMDGOALS)))
 
 clean: ## remove everything that was built
-	rm -rf build
+	rm -rf build tests/browser/node_modules
 
 help: ## print this list
-	@sed -n '1,/^$$/s/^# \{0,1\}//p; s/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
+	@sed -n '1,/^$$/s/^# \{0,1\}//p; s/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
 
 $B/bailian-fcgi: $(call object,src/main.cc) $(product)
 	$(link) $^ $(libs) -o $@
@@ -106,13 +115,19 @@ $B/bench_load: $(call object,$(bench_load))
 
 $B/bench_stub: $(call object,$(bench_stub))
 	$(link) $^ -o $@
+$B/bench_micro: $(call object,$(bench_micro)) $(product)
+	$(link) $^ $(libs) -lbenchmark -lbenchmark_main -o $@
 
 $(fuzzers): $B/fuzz_%: $B/tests/fuzz/%.o $(product)
 	$(link) $^ $(libs) -o $@
 
-$B/%.o: %.cc Makefile | $(if $(filter run test bench check,$(MAKECMDGOALS)),deps)
+$(packages): tests/browser/package-lock.json | deps
+	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$B/%.o: %.cc Makefile | $(if $(filter run test test-browser test-wordpress bench check,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all run test bench fuzz fuzzers coverage check format lint deps clean help
+.PHONY: all run test test-browser test-wordpress bench fuzz fuzzers coverage check format lint deps clean help

@@ -61,11 +61,6 @@ std::string header_safe(const std::string& text) {
   return text;
 }
 
-// What old examples have where the key should stand.
-bool is_placeholder(std::string_view text) {
-  return text.starts_with("sk-your") || text == "sk-0E" || text.starts_with("your-app-id");
-}
-
 std::string unless_placeholder(const std::string& text) {
   return is_placeholder(text) ? "" : header_safe(text);
 }
@@ -395,6 +390,28 @@ std::string to_string(const ListenAddress& address) {
   const auto& tcp = std::get<TcpAddress>(address);
   if (tcp.host.find(':') != std::string::npos) return fmt::format("[{}]:{}", tcp.host, tcp.port);
   return fmt::format("{}:{}", tcp.host, tcp.port);
+}
+
+bool is_placeholder(std::string_view text) {
+  return text.starts_with("sk-your") || text.starts_with("your-") || text == "sk-0E" || text == "sk-XXX";
+}
+
+std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read) {
+  std::vector<std::string_view> changed;
+  const auto keep = [&](std::string_view key, auto member) {
+    if (read.*member == running.*member) return;
+    changed.push_back(key);
+    read.*member = running.*member;
+  };
+  keep("HOST", &Config::host);
+  keep("PORT", &Config::port);
+  keep("FCGI_LISTEN", &Config::listen);
+  keep("FCGI_SOCKET_MODE", &Config::socket_mode);
+  keep("WORKERS", &Config::workers);
+  keep("MAX_STREAMS", &Config::max_streams);
+  keep("TOKEN_COALESCE", &Config::token_coalesce);
+  keep("LOG_FORMAT", &Config::log_format);
+  return changed;
 }
 
 LoadedConfig load_config(const std::vector<std::string>& environment,

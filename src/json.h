@@ -10,6 +10,7 @@
 #include <rapidjson/document.h>
 #include <rapidjson/error/en.h>
 #include <rapidjson/memorystream.h>
+#include <rapidjson/prettywriter.h>
 #include <rapidjson/reader.h>
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
@@ -44,6 +45,9 @@ bool is_utf8(std::string_view text);
 
 /// Compact JSON in raw UTF-8.
 std::string to_json(const rapidjson::Value& value);
+
+/// `json`, which is valid, on lines for people.
+std::string pretty_json(std::string_view json);
 
 using JsonWriter = rapidjson::Writer<rapidjson::StringBuffer>;
 

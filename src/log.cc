@@ -158,8 +158,12 @@ void start_log(LogFormat format, LogLevel least) {
       spdlog::async_overflow_policy::overrun_oldest);
   logger->set_error_handler([](const std::string&) {});
   logger->set_pattern("%v");
-  logger->set_level(least == LogLevel::kDebug ? spdlog::level::debug : spdlog::level::info);
   the_log() = Log{std::move(logger), format};
+  set_log_level(least);
+}
+
+void set_log_level(LogLevel least) {
+  the_log().logger->set_level(least == LogLevel::kDebug ? spdlog::level::debug : spdlog::level::info);
 }
 
 void stop_log() {

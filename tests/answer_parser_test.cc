@@ -187,6 +187,37 @@ TEST(AnswerParser, EachIncrementIsReportedWithItsEvent) {
   EXPECT_EQ(text, "abc");
 }
 
+TEST(AnswerParser, ThoughtsAreToldApartFromTheText) {
+  std::string told;
+  AnswerParser parser([&](std::string_view piece) { told.append("text:").append(piece).append(";"); },
+                      [&](std::string_view piece) { told.append("thought:").append(piece).append(";"); });
+  EXPECT_EQ(parser.feed(200, example("03-stream-thoughts")), State::kFinished);
+  EXPECT_EQ(told, "thought:嗯;thought:，这是;thought:基础加法。;text:1+1;text: = 2;text: ✅;");
+}
+
+TEST(AnswerParser, CitationsAreEachToldOnce) {
+  const auto citations = parse(200, example("12-stream-rag-references"), 100).answer.citations;
+  ASSERT_EQ(citations.size(), 2U);
+  EXPECT_EQ(citations[0].index, 1);
+  EXPECT_EQ(citations[0].title, "售后手册");
+  EXPECT_EQ(citations[1].index, 2);
+  EXPECT_EQ(citations[1].title, "运费说明");
+}
+
+TEST(AnswerParser, CitationsAreMadeFitToBeShown) {
+  const auto cited = [](const std::string& reference) {
+    return parse(200, R"({"output":{"doc_references":[)" + reference + R"(],"finish_reason":"stop"}})", 99)
+        .answer.citations.at(0);
+  };
+  EXPECT_EQ(cited(R"({"title":"a\nb"})").title, "a b");
+  EXPECT_EQ(cited(R"({"title":")" + std::string(199, 'x') + R"(杭"})").title, std::string(199, 'x'));
+  EXPECT_EQ(cited("{}").index, 1);
+  EXPECT_EQ(cited(R"({"doc_url":"https://a/b?c=d"})").url, "https://a/b?c=d");
+  for (const char* url : {"javascript:alert(1)", "//a/", "https://a/ b", "https://a/\\\""}) {
+    EXPECT_EQ(cited(std::string(R"({"doc_url":")") + url + R"("})").url, "") << url;
+  }
+}
+
 TEST(AnswerParser, AnAnswerTakenBackIsAFault) {
   const Result result = parse(200, event("a") + event("ab") + event("abc") + event("x", "stop"), 10);
   EXPECT_EQ(result.state, State::kFailed);

@@ -124,6 +124,12 @@ TEST(ChatApi, ImageUrlsAreTaken) {
   EXPECT_TRUE(parse(R"({"last_prompt":"p","image_urls":null})").image_urls.empty());
 }
 
+TEST(ChatApi, ThoughtsAreIncludedOnlyWhenAskedFor) {
+  EXPECT_FALSE(parse(R"({"last_prompt":"p"})").include_thoughts);
+  EXPECT_FALSE(parse(R"({"last_prompt":"p","include_thoughts":"true"})").include_thoughts);
+  EXPECT_TRUE(parse(R"({"last_prompt":"p","include_thoughts":true})").include_thoughts);
+}
+
 std::vector<std::string> events(std::string_view text, std::string_view session_id) {
   std::vector<std::string> all;
   write_text_events(text, session_id, [&](std::string_view event) { all.emplace_back(event); });
@@ -135,6 +141,12 @@ TEST(TextEvents, AreExactlyWhatFrontEndsRead) {
             std::vector<std::string>{"data: "
                                      "{\"success\":true,\"content\":\"杭\\\"州\\\"\\n\",\"finished\":false,"
                                      "\"session_id\":\"abc\"}\n\n"});
+}
+
+TEST(TextEvents, OfThoughtsHaveNoContent) {
+  std::string all;
+  write_thought_events("嗯", "abc", [&](std::string_view event) { all += event; });
+  EXPECT_EQ(all, "data: {\"success\":true,\"thought\":\"嗯\",\"finished\":false,\"session_id\":\"abc\"}\n\n");
 }
 
 class LongTexts : public testing::TestWithParam<std::string> {};
@@ -176,9 +188,33 @@ TEST(ChatApi, TerminalEventsAndBodiesHaveTheirKeys) {
             "{\"success\":false,\"message\":\"API Error\",\"code\":\"upstream_error\",\"result\":\"\","
             "\"request_id\":\"r\"}");
   EXPECT_EQ(
-      answer_json("# 你", answer, "r"),
+      answer_json("# 你", "", answer, "r"),
       "{\"success\":true,\"message\":\"Response Generated\",\"result\":\"# 你\",\"response\":\"# 你\","
       "\"session_id\":\"s\",\"usage\":{\"input_tokens\":31,\"output_tokens\":24},\"request_id\":\"r\"}");
+}
+
+TEST(ChatApi, ThoughtAndCitationsAreAddedWhereThereAreAny) {
+  Answer answer;
+  answer.session_id = "s";
+  answer.citations = {{1, "售后", ""}, {2, "b", "https://x/?a=\"1\""}};
+  const std::string citations =
+      R"("citations":[{"index":1,"title":"售后"},{"index":2,"title":"b","url":"https://x/?a=\"1\""}])";
+  EXPECT_TRUE(finished_event(answer, "r").ends_with(R"("request_id":"r",)" + citations + "}\n\n"));
+  const std::string json = answer_json("x", "嗯", answer, "r");
+  EXPECT_TRUE(json.ends_with(R"("request_id":"r",)" + citations + "}")) << json;
+  EXPECT_NE(json.find(R"("response":"x","thought":"嗯","session_id")"), std::string::npos) << json;
+}
+
+TEST(ChatApi, ALastEventHasAsManyCitationsAsFit) {
+  Answer answer;
+  answer.session_id = std::string(128, 's');
+  for (int i = 1; i <= 32; ++i) answer.citations.push_back({i, std::string(200, '"'), "https://x/"});
+  const std::string event = finished_event(answer, std::string(128, 'r'));
+  EXPECT_LE(event.size(), kMaxEventBytes);
+  rapidjson::Document document;
+  ASSERT_FALSE(parse_json(std::string_view(event).substr(6), document));
+  EXPECT_EQ(document["citations"].Size(), 8U);
+  EXPECT_EQ(document["citations"][7]["index"].GetInt(), 8);
 }
 
 TEST(ChatApi, UpstreamFaultsHaveTheirStatusAndOpeningWords) {

@@ -114,9 +114,37 @@ TEST(AnswerFields, AreFoundAtTheirPlacesOnly) {
   EXPECT_EQ(fields->usage.output_tokens, 22U);
 }
 
+TEST(AnswerFields, OnlyTheModelsOwnThoughtIsTaken) {
+  std::string json =
+      R"({"output":{"thoughts":[{"action_type":"agentRag","thought":"no","response":"no"},)"
+      R"({"thought":"a","response":"a","action_type":"reasoning","action_input":{"thought":"no"}},)"
+      R"({"response":"{}"},{"thought":null,"action_type":"reasoning"},"no",)"
+      R"({"action_type":"reasoning","thought":"b"}],"text":""}})";
+  const auto fields = parse_answer_fields(json);
+  ASSERT_TRUE(fields);
+  EXPECT_EQ(fields->thought, "ab");
+}
+
+TEST(AnswerFields, ReferencesAreReadWhateverTheirOrderAndTypes) {
+  std::string json =
+      R"({"output":{"doc_references":[{"index_id":"1","title":"t","doc_name":"n","doc_url":"https://a/"},)"
+      R"({"doc_name":"n","index_id":2,"images":["x"]},{"doc_name":"n","title":"t","index_id":"x3"},{"index_id":-1}]}})";
+  const auto fields = parse_answer_fields(json);
+  ASSERT_TRUE(fields);
+  ASSERT_EQ(fields->references.size(), 4U);
+  EXPECT_EQ(fields->references[0].index, 1);
+  EXPECT_EQ(fields->references[0].title, "t");
+  EXPECT_EQ(fields->references[0].url, "https://a/");
+  EXPECT_EQ(fields->references[1].index, 2);
+  EXPECT_EQ(fields->references[1].title, "n");
+  EXPECT_EQ(fields->references[2].index, 0);
+  EXPECT_EQ(fields->references[2].title, "t");
+  EXPECT_EQ(fields->references[3].index, 0);
+}
+
 TEST(AnswerFields, OtherTypesThanExpectedArePassedOver) {
   std::string json =
-      R"({"output":{"text":7,"finish_reason":null,"session_id":{},"workflow_message":"x","thoughts":null},"usage":null,"request_id":5,"code":[]})";
+      R"({"output":{"text":7,"finish_reason":null,"session_id":{},"workflow_message":"x","doc_references":7,"thoughts":null},"usage":null,"request_id":5,"code":[]})";
   const auto fields = parse_answer_fields(json);
   ASSERT_TRUE(fields);
   EXPECT_TRUE(fields->has_output);

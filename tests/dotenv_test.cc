@@ -76,5 +76,16 @@ TEST(Dotenv, AnyBytesAreReadWithoutHarm) {
   }
 }
 
+TEST(DotenvLine, IsReadBackAsItWas) {
+  for (const char* value : {"", "plain", "two words", " ends ", "a # b", "#", "'", "\"", "it's \"so\"", "\\",
+                            "\\n", "\n", "a\nb\r\nc\td", "$HOME ${HOME}", "你好", "a=b", "\x01\x7f"}) {
+    const Dotenv read = parse_dotenv("A=1\n" + dotenv_line("KEY", value) + "B=2\n");
+    EXPECT_TRUE(read.faults.empty()) << value;
+    ASSERT_EQ(read.entries.size(), 3U) << value;
+    EXPECT_EQ(read.entries[1].key, "KEY");
+    EXPECT_EQ(read.entries[1].value, value);
+  }
+}
+
 }  // namespace
 }  // namespace bailian

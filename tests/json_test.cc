@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <string>
+#include <vector>
 
 namespace bailian {
 namespace {
@@ -89,6 +91,26 @@ TEST(Json, IsWrittenAsRawUtf8) {
   rapidjson::Document document;
   ASSERT_FALSE(parse_json(R"({"a":"\u676d\u5dde \ud83d\udc4b\u2028\u0001"})", document));
   EXPECT_EQ(to_json(document), "{\"a\":\"杭州 👋\xe2\x80\xa8\\u0001\"}");
+}
+
+TEST(Utf8, IsToldFromOtherBytes) {
+  for (const std::string& text :
+       {std::string(), std::string("a\0b", 3), std::string("é你👋\xf4\x8f\xbf\xbf")}) {
+    EXPECT_TRUE(is_utf8(text)) << text;
+  }
+  for (const char* text :
+       {"\xff", "a\x80", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc4\xe3\xba\xc3"}) {
+    EXPECT_FALSE(is_utf8(text)) << text;
+  }
+}
+
+TEST(Utf8, IsNotReadBehindItsEnd) {
+  const std::string text = "é你👋";
+  for (size_t size = 0; size <= text.size(); ++size) {
+    const std::vector<char> exact(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(size));
+    const bool whole = size == 0 || size == 2 || size == 5 || size == 9;
+    EXPECT_EQ(is_utf8({exact.data(), exact.size()}), whole) << size;
+  }
 }
 
 }  // namespace

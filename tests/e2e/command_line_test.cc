@@ -38,7 +38,8 @@ TEST_F(CommandLine, TellsItsVersion) {
 TEST_F(CommandLine, HelpsWithEveryOption) {
   const auto finished = run_with({"--help"});
   EXPECT_EQ(finished.exit_code, 0);
-  for (const char* option : {"--env-file", "--listen", "--check", "--ping", "--version", "--help"})
+  for (const char* option : {"--env-file", "--listen", "--check", "--ping", "--import-config-php",
+                             "--output-dir", "--force", "--version", "--help"})
     EXPECT_TRUE(contains(finished.out, option)) << option;
 }
 
@@ -175,6 +176,20 @@ TEST_F(EnvFile, IsReadAsPythonDotenvDoes) {
       {"SYSTEM_PROMPT = spaced \r\nDEBUG=False\r\n", "spaced"},
   };
   for (const auto& [content, prompt] : table) EXPECT_EQ(system_prompt_from(content, ".env", {}), prompt);
+}
+
+TEST_F(EnvFile, OfTheFlaskRewriteWorksUnchanged) {
+  dir_.write(".env", "# 阿里云百炼\nAPI_KEY=" + std::string(kApiKey) + "\nAPP_ID=" + std::string(kAppId) +
+                         "\n\nHOST=0.0.0.0\nPORT=8000\nDEBUG=True\n\nSYSTEM_PROMPT=你是客服助手。\n"
+                         "TEMPERATURE=0.3\nTIMEOUT=120\nCONNECT_TIMEOUT=30\n");
+  const Settings where{{"DASHSCOPE_BASE_URL", simulator_.base_url()}};
+  const auto checked = run_with({"--check"}, where);
+  EXPECT_EQ(checked.exit_code, 0) << checked.err;
+  EXPECT_EQ(checked.err, "");
+  EXPECT_EQ(run_with({"--ping"}, where).exit_code, 0);
+  const auto request = simulator_.last_request();
+  EXPECT_EQ(text_at(request, "/body/input/messages/0/content"), "你是客服助手。");
+  EXPECT_EQ(at(request, "/body/parameters/temperature").GetDouble(), 0.3);
 }
 
 TEST_F(EnvFile, MayBeNamed) {

@@ -4,57 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <string>
-#include <vector>
 
 #include "answer.h"
+#include "authority.h"
 #include "site.h"
 
 namespace bailian::e2e {
 namespace {
-
-// An authority of our own and the certificates it gives out, made by the openssl command.
-class Authority {
- public:
-  explicit Authority(const WorkDir& dir) : dir_(dir) {
-    openssl({"ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key()});
-    make_self_signed("ca.pem", "/CN=Test authority", {});
-  }
-
-  std::string key() const { return dir_.file("key.pem"); }
-  std::string bundle() const { return dir_.file("ca.pem"); }
-
-  // A certificate for subjectAltName `host`, valid from now on for so many days.
-  std::string issue(const std::string& host, int days) const {
-    const auto request = dir_.file("request.pem");
-    const auto extensions = dir_.write("extensions", "subjectAltName=" + host + "\n");
-    auto certificate = dir_.file("server.pem");
-    openssl({"req", "-new", "-key", key(), "-subj", "/CN=server", "-out", request});
-    openssl({"x509", "-req", "-in", request, "-CA", bundle(), "-CAkey", key(), "-CAcreateserial", "-days",
-             std::to_string(days), "-extfile", extensions, "-out", certificate});
-    return certificate;
-  }
-
-  std::string self_signed(const std::string& host) const {
-    return make_self_signed("self.pem", "/CN=nobody", {"-addext", "subjectAltName=" + host});
-  }
-
- private:
-  std::string make_self_signed(const char* name, const char* subject, std::vector<std::string> more) const {
-    std::vector<std::string> arguments{"req",   "-x509", "-new", "-key", key(),          "-subj",
-                                       subject, "-days", "2",    "-out", dir_.file(name)};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    openssl(arguments);
-    return dir_.file(name);
-  }
-
-  void openssl(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), "openssl");
-    const auto finished = run({.argv = arguments, .env = {}, .directory = dir_.path(), .fds = {}});
-    if (finished.exit_code != 0) throw std::runtime_error("openssl fails: " + finished.err);
-  }
-
-  const WorkDir& dir_;
-};
 
 // An nginx that ends TLS in front of a simulator and tells it which connection a request came on.
 std::string tls_server(uint16_t port, const std::string& certificate, const std::string& key,
