@@ -42,6 +42,7 @@ INSTANTIATE_TEST_SUITE_P(
                     BadJson{"RawControl", "[\"\n\"]", "escape", 2},
                     BadJson{"SecondHalfAlone", R"(["\udc4b"])", "surrogate", 2},
                     BadJson{"SecondHalfTwice", R"(["\uD83D\uDC4B\uDC4B"])", "surrogate", 14},
+                    BadJson{"CutBehindFirstHalf", R"(["\ud83d)", "surrogate", 2},
                     BadJson{"CutSecondHalf", R"(["\uD83D\uD)", "Incorrect hex", 2},
                     BadJson{"TooDeep", std::string(65, '['), "nested deeper than 64", 64}),
     [](const auto& test) { return test.param.name; });
