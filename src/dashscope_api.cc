@@ -97,7 +97,6 @@ void mend_lone_surrogates(std::string& json) {
       if (is_high(unit) || is_low(unit)) json.replace(at, kReplacement.size(), kReplacement);
       at += unit != 0 ? 6 : 2;
     }
-    if (at >= json.size()) return;
   }
 }
 
