@@ -20,12 +20,14 @@ warnings := -Wall -Wextra -Wconversion -Wshadow $(if $(WERROR)$(CI),-Werror) \
 harden   := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_GLIBCXX_ASSERTIONS \
             $(if $(SANITIZE)$(DEBUG)$(filter coverage,$(VARIANT)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 # UBSan's vptr check opens a pipe and fails where the tests leave no descriptor to open.
-optimise := $(if $(SANITIZE),-O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize=vptr -fno-sanitize-recover=all,$(if $(DEBUG),-O0,-O2))
-ifneq ($(filter fuzz,$(VARIANT)),)
-optimise += -O2 -fsanitize-ignorelist=tests/fuzz/ignore.txt
+sanitise := -O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize=vptr -fno-sanitize-recover=all
+optimise := $(if $(SANITIZE),$(sanitise),$(if $(DEBUG),-O0,-O2))
+ifeq ($(VARIANT),fuzz)
+optimise := $(sanitise) -O2 -fsanitize-ignorelist=tests/fuzz/ignore.txt
+else ifeq ($(VARIANT),coverage)
+# Several threads and many processes count.
+optimise := -O0 --coverage -fprofile-update=atomic
 endif
-# Coverage counters are kept through threads and through the ends of many processes.
-optimise := $(if $(filter coverage,$(VARIANT)),-O0 --coverage -fprofile-update=atomic,$(optimise))
 CXXFLAGS ?= -g
 # TSan must see spdlog's reference counts, so there its headers are compiled in place of the library.
 spdlog   := $(if $(filter thread,$(SANITIZE)),,-DSPDLOG_COMPILED_LIB -DSPDLOG_SHARED_LIB -DSPDLOG_FMT_EXTERNAL)
