@@ -356,7 +356,7 @@ class Lexer {
       lines.push_back(one);
       start = end + 1;
     }
-    fail(line, fmt::format("the heredoc {} does not end", name));
+    fail(line, "the heredoc that begins here does not end");
   }
 
   void read_sign() {

@@ -179,7 +179,7 @@ TEST(ConfigPhps, WithFaultsOrNothingInThemAreRefused) {
   EXPECT_EQ(fault(old_file("bad-bracket.php")), "line 2: the \"(\" is never closed");
   EXPECT_EQ(fault(old_file("bad-pair.php")), "line 2: the \")\" closes nothing");
   EXPECT_EQ(fault(old_file("bad-comment.php")), "line 2: the comment that begins here does not end");
-  EXPECT_EQ(fault(old_file("bad-heredoc.php")), "line 2: the heredoc EOT does not end");
+  EXPECT_EQ(fault(old_file("bad-heredoc.php")), "line 2: the heredoc that begins here does not end");
   const std::string nothing = "no key, no system message, no temperature, no model and no bot profile in it";
   EXPECT_EQ(fault(old_file("bad-nothing.php")), nothing);
   EXPECT_EQ(fault(old_file("bad-empty.php")), nothing);

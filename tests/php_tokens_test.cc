@@ -82,7 +82,7 @@ TEST(PhpTokens, FaultsNameTheirLine) {
   EXPECT_EQ(fault("\n\"abc\\\""), "line 2: the string that begins here does not end");
   EXPECT_EQ(fault("\n\"{$a \""), "none");
   EXPECT_EQ(fault("/* a"), "line 1: the comment that begins here does not end");
-  EXPECT_EQ(fault("<<<A\nB"), "line 1: the heredoc A does not end");
+  EXPECT_EQ(fault("<<<A\x9b\nB"), "line 1: the heredoc that begins here does not end");
   EXPECT_EQ(fault("(\n[\n)"), "line 3: the \")\" closes nothing");
   EXPECT_EQ(fault("{\n{\n}"), "line 1: the \"{\" is never closed");
   EXPECT_EQ(fault("}"), "line 1: the \"}\" closes nothing");
