@@ -166,7 +166,7 @@ void AnswerParser::take_fields(int http_status, const AnswerFields& fields, bool
 }
 
 void AnswerParser::take_thought(std::string_view thought) {
-  if (thought.empty() || !on_thought_ || state_ != State::kReading) return;
+  if (thought.empty() || !on_thought_) return;
   emitted_bytes_ += thought.size();
   if (emitted_bytes_ > kMaxAnswerBytes) return fail_protocol("invalid_answer", "the answer is too long");
   on_thought_(thought);

@@ -210,10 +210,12 @@ TEST(AnswerParser, CitationsAreMadeFitToBeShown) {
     return parse(200, R"({"output":{"doc_references":[)" + reference + R"(],"finish_reason":"stop"}})", 99)
         .answer.citations.at(0);
   };
-  EXPECT_EQ(cited(R"({"title":"a\nb"})").title, "a b");
+  EXPECT_EQ(cited("{\"title\":\"a\\nb\x7f\"}").title, "a b ");
   EXPECT_EQ(cited(R"({"title":")" + std::string(199, 'x') + R"(杭"})").title, std::string(199, 'x'));
   EXPECT_EQ(cited("{}").index, 1);
   EXPECT_EQ(cited(R"({"doc_url":"https://a/b?c=d"})").url, "https://a/b?c=d");
+  EXPECT_EQ(cited(R"({"doc_url":"http://a/"})").url, "http://a/");
+  EXPECT_EQ(cited(R"({"doc_url":"https://)" + std::string(500, 'a') + R"("})").url, "");
   for (const char* url : {"javascript:alert(1)", "//a/", "https://a/ b", "https://a/\\\""}) {
     EXPECT_EQ(cited(std::string(R"({"doc_url":")") + url + R"("})").url, "") << url;
   }
@@ -306,6 +308,18 @@ TEST(AnswerParser, AnEndlessAnswerIsRefused) {
   const Result result = parse(200, body + event("", "stop"), 4096);
   EXPECT_EQ(result.state, State::kFailed);
   EXPECT_LE(result.text.size(), AnswerParser::kMaxAnswerBytes);
+}
+
+TEST(AnswerParser, AnEndlessThoughtIsRefused) {
+  size_t thought_bytes = 0;
+  AnswerParser parser([](std::string_view) { FAIL() << "a text after the failure"; },
+                      [&](std::string_view piece) { thought_bytes += piece.size(); });
+  const std::string thought = std::string(100000, 'x');
+  const std::string piece =
+      R"(data:{"output":{"thoughts":[{"action_type":"reasoning","thought":")" + thought + "\"}],\"text\":\"";
+  for (int i = 0; i < 41; ++i) EXPECT_EQ(parser.feed(200, piece + "\"}}\n\n"), State::kReading);
+  EXPECT_EQ(parser.feed(200, piece + "a\"}}\n\n"), State::kFailed);
+  EXPECT_LE(thought_bytes, AnswerParser::kMaxAnswerBytes);
 }
 
 struct Page {

@@ -130,10 +130,11 @@ TEST(AnswerFields, OnlyTheModelsOwnThoughtIsTaken) {
 TEST(AnswerFields, ReferencesAreReadWhateverTheirOrderAndTypes) {
   std::string json =
       R"({"output":{"doc_references":[{"index_id":"1","title":"t","doc_name":"n","doc_url":"https://a/"},)"
-      R"({"doc_name":"n","index_id":2,"images":["x"]},{"doc_name":"n","title":"t","index_id":"x3"},{"index_id":-1}]}})";
+      R"({"doc_name":"n","index_id":2,"images":["x"]},{"doc_name":"n","title":"t","index_id":"x3"},{"index_id":-1},)"
+      R"({"index_id":"3x"},{"index_id":"10000"},{"index_id":10000,"page":5}]}})";
   const auto fields = parse_answer_fields(json);
   ASSERT_TRUE(fields);
-  ASSERT_EQ(fields->references.size(), 4U);
+  ASSERT_EQ(fields->references.size(), 7U);
   EXPECT_EQ(fields->references[0].index, 1);
   EXPECT_EQ(fields->references[0].title, "t");
   EXPECT_EQ(fields->references[0].url, "https://a/");
@@ -141,7 +142,7 @@ TEST(AnswerFields, ReferencesAreReadWhateverTheirOrderAndTypes) {
   EXPECT_EQ(fields->references[1].title, "n");
   EXPECT_EQ(fields->references[2].index, 0);
   EXPECT_EQ(fields->references[2].title, "t");
-  EXPECT_EQ(fields->references[3].index, 0);
+  for (size_t i = 3; i < 7; ++i) EXPECT_EQ(fields->references[i].index, 0) << i;
 }
 
 TEST(AnswerFields, OtherTypesThanExpectedArePassedOver) {
