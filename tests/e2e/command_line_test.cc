@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "answer.h"
+#include "scripted_upstream.h"
 #include "site.h"
 
 namespace bailian::e2e {
@@ -149,6 +150,57 @@ TEST_F(CommandLine, PingsInVain) {
   settings = good_settings();
   settings["DASHSCOPE_BASE_URL"] = "http://127.0.0.1:" + std::to_string(unused_port()) + "/api/v1";
   EXPECT_EQ(run_with({"--ping"}, settings).exit_code, 69);
+}
+
+TEST_F(CommandLine, PingsOnlyWhatIsConfigured) {
+  for (const char* key : {"DASHSCOPE_API_KEY", "APP_ID"}) {
+    auto settings = good_settings();
+    settings.erase(key);
+    const auto finished = run_with({"--ping"}, settings);
+    EXPECT_EQ(finished.exit_code, 78);
+    EXPECT_TRUE(contains(finished.out, key)) << finished.out;
+  }
+}
+
+struct PingFault {
+  int status;
+  const char* code;
+  int exit_code;
+  const char* advice;
+};
+
+TEST_F(CommandLine, PingSaysWhatToDoAboutAFailure) {
+  const ScriptedUpstream upstream;
+  auto settings = good_settings();
+  settings["DASHSCOPE_BASE_URL"] = upstream.base_url();
+  settings["UPSTREAM_RETRIES"] = "0";
+  for (const auto& [status, code, exit_code, advice] :
+       {PingFault{403, "App.AccessDenied", 78, "Check APP_ID"}, PingFault{400, "Arrearage", 69, "billing"},
+        PingFault{429, "Throttling", 75, "try again"}, PingFault{500, "InternalError", 69, "status page"}}) {
+    Process ping(responder_command(dir_, settings, {"--ping"}));
+    const std::string body = std::string(R"({"code":")") + code + R"(","message":"m","request_id":"r-7"})";
+    upstream.accept().send("HTTP/1.1 " + std::to_string(status) +
+                           " X\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    EXPECT_EQ(ping.wait(), exit_code) << code;
+    for (const char* part : {code, "r-7", advice}) EXPECT_TRUE(contains(ping.out().text(), part)) << part;
+  }
+}
+
+TEST_F(CommandLine, PingDoesNotWaitForEver) {
+  const ScriptedUpstream upstream;
+  auto settings = good_settings();
+  settings["DASHSCOPE_BASE_URL"] = upstream.base_url();
+  settings["FIRST_TOKEN_TIMEOUT"] = "0.1";
+  Process ping(responder_command(dir_, settings, {"--ping"}));
+  const auto call = upstream.accept();
+  EXPECT_EQ(ping.wait(), 69);
+  EXPECT_TRUE(contains(ping.out().text(), "Nothing came in time")) << ping.out().text();
+}
+
+TEST_F(CommandLine, RefusesAnAddressThatIsNone) {
+  const auto finished = run_with({"--check", "--listen", "nonsense"}, good_settings());
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_TRUE(contains(finished.err, "--listen: expected a socket path")) << finished.err;
 }
 
 // What the upstream is told as the system prompt tells what was read.
