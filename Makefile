@@ -49,7 +49,7 @@ test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator ## unit tests
 	$B/unit_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 	$B/e2e_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 
-test-wordpress: deps $B/bailian-fcgi $B/simulator ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
+test-wordpress: deps $B/bailian-fcgi $B/simulator $(packages) ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
 	tests/wordpress/run.sh $B
 
 test-browser: deps $B/bailian-fcgi $B/simulator $(packages) ## the chat page and the widget in a headless Chromium
@@ -74,7 +74,7 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 
 deps: # what is missing is installed; returns at once when nothing is
 	@deploy/install-deps.sh $(if $(filter check lint,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS)) \
-	  $(patsubst test-%,%,$(filter test-wordpress test-browser,$(MAKECMDGOALS)))
+	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress)
 
 clean: ## remove everything that was built
 	rm -rf build tests/browser/node_modules

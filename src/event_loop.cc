@@ -109,8 +109,11 @@ void EventLoop::run_scheduled() {
 
 // Interrupt moderation, as network cards have it: on a busy loop the price of a token is its wake-ups, here
 // and in the web server, so iterations start no closer than `coalesce_` and more tokens share one. A quiet
-// loop never pauses, nor does one that has work for longer than that.
+// loop never pauses, nor does one that has work for longer than that, nor while a request is on its way in.
 void EventLoop::moderate() {
+  const bool only_answers = events_ == arrivals_;
+  window_arrivals_ += arrivals_;
+  events_ = arrivals_ = 0;
   if (coalesce_ <= std::chrono::nanoseconds::zero()) return;
   auto now = std::chrono::steady_clock::now();
   const std::chrono::duration<double> window = now - window_start_;
@@ -120,7 +123,7 @@ void EventLoop::moderate() {
     window_arrivals_ = 0;
   }
   const auto next = iteration_start_ + coalesce_;
-  if (busy_ && now < next) {
+  if (busy_ && only_answers && now < next) {
     std::this_thread::sleep_for(next - now);
     now = std::chrono::steady_clock::now();
   }
@@ -150,6 +153,7 @@ void IoEvent::again() { event_active(event_, EV_READ, 1); }
 
 void IoEvent::on_event(int, short what, void* self) {
   auto& io = *static_cast<IoEvent*>(self);
+  ++io.loop_.events_;
   const auto ready =
       static_cast<short>(((what & EV_READ) != 0 ? kRead : 0) | ((what & EV_WRITE) != 0 ? kWrite : 0));
   guard([&] { io.callback_(ready); });

@@ -311,6 +311,15 @@ AVisitorWhoAsksTooMuchIsToldInJson() {
   expect 'the profile' 200 "$status"
 }
 
+TheWidgetsLinePastedIntoAPageChats() {
+  cp nginx/www/chat-widget.js "$work/site/"
+  in_wordpress 'kses_remove_filters(); wp_insert_post(["post_type" => "page", "post_status" => "publish",
+    "post_title" => "Chat", "post_content" => $argv[1]]);' \
+    '<script src="/chat-widget.js" data-endpoint="/wp-json/myapi/v1" defer></script>'
+  expect 'the answer in the browser' 'Hello from WordPress 您好' \
+    "$(timeout $patience node tests/browser/ask_widget.js "$url/chat/" '[[sim text=echo delay=0]] Hello from WordPress 您好')"
+}
+
 RemovingTheLineSwitchesBack() {
   local old i answers=''
   for old in "$work"/old/*; do
@@ -329,7 +338,7 @@ RemovingTheLineSwitchesBack() {
 # --- The site, and its way there and back ------------------------------------------------------------------------
 
 php_fpm=$(compgen -c php-fpm | sort -V | tail -n 1) || true
-for tool in nginx curl jq php mariadbd mariadb mariadb-install-db "${php_fpm:-php-fpm}"; do
+for tool in nginx curl jq node php mariadbd mariadb mariadb-install-db "${php_fpm:-php-fpm}"; do
   command -v "$tool" >/dev/null || die "$tool is missing: run deploy/install-deps.sh wordpress"
 done
 [[ -r /usr/share/wordpress/wp-settings.php ]] || die 'WordPress is missing: run deploy/install-deps.sh wordpress'
@@ -419,6 +428,7 @@ run_test TheChatNowStreamsToo
 run_test TheRestOfTheSiteIsUnharmed
 run_test FiftyChatsOccupyNoPhpWorker
 run_test AVisitorWhoAsksTooMuchIsToldInJson
+run_test TheWidgetsLinePastedIntoAPageChats
 
 if [[ ${KEEP:-} ]]; then
   echo "test-wordpress: $url is up, its chat switched over; login admin, '$password'. Ctrl-C stops it."
