@@ -1,5 +1,6 @@
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -62,6 +63,7 @@ int serve(const LoadedConfig& loaded) {
   init_libfcgi();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGUSR1, SIG_IGN);
+  std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGTERM, SIG_DFL);
   const LogFormat by_terminal = ::isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
   start_log(config.log_format.value_or(by_terminal), config.debug ? LogLevel::kDebug : LogLevel::kInfo);
@@ -80,6 +82,8 @@ int serve(const LoadedConfig& loaded) {
 }
 
 int run(const Options& options) {
+  // The key is kept out of core files and from other processes of this user.
+  ::prctl(PR_SET_DUMPABLE, 0);
   const LoadedConfig loaded = load(options);
   if (options.check) return check(loaded);
   curl_global_init(CURL_GLOBAL_DEFAULT);
