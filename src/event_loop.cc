@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <csignal>
 #include <new>
 #include <system_error>
 
@@ -178,6 +179,7 @@ SignalEvent::SignalEvent(EventLoop& loop, int signal, std::function<void()> call
       event_(checked(evsignal_new(
           loop.base(), signal,
           [](int, short, void* self) { guard(static_cast<SignalEvent*>(self)->callback_); }, this))) {
+  std::signal(signal, SIG_IGN);  // what libevent will put back
   if (event_add(event_, nullptr) != 0)
     throw std::system_error(errno, std::generic_category(), "watch a signal");
 }

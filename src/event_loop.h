@@ -115,7 +115,8 @@ class Timer {
   event* event_;
 };
 
-/// Calls back for every signal of one kind, as an ordinary event.
+/// Calls back for every signal of one kind, as an ordinary event. Once it is gone the signal is ignored:
+/// whoever ends the program may say so again while it ends.
 class SignalEvent {
  public:
   SignalEvent(EventLoop& loop, int signal, std::function<void()> callback);

@@ -96,7 +96,17 @@ FcgiConnection::~FcgiConnection() {
 
 // --- the request ---
 
+// Of what was taken in by half nothing can be made: without memory the connection must end.
 void FcgiConnection::on_readable() {
+  try {
+    receive();
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "request_failed", error.what());
+    close(Outcome::kError);
+  }
+}
+
+void FcgiConnection::receive() {
   static thread_local unsigned char buffer[kReceiveBytes];
   for (int i = 0; i < kReceivesPerIteration; ++i) {
     const ssize_t got = ::recv(fd_.get(), buffer, sizeof buffer, MSG_DONTWAIT);

@@ -44,6 +44,7 @@ class FcgiConnection final : public ClientStream {
   };
 
   void on_readable();
+  void receive();
   void on_writable();
   bool take(std::span<const unsigned char> bytes);
   std::optional<Request> read_request();

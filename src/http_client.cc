@@ -148,6 +148,23 @@ struct HttpClient::Shared {
     std::erase_if(lingering, [&](const Lingering& one) { return one.transfer.get() == transfer; });
   }
 
+  void fail_later(Transfer& transfer, CURLcode code) {
+    failed.emplace_back(&transfer, code);
+    report_failed.schedule();
+  }
+
+  void forget_failed(const Transfer* transfer) {
+    std::erase_if(failed, [&](const auto& one) { return one.first == transfer; });
+  }
+
+  void finish_failed() {
+    while (!failed.empty()) {
+      const auto [transfer, code] = failed.back();
+      forget_failed(transfer);
+      transfer->finish(code, "");
+    }
+  }
+
   struct Lingering {
     std::unique_ptr<Transfer> transfer;
     std::chrono::steady_clock::time_point until;
@@ -162,6 +179,8 @@ struct HttpClient::Shared {
   std::vector<std::unique_ptr<Multi>> multis;
   std::vector<CURL*> idle_handles;
   std::deque<Lingering> lingering;  // the oldest first
+  std::vector<std::pair<Transfer*, CURLcode>> failed;
+  EndOfIteration report_failed;
   bool inside_libcurl = false;
   // The words for the last failure. One buffer does for all: they are looked at after each call into libcurl,
   // and not when that has ended more than one transfer.
@@ -214,6 +233,7 @@ struct HttpClient::Multi {
       Transfer* transfer = nullptr;
       const CURLcode code = message->data.result;
       curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+      shared.forget_failed(transfer);
       transfer->finish(code, only_one ? shared.error : "");
     }
   }
@@ -275,7 +295,10 @@ struct HttpClient::Shared::Watcher {
 };
 
 HttpClient::Shared::Shared(EventLoop& event_loop)
-    : loop(event_loop), linger_timer(loop, [this] { drop_lingering(); }), share(curl_share_init()) {
+    : loop(event_loop),
+      linger_timer(loop, [this] { drop_lingering(); }),
+      share(curl_share_init()),
+      report_failed(loop, [this] { finish_failed(); }) {
   if (share == nullptr) throw std::bad_alloc();
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
@@ -329,6 +352,7 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
 Transfer::~Transfer() {
   assert(!multi_.shared.inside_libcurl);
   if (!done_) multi_.remove(easy_);
+  multi_.shared.forget_failed(this);
   multi_.shared.give_handle_back(easy_);
 }
 
@@ -336,8 +360,10 @@ void Transfer::pause(bool paused) {
   if (done_) return;
   // Going on, libcurl hands over at once what it holds.
   const bool was_inside = std::exchange(multi_.shared.inside_libcurl, true);
-  curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+  const CURLcode code = curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
   multi_.shared.inside_libcurl = was_inside;
+  // Among others when on_data wants no more of what was held: libcurl tells only us, and not at the end.
+  if (code != CURLE_OK) multi_.shared.fail_later(*this, code);
 }
 
 void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
