@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian and Ubuntu packages that building, running and testing need and that are missing.
-# Silent when nothing is missing. `make run`, `make test`, `make check`, `make bench` call it.
+# Silent when nothing is missing. The Makefile's targets call it.
 set -eu
 
 supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
@@ -8,7 +8,8 @@ supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 usage() {
   cat <<EOF
 usage: deploy/install-deps.sh [--dry-run] [GROUP]...
-  check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
+  check       also the tools of \`make check\`, \`make fuzz\` and \`make coverage\`: clang, its formatter,
+              linter and fuzzer, shellcheck, gcovr
   wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
   browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
@@ -43,6 +44,9 @@ EOF
 clang-format the house format
 clang-tidy static analysis
 shellcheck lint for shell scripts
+clang the compiler of the fuzzers
+libclang-rt-dev libFuzzer and sanitizers for clang
+gcovr coverage
 EOF
   ! in_group bench || cat <<EOF
 python3 the program that runs the benchmarks
@@ -103,6 +107,8 @@ there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "
 ! command -v node >/dev/null || there="$there installed:nodejs "
 ! command -v npm >/dev/null || there="$there installed:npm "
+# There clang itself brings its runtime.
+case $system in 'Ubuntu 22.04'*) there="$there installed:libclang-rt-dev " ;; esac
 
 missing=''
 for package in $packages; do

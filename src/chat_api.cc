@@ -304,7 +304,7 @@ std::string scrub(std::string_view text, std::string_view api_key) {
   std::string clean(utf8_prefix(text, kMaxReadBytes));
   std::replace_if(
       clean.begin(), clean.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
-  constexpr std::string_view kMask = "sk-***";
+  constexpr std::string_view kMask = "***";  // of no key's characters, so that it completes none
   for (size_t at = 0; !api_key.empty() && (at = clean.find(api_key, at)) != std::string::npos;
        at += kMask.size()) {
     clean.replace(at, api_key.size(), kMask);

@@ -97,7 +97,6 @@ void mend_lone_surrogates(std::string& json) {
       if (is_high(unit) || is_low(unit)) json.replace(at, kReplacement.size(), kReplacement);
       at += unit != 0 ? 6 : 2;
     }
-    if (at >= json.size()) return;
   }
 }
 
@@ -370,13 +369,17 @@ std::string completion_body(const ChatRequest& chat, const Config& config, Answe
 std::optional<AnswerFields> parse_answer_fields(std::string& json) {
   if (json.find("\\uD") != std::string::npos || json.find("\\ud") != std::string::npos)
     mend_lone_surrogates(json);
+  // RapidJSON takes all bytes that a character should have before it looks at them.
+  constexpr size_t kLongestCharacter = 4;
+  const size_t size = json.size();
+  json.append(kLongestCharacter - 1, '\0');
   thread_local rapidjson::Reader reader;
   rapidjson::InsituStringStream stream(json.data());
   FieldPicker picker;
   constexpr unsigned kFlags =
       rapidjson::kParseInsituFlag | rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
   const bool parsed = !reader.Parse<kFlags>(stream, picker).IsError();
-  const bool all_read = stream.Tell() == json.size();  // a NUL byte would have ended it early
+  const bool all_read = stream.Tell() == size;  // a NUL byte would have ended it early
   if (!parsed || !all_read || !picker.has_root) return std::nullopt;
   return std::move(picker.fields);
 }

@@ -59,7 +59,8 @@ std::string number_text(double number) {
 }
 
 // Control characters could forge lines or move a terminal's cursor; C1 controls come as two bytes of UTF-8.
-std::string escape_controls(std::string_view text) {
+// A backslash goes before the characters of `others`.
+std::string escape_controls(std::string_view text, std::string_view others = "") {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
@@ -67,14 +68,15 @@ std::string escape_controls(std::string_view text) {
     if (c < 0x20 || c == 0x7f || c1) {
       out += fmt::format("\\x{:02x}", c);
     } else {
+      if (others.find(text[i]) != std::string_view::npos) out += '\\';
       out += text[i];
     }
   }
   return out;
 }
 
-// For bytes that are no text.
-std::string escape_bytes(std::string_view bytes) {
+std::string as_utf8(std::string_view bytes) {
+  if (is_utf8(bytes)) return std::string(bytes);
   std::string out;
   for (const char byte : bytes) {
     const auto c = static_cast<unsigned char>(byte);
@@ -84,9 +86,8 @@ std::string escape_bytes(std::string_view bytes) {
 }
 
 std::string quoted_if_needed(std::string_view text) {
-  std::string escaped = escape_controls(text);
-  if (!escaped.empty() && escaped.find_first_of(" \"=") == std::string::npos) return escaped;
-  return fmt::format("\"{}\"", escaped);
+  if (!text.empty() && text.find_first_of(" \"=\\") == std::string_view::npos) return escape_controls(text);
+  return fmt::format("\"{}\"", escape_controls(text, "\"\\"));
 }
 
 double ms_between(Clock::time_point from, Clock::time_point to) {
@@ -112,10 +113,10 @@ std::string format_log_line(LogFormat format, std::string_view time, LogLevel le
   write_member(writer, "time", time);
   write_member(writer, "level", name_of(kLevelNames, level));
   write_member(writer, "event", event);
-  if (!message.empty()) write_member(writer, "message", message);
+  if (!message.empty()) write_member(writer, "message", as_utf8(message));
   for (const LogField& field : fields) {
     if (!field.is_number) {
-      write_member(writer, field.key, is_utf8(field.text) ? field.text : escape_bytes(field.text));
+      write_member(writer, field.key, as_utf8(field.text));
       continue;
     }
     writer.Key(field.key.data(), static_cast<rapidjson::SizeType>(field.key.size()));

@@ -171,6 +171,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Pieces{"Cumulative", {"a", "ab", "abc", "abc"}, "abc"},
                     Pieces{"CumulativeWithEmptyEnd", {"a", "ab", "abc", ""}, "abc"},
                     Pieces{"CumulativeOfTwo", {"a", "ab"}, "ab"}, Pieces{"CumulativeOfOne", {"a", "a"}, "a"},
+                    Pieces{"CumulativeOfThree", {"a", "ab", "abc"}, "abc"},
                     Pieces{"CumulativeStandingStill", {"a", "ab", "abc", "abc", "abcd", "abcd"}, "abcd"}),
     [](const auto& test) { return test.param.name; });
 
@@ -218,6 +219,12 @@ TEST(AnswerParser, CitationsAreMadeFitToBeShown) {
   }
 }
 
+TEST(AnswerParser, WhatFollowsTheEndInTheSamePieceIsNotHeard) {
+  const Result result = parse(200, event("a", "stop") + event("b") + "data:nonsense\n\n", 9999);
+  EXPECT_EQ(result.state, State::kFinished);
+  EXPECT_EQ(result.text, "a");
+}
+
 TEST(AnswerParser, AnAnswerTakenBackIsAFault) {
   const Result result = parse(200, event("a") + event("ab") + event("abc") + event("x", "stop"), 10);
   EXPECT_EQ(result.state, State::kFailed);
@@ -260,7 +267,18 @@ TEST(AnswerParser, HeldTextIsToldBeforeTheFault) {
   EXPECT_EQ(parse(200, event("a") + event("ab"), 7).text, "aab");
 }
 
+TEST(AnswerParser, HeldTextIsToldBeforeAnEndWithoutText) {
+  const Result result =
+      parse(200, event("a") + event("ab") + "data:{\"output\":{\"finish_reason\":\"stop\"}}\n\n", 7);
+  EXPECT_EQ(result.state, State::kFinished);
+  EXPECT_EQ(result.text, "aab");
+}
+
 TEST(AnswerParser, ASessionIdThatIsNoneIsNotTaken) {
+  EXPECT_EQ(
+      parse(200, "{\"output\":{\"session_id\":\"a\x7f\",\"text\":\"x\",\"finish_reason\":\"stop\"}}", 99)
+          .answer.session_id,
+      "");
   EXPECT_EQ(parse(200, R"({"output":{"session_id":"a b","text":"x","finish_reason":"stop"}})", 99)
                 .answer.session_id,
             "");
@@ -315,6 +333,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Page{"Html", 200, "<html>\r\n<body>id:1</body></html>", UpstreamFault::kFailed, false},
                     Page{"Html504", 504, "<html>gateway</html>", UpstreamFault::kFailed, true},
                     Page{"Blank", 200, "  \n ", UpstreamFault::kFailed, false},
+                    Page{"LongBlank", 200, std::string(5000, ' '), UpstreamFault::kFailed, false},
                     Page{"LooksLikeAField", 200, "identity", UpstreamFault::kFailed, false},
                     Page{"HalfAField", 200, "dat", UpstreamFault::kFailed, false},
                     Page{"Array", 200, "[1]", UpstreamFault::kFailed, false},
@@ -346,6 +365,11 @@ TEST(AnswerParser, AnEndlessEventIsRefused) {
   EXPECT_EQ(parser.feed(200, "data:{"), State::kReading);
   EXPECT_EQ(parser.feed(200, block), State::kReading);
   EXPECT_EQ(parser.feed(200, block), State::kFailed);
+}
+
+TEST(AnswerParser, AnEndlessEventInOnePieceIsRefused) {
+  AnswerParser parser([](std::string_view) {});
+  EXPECT_EQ(parser.feed(200, "data:" + std::string(SseParser::kMaxEventBytes, 'x')), State::kFailed);
 }
 
 }  // namespace

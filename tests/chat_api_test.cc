@@ -18,6 +18,12 @@ struct BadBody {
   int status;
   std::string message;
 };
+std::string seventeen_images() {
+  std::string urls = R"("http://a/")";
+  for (int i = 1; i < 17; ++i) urls += R"(,"http://a/")";
+  return R"({"last_prompt":"x","image_urls":[)" + urls + "]}";
+}
+
 class BadBodies : public testing::TestWithParam<BadBody> {};
 
 TEST_P(BadBodies, AreRefusedInTheFixedWords) {
@@ -57,7 +63,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadBody{"ImagesFile", R"({"last_prompt":"x","image_urls":["file:///etc/passwd"]})", 400,
                 "image_urls must be"},
         BadBody{"ImagesSpace", R"({"last_prompt":"x","image_urls":["http://a/ b"]})", 400,
-                "image_urls must be"}),
+                "image_urls must be"},
+        BadBody{"ImagesDelete", "{\"last_prompt\":\"x\",\"image_urls\":[\"http://a/\x7f\"]}", 400,
+                "image_urls must be"},
+        BadBody{"ImagesTooMany", seventeen_images(), 400, "image_urls must be at most 16"}),
     [](const auto& test) { return test.param.name; });
 
 ChatRequest parse(const std::string& body) { return parse_chat_request(body, kLimits); }
@@ -169,8 +178,8 @@ TEST_P(LongTexts, AreCutAtCharactersIntoEventsThatFit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(ChatApi, LongTexts,
-                         testing::Values("x", "杭州", "👨‍👩‍👧", "\"\\", std::string(1, '\x01'),
-                                         "a\n€\x1f𝄞"));
+                         testing::Values("x", "杭州", "👨‍👩‍👧", "\"\\", "\b\f\n\r\t",
+                                         std::string(1, '\x01'), "a\n€\x1f𝄞"));
 
 TEST(ChatApi, TerminalEventsAndBodiesHaveTheirKeys) {
   Answer answer;
@@ -237,8 +246,10 @@ TEST(ChatApi, DebugTellsTheUpstreamsWordsWithoutTheKey) {
   const UpstreamError error{UpstreamFault::kAuth, "InvalidApiKey",
                             "key secret-key or sk-0123456789abcdef is bad", "", false};
   EXPECT_STREQ(to_http_error(error, true, "secret-key").what(),
-               "Authentication failed: InvalidApiKey: key sk-*** or sk-*** is bad");
+               "Authentication failed: InvalidApiKey: key *** or sk-*** is bad");
   EXPECT_STREQ(to_http_error(error, false, "secret-key").what(), "Authentication failed");
+  EXPECT_STREQ(to_http_error({UpstreamFault::kFailed, "", "words", "", false}, true, "key").what(),
+               "API Error: words");
 }
 
 TEST(Scrub, LeavesOneShortLineOfAnything) {
@@ -257,10 +268,12 @@ TEST(ChatApi, AFailureOfAnyWordsFitsIntoOneEvent) {
 }
 
 TEST(Scrub, RemovesKeysAndCutsAtACharacter) {
-  EXPECT_EQ(scrub("sk-abcdefgh sk-abcdefghi", "sk-abcdefgh"), "sk-*** sk-***i");
-  EXPECT_EQ(scrub("ask-me", "k"), "assk-***-me");
+  EXPECT_EQ(scrub("sk-abcdefgh sk-abcdefghi", "sk-abcdefgh"), "*** ***i");
+  EXPECT_EQ(scrub("ask-me", "k"), "as***-me");
+  EXPECT_EQ(scrub("secret-secret-sk", "secret-sk"), "secret-***");
   EXPECT_EQ(scrub("a sk-short b", ""), "a sk-*** b");
   EXPECT_EQ(scrub("a sk-1 b", ""), "a sk-1 b");
+  EXPECT_EQ(scrub("a sk-ab-cd_ef.g", ""), "a sk-***.g");
   std::string long_text(499, 'x');
   EXPECT_EQ(scrub(long_text + "杭", ""), long_text);
 }

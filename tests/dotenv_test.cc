@@ -29,6 +29,7 @@ TEST_P(DotenvLines, AreReadAsPythonDotenvReadsThem) {
 INSTANTIATE_TEST_SUITE_P(
     Dotenv, DotenvLines,
     testing::Values(Line{"Plain", "A=b", "A", "b"}, Line{"Empty", "A=", "A", ""},
+                    Line{"EveryKindOfKeyCharacter", "aZ_0.9=b", "aZ_0.9", "b"},
                     Line{"Export", "export A=b", "A", "b"}, Line{"ExportTab", "export\tA=b", "A", "b"},
                     Line{"AVariableCalledExport", "export=b", "export", "b"},
                     Line{"Spaces", "  A = b c  ", "A", "b c"}, Line{"Comment", "A=b # c", "A", "b"},
@@ -64,6 +65,13 @@ TEST(Dotenv, AFaultyLineIsNamedAndTheOthersCount) {
   EXPECT_EQ(dotenv.faults[3].expected, "expected a closing quote");
   ASSERT_EQ(dotenv.entries.size(), 2U);
   EXPECT_EQ(dotenv.entries[1].key, "C");
+}
+
+TEST(Dotenv, AKeyHasNoOtherCharacters) {
+  for (const char* text : {"A{=x", "A[=x", "A:=x", "A-B=x", "{A=x"}) {
+    EXPECT_EQ(parse_dotenv(text).faults.size(), 1U) << text;
+    EXPECT_TRUE(parse_dotenv(text).entries.empty()) << text;
+  }
 }
 
 TEST(Dotenv, AnyBytesAreReadWithoutHarm) {

@@ -40,6 +40,10 @@ INSTANTIATE_TEST_SUITE_P(
                     BadJson{"Utf16", std::string("{\0\"\0", 4), "name", 1},
                     BadJson{"HugeNumber", "[1e999]", "Number", 1},
                     BadJson{"RawControl", "[\"\n\"]", "escape", 2},
+                    BadJson{"SecondHalfAlone", R"(["\udc4b"])", "surrogate", 2},
+                    BadJson{"SecondHalfTwice", R"(["\uD83D\uDC4B\uDC4B"])", "surrogate", 14},
+                    BadJson{"CutBehindFirstHalf", R"(["\ud83d)", "surrogate", 2},
+                    BadJson{"CutSecondHalf", R"(["\uD83D\uD)", "Incorrect hex", 2},
                     BadJson{"TooDeep", std::string(65, '['), "nested deeper than 64", 64}),
     [](const auto& test) { return test.param.name; });
 
@@ -51,6 +55,12 @@ TEST(Json, SixtyFourLevelsAreRead) {
 TEST(Json, BracketsInStringsAreNoNesting) {
   rapidjson::Document document;
   EXPECT_FALSE(parse_json("[\"" + std::string(500, '[') + "\\\"" + std::string(500, '{') + "\"]", document));
+}
+
+TEST(Json, PairsOfSurrogatesAndEscapedBackslashesAreRead) {
+  rapidjson::Document document;
+  ASSERT_FALSE(parse_json(R"(["\ud83d\udc4b \\udc4b"])", document));
+  EXPECT_EQ(as_view(document[0]), "👋 \\udc4b");
 }
 
 TEST(Json, DeepNestingOfAMillionLevelsIsRefusedWithoutHarm) {
@@ -69,6 +79,13 @@ TEST(Json, OfRepeatedMembersTheLastCounts) {
   ASSERT_FALSE(parse_json(R"({"a":1,"a":2})", document));
   EXPECT_EQ(find_member(document, "a")->GetInt(), 2);
   EXPECT_EQ(find_member(document, "b"), nullptr);
+}
+
+TEST(Json, ATextThatEndsInMidCharacterIsNoUtf8WhateverFollowsIt) {
+  constexpr std::string_view kText = "a 杭 👋";
+  EXPECT_TRUE(is_utf8(kText));
+  EXPECT_TRUE(is_utf8(""));
+  for (const size_t size : {3, 4, 7, 8, 9}) EXPECT_FALSE(is_utf8(kText.substr(0, size))) << size;
 }
 
 TEST(Json, IsWrittenAsRawUtf8) {
