@@ -215,15 +215,25 @@ TheOldChatAnswersWhole() {
 }
 
 FiftyOldChatsOccupyEveryPhpWorker() {
-  local i chats=()
-  simulator reset -X POST
-  for ((i = 0; i < visitors; i++)); do
-    ask "$url/wp-json/myapi/v1/chat-bot" -H 'Content-Type: application/json' \
-      -d '{"last_prompt":"[[sim events=2 delay=1500 interval=0]]"}' -o "$work/chat.$i" &
-    chats+=($!)
+  local i chats
+  start_chats() { # DIRECTIVE
+    chats=()
+    simulator reset -X POST
+    for ((i = 0; i < visitors; i++)); do
+      ask "$url/wp-json/myapi/v1/chat-bot" -H 'Content-Type: application/json' \
+        -d "{\"last_prompt\":\"[[sim events=2 interval=0 $1]]\"}" -o "$work/chat.$i" &
+      chats+=($!)
+    done
+  }
+  start_chats hold=0
+  for ((i = 0; i < visitors; i += workers)); do
+    simulator "stats?wait=held&at_least=$workers&timeout_ms=60000" >/dev/null
+    expect 'busy PHP workers' $workers "$(busy_workers)"
+    simulator release -X POST
   done
+  wait "${chats[@]}"
+  start_chats delay=1500
   simulator "stats?wait=open&at_least=$workers&timeout_ms=60000" >/dev/null
-  expect 'busy PHP workers' $workers "$(busy_workers)"
   page_ms_beside_old_chats=$(page_ms 1)
   wait "${chats[@]}"
   expect 'chats answered' $visitors "$(grep -l '"result":"tok1 tok2 "' "$work"/chat.* | wc -l)"
