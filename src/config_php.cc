@@ -175,8 +175,11 @@ class Gathering : public PhpListener {
   }
 
   static PhpValue in_seconds(const PhpValue& milliseconds) {
+    const auto number = as_number(milliseconds);
+    if (!number) return milliseconds;
     PhpValue value = milliseconds;
-    value.number /= 1000;
+    value.kind = PhpValue::Kind::kNumber;
+    value.number = *number / 1000;
     value.text = fmt::format("{}", value.number);
     return value;
   }

@@ -280,6 +280,27 @@ TEST(ConfigPhps, TheLikeliestKeyIsTaken) {
       "DashScope's in its place before you start");
 }
 
+TEST(ConfigPhps, MillisecondsBecomeSeconds) {
+  const auto told_of = [](const std::string& value) {
+    const ConfigPhp php = read_config_php("$temperature = 1; curl_setopt($c, CURLOPT_CONNECTTIMEOUT_MS, " +
+                                          value + "); curl_setopt($c, CURLOPT_TIMEOUT_MS, " + value + ");");
+    return settings_of(php) + joined(php.not_taken);
+  };
+  for (const std::string value : {"5000", "'5000'"}) {
+    const std::string told = told_of(value);
+    EXPECT_NE(told.find("\nCONNECT_TIMEOUT=5\nTIMEOUT=5\n"), std::string::npos) << told;
+  }
+  const std::pair<const char*, const char*> reasons[] = {
+      {"'soon'", "TIMEOUT soon (line 1): not a time that can be kept\n"},
+      {"getenv('E')", "TIMEOUT (line 1): in the environment variable E\n"},
+      {"K", "TIMEOUT (line 1): the constant K, which is not set in this file\n"},
+  };
+  for (const auto& [value, reason] : reasons) {
+    const std::string told = told_of(value);
+    EXPECT_NE(told.find(std::string("\nCONNECT_") + reason + reason), std::string::npos) << told;
+  }
+}
+
 // A search from each place to the end of the text would take minutes here.
 TEST(ConfigPhps, LongFilesAreReadInOnePass) {
   for (const std::string part : {"<?php ?>", "// a\n", "$api_key='sk-1';", "function(){};", "$a['k']='x';",
