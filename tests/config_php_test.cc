@@ -301,6 +301,24 @@ TEST(ConfigPhps, MillisecondsBecomeSeconds) {
   }
 }
 
+TEST(ConfigPhps, KeysAreHiddenWhereverTheTextIsCut) {
+  const std::string key = "sk-abcdefghijklmnopqrstuvwxyz";
+  for (size_t size = 160; size <= 210; ++size) {
+    const std::string before(size, '.');
+    const ConfigPhp php = read_config_php("$api_key = '" + key + "'; $model = '" + before + key +
+                                          "'; $temperature = get_option('" + before + key +
+                                          "'); wp_remote_post('https://" + before + key + "/');");
+    const std::string told = joined(php.taken) + joined(php.not_taken) + joined(php.called);
+    EXPECT_EQ(told.find("sk-"), std::string::npos) << told;
+  }
+}
+
+TEST(ConfigPhps, AKeyThatBeginsAnotherHidesNoLessOfIt) {
+  const ConfigPhp php = read_config_php(
+      "$api_key = 'sk-abcdef'; $x_api_key = 'sk-abcdef-ghijkl'; $model = 'sk-abcdef-ghijkl';");
+  EXPECT_NE(joined(php.not_taken).find("model * (line 1)"), std::string::npos) << joined(php.not_taken);
+}
+
 // A search from each place to the end of the text would take minutes here.
 TEST(ConfigPhps, LongFilesAreReadInOnePass) {
   for (const std::string part : {"<?php ?>", "// a\n", "$api_key='sk-1';", "function(){};", "$a['k']='x';",
