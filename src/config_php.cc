@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <optional>
 #include <set>
 
@@ -91,13 +92,15 @@ std::optional<std::string_view> bearer(std::string_view text) {
 }
 
 std::optional<double> as_number(const PhpValue& value) {
-  if (value.kind == PhpValue::Kind::kNumber) return value.number;
-  if (!value.is_string()) return std::nullopt;
-  double number = 0;
-  const char* const end = value.text.data() + value.text.size();
-  const auto [stopped, error] = std::from_chars(value.text.data(), end, number);
-  if (error != std::errc() || stopped != end) return std::nullopt;
-  return number;
+  double number = value.number;
+  if (value.is_string()) {
+    const char* const end = value.text.data() + value.text.size();
+    const auto [stopped, error] = std::from_chars(value.text.data(), end, number);
+    if (error != std::errc() || stopped != end) return std::nullopt;
+  } else if (value.kind != PhpValue::Kind::kNumber) {
+    return std::nullopt;
+  }
+  return std::isfinite(number) ? std::optional(number) : std::nullopt;
 }
 
 /// Gathers, in the order of the file, whatever may matter.

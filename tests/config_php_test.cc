@@ -249,6 +249,7 @@ TEST(ConfigPhps, HostileValuesStayOut) {
            "$m = ['role' => 'system', 'content' => \"\\xc4\\xe3\"]; $temperature = 'nan';",
            "$m = ['role' => 'system', 'content' => \"a\\x00b\\r\\n'\\\"# \\\\n\\$x\"]; $temperature = 1e999;",
            "$temperature = -0.0; $timeout = 1e-9; $connect_timeout = INF; $timeout = '5 s';",
+           "$temperature = 1; $timeout = 'nan'; $connect_timeout = 'inf'; $timeout = 1e308 * 9 - 1e308 * 9;",
            "$temperature = 1; $c = ['botStatus' => \"\\xff\", 'fontSize' => \"\\xff\", 'commonButtons' => "
            "[['buttonText' => \"\\xff\", 'buttonPrompt' => 'x'], 5, []]];",
            "$temperature = 1; $api_url = "
