@@ -39,13 +39,14 @@ libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd
 sources  := $(wildcard src/*.cc)
 units    := $(wildcard tests/*_test.cc)
 e2e      := $(wildcard tests/e2e/*.cc)
+preloads := $(wildcard tests/e2e/preload/*.cc)
 simulator:= $(wildcard tests/simulator/*.cc)
 bench_load:= $(wildcard tests/bench/*.cc)
 bench_stub:= tests/bench/contenders/stub.cc
 bench_micro:= $(wildcard tests/bench/micro/*.cc)
 fuzz     := $(wildcard tests/fuzz/*.cc)
 fuzzers  := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
-all_code := $(sources) $(units) $(e2e) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) $(fuzz)
+all_code := $(sources) $(units) $(e2e) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) $(fuzz)
 object    = $(patsubst %.cc,$B/%.o,$1)
 packages := tests/browser/node_modules/.package-lock.json
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
@@ -55,11 +56,11 @@ all: $B/bailian-fcgi ## build the responder: build/release/bailian-fcgi
 run: deps $B/bailian-fcgi $B/simulator ## start nginx, the responder and, without a key, the simulator; Ctrl-C stops them
 	@deploy/run.sh $B
 
-test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator ## unit tests, then end to end through a real nginx
+test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator $B/clock_jumps.so ## unit tests, then end to end through a real nginx
 	$B/unit_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 	$B/e2e_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 
-test-wordpress: deps $B/bailian-fcgi $B/simulator ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
+test-wordpress: deps $B/bailian-fcgi $B/simulator $(packages) ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
 	tests/wordpress/run.sh $B
 
 test-browser: deps $B/bailian-fcgi $B/simulator $(packages) ## the chat page and the widget in a headless Chromium
@@ -95,7 +96,7 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 
 deps: # what is missing is installed; returns at once when nothing is
 	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS)) \
-	  $(patsubst test-%,%,$(filter test-wordpress test-browser,$(MAKECMDGOALS)))
+	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress)
 
 clean: ## remove everything that was built
 	rm -rf build tests/browser/node_modules
@@ -109,6 +110,9 @@ $B/unit_tests: $(call object,$(units)) $(product)
 	$(link) $^ $(libs) -lgtest -o $@
 $B/e2e_tests: $(call object,$(e2e))
 	$(link) $^ -lgtest -lgtest_main -o $@
+$B/%.so: tests/e2e/preload/%.cc Makefile
+	@mkdir -p $(@D)
+	$(filter-out -fPIE -fsanitize=%,$(compile)) -fPIC -shared $< -o $@
 $B/simulator: $(call object,$(simulator))
 	$(link) $^ -levent_core -levent_extra -lz -o $@
 

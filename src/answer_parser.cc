@@ -167,8 +167,9 @@ void AnswerParser::take_fields(int http_status, const AnswerFields& fields, bool
 
 void AnswerParser::take_thought(std::string_view thought) {
   if (thought.empty() || !on_thought_) return;
-  emitted_bytes_ += thought.size();
-  if (emitted_bytes_ > kMaxAnswerBytes) return fail_protocol("invalid_answer", "the answer is too long");
+  // No answer fails for what was thought beside it.
+  if (thought_bytes_ + thought.size() > kMaxAnswerBytes) return;
+  thought_bytes_ += thought.size();
   on_thought_(thought);
 }
 

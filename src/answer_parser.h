@@ -24,7 +24,8 @@ class AnswerParser {
   /// and add up to the answer, also when the upstream repeats what it has said. The view dies with the call.
   using OnText = std::function<void(std::string_view)>;
 
-  /// `on_thought` gets what the model thinks before it answers, in pieces of the same kind.
+  /// `on_thought` gets what the model thinks before it answers: pieces as the upstream sends them, valid
+  /// UTF-8, never empty, kMaxAnswerBytes in all at most.
   explicit AnswerParser(OnText on_text, OnText on_thought = {});
 
   State feed(int http_status, std::string_view bytes);
@@ -76,6 +77,7 @@ class AnswerParser {
   std::string sent_;  // what was emitted, while it is needed for a comparison
   std::string held_;  // the second piece, while pieces_ is kHeld
   size_t emitted_bytes_ = 0;
+  size_t thought_bytes_ = 0;
   Answer answer_;
   UpstreamError error_;
 };

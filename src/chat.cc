@@ -68,6 +68,7 @@ void Chat::on_text(std::string_view text) {
   }
   if (state_ == State::kWaiting) open_stream();
   write_text_events(text, completion_->answer().session_id, [this](std::string_view event) { write(event); });
+  // The rest is room for what libcurl still holds and for an event that is longer than most.
   if (client_.unsent_bytes() > config_.client_buffer_bytes / 4) completion_->pause(true);
 }
 

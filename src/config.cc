@@ -67,7 +67,12 @@ std::string unless_placeholder(const std::string& text) {
 
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::string text;
+  try {
+    text.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  } catch (const std::ios_base::failure&) {  // a directory can be opened
+    file.setstate(std::ios_base::badbit);
+  }
   if (!file) throw invalid_argument(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
   return text;
 }
@@ -419,7 +424,7 @@ LoadedConfig load_config(const std::vector<std::string>& environment,
   Loader loader;
   const std::string path = env_file.value_or(".env");
   struct stat status {};
-  if (env_file || ::stat(path.c_str(), &status) == 0) {
+  if (env_file || ::lstat(path.c_str(), &status) == 0) {
     try {
       loader.read_env_file(path);
     } catch (const invalid_argument& error) {

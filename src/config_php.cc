@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <optional>
 #include <set>
 
@@ -40,21 +41,6 @@ std::string plain_name(std::string_view name) {
   std::string plain = lower(name);
   std::erase_if(plain, [](char c) { return c == '_' || c == '-'; });
   return plain;
-}
-
-// Text of the file as it may stand on a terminal.
-std::string shown(std::string_view text) {
-  constexpr size_t kMaxShownBytes = 200;
-  if (!is_utf8(text)) return "text that is not UTF-8";
-  std::string clean(utf8_prefix(text, kMaxShownBytes));
-  for (char& c : clean) {
-    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
-  }
-  // C1 controls are two bytes in UTF-8.
-  for (size_t at = clean.find('\xc2'); at != std::string::npos; at = clean.find('\xc2', at + 1)) {
-    if (at + 1 < clean.size() && static_cast<unsigned char>(clean[at + 1]) < 0xa0) clean.replace(at, 2, "?");
-  }
-  return clean.size() < text.size() ? clean + "..." : clean;
 }
 
 std::string at_line(const PhpValue& value) { return fmt::format("line {}", value.line); }
@@ -106,13 +92,15 @@ std::optional<std::string_view> bearer(std::string_view text) {
 }
 
 std::optional<double> as_number(const PhpValue& value) {
-  if (value.kind == PhpValue::Kind::kNumber) return value.number;
-  if (!value.is_string()) return std::nullopt;
-  double number = 0;
-  const char* const end = value.text.data() + value.text.size();
-  const auto [stopped, error] = std::from_chars(value.text.data(), end, number);
-  if (error != std::errc() || stopped != end) return std::nullopt;
-  return number;
+  double number = value.number;
+  if (value.is_string()) {
+    const char* const end = value.text.data() + value.text.size();
+    const auto [stopped, error] = std::from_chars(value.text.data(), end, number);
+    if (error != std::errc() || stopped != end) return std::nullopt;
+  } else if (value.kind != PhpValue::Kind::kNumber) {
+    return std::nullopt;
+  }
+  return std::isfinite(number) ? std::optional(number) : std::nullopt;
 }
 
 /// Gathers, in the order of the file, whatever may matter.
@@ -175,8 +163,11 @@ class Gathering : public PhpListener {
   }
 
   static PhpValue in_seconds(const PhpValue& milliseconds) {
+    const auto number = as_number(milliseconds);
+    if (!number) return milliseconds;
     PhpValue value = milliseconds;
-    value.number /= 1000;
+    value.kind = PhpValue::Kind::kNumber;
+    value.number = *number / 1000;
     value.text = fmt::format("{}", value.number);
     return value;
   }
@@ -303,7 +294,6 @@ class Import {
     take_timeout("TIMEOUT", found_.timeouts);
     take_profile();
     name_the_rest();
-    hide_keys();
     return std::move(result_);
   }
 
@@ -313,6 +303,40 @@ class Import {
   void not_taken(std::string text) { result_.not_taken.push_back(std::move(text)); }
   void not_known(std::string_view what, const PhpValue& value) {
     not_taken(fmt::format("{} ({}): {}", what, at_line(value), shown(value.why_unknown())));
+  }
+
+  // Text of the file as it may stand on a terminal. A key is hidden first, so that no cut leaves part of it.
+  [[nodiscard]] std::string shown(std::string_view text) const {
+    constexpr size_t kMaxShownBytes = 200;
+    if (!is_utf8(text)) return "text that is not UTF-8";
+    std::string masked;
+    while (!text.empty() && masked.size() <= kMaxShownBytes) {
+      const size_t key = key_at_start(text);
+      masked += key > 0 ? '*' : text.front();
+      text.remove_prefix(std::max(key, size_t{1}));
+    }
+    std::string clean(utf8_prefix(masked, kMaxShownBytes));
+    for (char& c : clean) {
+      if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
+    }
+    // C1 controls are two bytes in UTF-8.
+    for (size_t at = clean.find('\xc2'); at != std::string::npos; at = clean.find('\xc2', at + 1)) {
+      if (at + 1 < clean.size() && static_cast<unsigned char>(clean[at + 1]) < 0xa0)
+        clean.replace(at, 2, "?");
+    }
+    return clean.size() < masked.size() ? clean + "..." : clean;
+  }
+
+  // The length of the longest key that the text begins with; 0 when it begins with none.
+  [[nodiscard]] size_t key_at_start(std::string_view text) const {
+    constexpr size_t kShortestHidden = 6;  // a shorter one would be found in ordinary words
+    size_t longest = 0;
+    for (const Gathering::Key& key : found_.keys) {
+      const std::string& hidden = key.value.text;
+      if (key.value.is_string() && hidden.size() >= kShortestHidden && text.starts_with(hidden))
+        longest = std::max(longest, hidden.size());
+    }
+    return longest;
   }
 
   // Addresses in variables are asked for only where no call tells of one.
@@ -397,7 +421,7 @@ class Import {
     for (const std::string& host : hosts_) {
       if (!is_dashscope(host) || host == "dashscope.aliyuncs.com") continue;
       const std::string url = "https://" + host + "/api/v1";
-      taken(fmt::format("DASHSCOPE_BASE_URL {}, the region that was called", url));
+      taken(fmt::format("DASHSCOPE_BASE_URL {}, the region that was called", shown(url)));
       return set("DASHSCOPE_BASE_URL", url);
     }
   }
@@ -589,20 +613,6 @@ class Import {
       return;
     not_taken(fmt::format("the route {}/{} (line {}): not served here, it stays with WordPress",
                           shown(route.ns), shown(path), route.line));
-  }
-
-  void hide_keys() {
-    constexpr size_t kShortestHidden = 6;  // a shorter one would be found in ordinary words
-    for (const Gathering::Key& key : found_.keys) {
-      if (!key.value.is_string() || key.value.text.size() < kShortestHidden) continue;
-      for (auto* list : {&result_.taken, &result_.not_taken, &result_.called}) {
-        for (std::string& text : *list) hide(text, key.value.text);
-      }
-    }
-  }
-  static void hide(std::string& text, std::string_view key) {
-    for (size_t at = text.find(key); at != std::string::npos; at = text.find(key))
-      text.replace(at, key.size(), "*");
   }
 
   const Gathering& found_;

@@ -79,13 +79,12 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
     : listener_(listener),
       fd_(std::move(fd)),
       local_(local),
-      records_(listener.limits().max_body_bytes),
+      records_(std::make_unique<RequestRecords>(listener.limits().max_body_bytes)),
       readable_(listener.loop(), [this](short) { on_readable(); }),
-      deadline_(listener.loop(), [this] { on_deadline(); }),
       flush_(listener.loop(), [this] { flush(); }) {
   // One descriptor can't be watched with both triggers, and the writing side needs the edge.
   readable_.watch(fd_.get(), IoEvent::kRead, IoEvent::Trigger::kEdge);
-  deadline_.start(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
+  start_deadline(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
 }
 
 FcgiConnection::~FcgiConnection() {
@@ -97,7 +96,17 @@ FcgiConnection::~FcgiConnection() {
 
 // --- the request ---
 
+// Of what was taken in by half nothing can be made: without memory the connection must end.
 void FcgiConnection::on_readable() {
+  try {
+    receive();
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "request_failed", error.what());
+    close(Outcome::kError);
+  }
+}
+
+void FcgiConnection::receive() {
   static thread_local unsigned char buffer[kReceiveBytes];
   for (int i = 0; i < kReceivesPerIteration; ++i) {
     const ssize_t got = ::recv(fd_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
@@ -113,7 +122,7 @@ void FcgiConnection::on_readable() {
 bool FcgiConnection::take(std::span<const unsigned char> bytes) {
   if (state_ == State::kParked) {
     state_ = State::kReading;
-    deadline_.start(kHeaderDeadline);
+    start_deadline(kHeaderDeadline);
   }
   if (state_ != State::kReading) {
     close(Outcome::kClientGone);
@@ -128,7 +137,7 @@ bool FcgiConnection::take(std::span<const unsigned char> bytes) {
   if (records_->state() == RequestRecords::State::kComplete) {
     start_exchange();
   } else if (!had_params && records_->state() == RequestRecords::State::kStdin) {
-    deadline_.start(listener_.draining() ? kDrainingDeadline : kBodyDeadline);
+    start_deadline(listener_.draining() ? kDrainingDeadline : kBodyDeadline);
   }
   return true;
 }
@@ -148,7 +157,7 @@ std::optional<Request> FcgiConnection::read_request() {
 void FcgiConnection::start_exchange() {
   const auto request = read_request();
   if (!request) return close(Outcome::kError);
-  deadline_.cancel();
+  deadline_.reset();
   keep_ = records_->keep_conn();
   output_.start(records_->request_id());
   records_.reset();
@@ -280,7 +289,7 @@ void FcgiConnection::wait_for_room(bool waiting) {
   if (!waiting) {
     if (!stalled_at_) return;
     writable_->watch(fd_.get(), IoEvent::kNothing);
-    deadline_.cancel();
+    deadline_.reset();
     stalled_at_.reset();
     return;
   }
@@ -288,7 +297,7 @@ void FcgiConnection::wait_for_room(bool waiting) {
   writable_->watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
   if (record_.sent_bytes != stalled_at_) {
     stalled_at_ = record_.sent_bytes;
-    deadline_.start(listener_.limits().client_stall_timeout);
+    start_deadline(listener_.limits().client_stall_timeout);
   }
 }
 
@@ -302,13 +311,18 @@ void FcgiConnection::end_exchange() {
 
 void FcgiConnection::park() {
   state_ = State::kParked;
-  records_.emplace(listener_.limits().max_body_bytes);
-  deadline_.start(kParkedDeadline);
+  records_ = std::make_unique<RequestRecords>(listener_.limits().max_body_bytes);
+  start_deadline(kParkedDeadline);
 }
 
 void FcgiConnection::drain() {
   if (state_ == State::kParked) return close(Outcome::kDone);
-  if (state_ == State::kReading) deadline_.start(kDrainingDeadline);
+  if (state_ == State::kReading) start_deadline(kDrainingDeadline);
+}
+
+void FcgiConnection::start_deadline(std::chrono::steady_clock::duration after) {
+  if (!deadline_) deadline_.emplace(listener_.loop(), [this] { on_deadline(); });
+  deadline_->start(after);
 }
 
 void FcgiConnection::on_deadline() {

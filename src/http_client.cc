@@ -13,7 +13,7 @@ namespace bailian {
 namespace {
 
 // Small reads keep a stream's memory small: a token's event has some 300 bytes, so four still come in one.
-constexpr long kReadBufferBytes = 1536;
+constexpr long kReadBufferBytes = 1280;
 constexpr long kUploadBufferBytes = 16384;
 constexpr size_t kMaxIdleHandles = 64;
 // To find a connection that can be used again libcurl looks at all that the multi handle has to the host, so
@@ -37,8 +37,9 @@ const char* ca_bundle() {
 }
 
 // What every transfer has in common; a handle keeps it for its next transfer.
-void prepare(CURL* easy, CURLSH* share) {
+void prepare(CURL* easy, CURLSH* share, char* error) {
   set(easy, CURLOPT_SHARE, share);
+  set(easy, CURLOPT_ERRORBUFFER, error);
   set(easy, CURLOPT_NOSIGNAL, 1L);
   set(easy, CURLOPT_POST, 1L);
   set(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -114,10 +115,10 @@ struct HttpClient::Shared {
       idle_handles.pop_back();
       return easy;
     }
-    CURL* easy = curl_easy_init();
-    if (easy == nullptr) throw std::bad_alloc();
-    prepare(easy, share);
-    return easy;
+    std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(), &curl_easy_cleanup);
+    if (!easy) throw std::bad_alloc();
+    prepare(easy.get(), share, error);
+    return easy.release();
   }
 
   void give_handle_back(CURL* easy) {
@@ -147,6 +148,23 @@ struct HttpClient::Shared {
     std::erase_if(lingering, [&](const Lingering& one) { return one.transfer.get() == transfer; });
   }
 
+  void fail_later(Transfer& transfer, CURLcode code) {
+    failed.emplace_back(&transfer, code);
+    report_failed.schedule();
+  }
+
+  void forget_failed(const Transfer* transfer) {
+    std::erase_if(failed, [&](const auto& one) { return one.first == transfer; });
+  }
+
+  void finish_failed() {
+    while (!failed.empty()) {
+      const auto [transfer, code] = failed.back();
+      forget_failed(transfer);
+      transfer->finish(code, "");
+    }
+  }
+
   struct Lingering {
     std::unique_ptr<Transfer> transfer;
     std::chrono::steady_clock::time_point until;
@@ -161,7 +179,12 @@ struct HttpClient::Shared {
   std::vector<std::unique_ptr<Multi>> multis;
   std::vector<CURL*> idle_handles;
   std::deque<Lingering> lingering;  // the oldest first
+  std::vector<std::pair<Transfer*, CURLcode>> failed;
+  EndOfIteration report_failed;
   bool inside_libcurl = false;
+  // The words for the last failure. One buffer does for all: they are looked at after each call into libcurl,
+  // and not when that has ended more than one transfer.
+  char error[CURL_ERROR_SIZE] = {};
 };
 
 struct HttpClient::Multi {
@@ -195,6 +218,7 @@ struct HttpClient::Multi {
   void act(curl_socket_t socket, int ready) {
     int running = 0;
     shared.inside_libcurl = true;
+    *shared.error = '\0';
     curl_multi_socket_action(handle, socket, ready, &running);
     shared.inside_libcurl = false;
     report_finished();
@@ -202,12 +226,15 @@ struct HttpClient::Multi {
 
   void report_finished() {
     int left = 0;
+    bool only_one = true;
     while (const CURLMsg* message = curl_multi_info_read(handle, &left)) {
+      only_one = only_one && left == 0;
       if (message->msg != CURLMSG_DONE) continue;
       Transfer* transfer = nullptr;
       const CURLcode code = message->data.result;
       curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
-      transfer->finish(code);
+      shared.forget_failed(transfer);
+      transfer->finish(code, only_one ? shared.error : "");
     }
   }
 
@@ -257,7 +284,8 @@ struct HttpClient::Multi {
 
 struct HttpClient::Shared::Watcher {
   Watcher(EventLoop& loop, curl_socket_t socket)
-      : io(loop, [this, socket](short ready) {
+      : io(loop, [this, &loop, socket](short ready) {
+          if (ready == IoEvent::kRead) loop.count_arrival();
           multi->act(socket, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
                                  ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
         }) {}
@@ -267,7 +295,10 @@ struct HttpClient::Shared::Watcher {
 };
 
 HttpClient::Shared::Shared(EventLoop& event_loop)
-    : loop(event_loop), linger_timer(loop, [this] { drop_lingering(); }), share(curl_share_init()) {
+    : loop(event_loop),
+      linger_timer(loop, [this] { drop_lingering(); }),
+      share(curl_share_init()),
+      report_failed(loop, [this] { finish_failed(); }) {
   if (share == nullptr) throw std::bad_alloc();
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
@@ -302,14 +333,12 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
       handler_(&handler),
       body_(std::move(body)),
       easy_(multi_.shared.take_handle()) {
-  static_assert(sizeof error_ >= CURL_ERROR_SIZE);
   try {
     set(easy_, CURLOPT_URL, endpoint.url_.c_str());
     set(easy_, CURLOPT_HTTPHEADER, endpoint.headers_);
     set(easy_, CURLOPT_POSTFIELDS, body_->data());
     set(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_->size()));
     set(easy_, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect_timeout.count()));
-    set(easy_, CURLOPT_ERRORBUFFER, error_);
     set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
     set(easy_, CURLOPT_WRITEDATA, this);
     set(easy_, CURLOPT_PRIVATE, this);
@@ -323,7 +352,7 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
 Transfer::~Transfer() {
   assert(!multi_.shared.inside_libcurl);
   if (!done_) multi_.remove(easy_);
-  set(easy_, CURLOPT_ERRORBUFFER, static_cast<char*>(nullptr));
+  multi_.shared.forget_failed(this);
   multi_.shared.give_handle_back(easy_);
 }
 
@@ -331,8 +360,10 @@ void Transfer::pause(bool paused) {
   if (done_) return;
   // Going on, libcurl hands over at once what it holds.
   const bool was_inside = std::exchange(multi_.shared.inside_libcurl, true);
-  curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+  const CURLcode code = curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
   multi_.shared.inside_libcurl = was_inside;
+  // Among others when on_data wants no more of what was held: libcurl tells only us, and not at the end.
+  if (code != CURLE_OK) multi_.shared.fail_later(*this, code);
 }
 
 void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
@@ -346,7 +377,6 @@ void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
 size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
   const size_t total = size * count;
-  transfer.multi_.shared.loop.count_arrival();
   if (transfer.body_) transfer.free_what_was_sent();
   if (transfer.handler_ == nullptr) return total;
   constexpr size_t kEndTransfer = 0;
@@ -374,10 +404,10 @@ int Transfer::http_status() const {
   return static_cast<int>(status);
 }
 
-void Transfer::finish(int curl_code) {
+void Transfer::finish(int curl_code, const char* error) {
   const auto code = static_cast<CURLcode>(curl_code);
   TransferResult result{http_status(), fault_of(code), {}};
-  if (code != CURLE_OK) result.detail = *error_ != '\0' ? error_ : curl_easy_strerror(code);
+  if (code != CURLE_OK) result.detail = *error != '\0' ? error : curl_easy_strerror(code);
   multi_.remove(easy_);
   done_ = true;
   if (handler_ != nullptr) {

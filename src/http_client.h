@@ -99,14 +99,13 @@ class Transfer {
   static size_t on_write(char* bytes, size_t size, size_t count, void* self) noexcept;
   [[nodiscard]] int http_status() const;
   void free_what_was_sent();
-  void finish(int curl_code);
+  void finish(int curl_code, const char* error);
 
   HttpClient::Multi& multi_;
   TransferHandler* handler_;                 // none: nobody listens any more
   std::shared_ptr<const std::string> body_;  // none once it was sent
   void* easy_;
   bool done_ = false;
-  char error_[256] = {};  // CURL_ERROR_SIZE
 };
 
 /// `text` as it may stand in a URL's path.

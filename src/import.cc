@@ -47,22 +47,18 @@ std::string read_file(const std::string& path) {
 /// A file that comes to be whole or not at all: written beside its place under another name.
 class NewFile {
  public:
-  NewFile(std::string path, std::string_view content, mode_t mode)
-      : path_(std::move(path)), temporary_(path_ + ".XXXXXX") {
-    const UniqueFd fd(::mkostemp(temporary_.data(), O_CLOEXEC));
-    if (!fd) fail(path_);
-    written_ = true;
-    if (::fchmod(fd.get(), mode) != 0) fail(path_);
+  NewFile(std::string path, std::string_view content, mode_t mode) : NewFile(std::move(path)) {
+    if (::fchmod(fd_.get(), mode) != 0) fail(path_);
     while (!content.empty()) {
-      const ssize_t put = ::write(fd.get(), content.data(), content.size());
+      const ssize_t put = ::write(fd_.get(), content.data(), content.size());
       if (put < 0 && errno == EINTR) continue;
       if (put < 0) fail(path_);
       content.remove_prefix(static_cast<size_t>(put));
     }
-    if (::fsync(fd.get()) != 0) fail(path_);
+    if (::fsync(fd_.get()) != 0) fail(path_);
   }
   ~NewFile() {
-    if (written_) ::unlink(temporary_.c_str());
+    if (is_beside_) ::unlink(temporary_.c_str());
   }
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
@@ -70,16 +66,23 @@ class NewFile {
   void put_in_place(bool may_replace) {
     if (may_replace) {
       if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_);
-      written_ = false;
+      is_beside_ = false;
     } else if (::link(temporary_.c_str(), path_.c_str()) != 0) {
       fail(path_);
     }
   }
 
  private:
+  // The empty file. Whatever throws later, the destructor removes it.
+  explicit NewFile(std::string path)
+      : path_(std::move(path)), temporary_(path_ + ".XXXXXX"), fd_(::mkostemp(temporary_.data(), O_CLOEXEC)) {
+    if (!fd_) fail(path_);
+  }
+
   std::string path_;
   std::string temporary_;
-  bool written_ = false;
+  UniqueFd fd_;
+  bool is_beside_ = true;
 };
 
 std::string absolute(const std::string& directory) {

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <csignal>
 #include <memory>
+#include <thread>
 
 #include "json.h"
 
@@ -20,7 +21,7 @@ namespace {
 // Each waiting line takes about 400 bytes of the queue, which is allocated at once.
 constexpr size_t kQueuedLines = 1024;
 
-constexpr std::chrono::duration<unsigned> kLastLines{2};
+constexpr std::chrono::seconds kLastLines{2};
 
 constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warning", "error"};
 constexpr std::array<std::string_view, 4> kOutcomeNames = {"done", "error", "client_gone", "timeout"};
@@ -151,7 +152,13 @@ LogFields request_fields(const RequestRecord& record, Clock::time_point now) {
 }
 
 void start_log(LogFormat format, LogLevel least) {
+  // Signals are for the loops: this thread may be stuck in a write.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   spdlog::init_thread_pool(kQueuedLines, 1);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   // A sink that fails (a full disk, a closed pipe) must not fill the pipe with its own complaints.
   auto logger = std::make_shared<spdlog::async_logger>(
       "bailian", std::make_shared<spdlog::sinks::stderr_sink_mt>(), spdlog::thread_pool(),
@@ -167,9 +174,12 @@ void set_log_level(LogLevel least) {
 }
 
 void stop_log() {
+  if (!the_log().logger) return;
   // Whoever reads our stderr may have stopped; the last lines are not worth a process that never ends.
-  std::signal(SIGALRM, [](int) { ::_exit(0); });
-  ::alarm(kLastLines.count());
+  std::thread([] {
+    std::this_thread::sleep_for(kLastLines);
+    ::_exit(0);
+  }).detach();
   the_log().logger.reset();
   spdlog::shutdown();
 }

@@ -1,5 +1,6 @@
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -81,6 +82,8 @@ int serve(const LoadedConfig& loaded, const Options& options) {
 
 int run(const Options& options) {
   if (options.import_config_php) return import_config_php(*options.import_config_php, options.import);
+  // The key is kept out of core files and from other processes of this user.
+  ::prctl(PR_SET_DUMPABLE, 0);
   const LoadedConfig loaded = load(options);
   if (options.check) return check(loaded);
   curl_global_init(CURL_GLOBAL_DEFAULT);

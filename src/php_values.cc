@@ -36,6 +36,7 @@ bool is_one_of(std::string_view word, std::initializer_list<std::string_view> wo
 PhpValue unknown(int line, std::string why) {
   PhpValue value;
   value.line = line;
+  value.weight = 1 + why.size();
   value.text = std::move(why);
   return value;
 }

@@ -70,6 +70,8 @@ void Server::reload() {
   } catch (const ConfigError& error) {
     for (const std::string& fault : error.faults()) log(LogLevel::kError, "setting", fault);
     log(LogLevel::kError, "reload_failed", "the settings have faults: nothing changes");
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "reload_failed", error.what());
   }
   ::sd_notify(0, "READY=1");
 }

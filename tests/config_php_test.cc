@@ -249,6 +249,7 @@ TEST(ConfigPhps, HostileValuesStayOut) {
            "$m = ['role' => 'system', 'content' => \"\\xc4\\xe3\"]; $temperature = 'nan';",
            "$m = ['role' => 'system', 'content' => \"a\\x00b\\r\\n'\\\"# \\\\n\\$x\"]; $temperature = 1e999;",
            "$temperature = -0.0; $timeout = 1e-9; $connect_timeout = INF; $timeout = '5 s';",
+           "$temperature = 1; $timeout = 'nan'; $connect_timeout = 'inf'; $timeout = 1e308 * 9 - 1e308 * 9;",
            "$temperature = 1; $c = ['botStatus' => \"\\xff\", 'fontSize' => \"\\xff\", 'commonButtons' => "
            "[['buttonText' => \"\\xff\", 'buttonPrompt' => 'x'], 5, []]];",
            "$temperature = 1; $api_url = "
@@ -278,6 +279,45 @@ TEST(ConfigPhps, TheLikeliestKeyIsTaken) {
       foreign.taken.front(),
       "DASHSCOPE_API_KEY (line 1); it was used for api.openai.com: unless it is DashScope's too, put one of "
       "DashScope's in its place before you start");
+}
+
+TEST(ConfigPhps, MillisecondsBecomeSeconds) {
+  const auto told_of = [](const std::string& value) {
+    const ConfigPhp php = read_config_php("$temperature = 1; curl_setopt($c, CURLOPT_CONNECTTIMEOUT_MS, " +
+                                          value + "); curl_setopt($c, CURLOPT_TIMEOUT_MS, " + value + ");");
+    return settings_of(php) + joined(php.not_taken);
+  };
+  for (const std::string value : {"5000", "'5000'"}) {
+    const std::string told = told_of(value);
+    EXPECT_NE(told.find("\nCONNECT_TIMEOUT=5\nTIMEOUT=5\n"), std::string::npos) << told;
+  }
+  const std::pair<const char*, const char*> reasons[] = {
+      {"'soon'", "TIMEOUT soon (line 1): not a time that can be kept\n"},
+      {"getenv('E')", "TIMEOUT (line 1): in the environment variable E\n"},
+      {"K", "TIMEOUT (line 1): the constant K, which is not set in this file\n"},
+  };
+  for (const auto& [value, reason] : reasons) {
+    const std::string told = told_of(value);
+    EXPECT_NE(told.find(std::string("\nCONNECT_") + reason + reason), std::string::npos) << told;
+  }
+}
+
+TEST(ConfigPhps, KeysAreHiddenWhereverTheTextIsCut) {
+  const std::string key = "sk-abcdefghijklmnopqrstuvwxyz";
+  for (size_t size = 160; size <= 210; ++size) {
+    const std::string before(size, '.');
+    const ConfigPhp php = read_config_php("$api_key = '" + key + "'; $model = '" + before + key +
+                                          "'; $temperature = get_option('" + before + key +
+                                          "'); wp_remote_post('https://" + before + key + "/');");
+    const std::string told = joined(php.taken) + joined(php.not_taken) + joined(php.called);
+    EXPECT_EQ(told.find("sk-"), std::string::npos) << told;
+  }
+}
+
+TEST(ConfigPhps, AKeyThatBeginsAnotherHidesNoLessOfIt) {
+  const ConfigPhp php = read_config_php(
+      "$api_key = 'sk-abcdef'; $x_api_key = 'sk-abcdef-ghijkl'; $model = 'sk-abcdef-ghijkl';");
+  EXPECT_NE(joined(php.not_taken).find("model * (line 1)"), std::string::npos) << joined(php.not_taken);
 }
 
 // A search from each place to the end of the text would take minutes here.

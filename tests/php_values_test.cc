@@ -137,6 +137,25 @@ TEST(PhpValues, CallsAreHeard) {
   EXPECT_EQ(calls("add_action('x', function () { f('y'); });"), "f('y' )@1 add_action('x' ?a function )@1 ");
 }
 
+TEST(PhpValues, ReasonsWithLongNamesWeighWhatTheyTake) {
+  class Weighing : public PhpListener {
+   public:
+    void on_named(std::string_view, const PhpValue& value) override { bytes += value.text.size(); }
+    void on_array(const PhpValue&) override {}
+    void on_call(std::string_view, const std::vector<PhpValue>&, int) override {}
+    size_t bytes = 0;
+  };
+  const std::string name(400'000, 'n');
+  for (const std::string& reason : {"$" + name, "\"x $" + name + "\"", name + "()",
+                                    "get_option('" + name + "')", "getenv('" + name + "')", name}) {
+    std::string php = "$a = " + reason + ";";
+    for (int i = 0; i < 3000; ++i) php += "$b = $a;";
+    Weighing heard;
+    EXPECT_THROW(follow_php(php, heard), PhpError);
+    EXPECT_LE(heard.bytes, size_t{16} << 20) << reason.substr(0, 20);
+  }
+}
+
 TEST(PhpValues, WhatDoublesAtEachStepEnds) {
   std::string strings = "$a = 'xxxxxxxxxxxxxxxx';";
   std::string arrays = "$a = [1];";

@@ -340,7 +340,7 @@ function inlines(text, parent, options, open, depth = 0) {
       pattern.lastIndex = at = match.index + address.length;
     } else if (label !== undefined) {
       const url = safeUrl(wrapped !== undefined ? wrapped : plain);
-      if (bang && url && options.images && /^https?:/.test(url)) {
+      if (bang && url && options.images && /^https:/.test(url)) {
         put(h("img", { src: url, alt: label, loading: "lazy", referrerpolicy: "no-referrer" }));
       } else if (depth < kMaxDepth) {
         const node = url ? link(url) : h("span");

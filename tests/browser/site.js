@@ -25,6 +25,11 @@ export const profile = {
   commonButtons: [{ buttonText: "A discount", buttonPrompt: "[[sim events=2]] I want a discount" }],
 };
 
+export const launchBrowser = () => chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: process.getuid() === 0 ? ["--no-sandbox"] : [],
+});
+
 class Program {
   constructor(command, args, options = {}) {
     this.process = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
@@ -85,10 +90,7 @@ export class Site {
     await this.startResponder();
     await this.startNginx();
     await this.startForeign();
-    this.browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-      args: process.getuid() === 0 ? ["--no-sandbox"] : [],
-    });
+    this.browser = await launchBrowser();
   }
 
   async startResponder() {

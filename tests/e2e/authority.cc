@@ -11,9 +11,9 @@ Authority::Authority(const WorkDir& dir) : dir_(dir) {
   make_self_signed("ca.pem", "/CN=Test authority", {});
 }
 
-std::string Authority::issue(const std::string& host, int days) const {
+std::string Authority::issue(const std::string& host, int days, const std::string& more_extensions) const {
   const auto request = dir_.file("request.pem");
-  const auto extensions = dir_.write("extensions", "subjectAltName=" + host + "\n");
+  const auto extensions = dir_.write("extensions", "subjectAltName=" + host + "\n" + more_extensions);
   auto certificate = dir_.file("server.pem");
   openssl({"req", "-new", "-key", key(), "-subj", "/CN=server", "-out", request});
   openssl({"x509", "-req", "-in", request, "-CA", bundle(), "-CAkey", key(), "-CAcreateserial", "-days",

@@ -16,7 +16,7 @@ class Authority {
   std::string bundle() const { return dir_.file("ca.pem"); }
 
   // A certificate for subjectAltName `host`, valid from now on for so many days.
-  std::string issue(const std::string& host, int days) const;
+  std::string issue(const std::string& host, int days, const std::string& more_extensions = {}) const;
   std::string self_signed(const std::string& host) const;
 
  private:

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -247,6 +248,31 @@ TEST_F(EnvFile, OfTheFlaskRewriteWorksUnchanged) {
 TEST_F(EnvFile, MayBeNamed) {
   EXPECT_EQ(system_prompt_from("SYSTEM_PROMPT=named\n", "site.env", {"--env-file", dir_.file("site.env")}),
             "named");
+}
+
+TEST_F(EnvFile, ThatCannotBeReadStopsTheStart) {
+  const auto directory = dir_.file("site.env");
+  mkdir(directory.c_str(), 0700);
+  for (const auto& file : {directory, dir_.file("nowhere.env")}) {
+    for (const char* how : {"--check", "--ping"}) {
+      const auto finished = run_with({how, "--env-file", file}, good_settings());
+      EXPECT_EQ(finished.exit_code, 78);
+      EXPECT_TRUE(contains(finished.err, file)) << finished.err;
+    }
+  }
+}
+
+TEST_F(EnvFile, OfThePlaceThatCannotBeReadStopsTheStart) {
+  const auto expect_stopped = [&] {
+    const auto finished = run_with({}, good_settings());
+    EXPECT_EQ(finished.exit_code, 78);
+    EXPECT_TRUE(contains(finished.err, ".env")) << finished.err;
+  };
+  mkdir(dir_.file(".env").c_str(), 0700);
+  expect_stopped();
+  rmdir(dir_.file(".env").c_str());
+  ASSERT_EQ(symlink("nowhere", dir_.file(".env").c_str()), 0);
+  expect_stopped();
 }
 
 TEST_F(EnvFile, YieldsToTheEnvironment) {

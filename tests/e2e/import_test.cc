@@ -167,6 +167,21 @@ TEST_F(Import, SaysWhatIsWrongWithAFile) {
   EXPECT_EQ(files(), (std::vector<std::string>{"cut.php", "long.php"}));
 }
 
+TEST_F(Import, LeavesNothingBehindWhenItCannotWrite) {
+  const auto php = dir_.write("config.php", "<?php $api_key = '" + std::string(kApiKey) +
+                                                "'; $system_prompt = '" + std::string(1000, 'x') + "';");
+  for (const char* blocks : {"0", "1"}) {  // each of 512 bytes
+    auto command = responder_command(dir_, {}, {"--import-config-php", php});
+    command.argv.insert(command.argv.begin(),
+                        {"/bin/sh", "-c", R"(trap '' XFSZ; ulimit -f "$0"; exec "$@")", blocks});
+    const auto finished = run(command);
+    EXPECT_EQ(finished.exit_code, 73);
+    EXPECT_EQ(finished.err, "bailian-fcgi: cannot write: " + fs::canonical(dir_.path()).string() +
+                                "/.env: File too large\n");
+    EXPECT_EQ(files(), (std::vector<std::string>{"config.php"}));
+  }
+}
+
 TEST_F(Import, ItsOptionsAreOfNoOtherUse) {
   EXPECT_EQ(run_with({"--check", "--force"}).exit_code, 64);
   EXPECT_EQ(run_with({"--check", "--output-dir", "."}).exit_code, 64);

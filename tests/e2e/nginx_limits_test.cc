@@ -35,9 +35,9 @@ class NginxLimits : public ExistingSite {
 TEST_F(NginxLimits, AVisitorWhoAsksTooOftenIsToldToWait) {
   start({kSlow});
   use_up_the_questions();
-  for (const char* path :
-       {kChatPath, kStreamPath, "/wp-json/myapi/v1/chat-bot/", "/blog/wp-json/myapi/v1/chat-bot",
-        "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot/stream"}) {
+  for (const char* path : {kChatPath, kStreamPath, "/wp-json/myapi/v1/chat-bot/",
+                           "/blog/wp-json/myapi/v1/chat-bot", "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot/stream",
+                           "/myapi/v1/chat-bot%3Fx", "/myapi/v1/chat-bot/stream%3F"}) {
     SCOPED_TRACE(path);
     const auto answer = ask(path, {{"Origin", "https://shop.example"}});
     expect_error(answer, 429, "rate_limited", "Too many requests");

@@ -29,10 +29,12 @@ class Tls : public testing::Test {
     const auto listener = listen_on_loopback();
     tls_end_.emplace(dir_, "tls", tls_server(listener.port, certificate, authority_.key(), simulator_),
                      listener.fd);
-    site_.emplace(SiteOptions{
-        .settings = {{"DASHSCOPE_BASE_URL", "https://127.0.0.1:" + std::to_string(listener.port) + "/api/v1"},
-                     {"SSL_CERT_FILE", authority_.bundle()},
-                     {"UPSTREAM_RETRIES", "0"}}});
+    site_.emplace(
+        SiteOptions{.settings = {{"DASHSCOPE_BASE_URL",
+                                  "https://" + host_ + ":" + std::to_string(listener.port) + "/api/v1"},
+                                 {"SSL_CERT_FILE", trusted_},
+                                 {"UPSTREAM_RETRIES", "0"}},
+                    .run_by = run_by_});
   }
 
   void expect_refused() {
@@ -43,6 +45,9 @@ class Tls : public testing::Test {
 
   WorkDir dir_;
   Authority authority_{dir_};
+  std::string host_ = "127.0.0.1";
+  std::string trusted_ = authority_.bundle();
+  std::vector<std::string> run_by_;
   Simulator simulator_{dir_};
   std::optional<Nginx> tls_end_;
   std::optional<Site> site_;
@@ -64,8 +69,20 @@ TEST_F(Tls, AnExpiredCertificateIsRefused) {
   expect_refused();
 }
 
-TEST_F(Tls, ACertificateOfAnUnknownAuthorityIsRefused) {
+TEST_F(Tls, ACertificateThatNobodyElseSignedIsRefused) {
   open_site(authority_.self_signed("IP:127.0.0.1"));
+  expect_refused();
+}
+
+TEST_F(Tls, ACertificateOfAnUnknownAuthorityIsRefused) {
+  const WorkDir elsewhere;
+  trusted_ = Authority(elsewhere).bundle();
+  open_site(authority_.issue("IP:127.0.0.1", 2));
+  expect_refused();
+}
+
+TEST_F(Tls, ACertificateForClientsIsRefused) {
+  open_site(authority_.issue("IP:127.0.0.1", 2, "extendedKeyUsage=clientAuth\n"));
   expect_refused();
 }
 
@@ -75,6 +92,23 @@ TEST_F(Tls, AConnectionServesOneChatAfterTheOther) {
   const auto first = text_at(simulator_.last_request(), "/headers/x-connection");
   read_stream(site_->stream("[[sim events=3]]"));
   EXPECT_EQ(text_at(simulator_.last_request(), "/headers/x-connection"), first);
+}
+
+// The responder sees an /etc/hosts of its own, and a name server that is not there.
+TEST_F(Tls, ANameThatCannotBeFoundIsAskedForAgain) {
+  const auto hosts = dir_.write("hosts", "127.0.0.1 localhost\n");
+  const auto resolver = dir_.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
+  const std::string mount =
+      "mount --bind " + hosts + " /etc/hosts && mount --bind " + resolver + " /etc/resolv.conf";
+  if (run({.argv = {"unshare", "-rm", "sh", "-c", mount}, .env = {}, .directory = {}, .fds = {}}).exit_code !=
+      0)
+    GTEST_SKIP() << "no mount namespaces here";
+  run_by_ = {"unshare", "-rm", "sh", "-c", mount + R"( && exec "$0" "$@")"};
+  host_ = "dashscope.example";
+  open_site(authority_.issue("DNS:" + host_, 2));
+  expect_refused();
+  dir_.write("hosts", "127.0.0.1 localhost " + host_ + "\n");
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
 }
 
 TEST_F(Tls, AClientThatLeavesEndsTheTransfer) {

@@ -61,7 +61,8 @@ std::optional<std::string> find_param(std::string_view params, std::string_view 
     const std::string pair(params.substr(0, name_size));
     const std::string value(params.substr(name_size, value_size));
     params.remove_prefix(name_size + value_size);
-    const std::string entry = std::string(pair + "=" + value).c_str();
+    const std::string whole = pair + "=" + value;
+    const std::string entry = whole.substr(0, whole.find('\0'));
     if (entry.starts_with(std::string(name) + "=")) return entry.substr(name.size() + 1);
   }
   return std::nullopt;

@@ -215,15 +215,25 @@ TheOldChatAnswersWhole() {
 }
 
 FiftyOldChatsOccupyEveryPhpWorker() {
-  local i chats=()
-  simulator reset -X POST
-  for ((i = 0; i < visitors; i++)); do
-    ask "$url/wp-json/myapi/v1/chat-bot" -H 'Content-Type: application/json' \
-      -d '{"last_prompt":"[[sim events=2 delay=1500 interval=0]]"}' -o "$work/chat.$i" &
-    chats+=($!)
+  local i chats
+  start_chats() { # DIRECTIVE
+    chats=()
+    simulator reset -X POST
+    for ((i = 0; i < visitors; i++)); do
+      ask "$url/wp-json/myapi/v1/chat-bot" -H 'Content-Type: application/json' \
+        -d "{\"last_prompt\":\"[[sim events=2 interval=0 $1]]\"}" -o "$work/chat.$i" &
+      chats+=($!)
+    done
+  }
+  start_chats hold=0
+  for ((i = 0; i < visitors; i += workers)); do
+    simulator "stats?wait=held&at_least=$workers&timeout_ms=60000" >/dev/null
+    expect 'busy PHP workers' $workers "$(busy_workers)"
+    simulator release -X POST
   done
+  wait "${chats[@]}"
+  start_chats delay=1500
   simulator "stats?wait=open&at_least=$workers&timeout_ms=60000" >/dev/null
-  expect 'busy PHP workers' $workers "$(busy_workers)"
   page_ms_beside_old_chats=$(page_ms 1)
   wait "${chats[@]}"
   expect 'chats answered' $visitors "$(grep -l '"result":"tok1 tok2 "' "$work"/chat.* | wc -l)"
@@ -311,6 +321,15 @@ AVisitorWhoAsksTooMuchIsToldInJson() {
   expect 'the profile' 200 "$status"
 }
 
+TheWidgetsLinePastedIntoAPageChats() {
+  cp nginx/www/chat-widget.js "$work/site/"
+  in_wordpress 'kses_remove_filters(); wp_insert_post(["post_type" => "page", "post_status" => "publish",
+    "post_title" => "Chat", "post_content" => $argv[1]]);' \
+    '<script src="/chat-widget.js" data-endpoint="/wp-json/myapi/v1" defer></script>'
+  expect 'the answer in the browser' 'Hello from WordPress 您好' \
+    "$(timeout $patience node tests/browser/ask_widget.js "$url/chat/" '[[sim text=echo delay=0]] Hello from WordPress 您好')"
+}
+
 RemovingTheLineSwitchesBack() {
   local old i answers=''
   for old in "$work"/old/*; do
@@ -329,7 +348,7 @@ RemovingTheLineSwitchesBack() {
 # --- The site, and its way there and back ------------------------------------------------------------------------
 
 php_fpm=$(compgen -c php-fpm | sort -V | tail -n 1) || true
-for tool in nginx curl jq php mariadbd mariadb mariadb-install-db "${php_fpm:-php-fpm}"; do
+for tool in nginx curl jq node php mariadbd mariadb mariadb-install-db "${php_fpm:-php-fpm}"; do
   command -v "$tool" >/dev/null || die "$tool is missing: run deploy/install-deps.sh wordpress"
 done
 [[ -r /usr/share/wordpress/wp-settings.php ]] || die 'WordPress is missing: run deploy/install-deps.sh wordpress'
@@ -419,6 +438,7 @@ run_test TheChatNowStreamsToo
 run_test TheRestOfTheSiteIsUnharmed
 run_test FiftyChatsOccupyNoPhpWorker
 run_test AVisitorWhoAsksTooMuchIsToldInJson
+run_test TheWidgetsLinePastedIntoAPageChats
 
 if [[ ${KEEP:-} ]]; then
   echo "test-wordpress: $url is up, its chat switched over; login admin, '$password'. Ctrl-C stops it."

@@ -12,7 +12,7 @@ while (have_posts()) {
     the_title('<h1>', '</h1>');
     the_content();
 }
-wp_footer(); // a chat widget's script line would stand here
+wp_footer();
 ?>
 </body>
 </html>
