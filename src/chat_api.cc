@@ -14,17 +14,17 @@ constexpr size_t kMaxImages = 16;
 
 HttpError invalid_request(const std::string& message) { return {400, "invalid_request", message}; }
 
-bool is_string(const rapidjson::Value* value) { return value != nullptr && value->IsString(); }
+bool is_string(const JsonValue* value) { return value != nullptr && value->IsString(); }
 
 bool is_blank(std::string_view text) {
   return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos;
 }
 
-std::vector<Message> parse_history(const rapidjson::Value& items) {
+std::vector<Message> parse_history(const JsonValue& items) {
   std::vector<Message> history;
   for (const auto& item : items.GetArray()) {
-    const rapidjson::Value* role = find_member(item, "role");
-    const rapidjson::Value* content = find_member(item, "content");
+    const JsonValue* role = find_member(item, "role");
+    const JsonValue* content = find_member(item, "content");
     if (!is_string(role) || !is_string(content)) continue;
     const bool may_speak = as_view(*role) == "user" || as_view(*role) == "assistant";
     // The upstream refuses a conversation with an empty message.
@@ -49,7 +49,7 @@ bool is_web_url(std::string_view url) {
          std::all_of(url.begin(), url.end(), [](char c) { return c > ' ' && c != '\x7f'; });
 }
 
-std::vector<std::string> parse_image_urls(const rapidjson::Value* items) {
+std::vector<std::string> parse_image_urls(const JsonValue* items) {
   std::vector<std::string> urls;
   if (items == nullptr || items->IsNull()) return urls;
   if (!items->IsArray()) throw invalid_request("image_urls must be an array of http(s) URLs");
@@ -62,7 +62,7 @@ std::vector<std::string> parse_image_urls(const rapidjson::Value* items) {
   return urls;
 }
 
-bool is_empty(const rapidjson::Value& value) {
+bool is_empty(const JsonValue& value) {
   return value.IsNull() || (value.IsObject() && value.ObjectEmpty()) || (value.IsArray() && value.Empty());
 }
 
@@ -76,9 +76,7 @@ void write_usage(JsonWriter& writer, const Usage& usage) {
   writer.EndObject();
 }
 
-std::string as_event(const rapidjson::StringBuffer& json) {
-  return fmt::format("data: {}\n\n", written(json));
-}
+std::string as_event(const JsonBuffer& json) { return fmt::format("data: {}\n\n", written(json)); }
 
 // How many bytes a character's lead byte takes in JSON; its continuation bytes count one each.
 size_t escaped_bytes(char c) {
@@ -134,14 +132,14 @@ bool is_key_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) !=
 
 ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) {
   if (body.empty()) throw invalid_request("No data provided");
-  rapidjson::Document document;
+  JsonDocument document;
   if (const auto fault = parse_json(body, document)) {
     throw invalid_request(fmt::format("Invalid JSON: {} at byte {}", fault->what, fault->offset_bytes));
   }
   if (is_empty(document)) throw invalid_request("No data provided");
   if (!document.IsObject()) throw invalid_request("Invalid JSON: expected an object at byte 0");
 
-  const rapidjson::Value* prompt = find_member(document, "last_prompt");
+  const JsonValue* prompt = find_member(document, "last_prompt");
   if (!is_string(prompt) || is_blank(as_view(*prompt))) throw invalid_request("last_prompt is required");
   ChatRequest request;
   request.prompt = as_view(*prompt);
@@ -150,13 +148,13 @@ ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) 
                     fmt::format("Request too large: last_prompt has {} bytes, the limit is {}",
                                 request.prompt.size(), limits.max_prompt_bytes));
   }
-  if (const rapidjson::Value* history = find_member(document, "conversation_history");
+  if (const JsonValue* history = find_member(document, "conversation_history");
       history && history->IsArray()) {
     request.history = parse_history(*history);
     drop_repeated_prompt(request.history, request.prompt);
     keep_newest(request.history, limits.max_history_messages);
   }
-  if (const rapidjson::Value* session = find_member(document, "session_id");
+  if (const JsonValue* session = find_member(document, "session_id");
       is_string(session) && request.history.empty()) {
     request.session_id = as_view(*session);
   }
@@ -166,7 +164,7 @@ ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) 
 
 void write_text_events(std::string_view text, std::string_view session_id,
                        const std::function<void(std::string_view)>& write) {
-  thread_local rapidjson::StringBuffer buffer;
+  thread_local JsonBuffer buffer;
   constexpr std::string_view kHead = R"(data: {"success":true,"content":)";
   constexpr std::string_view kMiddle = R"(,"finished":false,"session_id":)";
   constexpr std::string_view kTail = "}\n\n";
@@ -192,7 +190,7 @@ void write_text_events(std::string_view text, std::string_view session_id,
 }
 
 std::string finished_event(const Answer& answer, std::string_view request_id) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   writer.Key("success");
@@ -208,7 +206,7 @@ std::string finished_event(const Answer& answer, std::string_view request_id) {
 }
 
 std::string failed_event(const HttpError& error, std::string_view request_id) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   writer.Key("success");
@@ -223,7 +221,7 @@ std::string failed_event(const HttpError& error, std::string_view request_id) {
 }
 
 std::string answer_json(std::string_view text, const Answer& answer, std::string_view request_id) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   writer.Key("success");
@@ -239,7 +237,7 @@ std::string answer_json(std::string_view text, const Answer& answer, std::string
 }
 
 std::string error_json(const HttpError& error, std::string_view request_id) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   writer.Key("success");

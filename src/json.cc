@@ -27,7 +27,7 @@ std::optional<size_t> first_too_deep(std::string_view text) {
 
 }  // namespace
 
-std::optional<JsonFault> parse_json(std::string_view text, rapidjson::Document& into) {
+std::optional<JsonFault> parse_json(std::string_view text, JsonDocument& into) {
   if (const auto offset = first_too_deep(text)) {
     return JsonFault{fmt::format("nested deeper than {}", kMaxJsonDepth), *offset};
   }
@@ -42,7 +42,7 @@ std::optional<JsonFault> parse_json(std::string_view text, rapidjson::Document& 
   return std::nullopt;
 }
 
-const rapidjson::Value* find_member(const rapidjson::Value& object, std::string_view name) {
+const JsonValue* find_member(const JsonValue& object, std::string_view name) {
   if (!object.IsObject()) return nullptr;
   for (auto member = object.MemberEnd(); member != object.MemberBegin();) {
     --member;
@@ -52,15 +52,15 @@ const rapidjson::Value* find_member(const rapidjson::Value& object, std::string_
 }
 
 bool is_utf8(std::string_view text) {
-  rapidjson::StringBuffer buffer;
-  rapidjson::Writer<rapidjson::StringBuffer, rapidjson::UTF8<>, rapidjson::UTF8<>, rapidjson::CrtAllocator,
+  JsonBuffer buffer;
+  rapidjson::Writer<JsonBuffer, rapidjson::UTF8<>, rapidjson::UTF8<>, JsonAllocator,
                     rapidjson::kWriteValidateEncodingFlag>
       writer(buffer);
   return writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
 }
 
-std::string to_json(const rapidjson::Value& value) {
-  rapidjson::StringBuffer buffer;
+std::string to_json(const JsonValue& value) {
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   value.Accept(writer);
   return std::string(written(buffer));

@@ -106,7 +106,7 @@ std::string format_log_line(LogFormat format, std::string_view time, LogLevel le
     }
     return line;
   }
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   write_member(writer, "time", time);

@@ -146,7 +146,7 @@ TEST_P(LongTexts, AreCutAtCharactersIntoEventsThatFit) {
   std::string together;
   for (const std::string& event : events(text, session)) {
     EXPECT_LE(event.size(), kMaxEventBytes);
-    rapidjson::Document document;
+    JsonDocument document;
     ASSERT_TRUE(event.starts_with("data: ") && event.ends_with("\n\n"));
     const auto fault = parse_json(std::string_view(event).substr(6), document);
     ASSERT_FALSE(fault) << fault->what << " at byte " << fault->offset_bytes << ": cut inside a character?";

@@ -27,9 +27,9 @@ class Browser final : public ClientStream {
     return values;
   }
   [[nodiscard]] std::string code() const {
-    rapidjson::Document document;
+    JsonDocument document;
     if (parse_json(reply_.body, document)) return "not JSON";
-    const rapidjson::Value* code = find_member(document, "code");
+    const JsonValue* code = find_member(document, "code");
     return code != nullptr ? std::string(as_view(*code)) : "";
   }
   [[nodiscard]] int status() const { return reply_.status; }
