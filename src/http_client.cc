@@ -22,6 +22,7 @@ constexpr size_t kMaxIdleHandles = 64;
 constexpr size_t kTransfersPerMulti = 512;
 constexpr long kMaxConnectionsPerMulti = 2 * kTransfersPerMulti;
 constexpr std::chrono::seconds kLinger{1};
+constexpr std::chrono::milliseconds kNothingDue = std::chrono::hours(1);
 
 template <typename Value>
 void set(CURL* easy, CURLoption option, Value value) {
@@ -114,13 +115,13 @@ struct HttpClient::Shared {
       idle_handles.pop_back();
       return easy;
     }
-    CURL* easy = curl_easy_init();
-    if (easy == nullptr) throw std::bad_alloc();
-    prepare(easy, share);
-    return easy;
+    std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(), &curl_easy_cleanup);
+    if (!easy) throw std::bad_alloc();
+    prepare(easy.get(), share);
+    return easy.release();
   }
 
-  void give_handle_back(CURL* easy) {
+  void give_handle_back(CURL* easy) noexcept {
     if (idle_handles.size() < kMaxIdleHandles) {
       idle_handles.push_back(easy);
     } else {
@@ -167,7 +168,11 @@ struct HttpClient::Shared {
 struct HttpClient::Multi {
   explicit Multi(Shared& of_all)
       : shared(of_all),
-        timer(shared.loop, [this] { act(CURL_SOCKET_TIMEOUT, 0); }),
+        timer(shared.loop,
+              [this] {
+                timer.start(kNothingDue);
+                act(CURL_SOCKET_TIMEOUT, 0);
+              }),
         handle(curl_multi_init()) {
     if (handle == nullptr) throw std::bad_alloc();
     curl_multi_setopt(handle, CURLMOPT_SOCKETFUNCTION, &Multi::on_socket);
@@ -175,6 +180,7 @@ struct HttpClient::Multi {
     curl_multi_setopt(handle, CURLMOPT_TIMERFUNCTION, &Multi::on_timer);
     curl_multi_setopt(handle, CURLMOPT_TIMERDATA, this);
     curl_multi_setopt(handle, CURLMOPT_MAXCONNECTS, kMaxConnectionsPerMulti);
+    timer.start(kNothingDue);
   }
 
   ~Multi() { curl_multi_cleanup(handle); }
@@ -182,22 +188,49 @@ struct HttpClient::Multi {
   Multi(const Multi&) = delete;
   Multi& operator=(const Multi&) = delete;
 
-  void add(CURL* easy) {
-    if (curl_multi_add_handle(handle, easy) != CURLM_OK) throw std::bad_alloc();
+  void add(Transfer& transfer) {
+    if (curl_multi_add_handle(handle, transfer.easy_) != CURLM_OK) throw std::bad_alloc();
     ++transfers;
+    transfer.previous_ = nullptr;
+    transfer.next_ = std::exchange(first, &transfer);
+    if (transfer.next_ != nullptr) transfer.next_->previous_ = &transfer;
   }
 
-  void remove(CURL* easy) {
-    curl_multi_remove_handle(handle, easy);
+  void remove(Transfer& transfer) {
+    curl_multi_remove_handle(handle, transfer.easy_);
     --transfers;
+    (transfer.previous_ != nullptr ? transfer.previous_->next_ : first) = transfer.next_;
+    if (transfer.next_ != nullptr) transfer.next_->previous_ = transfer.previous_;
   }
 
   void act(curl_socket_t socket, int ready) {
     int running = 0;
     shared.inside_libcurl = true;
-    curl_multi_socket_action(handle, socket, ready, &running);
+    const CURLMcode code = curl_multi_socket_action(handle, socket, ready, &running);
     shared.inside_libcurl = false;
+    if (code != CURLM_OK) end_lost(code);
     report_finished();
+  }
+
+  // libcurl 7.88 divides by zero when it comes back to a transfer whose socket it had no memory to note. It
+  // doesn't say which one that is, but it has had no socket watched. If all are, it may be any.
+  void end_lost(CURLMcode code) {
+    const auto is_unwatched = [](const Transfer& one) { return !one.watched_ && !one.paused_; };
+    if (code == CURLM_OUT_OF_MEMORY && end_if(is_unwatched)) return;
+    end_if([](const Transfer&) { return true; });
+  }
+
+  bool end_if(const auto& is_concerned) {
+    bool any = false;
+    for (Transfer* one = first; one != nullptr;) {
+      Transfer* const next = one->next_;
+      if (is_concerned(*one)) {
+        any = true;
+        one->finish(CURLE_OUT_OF_MEMORY);
+      }
+      one = next;
+    }
+    return any;
   }
 
   void report_finished() {
@@ -211,15 +244,18 @@ struct HttpClient::Multi {
     }
   }
 
-  // libcurl ends the transfers concerned when it is told -1.
-  static int on_socket(CURL*, curl_socket_t socket, int what, void* self, void*) noexcept {
+  // Told -1, libcurl would end every transfer of the multi handle; only the one concerned shall.
+  static int on_socket(CURL* easy, curl_socket_t socket, int what, void* self, void*) noexcept {
     auto& multi = *static_cast<Multi*>(self);
+    Transfer* transfer = nullptr;  // none: a kept connection is closed
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+    if (transfer != nullptr) transfer->watched_ = what != CURL_POLL_REMOVE;
     try {
       multi.shared.watch(multi, socket, interest(what));
-      return 0;
     } catch (const std::exception&) {
-      return -1;
+      if (transfer != nullptr) transfer->broken_.schedule();
     }
+    return 0;
   }
 
   static short interest(int what) {
@@ -235,14 +271,12 @@ struct HttpClient::Multi {
     }
   }
 
+  // A timer that is running takes no memory to be set, so this one always is. Told -1, libcurl ends every
+  // transfer of the multi handle.
   static int on_timer(CURLM*, long timeout_ms, void* self) noexcept {
     auto& multi = *static_cast<Multi*>(self);
     try {
-      if (timeout_ms < 0) {
-        multi.timer.cancel();
-      } else {
-        multi.timer.start(std::chrono::milliseconds(timeout_ms));
-      }
+      multi.timer.start(timeout_ms < 0 ? kNothingDue : std::chrono::milliseconds(timeout_ms));
       return 0;
     } catch (const std::exception&) {
       return -1;
@@ -253,6 +287,7 @@ struct HttpClient::Multi {
   Timer timer;
   CURLM* handle;
   size_t transfers = 0;
+  Transfer* first = nullptr;
 };
 
 struct HttpClient::Shared::Watcher {
@@ -269,6 +304,7 @@ struct HttpClient::Shared::Watcher {
 HttpClient::Shared::Shared(EventLoop& event_loop)
     : loop(event_loop), linger_timer(loop, [this] { drop_lingering(); }), share(curl_share_init()) {
   if (share == nullptr) throw std::bad_alloc();
+  idle_handles.reserve(kMaxIdleHandles);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
 }
@@ -288,6 +324,7 @@ HttpClient::Multi& HttpClient::Shared::multi_with_room() {
 }
 
 void HttpClient::Shared::watch(Multi& multi, curl_socket_t socket, short interest) {
+  if (interest == IoEvent::kNothing && !watchers.contains(socket)) return;
   auto& watcher = watchers[socket];
   if (!watcher) watcher = std::make_unique<Watcher>(loop, socket);
   watcher->multi = &multi;
@@ -301,9 +338,11 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
     : multi_(client.shared_->multi_with_room()),
       handler_(&handler),
       body_(std::move(body)),
-      easy_(multi_.shared.take_handle()) {
+      easy_(multi_.shared.take_handle()),
+      broken_(multi_.shared.loop, [this] { finish(CURLE_OUT_OF_MEMORY); }) {
   static_assert(sizeof error_ >= CURL_ERROR_SIZE);
   try {
+    set(easy_, CURLOPT_FRESH_CONNECT, 0L);
     set(easy_, CURLOPT_URL, endpoint.url_.c_str());
     set(easy_, CURLOPT_HTTPHEADER, endpoint.headers_);
     set(easy_, CURLOPT_POSTFIELDS, body_->data());
@@ -313,7 +352,7 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
     set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
     set(easy_, CURLOPT_WRITEDATA, this);
     set(easy_, CURLOPT_PRIVATE, this);
-    multi_.add(easy_);
+    multi_.add(*this);
   } catch (...) {
     curl_easy_cleanup(easy_);
     throw;
@@ -322,25 +361,31 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
 
 Transfer::~Transfer() {
   assert(!multi_.shared.inside_libcurl);
-  if (!done_) multi_.remove(easy_);
-  set(easy_, CURLOPT_ERRORBUFFER, static_cast<char*>(nullptr));
+  if (!done_) multi_.remove(*this);
+  curl_easy_setopt(easy_, CURLOPT_ERRORBUFFER, nullptr);
+  curl_easy_setopt(easy_, CURLOPT_PRIVATE, nullptr);
   multi_.shared.give_handle_back(easy_);
 }
 
 void Transfer::pause(bool paused) {
-  if (done_) return;
+  if (done_ || std::exchange(paused_, paused) == paused) return;
   // Going on, libcurl hands over at once what it holds.
   const bool was_inside = std::exchange(multi_.shared.inside_libcurl, true);
-  curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+  const CURLcode code = curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
   multi_.shared.inside_libcurl = was_inside;
+  if (code != CURLE_OK) broken_.schedule();
 }
 
-void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
+void Transfer::let_finish(std::unique_ptr<Transfer> transfer) noexcept {
   transfer->handler_ = nullptr;
   if (transfer->done_) return;
   transfer->pause(false);
   HttpClient::Shared& shared = transfer->multi_.shared;
-  shared.linger(std::move(transfer));
+  try {
+    shared.linger(std::move(transfer));
+  } catch (const std::exception&) {
+    return;  // then it is cancelled
+  }
 }
 
 size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) noexcept {
@@ -350,11 +395,7 @@ size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) no
   if (transfer.body_) transfer.free_what_was_sent();
   if (transfer.handler_ == nullptr) return total;
   constexpr size_t kEndTransfer = 0;
-  try {
-    return transfer.handler_->on_data(transfer.http_status(), {bytes, total}) ? total : kEndTransfer;
-  } catch (const std::exception&) {  // out of memory: this transfer fails, the others go on
-    return kEndTransfer;
-  }
+  return transfer.handler_->on_data(transfer.http_status(), {bytes, total}) ? total : kEndTransfer;
 }
 
 // A conversation may have a megabyte, and its answer takes minutes. Once the response is there, libcurl does
@@ -374,12 +415,33 @@ int Transfer::http_status() const {
   return static_cast<int>(status);
 }
 
-void Transfer::finish(int curl_code) {
+// libcurl tries a request that died on a kept connection again, but on the next kept one, and gives up after
+// five. An upstream that closes many at once must not be seen by the next visitors.
+bool Transfer::starts_afresh(int curl_code) {
+  long connects = 0;
+  curl_easy_getinfo(easy_, CURLINFO_NUM_CONNECTS, &connects);
+  if (curl_code != CURLE_SEND_ERROR || connects > 0 || http_status() != 0 || !body_) return false;
+  try {
+    set(easy_, CURLOPT_FRESH_CONNECT, 1L);
+    multi_.add(*this);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+void Transfer::finish(int curl_code) noexcept {
+  if (done_) return;
   const auto code = static_cast<CURLcode>(curl_code);
   TransferResult result{http_status(), fault_of(code), {}};
-  if (code != CURLE_OK) result.detail = *error_ != '\0' ? error_ : curl_easy_strerror(code);
-  multi_.remove(easy_);
+  multi_.remove(*this);
+  if (starts_afresh(curl_code)) return;
   done_ = true;
+  try {
+    if (code != CURLE_OK) result.detail = *error_ != '\0' ? error_ : curl_easy_strerror(code);
+  } catch (const std::exception&) {
+    result.detail = "out of memory";  // short enough to need none
+  }
   if (handler_ != nullptr) {
     handler_->on_done(result);
   } else {
