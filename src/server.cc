@@ -56,7 +56,12 @@ void Server::run() {
 
 void Server::on_signal() {
   if (shared_.draining) return stop();
-  drain();
+  try {
+    drain();
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "drain_failed", error.what());
+    stop();
+  }
 }
 
 void Server::drain() {
