@@ -1,15 +1,17 @@
 #!/bin/sh
 # Installs the Debian and Ubuntu packages that building, running and testing need and that are missing.
-# Silent when nothing is missing. `make run`, `make test`, `make check`, `make bench` call it.
+# Silent when nothing is missing. The Makefile calls it.
 set -eu
 
 supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 
 usage() {
   cat <<EOF
-usage: deploy/install-deps.sh [--dry-run] [check] [bench]
+usage: deploy/install-deps.sh [--dry-run] [check] [bench] [soak] [valgrind]
   check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
+  soak        also what \`make soak\` needs: Python, gnuplot
+  valgrind    also valgrind
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
 EOF
@@ -48,6 +50,13 @@ php-curl its HTTPS client
 gnuplot-nox charts
 libbenchmark-dev micro-benchmarks
 EOF
+  [ -z "$soak" ] || cat <<EOF
+python3 the program that sends the visitors
+gnuplot-nox charts
+EOF
+  [ -z "$valgrind" ] || cat <<EOF
+valgrind memory checks
+EOF
 }
 
 say() { echo "install-deps: $*"; }
@@ -58,11 +67,13 @@ fail() {
   exit "$code"
 }
 
-check='' bench='' dry_run=''
+check='' bench='' soak='' valgrind='' dry_run=''
 for argument; do
   case $argument in
     check) check=yes ;;
     bench) bench=yes ;;
+    soak) soak=yes ;;
+    valgrind) valgrind=yes ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage && exit ;;
     *)
@@ -72,7 +83,7 @@ for argument; do
   esac
 done
 
-packages=$(wanted | cut -d ' ' -f 1 | xargs)
+packages=$(wanted | cut -d ' ' -f 1 | sort -u | xargs)
 by_hand="by hand: $packages, or what they are called here; then \`make -o deps ...\` skips this step"
 # shellcheck source=/dev/null
 system=$(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-}") || system='this system'

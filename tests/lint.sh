@@ -53,5 +53,5 @@ for file in src/*.cc src/*.h; do
   done < <(sed -n 's/^#include <\(.*\)>$/\1/p' "$file")
 done
 
-shellcheck deploy/*.sh tests/*.sh tests/bench/contenders/*.sh .ci/run || faults=1
+shellcheck deploy/*.sh tests/*.sh tests/bench/contenders/*.sh tests/valgrind/*.sh .ci/run || faults=1
 exit $faults
