@@ -1,21 +1,26 @@
 #!/bin/sh
 # Installs the Debian and Ubuntu packages that building, running and testing need and that are missing.
-# Silent when nothing is missing. The Makefile calls it.
+# Silent when nothing is missing. The Makefile's targets call it.
 set -eu
 
 supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 
 usage() {
   cat <<EOF
-usage: deploy/install-deps.sh [--dry-run] [check] [bench] [soak] [valgrind]
-  check       also the tools of \`make check\`: clang-format, clang-tidy, shellcheck
+usage: deploy/install-deps.sh [--dry-run] [GROUP]...
+  check       also the tools of \`make check\`, \`make fuzz\` and \`make coverage\`: clang, its formatter,
+              linter and fuzzer, shellcheck, gcovr
+  wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
   soak        also what \`make soak\` needs: Python, gnuplot
   valgrind    also valgrind
+  browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
 EOF
 }
+
+in_group() { case $groups in *" $1 "*) ;; *) return 1 ;; esac }
 
 # package, then what it is for
 wanted() {
@@ -37,12 +42,15 @@ curl the health check of \`make run\`
 openssl certificates for the tests
 ca-certificates trusted roots for HTTPS
 EOF
-  [ -z "$check" ] || cat <<EOF
+  ! in_group check || cat <<EOF
 clang-format the house format
 clang-tidy static analysis
 shellcheck lint for shell scripts
+clang the compiler of the fuzzers
+libclang-rt-dev libFuzzer and sanitizers for clang
+gcovr coverage
 EOF
-  [ -z "$bench" ] || cat <<EOF
+  ! in_group bench || cat <<EOF
 python3 the program that runs the benchmarks
 golang-go the Go relay to compare with
 php-fpm the PHP relay to compare with
@@ -50,12 +58,27 @@ php-curl its HTTPS client
 gnuplot-nox charts
 libbenchmark-dev micro-benchmarks
 EOF
-  [ -z "$soak" ] || cat <<EOF
+EOF
+  ! in_group soak || cat <<EOF
 python3 the program that sends the visitors
 gnuplot-nox charts
 EOF
-  [ -z "$valgrind" ] || cat <<EOF
+  ! in_group valgrind || cat <<EOF
 valgrind memory checks
+EOF
+  ! in_group wordpress || cat <<EOF
+wordpress the site whose chat is switched over
+mariadb-server its database
+php-fpm its PHP
+php the same, so that WordPress asks for no Apache module
+php-mysql its way to the database
+php-curl the old chat endpoint
+jq looks into JSON answers
+EOF
+  ! in_group browser || cat <<EOF
+chromium the browser of the tests
+nodejs runs them
+npm fetches their two packages
 EOF
 }
 
@@ -67,13 +90,10 @@ fail() {
   exit "$code"
 }
 
-check='' bench='' soak='' valgrind='' dry_run=''
+groups='' dry_run=''
 for argument; do
   case $argument in
-    check) check=yes ;;
-    bench) bench=yes ;;
-    soak) soak=yes ;;
-    valgrind) valgrind=yes ;;
+    check | wordpress | bench | soak | valgrind | browser) groups="$groups $argument " ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage && exit ;;
     *)
@@ -93,8 +113,12 @@ done
 
 # shellcheck disable=SC2016,SC2086 # ${Package} is dpkg-query's; one package, one argument
 there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null) || true
-# nginx has many flavours: any will do.
+# nginx has many flavours: any will do. Node.js and npm come from other places too.
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "
+! command -v node >/dev/null || there="$there installed:nodejs "
+! command -v npm >/dev/null || there="$there installed:npm "
+# There clang itself brings its runtime.
+case $system in 'Ubuntu 22.04'*) there="$there installed:libclang-rt-dev " ;; esac
 
 missing=''
 for package in $packages; do

@@ -44,7 +44,7 @@ setting() { # DEFAULT NAME [ALIAS]
 }
 
 # The placeholders of old examples count as not set, as in the responder.
-is_set() { [[ $1 && $1 != sk-your* && $1 != sk-0E && $1 != your-app-id* ]]; }
+is_set() { [[ $1 && $1 != sk-your* && $1 != your-* && $1 != sk-0E && $1 != sk-XXX ]]; }
 
 port_holder() {
   local hex inode pid
@@ -123,7 +123,7 @@ is_set "$(setting '' APP_ID)" || missing+="${missing:+ and }APP_ID"
 
 [[ -x $build/bailian-fcgi ]] || die 66 "$build/bailian-fcgi is missing: run make"
 [[ ! $missing || -x $build/simulator ]] || die 66 "$build/simulator is missing: run make $build/simulator"
-for file in nginx/dev.conf.in nginx/bailian-fcgi.conf nginx/www/index.html /etc/nginx/fastcgi_params; do
+for file in nginx/dev.conf.in nginx/bailian-fcgi.conf nginx/www/index.html nginx/www/chat-widget.js /etc/nginx/fastcgi_params; do
   [[ -r $file ]] || die 66 "$file is missing"
 done
 for tool in nginx curl; do
@@ -149,7 +149,8 @@ if [[ $missing ]]; then
     show_log simulator
     die 69 'the simulator did not say where it listens'
   fi
-  responder=(env DASHSCOPE_API_KEY=sk-simulator DASHSCOPE_API_KEY_FILE= APP_ID=simulator
+  bot_config=$(setting '' BOT_CONFIG_FILE)
+  responder=(env BOT_CONFIG_FILE="${bot_config:-nginx/demo-bot.json}" DASHSCOPE_API_KEY=sk-simulator DASHSCOPE_API_KEY_FILE= APP_ID=simulator
     DASHSCOPE_BASE_URL="${line#listening on }/api/v1" "${responder[@]}")
   model="SIMULATED: the environment and .env do not set $missing"
 else
@@ -159,7 +160,7 @@ start bailian-fcgi "$run/bailian-fcgi.log" "${responder[@]}"
 
 # Paths relative to the checkout: a unix socket's path has room for 107 bytes only.
 sed "s|unix:[^;]*|unix:$socket|" nginx/bailian-fcgi.conf >"$run/bailian-fcgi.conf"
-sed "s|@HOST@|$host|; s|@PORT@|$port|; s|@WWW@|../../nginx/www|" nginx/dev.conf.in >"$run/nginx.conf"
+sed "s|@HOST@|$host|; s|@PORT@|$port|; s|@WWW@|../../nginx/www|; s|@MODEL@|${missing:+simulator}|" nginx/dev.conf.in >"$run/nginx.conf"
 ln -sf /etc/nginx/fastcgi_params "$run/"
 start nginx "$run/nginx.log" nginx -p "$run" -c nginx.conf -g 'daemon off;'
 

@@ -10,6 +10,9 @@ namespace {
 
 constexpr size_t kMaxSessionIdBytes = 128;
 constexpr size_t kMaxShownPageBytes = 200;
+constexpr size_t kMaxCitations = 32;
+constexpr size_t kMaxTitleBytes = 200;
+constexpr size_t kMaxUrlBytes = 500;
 constexpr size_t kMaxSniffedBytes = 4096;  // of white space before the answer
 constexpr std::array<std::string_view, 4> kEventFields = {"id", "event", "data", "retry"};
 
@@ -19,6 +22,20 @@ bool is_plain(char c) { return is_printable(c) && c != '"' && c != '\\'; }
 // A session id goes into every event, so it must be short and need no escapes.
 bool is_session_id(std::string_view id) {
   return !id.empty() && id.size() <= kMaxSessionIdBytes && std::all_of(id.begin(), id.end(), is_plain);
+}
+
+// One line that is not too long.
+std::string shown_title(std::string_view title) {
+  std::string shown(utf8_prefix(title, kMaxTitleBytes));
+  std::replace_if(
+      shown.begin(), shown.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
+  return shown;
+}
+
+std::string shown_url(std::string_view url) {
+  const bool is_web = url.starts_with("http://") || url.starts_with("https://");
+  const bool is_good = is_web && url.size() <= kMaxUrlBytes && std::all_of(url.begin(), url.end(), is_plain);
+  return is_good ? std::string(url) : std::string();
 }
 
 // A gateway's page is shown to nobody as it is: its bytes need not even be text.
@@ -31,8 +48,10 @@ std::string shown_page(std::string_view page) {
 
 }  // namespace
 
-AnswerParser::AnswerParser(OnText on_text)
-    : on_text_(std::move(on_text)), events_([this](const SseEvent& event) { take_event(event); }) {}
+AnswerParser::AnswerParser(OnText on_text, OnText on_thought)
+    : on_text_(std::move(on_text)),
+      on_thought_(std::move(on_thought)),
+      events_([this](const SseEvent& event) { take_event(event); }) {}
 
 AnswerParser::State AnswerParser::feed(int http_status, std::string_view bytes) {
   http_status_ = http_status;
@@ -127,6 +146,8 @@ void AnswerParser::take_fields(int http_status, const AnswerFields& fields, bool
     answer_.usage = fields.usage;
     answer_.has_usage = true;
   }
+  take_references(fields.references);
+  take_thought(fields.thought);
   const bool last = !fields.finish_reason.empty();
   if (fields.text) {
     take_text(*fields.text, last);
@@ -141,6 +162,24 @@ void AnswerParser::take_fields(int http_status, const AnswerFields& fields, bool
     if (pieces_ == Pieces::kHeld) settle_held({});
     answer_.finish_reason = fields.finish_reason;
     state_ = State::kFinished;
+  }
+}
+
+void AnswerParser::take_thought(std::string_view thought) {
+  if (thought.empty() || !on_thought_) return;
+  // No answer fails for what was thought beside it.
+  if (thought_bytes_ + thought.size() > kMaxAnswerBytes) return;
+  thought_bytes_ += thought.size();
+  on_thought_(thought);
+}
+
+// Each event repeats the list and may add to it.
+void AnswerParser::take_references(const std::vector<AnswerFields::Reference>& references) {
+  auto& citations = answer_.citations;
+  for (size_t i = citations.size(); i < std::min(references.size(), kMaxCitations); ++i) {
+    const auto& reference = references[i];
+    const int index = reference.index != 0 ? reference.index : static_cast<int>(i) + 1;
+    citations.push_back({index, shown_title(reference.title), shown_url(reference.url)});
   }
 }
 

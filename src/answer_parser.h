@@ -24,7 +24,9 @@ class AnswerParser {
   /// and add up to the answer, also when the upstream repeats what it has said. The view dies with the call.
   using OnText = std::function<void(std::string_view)>;
 
-  explicit AnswerParser(OnText on_text);
+  /// `on_thought` gets what the model thinks before it answers: pieces as the upstream sends them, valid
+  /// UTF-8, never empty, kMaxAnswerBytes in all at most.
+  explicit AnswerParser(OnText on_text, OnText on_thought = {});
 
   State feed(int http_status, std::string_view bytes);
   /// The body has ended.
@@ -53,6 +55,8 @@ class AnswerParser {
   void take_event(const SseEvent& event);
   void take_body();
   void take_fields(int http_status, const AnswerFields& fields, bool is_error);
+  void take_thought(std::string_view thought);
+  void take_references(const std::vector<AnswerFields::Reference>& references);
   void take_text(std::string_view text, bool last);
   void take_second_piece(std::string_view text, bool last);
   void settle_held(std::string_view text);
@@ -62,6 +66,7 @@ class AnswerParser {
   void fail_protocol(std::string_view code, std::string_view message);
 
   OnText on_text_;
+  OnText on_thought_;
   SseParser events_;
   State state_ = State::kReading;
   Shape shape_ = Shape::kUnknown;
@@ -72,6 +77,7 @@ class AnswerParser {
   std::string sent_;  // what was emitted, while it is needed for a comparison
   std::string held_;  // the second piece, while pieces_ is kHeld
   size_t emitted_bytes_ = 0;
+  size_t thought_bytes_ = 0;
   Answer answer_;
   UpstreamError error_;
 };

@@ -29,16 +29,18 @@ StreamLimit::Place StreamLimit::take() {
   return {};
 }
 
-Chat::Chat(EventLoop& loop, const Config& config, DashScopeClient& upstream, StreamLimit::Place place,
-           ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers)
-    : config_(config),
+Chat::Chat(EventLoop& loop, std::shared_ptr<Setup> setup, StreamLimit::Place place, ClientStream& client,
+           const ChatRequest& request, AnswerMode mode, Headers headers)
+    : setup_(std::move(setup)),
+      config_(setup_->config),
       place_(std::move(place)),
       client_(client),
       mode_(mode),
+      include_thoughts_(request.include_thoughts),
       headers_(std::move(headers)),
       last_write_(Clock::now()),
       heartbeat_(loop, [this] { beat(); }),
-      completion_(upstream.ask(request, mode, *this)) {
+      completion_(setup_->upstream.ask(request, mode, *this)) {
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
 }
 
@@ -66,6 +68,20 @@ void Chat::on_text(std::string_view text) {
   }
   if (state_ == State::kWaiting) open_stream();
   write_text_events(text, completion_->answer().session_id, [this](std::string_view event) { write(event); });
+  // The rest is room for what libcurl still holds and for an event that is longer than most.
+  if (client_.unsent_bytes() > config_.client_buffer_bytes / 4) completion_->pause(true);
+}
+
+void Chat::on_thought(std::string_view thought) {
+  if (!include_thoughts_) return;
+  if (mode_ == AnswerMode::kJson) {
+    completion_->forbid_retry();
+    thought_ += thought;
+    return;
+  }
+  if (state_ == State::kWaiting) open_stream();
+  write_thought_events(thought, completion_->answer().session_id,
+                       [this](std::string_view event) { write(event); });
   if (client_.unsent_bytes() > config_.client_buffer_bytes / 4) completion_->pause(true);
 }
 
@@ -80,7 +96,8 @@ void Chat::on_finished(const Answer& answer) {
     state_ = State::kFinished;
     headers_.emplace_back("Content-Type", "application/json");
     headers_.emplace_back("Cache-Control", "no-store");
-    return client_.send({200, std::move(headers_), answer_json(text_, answer, client_.record().request_id)});
+    return client_.send(
+        {200, std::move(headers_), answer_json(text_, thought_, answer, client_.record().request_id)});
   }
   if (state_ == State::kWaiting) open_stream();
   finish(finished_event(answer, client_.record().request_id));

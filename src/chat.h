@@ -39,13 +39,21 @@ class StreamLimit {
   std::atomic<int> taken_{0};
 };
 
+/// What the settings of one moment make, on one loop. A reload makes another; each chat keeps the one it
+/// began with, so the key and the connections of an old one last as long as its chats.
+struct Setup {
+  Setup(EventLoop& loop, Config from) : config(std::move(from)), upstream(loop, config) {}
+  const Config config;
+  DashScopeClient upstream;
+};
+
 /// One chat: a visitor's question and the answer on its way from the upstream to the browser. It is destroyed
 /// with the browser's end, and the upstream transfer with it.
 class Chat final : public Exchange, private AnswerHandler {
  public:
   /// `headers` are those that every answer to this request carries.
-  Chat(EventLoop& loop, const Config& config, DashScopeClient& upstream, StreamLimit::Place place,
-       ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers);
+  Chat(EventLoop& loop, std::shared_ptr<Setup> setup, StreamLimit::Place place, ClientStream& client,
+       const ChatRequest& request, AnswerMode mode, Headers headers);
 
   void on_drained() override;
   void on_shutdown() override;
@@ -58,6 +66,7 @@ class Chat final : public Exchange, private AnswerHandler {
   };
 
   void on_text(std::string_view text) override;
+  void on_thought(std::string_view thought) override;
   void on_finished(const Answer& answer) override;
   void on_failed(const UpstreamError& error) override;
   void on_lost() noexcept override;
@@ -69,13 +78,16 @@ class Chat final : public Exchange, private AnswerHandler {
   void finish(std::string_view last_event);
   void note_answer(const Answer& answer);
 
+  const std::shared_ptr<Setup> setup_;
   const Config& config_;
   StreamLimit::Place place_;
   ClientStream& client_;
   AnswerMode mode_;
+  bool include_thoughts_;
   Headers headers_;
   State state_ = State::kWaiting;
-  std::string text_;  // of a non-streamed answer
+  std::string text_;     // of a non-streamed answer
+  std::string thought_;  // likewise
   Clock::time_point last_write_;
   Timer heartbeat_;
   std::unique_ptr<Completion> completion_;

@@ -76,6 +76,31 @@ void write_usage(JsonWriter& writer, const Usage& usage) {
   writer.EndObject();
 }
 
+void write_citation(JsonWriter& writer, const Citation& citation) {
+  writer.StartObject();
+  writer.Key("index");
+  writer.Int(citation.index);
+  write_member(writer, "title", citation.title);
+  if (!citation.url.empty()) write_member(writer, "url", citation.url);
+  writer.EndObject();
+}
+
+// As many as fit before the text is longer than `max_bytes`.
+void write_citations(JsonWriter& writer, const JsonBuffer& buffer,
+                     const std::vector<Citation>& citations, size_t max_bytes) {
+  if (citations.empty()) return;
+  writer.Key("citations");
+  writer.StartArray();
+  for (const Citation& citation : citations) {
+    JsonBuffer one;
+    JsonWriter measured(one);
+    write_citation(measured, citation);
+    if (buffer.GetSize() + one.GetSize() + 1 > max_bytes) break;
+    write_citation(writer, citation);
+  }
+  writer.EndArray();
+}
+
 std::string as_event(const JsonBuffer& json) { return fmt::format("data: {}\n\n", written(json)); }
 
 // How many bytes a character's lead byte takes in JSON; its continuation bytes count one each.
@@ -159,18 +184,21 @@ ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) 
     request.session_id = as_view(*session);
   }
   request.image_urls = parse_image_urls(find_member(document, "image_urls"));
+  const JsonValue* thoughts = find_member(document, "include_thoughts");
+  request.include_thoughts = thoughts != nullptr && thoughts->IsTrue();
   return request;
 }
 
-void write_text_events(std::string_view text, std::string_view session_id,
-                       const std::function<void(std::string_view)>& write) {
+namespace {
+
+void write_pieces(std::string_view head, std::string_view text, std::string_view session_id,
+                  const std::function<void(std::string_view)>& write) {
   thread_local JsonBuffer buffer;
-  constexpr std::string_view kHead = R"(data: {"success":true,"content":)";
   constexpr std::string_view kMiddle = R"(,"finished":false,"session_id":)";
   constexpr std::string_view kTail = "}\n\n";
   constexpr size_t kQuotes = 4;
   const size_t room =
-      kMaxEventBytes - kHead.size() - kMiddle.size() - kTail.size() - kQuotes - session_id.size();
+      kMaxEventBytes - head.size() - kMiddle.size() - kTail.size() - kQuotes - session_id.size();
   const auto put = [](std::string_view bytes) {
     std::copy(bytes.begin(), bytes.end(), buffer.Push(bytes.size()));
   };
@@ -179,7 +207,7 @@ void write_text_events(std::string_view text, std::string_view session_id,
     text.remove_prefix(piece.size());
     buffer.Clear();
     JsonWriter writer(buffer);
-    put(kHead);
+    put(head);
     write_string(writer, piece);
     put(kMiddle);
     writer.Reset(buffer);
@@ -187,6 +215,18 @@ void write_text_events(std::string_view text, std::string_view session_id,
     put(kTail);
     write(written(buffer));
   }
+}
+
+}  // namespace
+
+void write_text_events(std::string_view text, std::string_view session_id,
+                       const std::function<void(std::string_view)>& write) {
+  write_pieces(R"(data: {"success":true,"content":)", text, session_id, write);
+}
+
+void write_thought_events(std::string_view thought, std::string_view session_id,
+                          const std::function<void(std::string_view)>& write) {
+  write_pieces(R"(data: {"success":true,"thought":)", thought, session_id, write);
 }
 
 std::string finished_event(const Answer& answer, std::string_view request_id) {
@@ -201,6 +241,8 @@ std::string finished_event(const Answer& answer, std::string_view request_id) {
   write_member(writer, "session_id", answer.session_id);
   write_usage(writer, answer.usage);
   write_member(writer, "request_id", request_id);
+  constexpr std::string_view kAround = "data: ]}\n\n";
+  write_citations(writer, buffer, answer.citations, kMaxEventBytes - kAround.size());
   writer.EndObject();
   return as_event(buffer);
 }
@@ -220,7 +262,8 @@ std::string failed_event(const HttpError& error, std::string_view request_id) {
   return as_event(buffer);
 }
 
-std::string answer_json(std::string_view text, const Answer& answer, std::string_view request_id) {
+std::string answer_json(std::string_view text, std::string_view thought, const Answer& answer,
+                        std::string_view request_id) {
   JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
@@ -229,9 +272,11 @@ std::string answer_json(std::string_view text, const Answer& answer, std::string
   write_member(writer, "message", "Response Generated");
   write_member(writer, "result", text);
   write_member(writer, "response", text);
+  if (!thought.empty()) write_member(writer, "thought", thought);
   write_member(writer, "session_id", answer.session_id);
   write_usage(writer, answer.usage);
   write_member(writer, "request_id", request_id);
+  write_citations(writer, buffer, answer.citations, std::string_view::npos);
   writer.EndObject();
   return std::string(written(buffer));
 }
@@ -257,7 +302,7 @@ std::string scrub(std::string_view text, std::string_view api_key) {
   std::string clean(utf8_prefix(text, kMaxReadBytes));
   std::replace_if(
       clean.begin(), clean.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
-  constexpr std::string_view kMask = "sk-***";
+  constexpr std::string_view kMask = "***";  // of no key's characters, so that it completes none
   for (size_t at = 0; !api_key.empty() && (at = clean.find(api_key, at)) != std::string::npos;
        at += kMask.size()) {
     clean.replace(at, api_key.size(), kMask);

@@ -25,6 +25,10 @@ ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits);
 void write_text_events(std::string_view text, std::string_view session_id,
                        const std::function<void(std::string_view)>& write);
 
+/// The same for a piece of what the model thinks.
+void write_thought_events(std::string_view thought, std::string_view session_id,
+                          const std::function<void(std::string_view)>& write);
+
 /// The terminal event of an answer that is complete.
 std::string finished_event(const Answer& answer, std::string_view request_id);
 /// The terminal event after a failure in mid-stream.
@@ -32,8 +36,9 @@ std::string failed_event(const HttpError& error, std::string_view request_id);
 
 inline constexpr std::string_view kKeepAliveComment = ": keep-alive\n\n";
 
-/// The body of a non-streamed answer.
-std::string answer_json(std::string_view text, const Answer& answer, std::string_view request_id);
+/// The body of a non-streamed answer; a thought that is empty is left out.
+std::string answer_json(std::string_view text, std::string_view thought, const Answer& answer,
+                        std::string_view request_id);
 /// The body of every error before anything was sent.
 std::string error_json(const HttpError& error, std::string_view request_id);
 

@@ -18,6 +18,14 @@ struct ChatRequest {
   std::vector<Message> history;  // oldest first, without the prompt
   std::string session_id;        // only when there is no history
   std::vector<std::string> image_urls;
+  bool include_thoughts = false;
+};
+
+/// A document the answer rests on; its text marks the places by <ref>[index]</ref>.
+struct Citation {
+  int index = 0;
+  std::string title;
+  std::string url;  // http(s), or empty
 };
 
 /// What is known of an answer besides its text.
@@ -28,6 +36,7 @@ struct Answer {
   std::string model;
   Usage usage;
   bool has_usage = false;
+  std::vector<Citation> citations;
 };
 
 /// How an upstream failure is to be treated; one row of the error table in the README each.

@@ -61,18 +61,18 @@ std::string header_safe(const std::string& text) {
   return text;
 }
 
-// What old examples have where the key should stand.
-bool is_placeholder(std::string_view text) {
-  return text.starts_with("sk-your") || text == "sk-0E" || text.starts_with("your-app-id");
-}
-
 std::string unless_placeholder(const std::string& text) {
   return is_placeholder(text) ? "" : header_safe(text);
 }
 
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::string text;
+  try {
+    text.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  } catch (const std::ios_base::failure&) {  // a directory can be opened
+    file.setstate(std::ios_base::badbit);
+  }
   if (!file) throw invalid_argument(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
   return text;
 }
@@ -397,12 +397,34 @@ std::string to_string(const ListenAddress& address) {
   return fmt::format("{}:{}", tcp.host, tcp.port);
 }
 
+bool is_placeholder(std::string_view text) {
+  return text.starts_with("sk-your") || text.starts_with("your-") || text == "sk-0E" || text == "sk-XXX";
+}
+
+std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read) {
+  std::vector<std::string_view> changed;
+  const auto keep = [&](std::string_view key, auto member) {
+    if (read.*member == running.*member) return;
+    changed.push_back(key);
+    read.*member = running.*member;
+  };
+  keep("HOST", &Config::host);
+  keep("PORT", &Config::port);
+  keep("FCGI_LISTEN", &Config::listen);
+  keep("FCGI_SOCKET_MODE", &Config::socket_mode);
+  keep("WORKERS", &Config::workers);
+  keep("MAX_STREAMS", &Config::max_streams);
+  keep("TOKEN_COALESCE", &Config::token_coalesce);
+  keep("LOG_FORMAT", &Config::log_format);
+  return changed;
+}
+
 LoadedConfig load_config(const std::vector<std::string>& environment,
                          const std::optional<std::string>& env_file) {
   Loader loader;
   const std::string path = env_file.value_or(".env");
   struct stat status {};
-  if (env_file || ::stat(path.c_str(), &status) == 0) {
+  if (env_file || ::lstat(path.c_str(), &status) == 0) {
     try {
       loader.read_env_file(path);
     } catch (const invalid_argument& error) {

@@ -28,10 +28,12 @@ inline Clock::duration to_duration(Seconds seconds) {
 
 struct UnixAddress {
   std::string path;
+  bool operator==(const UnixAddress&) const = default;
 };
 struct TcpAddress {
   std::string host;  // a name or a number, IPv6 without brackets
   uint16_t port = 0;
+  bool operator==(const TcpAddress&) const = default;
 };
 using ListenAddress = std::variant<UnixAddress, TcpAddress>;
 
@@ -40,7 +42,7 @@ using ListenAddress = std::variant<UnixAddress, TcpAddress>;
 ListenAddress parse_listen_address(std::string_view text);
 std::string to_string(const ListenAddress& address);
 
-/// Every setting, checked; nothing changes it after the start. The comments give the unit where the type does
+/// Every setting, checked; a reload makes another one. The comments give the unit where the type does
 /// not; `../.env.example` says what each is for.
 struct Config {
   std::string api_key;  // empty: not configured
@@ -107,5 +109,11 @@ struct LoadedConfig {
 /// there. Throws ConfigError with every fault: its file, line and key, what was expected and what was found.
 LoadedConfig load_config(const std::vector<std::string>& environment,
                          const std::optional<std::string>& env_file);
+
+/// Puts into `read` what cannot change while the program runs, as it is in `running`. The keys that differed.
+std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read);
+
+/// What old examples have where the key or the application id should stand.
+bool is_placeholder(std::string_view text);
 
 }  // namespace bailian

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <charconv>
+#include <utility>
 #include <vector>
 
 #include "json.h"
@@ -96,7 +97,6 @@ void mend_lone_surrogates(std::string& json) {
       if (is_high(unit) || is_low(unit)) json.replace(at, kReplacement.size(), kReplacement);
       at += unit != 0 ? 6 : 2;
     }
-    if (at >= json.size()) return;
   }
 }
 
@@ -115,6 +115,9 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
     return true;
   }
   bool Uint64(uint64_t number) {
+    if (top() == Place::kReference && key_ == "index_id" && number <= kMaxIndex) {
+      fields.references.back().index = static_cast<int>(number);
+    }
     if (top() != Place::kModel) return true;
     fields.has_usage = true;
     if (key_ == "input_tokens") fields.usage.input_tokens += number;
@@ -130,12 +133,18 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
   bool EndArray(SizeType) { return pop(); }
 
  private:
+  static constexpr unsigned kMaxIndex = 9999;
+
   enum class Place : unsigned char {
     kOutside,
     kRoot,
     kOutput,
     kWorkflowMessage,
     kWorkflowText,
+    kThoughts,
+    kThought,
+    kReferences,
+    kReference,
     kUsage,
     kModels,
     kModel,
@@ -151,10 +160,13 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
     places_[depth_++] = place;
     has_root = true;
     if (place == Place::kOutput) fields.has_output = true;
+    if (place == Place::kThought) thought_ = thought_type_ = {};
+    if (place == Place::kReference) fields.references.emplace_back();
     key_ = {};
     return true;
   }
   bool pop() {
+    if (top() == Place::kThought && thought_type_ == "reasoning") fields.thought += thought_;
     --depth_;
     key_ = {};
     return true;
@@ -169,9 +181,15 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
         if (key_ == "usage") return Place::kUsage;
         return key_ == "error" ? Place::kError : Place::kElsewhere;
       case Place::kOutput:
-        return key_ == "workflow_message" ? Place::kWorkflowMessage : Place::kElsewhere;
+        if (key_ == "workflow_message") return Place::kWorkflowMessage;
+        if (key_ == "thoughts") return Place::kThoughts;
+        return key_ == "doc_references" ? Place::kReferences : Place::kElsewhere;
       case Place::kWorkflowMessage:
         return key_ == "message" ? Place::kWorkflowText : Place::kElsewhere;
+      case Place::kThoughts:
+        return Place::kThought;
+      case Place::kReferences:
+        return Place::kReference;
       case Place::kUsage:
         return key_ == "models" ? Place::kModels : Place::kElsewhere;
       case Place::kModels:
@@ -199,12 +217,31 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
       case Place::kWorkflowText:
         if (key_ == "content") fields.workflow_text = value;
         return;
+      case Place::kThought:
+        if (key_ == "thought") thought_ = value;
+        if (key_ == "action_type") thought_type_ = value;
+        return;
+      case Place::kReference:
+        return take_reference(value);
       case Place::kModel:
         if (key_ == "model_id" && fields.model.empty()) fields.model = value;
         return;
       default:
         return;
     }
+  }
+
+  void take_reference(std::string_view value) {
+    auto& reference = fields.references.back();
+    if (key_ == "index_id") {
+      unsigned index = 0;
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), index);
+      if (error == std::errc() && end == value.data() + value.size() && index <= kMaxIndex) {
+        reference.index = static_cast<int>(index);
+      }
+    }
+    if (key_ == "title" || (key_ == "doc_name" && reference.title.empty())) reference.title = value;
+    if (key_ == "doc_url") reference.url = value;
   }
 
   void take_error(std::string_view value) {
@@ -215,6 +252,8 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
   std::array<Place, kMaxJsonDepth> places_{};
   size_t depth_ = 0;
   std::string_view key_;
+  std::string_view thought_;
+  std::string_view thought_type_;
 };
 
 // --- errors ---
@@ -330,15 +369,19 @@ std::string completion_body(const ChatRequest& chat, const Config& config, Answe
 std::optional<AnswerFields> parse_answer_fields(std::string& json) {
   if (json.find("\\uD") != std::string::npos || json.find("\\ud") != std::string::npos)
     mend_lone_surrogates(json);
+  // RapidJSON takes all bytes that a character should have before it looks at them.
+  constexpr size_t kLongestCharacter = 4;
+  const size_t size = json.size();
+  json.append(kLongestCharacter - 1, '\0');
   thread_local JsonReader reader;
   rapidjson::InsituStringStream stream(json.data());
   FieldPicker picker;
   constexpr unsigned kFlags =
       rapidjson::kParseInsituFlag | rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
   const bool parsed = !reader.Parse<kFlags>(stream, picker).IsError();
-  const bool all_read = stream.Tell() == json.size();  // a NUL byte would have ended it early
+  const bool all_read = stream.Tell() == size;  // a NUL byte would have ended it early
   if (!parsed || !all_read || !picker.has_root) return std::nullopt;
-  return picker.fields;
+  return std::move(picker.fields);
 }
 
 UpstreamError classify_error(int http_status, std::string_view code, std::string_view message,

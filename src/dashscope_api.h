@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "chat_types.h"
 #include "config.h"
@@ -20,10 +21,18 @@ std::string completion_body(const ChatRequest& chat, const Config& config, Answe
 /// The members of one answer object that matter here: a `data:` line of a stream or a whole JSON answer.
 /// The views point into the text that was parsed.
 struct AnswerFields {
+  struct Reference {  // output.doc_references[]
+    int index = 0;    // 0 when there is none that can be read
+    std::string_view title;
+    std::string_view url;
+  };
+
   bool has_output = false;
   std::optional<std::string_view> text;           // output.text
   std::optional<std::string_view> workflow_text;  // output.workflow_message.message.content
   std::string_view workflow_node_type;
+  std::string thought;  // of the model, from output.thoughts; other steps of the application are left out
+  std::vector<Reference> references;
   std::string_view finish_reason;  // empty while the answer goes on
   std::string_view session_id;
   std::string_view request_id;

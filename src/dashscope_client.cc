@@ -61,7 +61,9 @@ void Completion::start_try() {
   waiting_to_retry_ = false;
   begun_ = false;
   try_started_ = last_bytes_ = Clock::now();
-  parser_ = std::make_unique<AnswerParser>([this](std::string_view text) { handler_.on_text(text); });
+  parser_ =
+      std::make_unique<AnswerParser>([this](std::string_view text) { handler_.on_text(text); },
+                                     [this](std::string_view thought) { handler_.on_thought(thought); });
   const Endpoint& endpoint = mode_ == AnswerMode::kStream ? client_.stream_endpoint_ : client_.json_endpoint_;
   const auto connect_timeout = std::chrono::ceil<std::chrono::milliseconds>(client_.config_.connect_timeout);
   transfer_ = client_.http_.post(endpoint, body_, connect_timeout, *this);
@@ -195,9 +197,9 @@ void Completion::retry_later() {
 DashScopeClient::DashScopeClient(EventLoop& loop, const Config& config)
     : loop_(loop),
       config_(config),
-      http_(loop),
       stream_endpoint_(completion_url(config), request_headers(config, AnswerMode::kStream)),
       json_endpoint_(completion_url(config), request_headers(config, AnswerMode::kJson)),
+      http_(loop),
       jitter_(std::random_device{}()) {}
 
 }  // namespace bailian

@@ -22,6 +22,8 @@ class AnswerHandler {
   virtual ~AnswerHandler() = default;
   /// A piece of the answer: valid UTF-8, not empty. The view dies with the call.
   virtual void on_text(std::string_view text) = 0;
+  /// A piece of what the model thinks before it answers; likewise.
+  virtual void on_thought(std::string_view) {}
   /// A finish reason was seen.
   virtual void on_finished(const Answer& answer) = 0;
   virtual void on_failed(const UpstreamError& error) = 0;
@@ -92,9 +94,9 @@ class DashScopeClient {
   friend class Completion;
   EventLoop& loop_;
   const Config& config_;
-  HttpClient http_;
   Endpoint stream_endpoint_;
   Endpoint json_endpoint_;
+  HttpClient http_;
   std::minstd_rand jitter_;
 };
 

@@ -124,4 +124,15 @@ class Reader {
 
 Dotenv parse_dotenv(std::string_view text) { return Reader(text).read(); }
 
+std::string dotenv_line(std::string_view key, std::string_view value) {
+  const bool is_bare = value.find_first_of("\n\r\t'\"\\#$ ") == std::string_view::npos;
+  std::string line(key);
+  line += is_bare ? "=" : "=\"";
+  for (const char c : value) {
+    if (c == '"' || c == '\\') line += '\\';
+    line += c == '\n' ? "\\n" : c == '\t' ? "\\t" : std::string(1, c);
+  }
+  return line += is_bare ? "\n" : "\"\n";
+}
+
 }  // namespace bailian

@@ -27,4 +27,7 @@ struct Dotenv {
 /// and skipped; the others count.
 Dotenv parse_dotenv(std::string_view text);
 
+/// The line that parse_dotenv reads as this key and value, with its end.
+std::string dotenv_line(std::string_view key, std::string_view value);
+
 }  // namespace bailian

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <csignal>
 #include <new>
 #include <system_error>
 
@@ -112,8 +113,11 @@ void EventLoop::run_scheduled() {
 
 // Interrupt moderation, as network cards have it: on a busy loop the price of a token is its wake-ups, here
 // and in the web server, so iterations start no closer than `coalesce_` and more tokens share one. A quiet
-// loop never pauses, nor does one that has work for longer than that.
+// loop never pauses, nor does one that has work for longer than that, nor while a request is on its way in.
 void EventLoop::moderate() {
+  const bool only_answers = events_ == arrivals_;
+  window_arrivals_ += arrivals_;
+  events_ = arrivals_ = 0;
   if (coalesce_ <= std::chrono::nanoseconds::zero()) return;
   auto now = std::chrono::steady_clock::now();
   const std::chrono::duration<double> window = now - window_start_;
@@ -123,7 +127,7 @@ void EventLoop::moderate() {
     window_arrivals_ = 0;
   }
   const auto next = iteration_start_ + coalesce_;
-  if (busy_ && now < next) {
+  if (busy_ && only_answers && now < next) {
     std::this_thread::sleep_for(next - now);
     now = std::chrono::steady_clock::now();
   }
@@ -154,6 +158,7 @@ void IoEvent::again() { event_active(event_, EV_READ, 1); }
 
 void IoEvent::on_event(int, short what, void* self) {
   auto& io = *static_cast<IoEvent*>(self);
+  ++io.loop_.events_;
   const auto ready =
       static_cast<short>(((what & EV_READ) != 0 ? kRead : 0) | ((what & EV_WRITE) != 0 ? kWrite : 0));
   guard([&] { io.callback_(ready); });
@@ -178,6 +183,7 @@ SignalEvent::SignalEvent(EventLoop& loop, int signal, std::function<void()> call
       event_(checked(evsignal_new(
           loop.base(), signal,
           [](int, short, void* self) { guard(static_cast<SignalEvent*>(self)->callback_); }, this))) {
+  std::signal(signal, SIG_IGN);  // what libevent will put back
   if (event_add(event_, nullptr) != 0)
     throw std::system_error(errno, std::generic_category(), "watch a signal");
 }

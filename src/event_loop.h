@@ -22,8 +22,8 @@ class EndOfIteration;
 /// stop() may be called from any thread.
 class EventLoop {
  public:
-  /// `coalesce`: how far apart the iterations of a busy loop start, so that one wake-up serves many streams;
-  /// 0: as they come. Throws std::system_error.
+  /// `coalesce`: how far apart the iterations of a loop start that is busy with answers, so that one wake-up
+  /// serves many streams; 0: as they come. Throws std::system_error.
   explicit EventLoop(std::chrono::nanoseconds coalesce);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
@@ -34,8 +34,9 @@ class EventLoop {
   void stop();
   /// Has the loop's thread call `task` soon.
   void post(std::function<void()> task);
-  /// Bytes for a stream have arrived. How many do in a second tells whether the loop is busy.
-  void count_arrival() { ++window_arrivals_; }
+  /// To be called by the callback of an IoEvent that brought bytes of an answer. How many do in a second
+  /// tells whether the loop is busy; everything else is too urgent to be gathered.
+  void count_arrival() { ++arrivals_; }
 
   [[nodiscard]] bool in_loop_thread() const { return thread_ == std::this_thread::get_id(); }
   [[nodiscard]] event_base* base() const { return base_.get(); }
@@ -57,6 +58,8 @@ class EventLoop {
   EndOfIteration* last_scheduled_ = nullptr;
   bool stopping_ = false;
 
+  uint64_t events_ = 0;  // of this iteration
+  uint64_t arrivals_ = 0;
   std::chrono::steady_clock::time_point window_start_;
   uint64_t window_arrivals_ = 0;
   std::chrono::steady_clock::time_point iteration_start_;
@@ -114,7 +117,8 @@ class Timer {
   event* event_;
 };
 
-/// Calls back for every signal of one kind, as an ordinary event.
+/// Calls back for every signal of one kind, as an ordinary event. Once it is gone the signal is ignored:
+/// whoever ends the program may say so again while it ends.
 class SignalEvent {
  public:
   SignalEvent(EventLoop& loop, int signal, std::function<void()> callback);

@@ -79,13 +79,12 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
     : listener_(listener),
       fd_(std::move(fd)),
       local_(local),
-      records_(listener.limits().max_body_bytes),
-      readable_(listener.loop(), [this](short) { guarded([this] { on_readable(); }); }),
-      deadline_(listener.loop(), [this] { on_deadline(); }),
+      records_(std::make_unique<RequestRecords>(listener.limits().max_body_bytes)),
+      readable_(listener.loop(), [this](short) { guarded([this] { receive(); }); }),
       flush_(listener.loop(), [this] { guarded([this] { flush(); }); }) {
   // One descriptor can't be watched with both triggers, and the writing side needs the edge.
   readable_.watch(fd_.get(), IoEvent::kRead, IoEvent::Trigger::kEdge);
-  deadline_.start(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
+  start_deadline(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
 }
 
 FcgiConnection::~FcgiConnection() {
@@ -95,7 +94,8 @@ FcgiConnection::~FcgiConnection() {
   log_request(record_, Clock::now());
 }
 
-// What fails for want of memory, or of the kernel's, ends this connection and no other.
+// What fails for want of memory, or of the kernel's, ends this connection and no other: of a request that was
+// taken in by half nothing can be made.
 template <typename Call>
 void FcgiConnection::guarded(Call call) noexcept {
   try {
@@ -108,7 +108,7 @@ void FcgiConnection::guarded(Call call) noexcept {
 
 // --- the request ---
 
-void FcgiConnection::on_readable() {
+void FcgiConnection::receive() {
   static thread_local unsigned char buffer[kReceiveBytes];
   for (int i = 0; i < kReceivesPerIteration; ++i) {
     const ssize_t got = ::recv(fd_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
@@ -124,7 +124,7 @@ void FcgiConnection::on_readable() {
 bool FcgiConnection::take(std::span<const unsigned char> bytes) {
   if (state_ == State::kParked) {
     state_ = State::kReading;
-    deadline_.start(kHeaderDeadline);
+    start_deadline(kHeaderDeadline);
   }
   if (state_ != State::kReading) {
     close(Outcome::kClientGone);
@@ -139,7 +139,7 @@ bool FcgiConnection::take(std::span<const unsigned char> bytes) {
   if (records_->state() == RequestRecords::State::kComplete) {
     start_exchange();
   } else if (!had_params && records_->state() == RequestRecords::State::kStdin) {
-    deadline_.start(listener_.draining() ? kDrainingDeadline : kBodyDeadline);
+    start_deadline(listener_.draining() ? kDrainingDeadline : kBodyDeadline);
   }
   return true;
 }
@@ -159,7 +159,7 @@ std::optional<Request> FcgiConnection::read_request() {
 void FcgiConnection::start_exchange() {
   const auto request = read_request();
   if (!request) return close(Outcome::kError);
-  deadline_.cancel();
+  deadline_.reset();
   keep_ = records_->keep_conn();
   output_.start(records_->request_id());
   records_.reset();
@@ -295,7 +295,7 @@ void FcgiConnection::wait_for_room(bool waiting) {
   if (!waiting) {
     if (!stalled_at_) return;
     writable_->watch(fd_.get(), IoEvent::kNothing);
-    deadline_.cancel();
+    deadline_.reset();
     stalled_at_.reset();
     return;
   }
@@ -303,7 +303,7 @@ void FcgiConnection::wait_for_room(bool waiting) {
   writable_->watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
   if (record_.sent_bytes != stalled_at_) {
     stalled_at_ = record_.sent_bytes;
-    deadline_.start(listener_.limits().client_stall_timeout);
+    start_deadline(listener_.limits().client_stall_timeout);
   }
 }
 
@@ -317,13 +317,18 @@ void FcgiConnection::end_exchange() {
 
 void FcgiConnection::park() {
   state_ = State::kParked;
-  records_.emplace(listener_.limits().max_body_bytes);
-  deadline_.start(kParkedDeadline);
+  records_ = std::make_unique<RequestRecords>(listener_.limits().max_body_bytes);
+  start_deadline(kParkedDeadline);
 }
 
 void FcgiConnection::drain() {
   if (state_ == State::kParked) return close(Outcome::kDone);
-  if (state_ == State::kReading) guarded([&] { deadline_.start(kDrainingDeadline); });
+  if (state_ == State::kReading) guarded([this] { start_deadline(kDrainingDeadline); });
+}
+
+void FcgiConnection::start_deadline(std::chrono::steady_clock::duration after) {
+  if (!deadline_) deadline_.emplace(listener_.loop(), [this] { on_deadline(); });
+  deadline_->start(after);
 }
 
 void FcgiConnection::on_deadline() {

@@ -52,7 +52,7 @@ class FcgiConnection final : public ClientStream {
 
   template <typename Call>
   void guarded(Call call) noexcept;
-  void on_readable();
+  void receive();
   void on_writable();
   bool take(std::span<const unsigned char> bytes);
   std::optional<Request> read_request();
@@ -62,6 +62,7 @@ class FcgiConnection final : public ClientStream {
   bool send_some();
   void end_exchange();
   void park();
+  void start_deadline(std::chrono::steady_clock::duration after);
   void on_deadline();
   void close(Outcome outcome) noexcept;
   void wait_for_room(bool waiting);
@@ -79,14 +80,15 @@ class FcgiConnection final : public ClientStream {
   bool drained_told_ = true;            // the exchange knows that nothing waits
   std::optional<uint64_t> stalled_at_;  // sent_bytes when the peer last had to be waited for
   Clock::time_point last_sent_;
-  size_t unread_bytes_ = 0;  // sent since the peer was last known to have read all
-  std::optional<RequestRecords> records_;
+  size_t unread_bytes_ = 0;                  // sent since the peer was last known to have read all
+  std::unique_ptr<RequestRecords> records_;  // while a request comes in
   FcgiOutput output_;
   RequestRecord record_;
   std::unique_ptr<Exchange> exchange_;
   IoEvent readable_;
-  Timer deadline_;
-  std::optional<IoEvent> writable_;  // most streams never need these two
+  // Most streams need none of these while they flow.
+  std::optional<Timer> deadline_;
+  std::optional<IoEvent> writable_;
   std::optional<Timer> peer_done_;
   EndOfIteration flush_;
 };

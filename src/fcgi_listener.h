@@ -29,6 +29,8 @@ class FcgiListener {
   FcgiListener(const FcgiListener&) = delete;
   FcgiListener& operator=(const FcgiListener&) = delete;
 
+  /// For connections from now on, and for the next request of those that are kept.
+  void set_limits(const FcgiLimits& limits) { limits_ = limits; }
   /// From now on no connection waits for a further request, and `on_idle` is called once none has one under
   /// way.
   void drain(std::function<void()> on_idle);
@@ -56,7 +58,7 @@ class FcgiListener {
 
   EventLoop& loop_;
   const int listening_fd_;
-  const FcgiLimits limits_;
+  FcgiLimits limits_;
   Handler handler_;
   FcgiRequestReader request_reader_;
   std::function<void()> on_idle_;

@@ -50,8 +50,7 @@ bool RequestRecords::feed(std::span<const unsigned char> bytes) {
       padding_left_ -= padding;
       bytes = bytes.subspan(padding);
     }
-    if (header_size_ == FCGI_HEADER_LEN && content_left_ == 0 && padding_left_ == 0 && !end_record())
-      return false;
+    if (content_left_ == 0 && padding_left_ == 0 && !end_record()) return false;
   }
   return true;
 }
@@ -77,55 +76,43 @@ bool RequestRecords::take_header() {
 }
 
 bool RequestRecords::take_content(std::span<const unsigned char> content) {
-  switch (state_) {
-    case State::kBegin:
-      std::copy(content.begin(), content.end(), begin_body_ + begin_size_);
-      begin_size_ += content.size();
-      return true;
-    case State::kParams:
-      if (wire_.size() - open_record_ - FCGI_HEADER_LEN + content.size() > kMaxParamsBytes) {
-        return reject("parameters over the limit");
-      }
-      append(FCGI_PARAMS, content);
-      return true;
-    case State::kStdin:
-      body_bytes_ += content.size();
-      if (body_bytes_ > max_body_bytes_ && !body_too_large_) {
-        body_too_large_ = true;
-        wire_.resize(body_start_);
-        append(FCGI_STDIN, {});
-      }
-      if (!body_too_large_) append(FCGI_STDIN, content);
-      return true;
-    case State::kComplete:
-      break;
+  if (state_ == State::kBegin) {
+    std::copy(content.begin(), content.end(), begin_body_ + begin_size_);
+    begin_size_ += content.size();
+    return true;
   }
-  return reject("bytes behind the request");
+  if (state_ == State::kParams) {
+    if (wire_.size() - open_record_ - FCGI_HEADER_LEN + content.size() > kMaxParamsBytes) {
+      return reject("parameters over the limit");
+    }
+    append(FCGI_PARAMS, content);
+    return true;
+  }
+  body_bytes_ += content.size();
+  if (body_bytes_ > max_body_bytes_ && !body_too_large_) {
+    body_too_large_ = true;
+    wire_.resize(body_start_);
+    append(FCGI_STDIN, {});
+  }
+  if (!body_too_large_) append(FCGI_STDIN, content);
+  return true;
 }
 
 bool RequestRecords::end_record() {
   header_size_ = 0;
-  const bool empty = content_bytes(header_) == 0;
-  switch (state_) {
-    case State::kBegin:
-      return begin_request();
-    case State::kParams:
-      if (!empty) return true;
-      if (!take_params()) return reject("name or value longer than its record stream");
-      close_stream(FCGI_PARAMS);
-      state_ = State::kStdin;
-      body_start_ = wire_.size();
-      append(FCGI_STDIN, {});
-      return true;
-    case State::kStdin:
-      if (!empty) return true;
-      close_stream(FCGI_STDIN);
-      state_ = State::kComplete;
-      return true;
-    case State::kComplete:
-      break;
+  if (state_ == State::kBegin) return begin_request();
+  if (content_bytes(header_) > 0) return true;
+  if (state_ == State::kParams) {
+    if (!take_params()) return reject("name or value longer than its record stream");
+    close_stream(FCGI_PARAMS);
+    state_ = State::kStdin;
+    body_start_ = wire_.size();
+    append(FCGI_STDIN, {});
+  } else {
+    close_stream(FCGI_STDIN);
+    state_ = State::kComplete;
   }
-  return reject("bytes behind the request");
+  return true;
 }
 
 bool RequestRecords::begin_request() {
@@ -140,13 +127,13 @@ bool RequestRecords::begin_request() {
   return true;
 }
 
-// Continues the open record when it is of this type and has room; an empty content always opens a new one.
+// Continues the open record when it has room; an empty content always opens a new one, and begins each
+// stream.
 void RequestRecords::append(unsigned char type, std::span<const unsigned char> content) {
   do {
     const size_t filled = wire_.size() - open_record_;
-    const bool continues = !content.empty() && filled >= FCGI_HEADER_LEN &&
-                           static_cast<unsigned char>(wire_[open_record_ + 1]) == type &&
-                           filled < FCGI_HEADER_LEN + FCGI_MAX_LENGTH;
+    const bool continues =
+        !content.empty() && filled >= FCGI_HEADER_LEN && filled < FCGI_HEADER_LEN + FCGI_MAX_LENGTH;
     if (!continues) {
       open_record_ = wire_.size();
       wire_.resize(open_record_ + FCGI_HEADER_LEN);

@@ -13,7 +13,7 @@ namespace bailian {
 namespace {
 
 // Small reads keep a stream's memory small: a token's event has some 300 bytes, so four still come in one.
-constexpr long kReadBufferBytes = 1536;
+constexpr long kReadBufferBytes = 1280;
 constexpr long kUploadBufferBytes = 16384;
 constexpr size_t kMaxIdleHandles = 64;
 // To find a connection that can be used again libcurl looks at all that the multi handle has to the host, so
@@ -38,8 +38,9 @@ const char* ca_bundle() {
 }
 
 // What every transfer has in common; a handle keeps it for its next transfer.
-void prepare(CURL* easy, CURLSH* share) {
+void prepare(CURL* easy, CURLSH* share, char* error) {
   set(easy, CURLOPT_SHARE, share);
+  set(easy, CURLOPT_ERRORBUFFER, error);
   set(easy, CURLOPT_NOSIGNAL, 1L);
   set(easy, CURLOPT_POST, 1L);
   set(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -117,7 +118,7 @@ struct HttpClient::Shared {
     }
     std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(), &curl_easy_cleanup);
     if (!easy) throw std::bad_alloc();
-    prepare(easy.get(), share);
+    prepare(easy.get(), share, error);
     return easy.release();
   }
 
@@ -148,6 +149,8 @@ struct HttpClient::Shared {
     std::erase_if(lingering, [&](const Lingering& one) { return one.transfer.get() == transfer; });
   }
 
+  void finish_failed();
+
   struct Lingering {
     std::unique_ptr<Transfer> transfer;
     std::chrono::steady_clock::time_point until;
@@ -162,7 +165,11 @@ struct HttpClient::Shared {
   std::vector<std::unique_ptr<Multi>> multis;
   std::vector<CURL*> idle_handles;
   std::deque<Lingering> lingering;  // the oldest first
+  EndOfIteration report_failed;
   bool inside_libcurl = false;
+  // The words for the last failure. One buffer does for all: they are looked at after each call into libcurl,
+  // and not when that has ended more than one transfer.
+  char error[CURL_ERROR_SIZE] = {};
 };
 
 struct HttpClient::Multi {
@@ -206,6 +213,7 @@ struct HttpClient::Multi {
   void act(curl_socket_t socket, int ready) {
     int running = 0;
     shared.inside_libcurl = true;
+    *shared.error = '\0';
     const CURLMcode code = curl_multi_socket_action(handle, socket, ready, &running);
     shared.inside_libcurl = false;
     if (code != CURLM_OK) end_lost(code);
@@ -226,7 +234,7 @@ struct HttpClient::Multi {
       Transfer* const next = one->next_;
       if (is_concerned(*one)) {
         any = true;
-        one->finish(CURLE_OUT_OF_MEMORY);
+        one->finish(one->failure_ != CURLE_OK ? one->failure_ : CURLE_OUT_OF_MEMORY, "");
       }
       one = next;
     }
@@ -235,12 +243,14 @@ struct HttpClient::Multi {
 
   void report_finished() {
     int left = 0;
+    bool only_one = true;
     while (const CURLMsg* message = curl_multi_info_read(handle, &left)) {
+      only_one = only_one && left == 0;
       if (message->msg != CURLMSG_DONE) continue;
       Transfer* transfer = nullptr;
       const CURLcode code = message->data.result;
       curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
-      transfer->finish(code);
+      transfer->finish(code, only_one ? shared.error : "");
     }
   }
 
@@ -253,7 +263,7 @@ struct HttpClient::Multi {
     try {
       multi.shared.watch(multi, socket, interest(what));
     } catch (const std::exception&) {
-      if (transfer != nullptr) transfer->broken_.schedule();
+      if (transfer != nullptr) transfer->fail_later(CURLE_OUT_OF_MEMORY);
     }
     return 0;
   }
@@ -292,7 +302,8 @@ struct HttpClient::Multi {
 
 struct HttpClient::Shared::Watcher {
   Watcher(EventLoop& loop, curl_socket_t socket)
-      : io(loop, [this, socket](short ready) {
+      : io(loop, [this, &loop, socket](short ready) {
+          if (ready == IoEvent::kRead) loop.count_arrival();
           multi->act(socket, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
                                  ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
         }) {}
@@ -302,7 +313,10 @@ struct HttpClient::Shared::Watcher {
 };
 
 HttpClient::Shared::Shared(EventLoop& event_loop)
-    : loop(event_loop), linger_timer(loop, [this] { drop_lingering(); }), share(curl_share_init()) {
+    : loop(event_loop),
+      linger_timer(loop, [this] { drop_lingering(); }),
+      share(curl_share_init()),
+      report_failed(loop, [this] { finish_failed(); }) {
   if (share == nullptr) throw std::bad_alloc();
   idle_handles.reserve(kMaxIdleHandles);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
@@ -323,6 +337,13 @@ HttpClient::Multi& HttpClient::Shared::multi_with_room() {
   return *multis.emplace_back(std::make_unique<Multi>(*this));
 }
 
+void HttpClient::Shared::finish_failed() {
+  // By index: who hears of a failure may ask for another transfer.
+  for (size_t i = 0; i < multis.size(); ++i) {
+    multis[i]->end_if([](const Transfer& one) { return one.failure_ != CURLE_OK; });
+  }
+}
+
 void HttpClient::Shared::watch(Multi& multi, curl_socket_t socket, short interest) {
   if (interest == IoEvent::kNothing && !watchers.contains(socket)) return;
   auto& watcher = watchers[socket];
@@ -338,9 +359,7 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
     : multi_(client.shared_->multi_with_room()),
       handler_(&handler),
       body_(std::move(body)),
-      easy_(multi_.shared.take_handle()),
-      broken_(multi_.shared.loop, [this] { finish(CURLE_OUT_OF_MEMORY); }) {
-  static_assert(sizeof error_ >= CURL_ERROR_SIZE);
+      easy_(multi_.shared.take_handle()) {
   try {
     set(easy_, CURLOPT_FRESH_CONNECT, 0L);
     set(easy_, CURLOPT_URL, endpoint.url_.c_str());
@@ -348,7 +367,6 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
     set(easy_, CURLOPT_POSTFIELDS, body_->data());
     set(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_->size()));
     set(easy_, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect_timeout.count()));
-    set(easy_, CURLOPT_ERRORBUFFER, error_);
     set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
     set(easy_, CURLOPT_WRITEDATA, this);
     set(easy_, CURLOPT_PRIVATE, this);
@@ -362,7 +380,6 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
 Transfer::~Transfer() {
   assert(!multi_.shared.inside_libcurl);
   if (!done_) multi_.remove(*this);
-  curl_easy_setopt(easy_, CURLOPT_ERRORBUFFER, nullptr);
   curl_easy_setopt(easy_, CURLOPT_PRIVATE, nullptr);
   multi_.shared.give_handle_back(easy_);
 }
@@ -373,7 +390,8 @@ void Transfer::pause(bool paused) {
   const bool was_inside = std::exchange(multi_.shared.inside_libcurl, true);
   const CURLcode code = curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
   multi_.shared.inside_libcurl = was_inside;
-  if (code != CURLE_OK) broken_.schedule();
+  // Among others when on_data wants no more of what was held: libcurl tells only us, and not at the end.
+  if (code != CURLE_OK) fail_later(code);
 }
 
 void Transfer::let_finish(std::unique_ptr<Transfer> transfer) noexcept {
@@ -391,7 +409,6 @@ void Transfer::let_finish(std::unique_ptr<Transfer> transfer) noexcept {
 size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
   const size_t total = size * count;
-  transfer.multi_.shared.loop.count_arrival();
   if (transfer.body_) transfer.free_what_was_sent();
   if (transfer.handler_ == nullptr) return total;
   constexpr size_t kEndTransfer = 0;
@@ -423,6 +440,7 @@ bool Transfer::starts_afresh(int curl_code) {
   if (curl_code != CURLE_SEND_ERROR || connects > 0 || http_status() != 0 || !body_) return false;
   try {
     set(easy_, CURLOPT_FRESH_CONNECT, 1L);
+    failure_ = CURLE_OK;
     multi_.add(*this);
     return true;
   } catch (const std::exception&) {
@@ -430,7 +448,12 @@ bool Transfer::starts_afresh(int curl_code) {
   }
 }
 
-void Transfer::finish(int curl_code) noexcept {
+void Transfer::fail_later(int curl_code) {
+  failure_ = curl_code;
+  multi_.shared.report_failed.schedule();
+}
+
+void Transfer::finish(int curl_code, const char* error) noexcept {
   if (done_) return;
   const auto code = static_cast<CURLcode>(curl_code);
   TransferResult result{http_status(), fault_of(code), {}};
@@ -438,7 +461,7 @@ void Transfer::finish(int curl_code) noexcept {
   if (starts_afresh(curl_code)) return;
   done_ = true;
   try {
-    if (code != CURLE_OK) result.detail = *error_ != '\0' ? error_ : curl_easy_strerror(code);
+    if (code != CURLE_OK) result.detail = *error != '\0' ? error : curl_easy_strerror(code);
   } catch (const std::exception&) {
     result.detail = "out of memory";  // short enough to need none
   }

@@ -100,7 +100,8 @@ class Transfer {
   [[nodiscard]] int http_status() const;
   void free_what_was_sent();
   bool starts_afresh(int curl_code);
-  void finish(int curl_code) noexcept;
+  void fail_later(int curl_code);
+  void finish(int curl_code, const char* error) noexcept;
 
   HttpClient::Multi& multi_;
   TransferHandler* handler_;                 // none: nobody listens any more
@@ -109,10 +110,9 @@ class Transfer {
   bool done_ = false;
   bool paused_ = false;
   bool watched_ = false;          // libcurl has a socket of it watched
-  EndOfIteration broken_;         // to be ended, but libcurl can't be told now
+  int failure_ = 0;               // a CURLcode to end it with, which libcurl does not do
   Transfer* previous_ = nullptr;  // of its multi handle
   Transfer* next_ = nullptr;
-  char error_[256] = {};  // CURL_ERROR_SIZE
 };
 
 /// `text` as it may stand in a URL's path.

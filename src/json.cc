@@ -5,19 +5,35 @@
 namespace bailian {
 namespace {
 
-// RapidJSON has no limit of its own. Brackets inside strings do not count.
-std::optional<size_t> first_too_deep(std::string_view text) {
+constexpr std::string_view kFirstHalves = "89abAB";
+constexpr std::string_view kSecondHalves = "cdefCDEF";
+
+// Whether `text` begins with the escape of half a surrogate pair.
+bool is_half(std::string_view text, std::string_view halves) {
+  return text.size() > 3 && (text.starts_with("\\ud") || text.starts_with("\\uD")) &&
+         halves.find(text[3]) != std::string_view::npos;
+}
+
+// What RapidJSON does not look for: how deep values are nested, and the second half of a surrogate pair where
+// no first stands before it.
+std::optional<JsonFault> find_overlooked_fault(std::string_view text) {
+  constexpr size_t kHalfBytes = 6;
   int depth = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (in_string) {
-      if (c == '\\') ++i;
       if (c == '"') in_string = false;
+      if (c != '\\') continue;
+      const std::string_view escape = text.substr(i);
+      if (is_half(escape, kSecondHalves)) return JsonFault{"half a surrogate pair", i};
+      const bool is_pair = is_half(escape, kFirstHalves) && escape.size() > kHalfBytes &&
+                           is_half(escape.substr(kHalfBytes), kSecondHalves);
+      i += is_pair ? kHalfBytes + 1 : 1;
     } else if (c == '"') {
       in_string = true;
     } else if (c == '[' || c == '{') {
-      if (++depth > kMaxJsonDepth) return i;
+      if (++depth > kMaxJsonDepth) return JsonFault{fmt::format("nested deeper than {}", kMaxJsonDepth), i};
     } else if (c == ']' || c == '}') {
       --depth;
     }
@@ -28,9 +44,7 @@ std::optional<size_t> first_too_deep(std::string_view text) {
 }  // namespace
 
 std::optional<JsonFault> parse_json(std::string_view text, JsonDocument& into) {
-  if (const auto offset = first_too_deep(text)) {
-    return JsonFault{fmt::format("nested deeper than {}", kMaxJsonDepth), *offset};
-  }
+  if (auto fault = find_overlooked_fault(text)) return fault;
   rapidjson::MemoryStream bytes(text.data(), text.size());
   rapidjson::EncodedInputStream<rapidjson::UTF8<>, rapidjson::MemoryStream> stream(bytes);
   constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
@@ -51,12 +65,16 @@ const JsonValue* find_member(const JsonValue& object, std::string_view name) {
   return nullptr;
 }
 
+// Not by the validating Writer: it reads on behind the end of a text that ends within a character.
 bool is_utf8(std::string_view text) {
-  JsonBuffer buffer;
-  rapidjson::Writer<JsonBuffer, rapidjson::UTF8<>, rapidjson::UTF8<>, JsonAllocator,
-                    rapidjson::kWriteValidateEncodingFlag>
-      writer(buffer);
-  return writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+  struct Nowhere {
+    void Put(char) {}
+  } nowhere;
+  rapidjson::MemoryStream bytes(text.data(), text.size());
+  while (bytes.Tell() < text.size()) {
+    if (!rapidjson::UTF8<>::Validate(bytes, nowhere)) return false;
+  }
+  return true;
 }
 
 std::string to_json(const JsonValue& value) {
@@ -64,6 +82,16 @@ std::string to_json(const JsonValue& value) {
   JsonWriter writer(buffer);
   value.Accept(writer);
   return std::string(written(buffer));
+}
+
+std::string pretty_json(std::string_view json) {
+  JsonDocument document;
+  parse_json(json, document);
+  JsonBuffer buffer;
+  rapidjson::PrettyWriter<JsonBuffer, rapidjson::UTF8<>, rapidjson::UTF8<>, JsonAllocator> writer(buffer);
+  writer.SetIndent(' ', 2);
+  document.Accept(writer);
+  return std::string(written(buffer)) + '\n';
 }
 
 }  // namespace bailian

@@ -10,6 +10,7 @@
 #include <rapidjson/document.h>
 #include <rapidjson/error/en.h>
 #include <rapidjson/memorystream.h>
+#include <rapidjson/prettywriter.h>
 #include <rapidjson/reader.h>
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
@@ -68,6 +69,9 @@ bool is_utf8(std::string_view text);
 
 /// Compact JSON in raw UTF-8.
 std::string to_json(const JsonValue& value);
+
+/// `json`, which is valid, on lines for people.
+std::string pretty_json(std::string_view json);
 
 inline void write_string(JsonWriter& writer, std::string_view text) {
   writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));

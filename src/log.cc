@@ -11,6 +11,7 @@
 #include <cmath>
 #include <csignal>
 #include <memory>
+#include <thread>
 
 #include "json.h"
 
@@ -20,7 +21,7 @@ namespace {
 // Each waiting line takes about 400 bytes of the queue, which is allocated at once.
 constexpr size_t kQueuedLines = 1024;
 
-constexpr std::chrono::duration<unsigned> kLastLines{2};
+constexpr std::chrono::seconds kLastLines{2};
 
 constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warning", "error"};
 constexpr std::array<std::string_view, 4> kOutcomeNames = {"done", "error", "client_gone", "timeout"};
@@ -59,7 +60,8 @@ std::string number_text(double number) {
 }
 
 // Control characters could forge lines or move a terminal's cursor; C1 controls come as two bytes of UTF-8.
-std::string escape_controls(std::string_view text) {
+// A backslash goes before the characters of `others`.
+std::string escape_controls(std::string_view text, std::string_view others = "") {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
@@ -67,14 +69,15 @@ std::string escape_controls(std::string_view text) {
     if (c < 0x20 || c == 0x7f || c1) {
       out += fmt::format("\\x{:02x}", c);
     } else {
+      if (others.find(text[i]) != std::string_view::npos) out += '\\';
       out += text[i];
     }
   }
   return out;
 }
 
-// For bytes that are no text.
-std::string escape_bytes(std::string_view bytes) {
+std::string as_utf8(std::string_view bytes) {
+  if (is_utf8(bytes)) return std::string(bytes);
   std::string out;
   for (const char byte : bytes) {
     const auto c = static_cast<unsigned char>(byte);
@@ -84,9 +87,8 @@ std::string escape_bytes(std::string_view bytes) {
 }
 
 std::string quoted_if_needed(std::string_view text) {
-  std::string escaped = escape_controls(text);
-  if (!escaped.empty() && escaped.find_first_of(" \"=") == std::string::npos) return escaped;
-  return fmt::format("\"{}\"", escaped);
+  if (!text.empty() && text.find_first_of(" \"=\\") == std::string_view::npos) return escape_controls(text);
+  return fmt::format("\"{}\"", escape_controls(text, "\"\\"));
 }
 
 double ms_between(Clock::time_point from, Clock::time_point to) {
@@ -112,10 +114,10 @@ std::string format_log_line(LogFormat format, std::string_view time, LogLevel le
   write_member(writer, "time", time);
   write_member(writer, "level", name_of(kLevelNames, level));
   write_member(writer, "event", event);
-  if (!message.empty()) write_member(writer, "message", message);
+  if (!message.empty()) write_member(writer, "message", as_utf8(message));
   for (const LogField& field : fields) {
     if (!field.is_number) {
-      write_member(writer, field.key, is_utf8(field.text) ? field.text : escape_bytes(field.text));
+      write_member(writer, field.key, as_utf8(field.text));
       continue;
     }
     writer.Key(field.key.data(), static_cast<rapidjson::SizeType>(field.key.size()));
@@ -150,21 +152,34 @@ LogFields request_fields(const RequestRecord& record, Clock::time_point now) {
 }
 
 void start_log(LogFormat format, LogLevel least) {
+  // Signals are for the loops: this thread may be stuck in a write.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   spdlog::init_thread_pool(kQueuedLines, 1);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   // A sink that fails (a full disk, a closed pipe) must not fill the pipe with its own complaints.
   auto logger = std::make_shared<spdlog::async_logger>(
       "bailian", std::make_shared<spdlog::sinks::stderr_sink_mt>(), spdlog::thread_pool(),
       spdlog::async_overflow_policy::overrun_oldest);
   logger->set_error_handler([](const std::string&) {});
   logger->set_pattern("%v");
-  logger->set_level(least == LogLevel::kDebug ? spdlog::level::debug : spdlog::level::info);
   the_log() = Log{std::move(logger), format};
+  set_log_level(least);
+}
+
+void set_log_level(LogLevel least) {
+  the_log().logger->set_level(least == LogLevel::kDebug ? spdlog::level::debug : spdlog::level::info);
 }
 
 void stop_log() {
+  if (!the_log().logger) return;
   // Whoever reads our stderr may have stopped; the last lines are not worth a process that never ends.
-  std::signal(SIGALRM, [](int) { ::_exit(0); });
-  ::alarm(kLastLines.count());
+  std::thread([] {
+    std::this_thread::sleep_for(kLastLines);
+    ::_exit(0);
+  }).detach();
   the_log().logger.reset();
   spdlog::shutdown();
 }

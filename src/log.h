@@ -29,6 +29,9 @@ using LogFields = std::vector<LogField>;
 /// this.
 void start_log(LogFormat format, LogLevel least);
 
+/// Any thread.
+void set_log_level(LogLevel least);
+
 /// Writes out what is waiting and ends the thread.
 void stop_log();
 

@@ -1,5 +1,6 @@
 #include <curl/curl.h>
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 
 #include "config.h"
 #include "fcgi_request.h"
+#include "import.h"
 #include "listen_socket.h"
 #include "log.h"
 #include "ping.h"
@@ -23,6 +25,8 @@ namespace {
 struct Options {
   std::optional<std::string> env_file;
   std::optional<std::string> listen;
+  std::optional<std::string> import_config_php;
+  ImportOptions import;
   bool check = false;
   bool ping = false;
 };
@@ -57,34 +61,34 @@ int check(const LoadedConfig& loaded) {
   return EX_OK;
 }
 
-int serve(const LoadedConfig& loaded) {
+int serve(const LoadedConfig& loaded, const Options& options) {
   const Config& config = loaded.config;
   init_libfcgi();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGUSR1, SIG_IGN);
+  std::signal(SIGHUP, SIG_IGN);  // until the server listens to it
   std::signal(SIGTERM, SIG_DFL);
   const LogFormat by_terminal = ::isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
   start_log(config.log_format.value_or(by_terminal), config.debug ? LogLevel::kDebug : LogLevel::kInfo);
-  for (const std::string& warning : loaded.warnings) log(LogLevel::kWarning, "setting", warning);
-  if (config.api_key.empty() || config.app_id.empty()) {
-    log(LogLevel::kWarning, "not_configured",
-        "DASHSCOPE_API_KEY or APP_ID is not set: every chat gets an error");
-  }
+  log_warnings(loaded);
   raise_file_limit(config);
 
   auto socket = ListenSocket::inherited();
   if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
-  Server(config, *socket).run();
+  Server(config, *socket, [&options] { return load(options); }).run();
   log(LogLevel::kInfo, "stopped", "");
   return EX_OK;
 }
 
 int run(const Options& options) {
+  if (options.import_config_php) return import_config_php(*options.import_config_php, options.import);
+  // The key is kept out of core files and from other processes of this user.
+  ::prctl(PR_SET_DUMPABLE, 0);
   const LoadedConfig loaded = load(options);
   if (options.check) return check(loaded);
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
     throw std::runtime_error("cannot initialise libcurl");
-  const int code = options.ping ? ping(loaded.config) : serve(loaded);
+  const int code = options.ping ? ping(loaded.config) : serve(loaded, options);
   curl_global_cleanup();
   return code;
 }
@@ -110,7 +114,8 @@ int run_command(int argc, char** argv) {
       "FastCGI responder that streams answers of an Alibaba Cloud Bailian (DashScope) application to website "
       "chats.\n"
       "Settings come from the environment and from a .env file; see .env.example.\n"
-      "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them.",
+      "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them. SIGHUP reads the settings "
+      "again.",
       "bailian-fcgi");
   app.set_version_flag("-V,--version", "bailian-fcgi " BAILIAN_VERSION);
   app.add_option("-e,--env-file", options.env_file,
@@ -120,9 +125,18 @@ int run_command(int argc, char** argv) {
       ->type_name("ADDRESS");
   app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
   app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
+  auto* const import = app.add_option("--import-config-php", options.import_config_php,
+                                      "make .env and bot.json of an old config.php, which is read, not run");
+  import->type_name("FILE");
+  app.add_option("--output-dir", options.import.output_dir, "where --import-config-php writes (else here)")
+      ->type_name("DIR")
+      ->needs(import);
+  app.add_flag("--force", options.import.force, "let --import-config-php replace files")->needs(import);
   app.footer(
       "Exit codes: 0 done, 64 bad usage, 69 cannot listen or upstream unavailable, 71 system error,\n"
-      "75 throttled (--ping), 77 key refused (--ping), 78 bad configuration.");
+      "75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; --import-config-php: 65 nothing "
+      "in\n"
+      "the file is of use, 66 it cannot be read, 73 a file exists or cannot be written.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

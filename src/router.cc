@@ -76,14 +76,14 @@ Reply preflight_reply() {
 }  // namespace
 
 bool Router::is_allowed_origin(const Request& request) const {
-  const auto& allowed = config_.allowed_origins;
+  const auto& allowed = config().allowed_origins;
   return allowed.empty() || request.origin.empty() || is_same_origin(request) ||
          std::find(allowed.begin(), allowed.end(), request.origin) != allowed.end();
 }
 
 Headers Router::common_headers(const Request& request) const {
   Headers headers = {{"X-Request-Id", request.request_id}, {"X-Content-Type-Options", "nosniff"}};
-  if (config_.allowed_origins.empty()) {
+  if (config().allowed_origins.empty()) {
     headers.emplace_back("Access-Control-Allow-Origin", "*");
   } else {
     headers.emplace_back("Vary", "Origin");
@@ -145,7 +145,7 @@ Reply Router::health() const {
 }
 
 Reply Router::bot_profile(const Request& request) const {
-  const BotProfile& profile = config_.bot_profile;
+  const BotProfile& profile = config().bot_profile;
   const bool unchanged = matches(request.if_none_match, profile.etag);
   Headers headers = {{"ETag", profile.etag}, {"Cache-Control", "no-cache"}};
   if (unchanged) return {304, std::move(headers), {}};
@@ -159,16 +159,15 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
   if (request.body_too_large) {
     throw HttpError(
         413, "too_large",
-        fmt::format("Request too large: the body has more than {} bytes", config_.max_body_bytes));
+        fmt::format("Request too large: the body has more than {} bytes", config().max_body_bytes));
   }
   const ChatRequest chat_request =
-      parse_chat_request(request.body, {config_.max_prompt_bytes, config_.max_history_messages});
-  if (config_.api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
-  if (config_.app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
+      parse_chat_request(request.body, {config().max_prompt_bytes, config().max_history_messages});
+  if (config().api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
+  if (config().app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
   StreamLimit::Place place = shared_.draining ? StreamLimit::Place() : shared_.streams.take();
   if (!place) throw HttpError(503, "overloaded", "Server busy");
-  return std::make_unique<Chat>(loop_, config_, upstream_, std::move(place), client, chat_request, mode,
-                                common);
+  return std::make_unique<Chat>(loop_, setup_, std::move(place), client, chat_request, mode, common);
 }
 
 }  // namespace bailian

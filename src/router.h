@@ -22,7 +22,10 @@ struct Shared {
 class Router {
  public:
   Router(EventLoop& loop, const Config& config, Shared& shared)
-      : loop_(loop), config_(config), shared_(shared), upstream_(loop, config) {}
+      : loop_(loop), shared_(shared), setup_(std::make_shared<Setup>(loop, config)) {}
+
+  /// Requests from now on are answered by `config`; chats under way keep what they began with.
+  void reload(const Config& config) { setup_ = std::make_shared<Setup>(loop_, config); }
 
   /// The exchange that goes on, or none when the reply was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
@@ -36,10 +39,11 @@ class Router {
   [[nodiscard]] bool is_allowed_origin(const Request& request) const;
   [[nodiscard]] Headers common_headers(const Request& request) const;
 
+  [[nodiscard]] const Config& config() const { return setup_->config; }
+
   EventLoop& loop_;
-  const Config& config_;
   Shared& shared_;
-  DashScopeClient upstream_;
+  std::shared_ptr<Setup> setup_;
 };
 
 }  // namespace bailian

@@ -24,22 +24,24 @@ Server::Worker::Worker(const Config& config, Shared& shared, int listening_fd)
         return router.handle(request, client);
       }) {}
 
-Server::Server(const Config& config, ListenSocket& socket)
-    : config_(config),
+Server::Server(Config config, ListenSocket& socket, Load load)
+    : config_(std::move(config)),
       socket_(socket),
-      shared_(config),
+      load_(std::move(load)),
+      shared_(config_),
       workers_([&] {
         std::vector<std::unique_ptr<Worker>> workers;
-        workers.reserve(static_cast<size_t>(config.workers));
-        for (int i = 0; i < config.workers; ++i) {
-          workers.push_back(std::make_unique<Worker>(config, shared_, socket.fd()));
+        workers.reserve(static_cast<size_t>(config_.workers));
+        for (int i = 0; i < config_.workers; ++i) {
+          workers.push_back(std::make_unique<Worker>(config_, shared_, socket.fd()));
         }
         return workers;
       }()),
       busy_workers_(workers_.size()),
       drain_timeout_(workers_.front()->loop, [this] { stop(); }),
       sigterm_(workers_.front()->loop, SIGTERM, [this] { on_signal(); }),
-      sigint_(workers_.front()->loop, SIGINT, [this] { on_signal(); }) {}
+      sigint_(workers_.front()->loop, SIGINT, [this] { on_signal(); }),
+      sighup_(workers_.front()->loop, SIGHUP, [this] { reload(); }) {}
 
 Server::~Server() = default;
 
@@ -61,6 +63,38 @@ void Server::on_signal() {
   } catch (const std::exception& error) {
     log(LogLevel::kError, "drain_failed", error.what());
     stop();
+  }
+}
+
+void Server::reload() {
+  if (shared_.draining) return;
+  const auto now = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch());
+  ::sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()).c_str());
+  try {
+    use(load_());
+  } catch (const ConfigError& error) {
+    for (const std::string& fault : error.faults()) log(LogLevel::kError, "setting", fault);
+    log(LogLevel::kError, "reload_failed", "the settings have faults: nothing changes");
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "reload_failed", error.what());
+  }
+  ::sd_notify(0, "READY=1");
+}
+
+void Server::use(LoadedConfig loaded) {
+  log_warnings(loaded);
+  for (const std::string_view key : keep_what_needs_a_restart(config_, loaded.config)) {
+    log(LogLevel::kWarning, "setting", fmt::format("{} has changed, which needs a restart", key));
+  }
+  config_ = std::move(loaded.config);
+  set_log_level(config_.debug ? LogLevel::kDebug : LogLevel::kInfo);
+  const auto workers_left = std::make_shared<std::atomic<size_t>>(workers_.size());
+  for (const auto& worker : workers_) {
+    worker->loop.post([config = config_, workers_left, &own = *worker] {
+      own.router.reload(config);
+      own.listener.set_limits(fcgi_limits(config));
+      if (--*workers_left == 0) log(LogLevel::kInfo, "reloaded", "chats under way keep their settings");
+    });
   }
 }
 
@@ -93,6 +127,14 @@ void Server::stop() {
       own.listener.cut();
       own.loop.stop();
     });
+  }
+}
+
+void log_warnings(const LoadedConfig& loaded) {
+  for (const std::string& warning : loaded.warnings) log(LogLevel::kWarning, "setting", warning);
+  if (loaded.config.api_key.empty() || loaded.config.app_id.empty()) {
+    log(LogLevel::kWarning, "not_configured",
+        "DASHSCOPE_API_KEY or APP_ID is not set: every chat gets an error");
   }
 }
 

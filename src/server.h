@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -13,11 +14,15 @@
 namespace bailian {
 
 /// The running program: one loop for each of WORKERS, all accepting from one socket. SIGTERM or SIGINT drains
-/// it: live answers finish, up to DRAIN_TIMEOUT; a second signal ends it at once.
+/// it: live answers finish, up to DRAIN_TIMEOUT; a second signal ends it at once. SIGHUP reads the settings
+/// again: faulty ones change nothing, and chats under way keep those they began with.
 class Server {
  public:
-  /// Throws std::system_error. `config` and `socket` must outlive it.
-  Server(const Config& config, ListenSocket& socket);
+  /// Reads the settings again, or throws ConfigError.
+  using Load = std::function<LoadedConfig()>;
+
+  /// Throws std::system_error. `socket` must outlive it.
+  Server(Config config, ListenSocket& socket, Load load);
   ~Server();
 
   /// Serves until it was told to end. The first loop runs on the calling thread.
@@ -33,20 +38,28 @@ class Server {
   };
 
   void on_signal();
+  void reload();
+  void use(LoadedConfig loaded);
   void drain();
   void on_idle();
   void stop();
 
-  const Config& config_;
+  Config config_;
   ListenSocket& socket_;
+  Load load_;
   Shared shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   size_t busy_workers_;  // first loop only
   Timer drain_timeout_;
   SignalEvent sigterm_;
   SignalEvent sigint_;
+  SignalEvent sighup_;
   std::vector<std::thread> threads_;
 };
+
+/// Logs the warnings of settings that were read, and that chats get errors when key or application is
+/// missing.
+void log_warnings(const LoadedConfig& loaded);
 
 /// Raises the limit on open files to what MAX_STREAMS needs, or warns by how much it falls short.
 void raise_file_limit(const Config& config);

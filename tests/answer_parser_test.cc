@@ -171,6 +171,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Pieces{"Cumulative", {"a", "ab", "abc", "abc"}, "abc"},
                     Pieces{"CumulativeWithEmptyEnd", {"a", "ab", "abc", ""}, "abc"},
                     Pieces{"CumulativeOfTwo", {"a", "ab"}, "ab"}, Pieces{"CumulativeOfOne", {"a", "a"}, "a"},
+                    Pieces{"CumulativeOfThree", {"a", "ab", "abc"}, "abc"},
                     Pieces{"CumulativeStandingStill", {"a", "ab", "abc", "abc", "abcd", "abcd"}, "abcd"}),
     [](const auto& test) { return test.param.name; });
 
@@ -185,6 +186,45 @@ TEST(AnswerParser, EachIncrementIsReportedWithItsEvent) {
   EXPECT_EQ(text, "abc");
   EXPECT_EQ(parser.feed(200, event("d")), State::kFinished) << "what follows is not heard";
   EXPECT_EQ(text, "abc");
+}
+
+TEST(AnswerParser, ThoughtsAreToldApartFromTheText) {
+  std::string told;
+  AnswerParser parser([&](std::string_view piece) { told.append("text:").append(piece).append(";"); },
+                      [&](std::string_view piece) { told.append("thought:").append(piece).append(";"); });
+  EXPECT_EQ(parser.feed(200, example("03-stream-thoughts")), State::kFinished);
+  EXPECT_EQ(told, "thought:嗯;thought:，这是;thought:基础加法。;text:1+1;text: = 2;text: ✅;");
+}
+
+TEST(AnswerParser, CitationsAreEachToldOnce) {
+  const auto citations = parse(200, example("12-stream-rag-references"), 100).answer.citations;
+  ASSERT_EQ(citations.size(), 2U);
+  EXPECT_EQ(citations[0].index, 1);
+  EXPECT_EQ(citations[0].title, "售后手册");
+  EXPECT_EQ(citations[1].index, 2);
+  EXPECT_EQ(citations[1].title, "运费说明");
+}
+
+TEST(AnswerParser, CitationsAreMadeFitToBeShown) {
+  const auto cited = [](const std::string& reference) {
+    return parse(200, R"({"output":{"doc_references":[)" + reference + R"(],"finish_reason":"stop"}})", 99)
+        .answer.citations.at(0);
+  };
+  EXPECT_EQ(cited("{\"title\":\"a\\nb\x7f\"}").title, "a b ");
+  EXPECT_EQ(cited(R"({"title":")" + std::string(199, 'x') + R"(杭"})").title, std::string(199, 'x'));
+  EXPECT_EQ(cited("{}").index, 1);
+  EXPECT_EQ(cited(R"({"doc_url":"https://a/b?c=d"})").url, "https://a/b?c=d");
+  EXPECT_EQ(cited(R"({"doc_url":"http://a/"})").url, "http://a/");
+  EXPECT_EQ(cited(R"({"doc_url":"https://)" + std::string(500, 'a') + R"("})").url, "");
+  for (const char* url : {"javascript:alert(1)", "//a/", "https://a/ b", "https://a/\\\""}) {
+    EXPECT_EQ(cited(std::string(R"({"doc_url":")") + url + R"("})").url, "") << url;
+  }
+}
+
+TEST(AnswerParser, WhatFollowsTheEndInTheSamePieceIsNotHeard) {
+  const Result result = parse(200, event("a", "stop") + event("b") + "data:nonsense\n\n", 9999);
+  EXPECT_EQ(result.state, State::kFinished);
+  EXPECT_EQ(result.text, "a");
 }
 
 TEST(AnswerParser, AnAnswerTakenBackIsAFault) {
@@ -229,7 +269,18 @@ TEST(AnswerParser, HeldTextIsToldBeforeTheFault) {
   EXPECT_EQ(parse(200, event("a") + event("ab"), 7).text, "aab");
 }
 
+TEST(AnswerParser, HeldTextIsToldBeforeAnEndWithoutText) {
+  const Result result =
+      parse(200, event("a") + event("ab") + "data:{\"output\":{\"finish_reason\":\"stop\"}}\n\n", 7);
+  EXPECT_EQ(result.state, State::kFinished);
+  EXPECT_EQ(result.text, "aab");
+}
+
 TEST(AnswerParser, ASessionIdThatIsNoneIsNotTaken) {
+  EXPECT_EQ(
+      parse(200, "{\"output\":{\"session_id\":\"a\x7f\",\"text\":\"x\",\"finish_reason\":\"stop\"}}", 99)
+          .answer.session_id,
+      "");
   EXPECT_EQ(parse(200, R"({"output":{"session_id":"a b","text":"x","finish_reason":"stop"}})", 99)
                 .answer.session_id,
             "");
@@ -259,6 +310,19 @@ TEST(AnswerParser, AnEndlessAnswerIsRefused) {
   EXPECT_LE(result.text.size(), AnswerParser::kMaxAnswerBytes);
 }
 
+TEST(AnswerParser, AnEndlessThoughtIsCutAndTheAnswerGoesOn) {
+  size_t thought_bytes = 0;
+  std::string text;
+  AnswerParser parser([&](std::string_view piece) { text += piece; },
+                      [&](std::string_view piece) { thought_bytes += piece.size(); });
+  const std::string thought = R"(data:{"output":{"thoughts":[{"action_type":"reasoning","thought":")" +
+                              std::string(100000, 'x') + "\"}]}}\n\n";
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(parser.feed(200, thought), State::kReading);
+  EXPECT_EQ(parser.feed(200, event("a", "stop")), State::kFinished);
+  EXPECT_EQ(text, "a");
+  EXPECT_EQ(thought_bytes, AnswerParser::kMaxAnswerBytes / 100000 * 100000);
+}
+
 struct Page {
   const char* name;
   int status;
@@ -284,6 +348,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Page{"Html", 200, "<html>\r\n<body>id:1</body></html>", UpstreamFault::kFailed, false},
                     Page{"Html504", 504, "<html>gateway</html>", UpstreamFault::kFailed, true},
                     Page{"Blank", 200, "  \n ", UpstreamFault::kFailed, false},
+                    Page{"LongBlank", 200, std::string(5000, ' '), UpstreamFault::kFailed, false},
                     Page{"LooksLikeAField", 200, "identity", UpstreamFault::kFailed, false},
                     Page{"HalfAField", 200, "dat", UpstreamFault::kFailed, false},
                     Page{"Array", 200, "[1]", UpstreamFault::kFailed, false},
@@ -315,6 +380,11 @@ TEST(AnswerParser, AnEndlessEventIsRefused) {
   EXPECT_EQ(parser.feed(200, "data:{"), State::kReading);
   EXPECT_EQ(parser.feed(200, block), State::kReading);
   EXPECT_EQ(parser.feed(200, block), State::kFailed);
+}
+
+TEST(AnswerParser, AnEndlessEventInOnePieceIsRefused) {
+  AnswerParser parser([](std::string_view) {});
+  EXPECT_EQ(parser.feed(200, "data:" + std::string(SseParser::kMaxEventBytes, 'x')), State::kFailed);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
 #include <string>
 
 #include "json.h"
@@ -38,6 +40,12 @@ TEST(BotProfile, DefaultIsTheOneOfTheOldConfigPhp) {
   EXPECT_STREQ(profile["StartUpMessage"].GetString(), "Hi, How are you?");
   EXPECT_STREQ(profile["fontSize"].GetString(), "16");
   EXPECT_EQ(profile["commonButtons"].Size(), 2U);
+}
+
+TEST(BotProfile, TheShippedExampleIsAccepted) {
+  std::ifstream file("deploy/examples/bot.json");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(all_faults(text), "none");
 }
 
 TEST(BotProfile, EtagFollowsTheContent) {

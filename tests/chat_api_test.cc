@@ -18,6 +18,12 @@ struct BadBody {
   int status;
   std::string message;
 };
+std::string seventeen_images() {
+  std::string urls = R"("http://a/")";
+  for (int i = 1; i < 17; ++i) urls += R"(,"http://a/")";
+  return R"({"last_prompt":"x","image_urls":[)" + urls + "]}";
+}
+
 class BadBodies : public testing::TestWithParam<BadBody> {};
 
 TEST_P(BadBodies, AreRefusedInTheFixedWords) {
@@ -57,7 +63,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadBody{"ImagesFile", R"({"last_prompt":"x","image_urls":["file:///etc/passwd"]})", 400,
                 "image_urls must be"},
         BadBody{"ImagesSpace", R"({"last_prompt":"x","image_urls":["http://a/ b"]})", 400,
-                "image_urls must be"}),
+                "image_urls must be"},
+        BadBody{"ImagesDelete", "{\"last_prompt\":\"x\",\"image_urls\":[\"http://a/\x7f\"]}", 400,
+                "image_urls must be"},
+        BadBody{"ImagesTooMany", seventeen_images(), 400, "image_urls must be at most 16"}),
     [](const auto& test) { return test.param.name; });
 
 ChatRequest parse(const std::string& body) { return parse_chat_request(body, kLimits); }
@@ -124,6 +133,12 @@ TEST(ChatApi, ImageUrlsAreTaken) {
   EXPECT_TRUE(parse(R"({"last_prompt":"p","image_urls":null})").image_urls.empty());
 }
 
+TEST(ChatApi, ThoughtsAreIncludedOnlyWhenAskedFor) {
+  EXPECT_FALSE(parse(R"({"last_prompt":"p"})").include_thoughts);
+  EXPECT_FALSE(parse(R"({"last_prompt":"p","include_thoughts":"true"})").include_thoughts);
+  EXPECT_TRUE(parse(R"({"last_prompt":"p","include_thoughts":true})").include_thoughts);
+}
+
 std::vector<std::string> events(std::string_view text, std::string_view session_id) {
   std::vector<std::string> all;
   write_text_events(text, session_id, [&](std::string_view event) { all.emplace_back(event); });
@@ -135,6 +150,12 @@ TEST(TextEvents, AreExactlyWhatFrontEndsRead) {
             std::vector<std::string>{"data: "
                                      "{\"success\":true,\"content\":\"杭\\\"州\\\"\\n\",\"finished\":false,"
                                      "\"session_id\":\"abc\"}\n\n"});
+}
+
+TEST(TextEvents, OfThoughtsHaveNoContent) {
+  std::string all;
+  write_thought_events("嗯", "abc", [&](std::string_view event) { all += event; });
+  EXPECT_EQ(all, "data: {\"success\":true,\"thought\":\"嗯\",\"finished\":false,\"session_id\":\"abc\"}\n\n");
 }
 
 class LongTexts : public testing::TestWithParam<std::string> {};
@@ -157,8 +178,8 @@ TEST_P(LongTexts, AreCutAtCharactersIntoEventsThatFit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(ChatApi, LongTexts,
-                         testing::Values("x", "杭州", "👨‍👩‍👧", "\"\\", std::string(1, '\x01'),
-                                         "a\n€\x1f𝄞"));
+                         testing::Values("x", "杭州", "👨‍👩‍👧", "\"\\", "\b\f\n\r\t",
+                                         std::string(1, '\x01'), "a\n€\x1f𝄞"));
 
 TEST(ChatApi, TerminalEventsAndBodiesHaveTheirKeys) {
   Answer answer;
@@ -176,9 +197,33 @@ TEST(ChatApi, TerminalEventsAndBodiesHaveTheirKeys) {
             "{\"success\":false,\"message\":\"API Error\",\"code\":\"upstream_error\",\"result\":\"\","
             "\"request_id\":\"r\"}");
   EXPECT_EQ(
-      answer_json("# 你", answer, "r"),
+      answer_json("# 你", "", answer, "r"),
       "{\"success\":true,\"message\":\"Response Generated\",\"result\":\"# 你\",\"response\":\"# 你\","
       "\"session_id\":\"s\",\"usage\":{\"input_tokens\":31,\"output_tokens\":24},\"request_id\":\"r\"}");
+}
+
+TEST(ChatApi, ThoughtAndCitationsAreAddedWhereThereAreAny) {
+  Answer answer;
+  answer.session_id = "s";
+  answer.citations = {{1, "售后", ""}, {2, "b", "https://x/?a=\"1\""}};
+  const std::string citations =
+      R"("citations":[{"index":1,"title":"售后"},{"index":2,"title":"b","url":"https://x/?a=\"1\""}])";
+  EXPECT_TRUE(finished_event(answer, "r").ends_with(R"("request_id":"r",)" + citations + "}\n\n"));
+  const std::string json = answer_json("x", "嗯", answer, "r");
+  EXPECT_TRUE(json.ends_with(R"("request_id":"r",)" + citations + "}")) << json;
+  EXPECT_NE(json.find(R"("response":"x","thought":"嗯","session_id")"), std::string::npos) << json;
+}
+
+TEST(ChatApi, ALastEventHasAsManyCitationsAsFit) {
+  Answer answer;
+  answer.session_id = std::string(128, 's');
+  for (int i = 1; i <= 32; ++i) answer.citations.push_back({i, std::string(200, '"'), "https://x/"});
+  const std::string event = finished_event(answer, std::string(128, 'r'));
+  EXPECT_LE(event.size(), kMaxEventBytes);
+  JsonDocument document;
+  ASSERT_FALSE(parse_json(std::string_view(event).substr(6), document));
+  EXPECT_EQ(document["citations"].Size(), 8U);
+  EXPECT_EQ(document["citations"][7]["index"].GetInt(), 8);
 }
 
 TEST(ChatApi, UpstreamFaultsHaveTheirStatusAndOpeningWords) {
@@ -201,8 +246,10 @@ TEST(ChatApi, DebugTellsTheUpstreamsWordsWithoutTheKey) {
   const UpstreamError error{UpstreamFault::kAuth, "InvalidApiKey",
                             "key secret-key or sk-0123456789abcdef is bad", "", false};
   EXPECT_STREQ(to_http_error(error, true, "secret-key").what(),
-               "Authentication failed: InvalidApiKey: key sk-*** or sk-*** is bad");
+               "Authentication failed: InvalidApiKey: key *** or sk-*** is bad");
   EXPECT_STREQ(to_http_error(error, false, "secret-key").what(), "Authentication failed");
+  EXPECT_STREQ(to_http_error({UpstreamFault::kFailed, "", "words", "", false}, true, "key").what(),
+               "API Error: words");
 }
 
 TEST(Scrub, LeavesOneShortLineOfAnything) {
@@ -221,10 +268,12 @@ TEST(ChatApi, AFailureOfAnyWordsFitsIntoOneEvent) {
 }
 
 TEST(Scrub, RemovesKeysAndCutsAtACharacter) {
-  EXPECT_EQ(scrub("sk-abcdefgh sk-abcdefghi", "sk-abcdefgh"), "sk-*** sk-***i");
-  EXPECT_EQ(scrub("ask-me", "k"), "assk-***-me");
+  EXPECT_EQ(scrub("sk-abcdefgh sk-abcdefghi", "sk-abcdefgh"), "*** ***i");
+  EXPECT_EQ(scrub("ask-me", "k"), "as***-me");
+  EXPECT_EQ(scrub("secret-secret-sk", "secret-sk"), "secret-***");
   EXPECT_EQ(scrub("a sk-short b", ""), "a sk-*** b");
   EXPECT_EQ(scrub("a sk-1 b", ""), "a sk-1 b");
+  EXPECT_EQ(scrub("a sk-ab-cd_ef.g", ""), "a sk-***.g");
   std::string long_text(499, 'x');
   EXPECT_EQ(scrub(long_text + "杭", ""), long_text);
 }

@@ -123,17 +123,41 @@ TEST_F(Configs, OldNamesAreUnderstood) {
 TEST_F(Configs, PlaceholdersCountAsNotSet) {
   EXPECT_EQ(config({"API_KEY=sk-your-api-key-here"}).api_key, "");
   EXPECT_EQ(config({"API_KEY=sk-0E"}).api_key, "");
+  EXPECT_EQ(config({"API_KEY=sk-XXX"}).api_key, "");
   EXPECT_EQ(config({"APP_ID=your-app-id-here"}).app_id, "");
+  EXPECT_EQ(config({"APP_ID=your-bailian-app-id-here"}).app_id, "");
 }
 
 TEST_F(Configs, TheEnvFileOfTheFlaskRewriteWorksUnchanged) {
-  const Config c =
-      config({},
-             "# config\nAPI_KEY=sk-1234567890\nAPP_ID=abcdef\nDEBUG=False\nHOST=0.0.0.0\nPORT=8000\n"
-             "FLASK_ENV=production\nTIMEOUT=120\nCONNECT_TIMEOUT=30\n");
-  EXPECT_EQ(c.api_key, "sk-1234567890");
-  EXPECT_FALSE(c.debug);
-  EXPECT_EQ(c.timeout, Seconds(120));
+  const std::string flask =
+      "# 百炼配置（必填）\nAPI_KEY=sk-1234567890\nAPP_ID=abcdef\n\n# "
+      "服务器\nHOST=0.0.0.0\nPORT=8000\nDEBUG=False\n"
+      "FLASK_ENV=production\n\nSYSTEM_PROMPT=你是客服助手，请耐心回答。\nTEMPERATURE=0.7\nTIMEOUT="
+      "120\nCONNECT_TIMEOUT=30\n";
+  std::string from_windows = "\xef\xbb\xbf";
+  for (const char c : flask) from_windows += c == '\n' ? "\r\n" : std::string(1, c);
+  for (const auto& file : {flask, from_windows}) {
+    const LoadedConfig loaded = load({}, file);
+    EXPECT_TRUE(loaded.warnings.empty());
+    EXPECT_EQ(loaded.config.api_key, "sk-1234567890");
+    EXPECT_EQ(loaded.config.app_id, "abcdef");
+    EXPECT_EQ(loaded.config.system_prompt, "你是客服助手，请耐心回答。");
+    EXPECT_EQ(loaded.config.temperature, "0.7");
+    EXPECT_FALSE(loaded.config.debug);
+    EXPECT_EQ(loaded.config.timeout, Seconds(120));
+    EXPECT_EQ(loaded.config.connect_timeout, Seconds(30));
+  }
+}
+
+TEST_F(Configs, WhatCannotChangeAtRunTimeStaysAndIsNamed) {
+  const Config running = config({});
+  Config read = config({"FCGI_LISTEN=/tmp/other", "MAX_STREAMS=7", "TIMEOUT=7"});
+  EXPECT_EQ(keep_what_needs_a_restart(running, read),
+            (std::vector<std::string_view>{"FCGI_LISTEN", "MAX_STREAMS"}));
+  EXPECT_EQ(to_string(read.listen), to_string(running.listen));
+  EXPECT_EQ(read.max_streams, running.max_streams);
+  EXPECT_EQ(read.timeout, Seconds(7));
+  EXPECT_TRUE(keep_what_needs_a_restart(running, read).empty());
 }
 
 TEST_F(Configs, AllFaultsAreToldTogetherWithTheirPlace) {

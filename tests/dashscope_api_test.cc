@@ -91,14 +91,16 @@ INSTANTIATE_TEST_SUITE_P(
                     NoAnswer{"Deep", "{\"a\":" + std::string(64, '[') + std::string(64, ']') + "}"},
                     NoAnswer{"VeryDeep", "{\"a\":" + std::string(1000000, '[')},
                     NoAnswer{"BadEscape", R"({"a":"\uZZZZ"})"}, NoAnswer{"CutEscape", R"({"a":"\ud8)"},
+                    NoAnswer{"CutBehindAnEscape", R"({"a":"\ud83d)"},
+                    NoAnswer{"BadEscapesBesideASurrogate", R"({"a":"\ud83d\uzzzz\u1zzz"})"},
                     NoAnswer{"HugeNumber", R"({"a":1e999})"}),
     [](const auto& test) { return test.param.name; });
 
 TEST(AnswerFields, AreFoundAtTheirPlacesOnly) {
   std::string json =
-      R"({"text":"no","usage":{"models":[{"output_tokens":2,"model_id":"qwen","input_tokens":3},{"input_tokens":10,"output_tokens":20,"model_id":"b"}],"text":"no"},)"
+      R"({"text":"no","usage":{"models":[{"output_tokens":2,"model":"no","model_id":"qwen","input_tokens":3},{"input_tokens":10,"output_tokens":20,"model_id":"b"}],"text":"no","other":{"input_tokens":5}},)"
       R"("output":{"thoughts":[{"text":"no","finish_reason":"no"}],"text":"yes","finish_reason":"stop","session_id":"s",)"
-      R"("doc_references":[{"text":"no"}],"workflow_message":{"node_type":"End","text":"no","message":{"content":"w","role":"assistant"}}},"request_id":"r"})";
+      R"("doc_references":[{"text":"no"}],"workflow_message":{"node_type":"End","text":"no","other":{"content":"no"},"message":{"content":"w","role":"assistant"}}},"request_id":"r"})";
   const auto fields = parse_answer_fields(json);
   ASSERT_TRUE(fields);
   EXPECT_TRUE(fields->has_output);
@@ -114,9 +116,38 @@ TEST(AnswerFields, AreFoundAtTheirPlacesOnly) {
   EXPECT_EQ(fields->usage.output_tokens, 22U);
 }
 
+TEST(AnswerFields, OnlyTheModelsOwnThoughtIsTaken) {
+  std::string json =
+      R"({"output":{"thoughts":[{"action_type":"agentRag","thought":"no","response":"no"},)"
+      R"({"thought":"a","response":"a","action_type":"reasoning","action_input":{"thought":"no"}},)"
+      R"({"response":"{}"},{"thought":null,"action_type":"reasoning"},"no",)"
+      R"({"action_type":"reasoning","thought":"b"}],"text":""}})";
+  const auto fields = parse_answer_fields(json);
+  ASSERT_TRUE(fields);
+  EXPECT_EQ(fields->thought, "ab");
+}
+
+TEST(AnswerFields, ReferencesAreReadWhateverTheirOrderAndTypes) {
+  std::string json =
+      R"({"output":{"doc_references":[{"index_id":"1","title":"t","doc_name":"n","doc_url":"https://a/"},)"
+      R"({"doc_name":"n","index_id":2,"images":["x"]},{"doc_name":"n","title":"t","index_id":"x3"},{"index_id":-1},)"
+      R"({"index_id":"3x"},{"index_id":"10000"},{"index_id":10000,"page":5}]}})";
+  const auto fields = parse_answer_fields(json);
+  ASSERT_TRUE(fields);
+  ASSERT_EQ(fields->references.size(), 7U);
+  EXPECT_EQ(fields->references[0].index, 1);
+  EXPECT_EQ(fields->references[0].title, "t");
+  EXPECT_EQ(fields->references[0].url, "https://a/");
+  EXPECT_EQ(fields->references[1].index, 2);
+  EXPECT_EQ(fields->references[1].title, "n");
+  EXPECT_EQ(fields->references[2].index, 0);
+  EXPECT_EQ(fields->references[2].title, "t");
+  for (size_t i = 3; i < 7; ++i) EXPECT_EQ(fields->references[i].index, 0) << i;
+}
+
 TEST(AnswerFields, OtherTypesThanExpectedArePassedOver) {
   std::string json =
-      R"({"output":{"text":7,"finish_reason":null,"session_id":{},"workflow_message":"x","thoughts":null},"usage":null,"request_id":5,"code":[]})";
+      R"({"output":{"text":7,"finish_reason":null,"session_id":{},"workflow_message":"x","doc_references":7,"thoughts":null},"usage":null,"request_id":5,"code":[]})";
   const auto fields = parse_answer_fields(json);
   ASSERT_TRUE(fields);
   EXPECT_TRUE(fields->has_output);
@@ -144,6 +175,16 @@ TEST(AnswerFields, ErrorsAreReadInEverySpelling) {
   }
 }
 
+TEST(AnswerFields, ATextThatEndsInMidCharacterIsReadNoFurther) {
+  for (const std::string_view start : {"\xc3", "\xe6", "\xf0", "\xf0\x9f"}) {
+    // Longer than what a string holds within itself, so that a sanitizer watches its end.
+    std::string json = R"({"output":{"text":"longer than that)";
+    json += start;
+    json.shrink_to_fit();
+    EXPECT_FALSE(parse_answer_fields(json));
+  }
+}
+
 TEST(AnswerFields, LoneSurrogatesBecomeReplacementCharacters) {
   const auto text_of = [](std::string json) {
     const auto fields = parse_answer_fields(json);
@@ -153,6 +194,7 @@ TEST(AnswerFields, LoneSurrogatesBecomeReplacementCharacters) {
   EXPECT_EQ(text_of(R"({"output":{"text":"\udc4b"}})"), "\uFFFD");
   EXPECT_EQ(text_of(R"({"output":{"text":"\ud83d\ud83d\udc4b"}})"), "\uFFFD👋");
   EXPECT_EQ(text_of(R"({"output":{"text":"\ud83d\udc4b"}})"), "👋");
+  EXPECT_EQ(text_of(R"({"output":{"text":"\uD83D\uFF01"}})"), "\uFFFD！");
   EXPECT_EQ(text_of(R"({"output":{"text":"\\ud83d \\\ud83d"}})"), "\\ud83d \\\uFFFD");
 }
 
@@ -186,7 +228,8 @@ INSTANTIATE_TEST_SUITE_P(
         Code{404, "WorkSpaceNotFound", "", F::kApp, false}, Code{400, "InvalidAppId", "", F::kApp, false},
         Code{400, "FlowNotPublished", "", F::kApp, false},
         Code{400, "InvalidParameter", "AppId is not valid", F::kApp, false},
-        Code{404, "", "", F::kApp, false},
+        Code{400, "InvalidParameter", "app_id is not valid", F::kApp, false},
+        Code{403, "", "", F::kApp, false}, Code{404, "", "", F::kApp, false},
         Code{400, "InvalidParameter", "Required parameter(s) missing", F::kFailed, false},
         Code{400, "DataInspectionFailed", "", F::kRejected, false},
         Code{400, "InternalError.Algo.DataInspectionFailed", "", F::kRejected, false},

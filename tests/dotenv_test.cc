@@ -29,6 +29,7 @@ TEST_P(DotenvLines, AreReadAsPythonDotenvReadsThem) {
 INSTANTIATE_TEST_SUITE_P(
     Dotenv, DotenvLines,
     testing::Values(Line{"Plain", "A=b", "A", "b"}, Line{"Empty", "A=", "A", ""},
+                    Line{"EveryKindOfKeyCharacter", "aZ_0.9=b", "aZ_0.9", "b"},
                     Line{"Export", "export A=b", "A", "b"}, Line{"ExportTab", "export\tA=b", "A", "b"},
                     Line{"AVariableCalledExport", "export=b", "export", "b"},
                     Line{"Spaces", "  A = b c  ", "A", "b c"}, Line{"Comment", "A=b # c", "A", "b"},
@@ -66,6 +67,13 @@ TEST(Dotenv, AFaultyLineIsNamedAndTheOthersCount) {
   EXPECT_EQ(dotenv.entries[1].key, "C");
 }
 
+TEST(Dotenv, AKeyHasNoOtherCharacters) {
+  for (const char* text : {"A{=x", "A[=x", "A:=x", "A-B=x", "{A=x"}) {
+    EXPECT_EQ(parse_dotenv(text).faults.size(), 1U) << text;
+    EXPECT_TRUE(parse_dotenv(text).entries.empty()) << text;
+  }
+}
+
 TEST(Dotenv, AnyBytesAreReadWithoutHarm) {
   std::minstd_rand random(1);
   const std::string alphabet("A=b'\"\\\n\r #\0\xff\xef", 13);
@@ -73,6 +81,17 @@ TEST(Dotenv, AnyBytesAreReadWithoutHarm) {
     std::string text;
     for (auto length = random() % 24; length > 0; --length) text += alphabet[random() % alphabet.size()];
     parse_dotenv(text);
+  }
+}
+
+TEST(DotenvLine, IsReadBackAsItWas) {
+  for (const char* value : {"", "plain", "two words", " ends ", "a # b", "#", "'", "\"", "it's \"so\"", "\\",
+                            "\\n", "\n", "a\nb\r\nc\td", "$HOME ${HOME}", "你好", "a=b", "\x01\x7f"}) {
+    const Dotenv read = parse_dotenv("A=1\n" + dotenv_line("KEY", value) + "B=2\n");
+    EXPECT_TRUE(read.faults.empty()) << value;
+    ASSERT_EQ(read.entries.size(), 3U) << value;
+    EXPECT_EQ(read.entries[1].key, "KEY");
+    EXPECT_EQ(read.entries[1].value, value);
   }
 }
 

@@ -107,6 +107,13 @@ TEST_F(Loops, ASignalIsAnEvent) {
   EXPECT_EQ(signals, 1);
 }
 
+TEST_F(Loops, ASignalThatNobodyListensToAnyMoreIsIgnored) {
+  {
+    const SignalEvent listener(loop_, SIGUSR2, [] {});
+  }
+  EXPECT_EQ(::raise(SIGUSR2), 0);  // or this process would end
+}
+
 TEST_F(Loops, ABusyLoopGathersAndStillServesEverything) {
   EventLoop busy(std::chrono::microseconds(500));
   int left = 20000;

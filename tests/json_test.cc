@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <string>
+#include <vector>
 
 namespace bailian {
 namespace {
@@ -38,6 +40,10 @@ INSTANTIATE_TEST_SUITE_P(
                     BadJson{"Utf16", std::string("{\0\"\0", 4), "name", 1},
                     BadJson{"HugeNumber", "[1e999]", "Number", 1},
                     BadJson{"RawControl", "[\"\n\"]", "escape", 2},
+                    BadJson{"SecondHalfAlone", R"(["\udc4b"])", "surrogate", 2},
+                    BadJson{"SecondHalfTwice", R"(["\uD83D\uDC4B\uDC4B"])", "surrogate", 14},
+                    BadJson{"CutBehindFirstHalf", R"(["\ud83d)", "surrogate", 2},
+                    BadJson{"CutSecondHalf", R"(["\uD83D\uD)", "Incorrect hex", 2},
                     BadJson{"TooDeep", std::string(65, '['), "nested deeper than 64", 64}),
     [](const auto& test) { return test.param.name; });
 
@@ -49,6 +55,12 @@ TEST(Json, SixtyFourLevelsAreRead) {
 TEST(Json, BracketsInStringsAreNoNesting) {
   JsonDocument document;
   EXPECT_FALSE(parse_json("[\"" + std::string(500, '[') + "\\\"" + std::string(500, '{') + "\"]", document));
+}
+
+TEST(Json, PairsOfSurrogatesAndEscapedBackslashesAreRead) {
+  JsonDocument document;
+  ASSERT_FALSE(parse_json(R"(["\ud83d\udc4b \\udc4b"])", document));
+  EXPECT_EQ(as_view(document[0]), "👋 \\udc4b");
 }
 
 TEST(Json, DeepNestingOfAMillionLevelsIsRefusedWithoutHarm) {
@@ -69,10 +81,37 @@ TEST(Json, OfRepeatedMembersTheLastCounts) {
   EXPECT_EQ(find_member(document, "b"), nullptr);
 }
 
+TEST(Json, ATextThatEndsInMidCharacterIsNoUtf8WhateverFollowsIt) {
+  constexpr std::string_view kText = "a 杭 👋";
+  EXPECT_TRUE(is_utf8(kText));
+  EXPECT_TRUE(is_utf8(""));
+  for (const size_t size : {3, 4, 7, 8, 9}) EXPECT_FALSE(is_utf8(kText.substr(0, size))) << size;
+}
+
 TEST(Json, IsWrittenAsRawUtf8) {
   JsonDocument document;
   ASSERT_FALSE(parse_json(R"({"a":"\u676d\u5dde \ud83d\udc4b\u2028\u0001"})", document));
   EXPECT_EQ(to_json(document), "{\"a\":\"杭州 👋\xe2\x80\xa8\\u0001\"}");
+}
+
+TEST(Utf8, IsToldFromOtherBytes) {
+  for (const std::string& text :
+       {std::string(), std::string("a\0b", 3), std::string("é你👋\xf4\x8f\xbf\xbf")}) {
+    EXPECT_TRUE(is_utf8(text)) << text;
+  }
+  for (const char* text :
+       {"\xff", "a\x80", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc4\xe3\xba\xc3"}) {
+    EXPECT_FALSE(is_utf8(text)) << text;
+  }
+}
+
+TEST(Utf8, IsNotReadBehindItsEnd) {
+  const std::string text = "é你👋";
+  for (size_t size = 0; size <= text.size(); ++size) {
+    const std::vector<char> exact(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(size));
+    const bool whole = size == 0 || size == 2 || size == 5 || size == 9;
+    EXPECT_EQ(is_utf8({exact.data(), exact.size()}), whole) << size;
+  }
 }
 
 }  // namespace

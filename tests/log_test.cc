@@ -20,10 +20,15 @@ TEST(Log, TextLinesAreForPeople) {
 
 TEST(Log, HostileValuesCannotForgeALineOrMoveTheCursor) {
   EXPECT_EQ(text_line("a\nb", {{"p", "x\r\n\x1b[2J\x7f\xc2\x9b y\"=\0"}}),
-            "T info    event: a\\x0ab p=\"x\\x0d\\x0a\\x1b[2J\\x7f\\xc2\x9b y\"=\"");
+            "T info    event: a\\x0ab p=\"x\\x0d\\x0a\\x1b[2J\\x7f\\xc2\x9b y\\\"=\"");
   const std::string line =
       format_log_line(LogFormat::kJson, "T", LogLevel::kError, "event", "a\nb", {{"p", "\x1b\n"}});
   EXPECT_EQ(line, R"({"time":"T","level":"error","event":"event","message":"a\nb","p":"\u001B\n"})");
+}
+
+TEST(Log, AQuoteInAValueEndsItNot) {
+  EXPECT_EQ(text_line("", {{"path", R"(/" outcome="done)"}}), R"(T info    event path="/\" outcome=\"done")");
+  EXPECT_EQ(text_line("", {{"path", R"(/" \)"}, {"n", 1.0}}), R"(T info    event path="/\" \\" n=1)");
 }
 
 TEST(Log, JsonLinesAreJson) {
@@ -40,6 +45,8 @@ TEST(Log, BytesThatAreNoTextStillMakeALineOfJson) {
   JsonDocument document;
   EXPECT_FALSE(parse_json(
       format_log_line(LogFormat::kJson, "T", LogLevel::kInfo, "e", "", {{"p", "/\xff\xfe"}}), document));
+  EXPECT_FALSE(
+      parse_json(format_log_line(LogFormat::kJson, "T", LogLevel::kInfo, "e", "a\xff", {}), document));
 }
 
 TEST(Log, ARequestsLineLeavesOutWhatDoesNotApply) {

@@ -70,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(
                ":HTTP_STATUS/400\ndata:a\n\ndata:b\n\n",
                {{"", 400, "a"}, {"", 0, "b"}}},
         Stream{"NonsenseStatus",
-               ":HTTP_STATUS/4000\n:HTTP_STATUS/x\n:HTTP_STATUS/099\ndata:a\n\n",
+               ":HTTP_STATUS/4000\n:HTTP_STATUS/x\n:HTTP_STATUS/20x\n:HTTP_STATUS/099\ndata:a\n\n",
                {{"", 0, "a"}}},
         Stream{"EventsWithoutDataAreNone", "event:a\n\n\n\ndata:x\n\n", {{"", 0, "x"}}},
         Stream{"UnknownFields", "retry:5\nfoo:bar\ndata:x\n\n", {{"", 0, "x"}}},
@@ -107,6 +107,14 @@ TEST(Sse, AnEventOfEndlessLinesIsRefused) {
   for (int i = 0; i < 17; ++i) good = good && parser.feed(line);
   EXPECT_TRUE(good);
   EXPECT_FALSE(parser.feed(line));
+}
+
+TEST(Sse, AnEventThatOnlyTheEndMakesTooLongIsNotReported) {
+  SseParser parser([](const SseEvent&) { FAIL(); });
+  const std::string half = "data:" + std::string(SseParser::kMaxEventBytes / 2, 'x');
+  EXPECT_TRUE(parser.feed(half + "\n"));
+  EXPECT_TRUE(parser.feed(half));
+  parser.finish();
 }
 
 }  // namespace

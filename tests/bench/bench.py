@@ -250,6 +250,17 @@ def measure_all(jobs: list[Job], arguments: argparse.Namespace, contenders: dict
     return runs
 
 
+def micro_benchmarks(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Parsers and writers alone, as Google Benchmark reports them."""
+    if arguments.only and not "micro".startswith(tuple(arguments.only.split(","))):
+        return []
+    command = [str(arguments.build / "bench_micro"), "--benchmark_format=json",
+               f"--benchmark_min_time={0.05 if arguments.quick else 0.5}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    found: list[dict[str, Any]] = json.loads(done.stdout)["benchmarks"]
+    return found
+
+
 def terminated(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -257,7 +268,7 @@ def terminated(_signal: int, _frame: FrameType | None) -> None:
 def main() -> int:
     arguments = parse_arguments()
     arguments.build = arguments.build.resolve()
-    for program in ("bailian-fcgi", "simulator", "bench_load", "bench_stub"):
+    for program in ("bailian-fcgi", "simulator", "bench_load", "bench_stub", "bench_micro"):
         if not os.access(arguments.build / program, os.X_OK):
             print(f"bench: {arguments.build / program} is missing: run make bench", file=sys.stderr)
             return 66
@@ -284,7 +295,8 @@ def main() -> int:
     except Unavailable as why:
         print(f"bench: {why}", file=sys.stderr)
         return 69
-    results = facts | {"runs": [asdict(run) for run in runs]}
+    results = facts | {"runs": [asdict(run) for run in runs],
+                       "micro": micro_benchmarks(arguments)}
     (OUT / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     report.write(results, OUT)
     print(f"report: {(OUT / 'report.md').relative_to(SOURCE)}", file=sys.stderr)

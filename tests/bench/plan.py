@@ -77,18 +77,18 @@ def short_requests(rows: tuple[str, ...], window: tuple[float, float]) -> list[M
 
 
 def full() -> list[Measure]:
-    window, memory_window = (2.0, 6.0), (2.0, 4.0)
+    window, memory_window = (2.0, 5.0), (1.0, 3.0)
     return [
         streams("load-50", ALL, 50, 50, window),
         streams("load-200", (*ALL, TLS, NEVER), 200, 50, window),
         streams("load-1000", (*ALL, TLS, NEVER, TWO), 1000, 50, window),
         streams("batch", ("ours", "go"), 1000, 200, window, batch="4"),
         streams("burst", (*ALL, NEVER), 200, 4, window),
-        streams("memory-1000", (*ALL, TLS), 1000, 1000, memory_window, **{"open-rate": "500"}),
+        streams("memory-1000", (*ALL, TLS), 1000, 1000, memory_window, **{"open-rate": "1000"}),
         streams("memory-5000", ("floor", "ours", TLS, "stub", "go"), 5000, 1000, memory_window,
-                **{"open-rate": "600"}),
+                **{"open-rate": "1000"}),
         streams("memory-9500", ("floor", "ours", TLS, "stub", "go"), 9500, 1000, memory_window,
-                **{"open-rate": "600"}),
+                **{"open-rate": "1000"}),
         streams("hold-20000", ("ours",), 20000, 2000, (4.0, 10.0)),
         *short_requests((*RELAYS, NEVER), (1.0, 4.0)),
         *(cancel(phase, ("floor", *RELAYS), 200, 200) for phase in ("streaming", "between", "before")),

@@ -285,6 +285,14 @@ def workers_section(results: Results) -> str | None:
             + table(["", "responder", "balance"], lines))
 
 
+def micro_section(results: Results) -> str | None:
+    lines = [[one["name"].replace("_", " ").replace("/", ", history turns: "), f"{one['cpu_time']:.0f}"]
+             for one in results.raw.get("micro", [])]
+    if not lines:
+        return None
+    return "## Parsers and writers alone\n\nns of CPU, without a socket.\n\n" + table(["", "ns"], lines)
+
+
 @dataclass(frozen=True)
 class Bar:
     figure: str
@@ -464,7 +472,7 @@ def write_charts(results: Results, out: Path) -> list[str]:
 def write(raw: dict[str, Any], out: Path) -> None:
     results = Results(raw)
     sections = [load_section, memory_section, idle_section, held_section, requests_section, cancel_section,
-                ramp_section, moderation_section, workers_section, bars_section]
+                ramp_section, moderation_section, workers_section, micro_section, bars_section]
     written = [text for section in sections if (text := section(results)) is not None]
     text = "\n".join(["# Benchmark\n", setting(results), *written])
     (out / "report.md").write_text(text)

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
 
 #include "answer.h"
+#include "scripted_upstream.h"
 #include "site.h"
 
 namespace bailian::e2e {
@@ -38,7 +40,8 @@ TEST_F(CommandLine, TellsItsVersion) {
 TEST_F(CommandLine, HelpsWithEveryOption) {
   const auto finished = run_with({"--help"});
   EXPECT_EQ(finished.exit_code, 0);
-  for (const char* option : {"--env-file", "--listen", "--check", "--ping", "--version", "--help"})
+  for (const char* option : {"--env-file", "--listen", "--check", "--ping", "--import-config-php",
+                             "--output-dir", "--force", "--version", "--help"})
     EXPECT_TRUE(contains(finished.out, option)) << option;
 }
 
@@ -150,6 +153,57 @@ TEST_F(CommandLine, PingsInVain) {
   EXPECT_EQ(run_with({"--ping"}, settings).exit_code, 69);
 }
 
+TEST_F(CommandLine, PingsOnlyWhatIsConfigured) {
+  for (const char* key : {"DASHSCOPE_API_KEY", "APP_ID"}) {
+    auto settings = good_settings();
+    settings.erase(key);
+    const auto finished = run_with({"--ping"}, settings);
+    EXPECT_EQ(finished.exit_code, 78);
+    EXPECT_TRUE(contains(finished.out, key)) << finished.out;
+  }
+}
+
+struct PingFault {
+  int status;
+  const char* code;
+  int exit_code;
+  const char* advice;
+};
+
+TEST_F(CommandLine, PingSaysWhatToDoAboutAFailure) {
+  const ScriptedUpstream upstream;
+  auto settings = good_settings();
+  settings["DASHSCOPE_BASE_URL"] = upstream.base_url();
+  settings["UPSTREAM_RETRIES"] = "0";
+  for (const auto& [status, code, exit_code, advice] :
+       {PingFault{403, "App.AccessDenied", 78, "Check APP_ID"}, PingFault{400, "Arrearage", 69, "billing"},
+        PingFault{429, "Throttling", 75, "try again"}, PingFault{500, "InternalError", 69, "status page"}}) {
+    Process ping(responder_command(dir_, settings, {"--ping"}));
+    const std::string body = std::string(R"({"code":")") + code + R"(","message":"m","request_id":"r-7"})";
+    upstream.accept().send("HTTP/1.1 " + std::to_string(status) +
+                           " X\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    EXPECT_EQ(ping.wait(), exit_code) << code;
+    for (const char* part : {code, "r-7", advice}) EXPECT_TRUE(contains(ping.out().text(), part)) << part;
+  }
+}
+
+TEST_F(CommandLine, PingDoesNotWaitForEver) {
+  const ScriptedUpstream upstream;
+  auto settings = good_settings();
+  settings["DASHSCOPE_BASE_URL"] = upstream.base_url();
+  settings["FIRST_TOKEN_TIMEOUT"] = "0.1";
+  Process ping(responder_command(dir_, settings, {"--ping"}));
+  const auto call = upstream.accept();
+  EXPECT_EQ(ping.wait(), 69);
+  EXPECT_TRUE(contains(ping.out().text(), "Nothing came in time")) << ping.out().text();
+}
+
+TEST_F(CommandLine, RefusesAnAddressThatIsNone) {
+  const auto finished = run_with({"--check", "--listen", "nonsense"}, good_settings());
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_TRUE(contains(finished.err, "--listen: expected a socket path")) << finished.err;
+}
+
 // What the upstream is told as the system prompt tells what was read.
 class EnvFile : public CommandLine {
  protected:
@@ -177,9 +231,48 @@ TEST_F(EnvFile, IsReadAsPythonDotenvDoes) {
   for (const auto& [content, prompt] : table) EXPECT_EQ(system_prompt_from(content, ".env", {}), prompt);
 }
 
+TEST_F(EnvFile, OfTheFlaskRewriteWorksUnchanged) {
+  dir_.write(".env", "# 阿里云百炼\nAPI_KEY=" + std::string(kApiKey) + "\nAPP_ID=" + std::string(kAppId) +
+                         "\n\nHOST=0.0.0.0\nPORT=8000\nDEBUG=True\n\nSYSTEM_PROMPT=你是客服助手。\n"
+                         "TEMPERATURE=0.3\nTIMEOUT=120\nCONNECT_TIMEOUT=30\n");
+  const Settings where{{"DASHSCOPE_BASE_URL", simulator_.base_url()}};
+  const auto checked = run_with({"--check"}, where);
+  EXPECT_EQ(checked.exit_code, 0) << checked.err;
+  EXPECT_EQ(checked.err, "");
+  EXPECT_EQ(run_with({"--ping"}, where).exit_code, 0);
+  const auto request = simulator_.last_request();
+  EXPECT_EQ(text_at(request, "/body/input/messages/0/content"), "你是客服助手。");
+  EXPECT_EQ(at(request, "/body/parameters/temperature").GetDouble(), 0.3);
+}
+
 TEST_F(EnvFile, MayBeNamed) {
   EXPECT_EQ(system_prompt_from("SYSTEM_PROMPT=named\n", "site.env", {"--env-file", dir_.file("site.env")}),
             "named");
+}
+
+TEST_F(EnvFile, ThatCannotBeReadStopsTheStart) {
+  const auto directory = dir_.file("site.env");
+  mkdir(directory.c_str(), 0700);
+  for (const auto& file : {directory, dir_.file("nowhere.env")}) {
+    for (const char* how : {"--check", "--ping"}) {
+      const auto finished = run_with({how, "--env-file", file}, good_settings());
+      EXPECT_EQ(finished.exit_code, 78);
+      EXPECT_TRUE(contains(finished.err, file)) << finished.err;
+    }
+  }
+}
+
+TEST_F(EnvFile, OfThePlaceThatCannotBeReadStopsTheStart) {
+  const auto expect_stopped = [&] {
+    const auto finished = run_with({}, good_settings());
+    EXPECT_EQ(finished.exit_code, 78);
+    EXPECT_TRUE(contains(finished.err, ".env")) << finished.err;
+  };
+  mkdir(dir_.file(".env").c_str(), 0700);
+  expect_stopped();
+  rmdir(dir_.file(".env").c_str());
+  ASSERT_EQ(symlink("nowhere", dir_.file(".env").c_str()), 0);
+  expect_stopped();
 }
 
 TEST_F(EnvFile, YieldsToTheEnvironment) {

@@ -107,6 +107,47 @@ TEST_F(Examples, ACumulativeStreamStillEndsWell) {
   EXPECT_TRUE(bool_at(answer.last, "/success"));
 }
 
+TEST_F(Examples, CitationsComeWithTheLastEvent) {
+  const auto answer = read_stream(site().stream(prompt_for("12-stream-rag-references")));
+  EXPECT_TRUE(is_json(at(answer.last, "/citations"),
+                      R"([{"index":1,"title":"售后手册"},{"index":2,"title":"运费说明"}])"));
+}
+
+TEST_F(Examples, CitationsComeWithAWholeAnswer) {
+  const auto answer = site().ask("[[sim mode=rag]]").json();
+  EXPECT_EQ(number_at(answer, "/citations/0/index"), 1);
+  EXPECT_FALSE(text_at(answer, "/citations/0/title").empty());
+}
+
+TEST_F(Examples, ThoughtsAreStreamedToThoseWhoAsk) {
+  auto exchange = site().browser().send(
+      {.method = "POST",
+       .path = kStreamPath,
+       .body = R"({"last_prompt":"[[sim example=03-stream-thoughts]]","include_thoughts":true})"});
+  std::vector<std::string> thoughts;
+  std::string text;
+  while (const auto event = exchange.read_event()) {
+    const auto json = parse_json(std::string_view(*event).substr(6));
+    if (has(json, "/thought")) {
+      EXPECT_EQ(member_names(json),
+                (std::vector<std::string>{"success", "thought", "finished", "session_id"}));
+      EXPECT_TRUE(text.empty()) << "a thought behind the answer";
+      thoughts.push_back(text_at(json, "/thought"));
+    } else if (!bool_at(json, "/finished")) {
+      text += text_at(json, "/content");
+    }
+  }
+  EXPECT_EQ(thoughts, (std::vector<std::string>{"嗯", "，这是", "基础加法。"}));
+  EXPECT_EQ(text, "1+1 = 2 ✅");
+}
+
+TEST_F(Examples, TheThoughtOfAWholeAnswerComesWithItToThoseWhoAsk) {
+  const auto answer =
+      site().post(kChatPath, R"({"last_prompt":"[[sim mode=thoughts]]","include_thoughts":true})").json();
+  EXPECT_FALSE(text_at(answer, "/thought").empty());
+  EXPECT_FALSE(has(site().ask("[[sim mode=thoughts]]").json(), "/thought"));
+}
+
 TEST_F(Examples, WholeAnswers) {
   for (const auto& example : kWhole) {
     SCOPED_TRACE(example.name);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -48,10 +50,22 @@ TEST_F(FastCgi, SilentAndHalfSpokenPeersHoldNobodyUp) {
   EXPECT_EQ(site().simulator().count("requests"), 1);
 }
 
-TEST_F(FastCgi, ARequestMayComeByteByByte) {
+TEST_F(FastCgi, EachByteMayComeApart) {
   auto client = peer();
   for (const char byte : fcgi::request("POST", kChatPath, chat_body("[[sim events=3]]")))
-    client.send(std::string_view(&byte, 1));
+    client.send_apart(std::string_view(&byte, 1));
+  EXPECT_EQ(text_at(client.read_reply().response.json(), "/result"), tokens(3));
+}
+
+TEST_F(FastCgi, EachRecordMayComeApart) {
+  auto client = peer();
+  const auto body = chat_body("[[sim events=3]]");
+  client.send_apart(fcgi::begin());
+  for (const auto& [name, value] : fcgi::params_for("POST", kChatPath, body.size()))
+    client.send_apart(fcgi::record(fcgi::kParams, fcgi::name_value(name, value)));
+  client.send_apart(fcgi::record(fcgi::kParams, ""));
+  for (const char byte : body) client.send_apart(fcgi::record(fcgi::kStdin, {&byte, 1}, {.padding = 255}));
+  client.send(fcgi::record(fcgi::kStdin, ""));
   EXPECT_EQ(text_at(client.read_reply().response.json(), "/result"), tokens(3));
 }
 
@@ -160,6 +174,24 @@ TEST_F(FastCgi, NonsenseIsDroppedWithoutHarm) {
   expect_others_are_served();
 }
 
+TEST_F(FastCgi, NonsenseCostsNoMemory) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
+  const auto& responder = site().responder().process();
+  int64_t memory_after_warm_up = 0;
+  for (int round = 0; round < 40; ++round) {
+    for (const auto& [what, bytes] : nonsense()) {
+      auto client = peer();
+      try {
+        client.send(bytes);
+      } catch (const std::system_error&) {
+      }
+      client.await_end();
+    }
+    if (round == 10) memory_after_warm_up = responder.memory_kib();
+  }
+  EXPECT_LT(responder.memory_kib() - memory_after_warm_up, 1024);
+}
+
 TEST_F(FastCgi, EndlessParametersAreDropped) {
   auto client = peer();
   client.send(fcgi::begin());
@@ -181,6 +213,97 @@ TEST_F(FastCgi, ABodyThatIsNotAsLongAsItSaysDoesNoHarm) {
                 fcgi::stdin_records(body));
     EXPECT_NO_THROW(client.await_end());
   }
+  expect_others_are_served();
+}
+
+TEST_F(FastCgi, ALengthThatIsNoLengthDoesNoHarm) {
+  const auto body = chat_body("[[sim events=3]]");
+  for (const char* claimed : {"-1", "+1", "abc", "0x10", "1e3", " 5", "9223372036854775807",
+                              "18446744073709551616", "99999999999999999999999999999999"}) {
+    SCOPED_TRACE(claimed);
+    auto params = fcgi::params_for("POST", kChatPath);
+    params.emplace_back("CONTENT_LENGTH", claimed);
+    auto client = peer();
+    client.send(fcgi::begin() + fcgi::params_records(params) + fcgi::stdin_records(body));
+    EXPECT_NO_THROW(client.await_end());
+  }
+  expect_others_are_served();
+}
+
+// Damaged as a cosmic ray or a bad program would: bytes flipped, lost, doubled, put in, cut off; ends of
+// requests, lengths and types are where most of it hits.
+std::string mutated(std::string bytes, std::mt19937& random) {
+  const auto below = [&](size_t bound) {
+    return std::uniform_int_distribution<size_t>(0, bound - 1)(random);
+  };
+  for (size_t changes = 1 + below(4); changes > 0 && !bytes.empty(); --changes) {
+    const size_t at = below(bytes.size());
+    const size_t length = 1 + below(std::min<size_t>(16, bytes.size() - at));
+    switch (below(6)) {
+      case 0:
+        bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(8)));
+        break;
+      case 1:
+        bytes[at] = static_cast<char>(below(256));
+        break;
+      case 2:
+        bytes.erase(at, length);
+        break;
+      case 3:
+        bytes.insert(at, bytes.substr(at, length));
+        break;
+      case 4:
+        bytes.insert(at, length, static_cast<char>(below(256)));
+        break;
+      default:
+        bytes.resize(at);
+    }
+  }
+  return bytes;
+}
+
+// Whole records of an answer, from the first on.
+void expect_answer_records(std::string_view bytes) {
+  while (bytes.size() >= 8) {
+    EXPECT_EQ(bytes[0], 1);
+    EXPECT_TRUE(bytes[1] == fcgi::kStdout || bytes[1] == fcgi::kEnd) << int{bytes[1]};
+    const size_t content = size_t{static_cast<uint8_t>(bytes[4])} << 8 | static_cast<uint8_t>(bytes[5]);
+    bytes.remove_prefix(std::min(bytes.size(), 8 + content + static_cast<uint8_t>(bytes[6])));
+  }
+}
+
+TEST_F(FastCgi, RandomlyDamagedRequestsAreAnsweredOrDroppedAndCostNothing) {
+  const std::string requests[] = {
+      fcgi::request("GET", kHealthPath),
+      fcgi::request("GET", kConfigPath, "", true),
+      fcgi::request("POST", kChatPath, "{}"),
+      fcgi::request("POST", kChatPath, chat_body("[[sim events=3 delay=0]]")),
+      fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 delay=0]]"), true),
+      fcgi::begin() + kParams + fcgi::record(fcgi::kStdin, "x", {.padding = 7}) + kStdin};
+  const auto& responder = site().responder().process();
+  std::mt19937 random(20240611);  // NOLINT: the same requests in every run
+  constexpr int kRequests = 3000;
+  int64_t memory_after_half = 0;
+  for (int i = 0; i < kRequests; ++i) {
+    const auto damaged = mutated(requests[static_cast<size_t>(i) % std::size(requests)], random);
+    SCOPED_TRACE(i);
+    const auto client = peer();
+    try {
+      client.send(damaged);
+    } catch (const std::system_error& error) {
+      EXPECT_EQ(error.code(), std::errc::broken_pipe);
+    }
+    // Answered after what was sent before it was looked at.
+    auto other = peer();
+    other.send(fcgi::request("GET", kHealthPath));
+    ASSERT_EQ(other.read_reply().response.status, 200);
+    expect_answer_records(client.received_by_now());
+    if (i == kRequests / 2) memory_after_half = responder.memory_kib();
+  }
+  if (!kSanitized) {
+    EXPECT_LT(responder.memory_kib() - memory_after_half, 1024);
+  }
+  EXPECT_TRUE(site().simulator().falls_to("open", 0));
   expect_others_are_served();
 }
 

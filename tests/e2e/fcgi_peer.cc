@@ -119,6 +119,16 @@ FcgiReply FcgiPeer::read_reply() {
   return reply;
 }
 
+std::string FcgiPeer::received_by_now() const {
+  std::string all;
+  while (has_input(socket_)) {
+    const auto some = receive_some(socket_);
+    if (some.empty()) break;
+    all += some;
+  }
+  return all;
+}
+
 void FcgiPeer::await_end() {
   while (!receive_some(socket_).empty()) {
   }

@@ -59,6 +59,13 @@ class FcgiPeer {
   explicit FcgiPeer(const Address& responder) : socket_(connect_to(responder)) {}
 
   void send(std::string_view bytes) const { send_all(socket_, bytes); }
+  // And waits until the responder has read them.
+  void send_apart(std::string_view bytes) const {
+    send_all(socket_, bytes);
+    await_read(socket_);
+  }
+  // What has come by now, without waiting; whole records only make sense.
+  std::string received_by_now() const;
   // The content of the next STDOUT record.
   std::string read_stdout();
   // A whole answer, up to its END_REQUEST.

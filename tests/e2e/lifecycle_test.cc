@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <stdexcept>
@@ -164,6 +165,22 @@ TEST_F(Sockets, ADirectoryThatIsNotThereIsNamed) {
   const auto finished = run(command({{"FCGI_LISTEN", dir_.socket("nowhere/fcgi")}}));
   EXPECT_EQ(finished.exit_code, 69);
   EXPECT_NE(finished.err.find("nowhere"), std::string::npos) << finished.err;
+}
+
+TEST_F(Sockets, ADirectoryThatCannotBeWrittenIsNamed) {
+  const char* nobodys = "/proc/self/bailian-fcgi.sock";
+  const auto finished = run(command({{"FCGI_LISTEN", nobodys}}));
+  EXPECT_EQ(finished.exit_code, 69);
+  EXPECT_NE(finished.err.find(nobodys), std::string::npos) << finished.err;
+}
+
+TEST_F(Sockets, WhatTookTheirPlaceMeanwhileIsLeftAlone) {
+  auto responder = start();
+  unlink(path().c_str());
+  std::ofstream(path()) << "precious";
+  responder.process().signal(SIGTERM);
+  EXPECT_EQ(responder.process().wait(), 0);
+  EXPECT_EQ(read_file(path()), "precious");
 }
 
 TEST_F(Sockets, MayBeTcp) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "answer.h"
 #include "fcgi_peer.h"
@@ -192,6 +193,45 @@ TEST(FullHouse, OneChatTooManyIsTurnedAway) {
 
   site.simulator().release();
   EXPECT_EQ(read_stream(first).text, "tok2 ");
+  EXPECT_EQ(read_stream(site.stream("[[sim events=2]]")).text, tokens(2));
+}
+
+TEST(FullHouse, TurnsACrowdAwayAtOnceAndRecoversByItself) {
+  constexpr int kPlaces = 30;
+  constexpr int kCrowd = 300;
+  Site site({.settings = {{"MAX_STREAMS", std::to_string(kPlaces)}}});
+  for (int round = 1; round <= 2; ++round) {
+    std::vector<Exchange> admitted;
+    admitted.reserve(kPlaces);
+    for (int i = 0; i < kPlaces; ++i) admitted.push_back(site.stream("[[sim events=2 hold=1]]"));
+    EXPECT_TRUE(site.simulator().reaches("held", kPlaces));
+    // None of those admitted ends before all others have their answer.
+    std::vector<Exchange> crowd;
+    crowd.reserve(kCrowd);
+    for (int i = 0; i < kCrowd; ++i)
+      crowd.push_back(i % 2 == 0 ? site.stream("[[sim events=2]]") : site.chat("[[sim events=2]]"));
+    EXPECT_EQ(text_at(site.get(kHealthPath).json(), "/status"), "healthy");
+    EXPECT_EQ(site.get(kConfigPath).status, 200);
+    for (auto& exchange : crowd) {
+      const auto turned_away = exchange.read_all();
+      expect_error(turned_away, 503, "overloaded", "Server busy");
+      EXPECT_GE(std::stoi(turned_away.headers.get("Retry-After")), 1);
+    }
+    EXPECT_EQ(site.simulator().count("requests"), round * kPlaces);
+    site.simulator().release();
+    for (auto& exchange : admitted) EXPECT_EQ(read_stream(exchange).text, tokens(2));
+  }
+}
+
+TEST(FullHouse, APlaceIsFreeAgainWhenItsVisitorLeaves) {
+  Site site({.settings = {{"MAX_STREAMS", "1"}}});
+  for (int i = 0; i < 5; ++i) {
+    auto exchange = site.stream("[[sim events=2 hold=1]]");
+    EXPECT_EQ(read_text(exchange), "tok1 ");
+    exchange.close();
+    EXPECT_TRUE(site.simulator().reaches("cut", i + 1));
+    EXPECT_TRUE(site.simulator().falls_to("open", 0));
+  }
   EXPECT_EQ(read_stream(site.stream("[[sim events=2]]")).text, tokens(2));
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "answer.h"
+#include "fcgi_peer.h"
 #include "site.h"
 
 namespace bailian::e2e {
@@ -90,17 +91,12 @@ TEST_F(SlowReader, IsDroppedWhenItTakesNothingForTooLong) {
   expect_served(site);
 }
 
-int64_t peak_memory_kib(pid_t pid) {
-  const auto status = read_file("/proc/" + std::to_string(pid) + "/status");
-  return std::stol(status.substr(status.find("VmHWM:") + 6));
-}
-
 TEST_F(SlowReader, CostsNoMoreMemoryThanItsBuffer) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
   Site site;
   expect_served(site);
-  const auto pid = site.responder().process().pid();
-  const auto before = peak_memory_kib(pid);
+  const auto& responder = site.responder().process();
+  const auto before = responder.peak_memory_kib();
   std::vector<Exchange> sleepers;
   for (int i = 0; i < 10; ++i) {
     sleepers.push_back(ask_and_sleep(site));
@@ -108,7 +104,99 @@ TEST_F(SlowReader, CostsNoMoreMemoryThanItsBuffer) {
   }
   expect_served(site);
   EXPECT_EQ(site.simulator().count("open"), 10);
-  EXPECT_LT(peak_memory_kib(pid) - before, 10 * 1024);  // 256 KiB each, and room for the allocator
+  EXPECT_LT(responder.peak_memory_kib() - before, 10 * 1024);  // 256 KiB each, and room for the allocator
+}
+
+// What a request costs beyond its body, in every phase in which it may wait.
+class MemoryPerRequest : public testing::Test {
+ protected:
+  static constexpr int kCount = 150;
+  static constexpr int64_t kMostKib = 256;
+
+  // `start` brings one request into its phase and gives what keeps it there.
+  template <class Start>
+  void expect_small(Start start, int64_t body_kib = 0) {
+    if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
+    const auto& responder = site_.responder().process();
+    for (int i = 0; i < 20; ++i) read_stream(site_.stream("[[sim events=20]]"));
+    const auto before = responder.memory_kib();
+    std::vector<decltype(start())> all;
+    all.reserve(kCount);
+    for (int i = 0; i < kCount; ++i) all.push_back(start());
+    for (int i = 0; i < 20; ++i) read_stream(site_.stream("[[sim events=20]]"));
+    const auto each = (responder.memory_kib() - before) / kCount;
+    RecordProperty("KibPerRequest", static_cast<int>(each));
+    EXPECT_LE(each, kMostKib + body_kib);
+  }
+
+  FcgiPeer peer_that_sent(std::string_view bytes) const {
+    FcgiPeer peer(site_.fastcgi());
+    peer.send(bytes);
+    return peer;
+  }
+
+  Site site_;
+};
+
+TEST_F(MemoryPerRequest, ThatIsSilent) {
+  expect_small([&] { return peer_that_sent(""); });
+}
+
+TEST_F(MemoryPerRequest, WhoseParametersAreHalf) {
+  const auto half =
+      fcgi::begin() + fcgi::record(fcgi::kParams, fcgi::name_value("HTTP_X", std::string(60'000, 'x')));
+  expect_small([&] { return peer_that_sent(half); });
+}
+
+TEST_F(MemoryPerRequest, WhoseBodyIsHalf) {
+  const auto body = std::string(1'000'000, ' ');
+  const auto half = fcgi::request("POST", kChatPath, body);
+  expect_small([&] { return peer_that_sent(std::string_view(half).substr(0, 500'000)); }, 500'000 / 1024);
+}
+
+TEST_F(MemoryPerRequest, ThatIsKeptOpen) {
+  expect_small([&] {
+    auto peer = peer_that_sent(fcgi::request("GET", kHealthPath, "", true));
+    peer.read_reply();
+    return peer;
+  });
+}
+
+TEST_F(MemoryPerRequest, ThatWaitsForItsFirstToken) {
+  expect_small([&] { return site_.stream("[[sim events=2 hold=0]]"); });
+}
+
+TEST_F(MemoryPerRequest, ThatWaitsForItsFirstTokenWithALongConversation) {
+  const auto body =
+      R"({"last_prompt":"[[sim events=2 hold=0]]","conversation_history":[{"role":"user","content":")" +
+      std::string(500'000, 'h') + R"("}]})";
+  expect_small(
+      [&] {
+        auto exchange = site_.browser().send({.method = "POST", .path = kStreamPath, .body = body});
+        return exchange;
+      },
+      500'000 / 1024);
+}
+
+TEST_F(MemoryPerRequest, ThatStreams) {
+  expect_small([&] {
+    auto exchange = site_.stream("[[sim events=9 hold=3]]");
+    read_text(exchange);
+    return exchange;
+  });
+}
+
+TEST_F(MemoryPerRequest, WhoseVisitorReadsNothing) {
+  expect_small([&] {
+    auto exchange = site_.stream("[[sim fault=flood]]");
+    exchange.status();
+    return exchange;
+  });
+}
+
+TEST_F(MemoryPerRequest, WhosePeerReadsNothing) {
+  expect_small(
+      [&] { return peer_that_sent(fcgi::request("POST", kStreamPath, chat_body("[[sim fault=flood]]"))); });
 }
 
 TEST_F(SlowReader, MissesNothingOnceItReads) {

@@ -2,49 +2,22 @@
 
 #include <gtest/gtest.h>
 
-#include <optional>
-#include <stdexcept>
 #include <string>
 
 #include "answer.h"
-#include "site.h"
+#include "existing_site.h"
 
 namespace bailian::e2e {
 namespace {
 
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const size_t at = text.find(from);
-  if (at == std::string::npos) throw std::runtime_error("no " + from + " in nginx/bailian-fcgi.conf");
-  return text.replace(at, from.size(), to);
-}
-
-// A site with headers of its own that includes ours.
-std::string existing_site(const WorkDir& dir) {
-  dir.write("fastcgi_params", read_file("/etc/nginx/fastcgi_params"));
-  dir.write("bailian-fcgi.conf", replaced(read_file("nginx/bailian-fcgi.conf"),
-                                          "/run/bailian-fcgi/bailian-fcgi.sock", dir.socket("fcgi")));
-  return "  server {\n    listen unix:" + dir.socket("web") +
-         ";\n    add_header Access-Control-Allow-Origin https://site.example always;\n"
-         "    include bailian-fcgi.conf;\n"
-         "    location / { return 200 \"the site\"; }\n  }\n";
-}
-
-class NginxInclude : public testing::Test {
+class NginxInclude : public ExistingSite {
  protected:
-  void start_responder(Settings settings = {}) {
-    settings.merge(site_settings(dir_, simulator_));
-    responder_.emplace(responder_command(dir_, settings));
-  }
+  void SetUp() override { start_nginx(); }
 
-  Browser browser() const { return Browser({.unix_path = dir_.socket("web")}); }
-  Exchange stream(std::string_view prompt) const {
-    return browser().send({.method = "POST", .path = kStreamPath, .body = chat_body(prompt)});
+  Exchange send(std::string_view method, std::string path, std::string body = {},
+                Headers headers = {}) const {
+    return browser().send({std::string(method), std::move(path), std::move(headers), std::move(body)});
   }
-
-  WorkDir dir_;
-  Simulator simulator_{dir_};
-  std::optional<Responder> responder_;
-  Nginx nginx_{dir_, "nginx", existing_site(dir_)};
 };
 
 TEST_F(NginxInclude, ServesTheChatBesideTheSite) {
@@ -54,10 +27,44 @@ TEST_F(NginxInclude, ServesTheChatBesideTheSite) {
   simulator_.release();
   EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
   EXPECT_EQ(exchange.headers().get("Access-Control-Allow-Origin"), "*");
-  EXPECT_EQ(browser().post("/wp-json/myapi/v1/chat-bot/", chat_body("[[sim events=2]]")).status, 200);
-  EXPECT_EQ(browser().get(kHealthPath).status, 200);
+  EXPECT_EQ(exchange.headers().get("Cache-Control"), "no-cache, no-transform");
+  EXPECT_TRUE(reaches_php("/"));
+}
+
+TEST_F(NginxInclude, TakesEveryFormOfTheOldPaths) {
+  start_responder();
+  for (const char* before : {"/myapi/", "/wp-json/myapi/", "/index.php/wp-json/myapi/",
+                             "/blog/wp-json/myapi/", "/?rest_route=/myapi/", "/index.php?rest_route=/myapi/",
+                             "/?rest_route=%2Fmyapi%2F", "/blog/index.php?lang=zh&rest_route=%2fmyapi/"}) {
+    const bool is_argument = std::string_view(before).find("rest_route") != std::string_view::npos;
+    for (const char* end : {"", "/", is_argument ? "&_locale=user" : "?_locale=user"}) {
+      auto path = [&](const char* route) { return std::string(before).append(route).append(end); };
+      SCOPED_TRACE(path(""));
+      const auto body = chat_body("[[sim events=2]]");
+      EXPECT_EQ(browser().get(path("v1/chat-bot-config")).status, 200);
+      EXPECT_EQ(browser().post(path("v1/chat-bot"), body).status, 200);
+      EXPECT_EQ(read_stream(send("POST", path("v1/chat-bot/stream"), body)).text, tokens(2));
+    }
+  }
+  EXPECT_EQ(read_stream(
+                send("POST", "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot%2Fstream", chat_body("[[sim events=2]]")))
+                .text,
+            tokens(2));
+  EXPECT_EQ(browser().get("/health").status, 200);
   EXPECT_EQ(browser().get("/wp-json/health/").status, 200);
-  EXPECT_EQ(browser().get("/").body, "the site");
+  expect_error(browser().get("/?rest_route=/myapi/v1/nothing"), 404, "not_found", "Endpoint not found");
+}
+
+TEST_F(NginxInclude, LeavesEverythingElseToTheSite) {
+  start_responder();
+  for (const char* path :
+       {"/", "/index.php", "/wp-json/", "/wp-json/wp/v2/posts", "/?rest_route=/", "/?rest_route=/wp/v2/posts",
+        "/?rest_route=/wp/v2/myapi/v1/chat-bot", "/?s=rest_route=/myapi/v1/chat-bot", "/myapi", "/myapis/",
+        "/shop/myapi/v1/chat-bot", "/health/", "/healthy", "/our-health",
+        "/wp-login.php?rest_route=/myapi/v1/x", "/page?x=/?rest_route=/myapi/v1/chat-bot"}) {
+    EXPECT_TRUE(reaches_php(path)) << path;
+  }
+  EXPECT_EQ(simulator_.count("requests"), 0);
 }
 
 TEST_F(NginxInclude, PassesOurOwnErrorsOnAsTheyAre) {
@@ -72,21 +79,56 @@ TEST_F(NginxInclude, PassesOurOwnErrorsOnAsTheyAre) {
   const auto busy = stream("[[sim events=2]]").read_all();
   expect_error(busy, 503, "overloaded", "Server busy");
   EXPECT_EQ(busy.headers.count("Retry-After"), 1U);
+  EXPECT_EQ(busy.headers.get("Access-Control-Expose-Headers"), "X-Request-Id, Retry-After");
 }
 
 TEST_F(NginxInclude, SaysSoInJsonWhenTheResponderIsDown) {
-  for (const char* path : {kStreamPath, kChatPath}) {
+  for (const char* path : {kStreamPath, kChatPath, "/?rest_route=/myapi/v1/chat-bot"}) {
     const auto answer = browser().post(path, chat_body("hello"), {{"Origin", "https://shop.example"}});
     expect_error(answer, 502, "upstream_error", "Connection failed");
     EXPECT_EQ(answer.headers.get("Access-Control-Allow-Origin"), "*");
+    EXPECT_NE(answer.headers.get("Access-Control-Expose-Headers").find("X-Request-Id"), std::string::npos);
+    EXPECT_EQ(answer.headers.count("Retry-After"), 0U);
   }
+}
+
+// Otherwise the browser would not send the request whose error it could show.
+TEST_F(NginxInclude, AnswersPreflightsWhenTheResponderIsDown) {
+  for (const char* path :
+       {kStreamPath, "/blog/wp-json/myapi/v1/chat-bot", "/?rest_route=/myapi/v1/chat-bot"}) {
+    const auto answer = send("OPTIONS", path, "",
+                             {{"Origin", "https://shop.example"},
+                              {"Access-Control-Request-Method", "POST"},
+                              {"Access-Control-Request-Headers", "content-type"}})
+                            .read_all();
+    EXPECT_EQ(answer.status, 204) << path;
+    EXPECT_EQ(answer.headers.get("Access-Control-Allow-Origin"), "*");
+    EXPECT_EQ(answer.headers.get("Access-Control-Max-Age"), "0");
+  }
+}
+
+TEST_F(NginxInclude, AllowsWhatTheResponderAllowsInPreflights) {
+  const auto down = send("OPTIONS", kChatPath).read_all();
+  start_responder();
+  const auto up = send("OPTIONS", kChatPath).read_all();
+  EXPECT_EQ(up.status, 204);
+  for (const char* header : {"Access-Control-Allow-Methods", "Access-Control-Allow-Headers"})
+    EXPECT_EQ(down.headers.get(header), up.headers.get(header));
 }
 
 TEST_F(NginxInclude, SaysSoInJsonWhenTheBodyIsTooLarge) {
   start_responder();
   const auto answer = browser().post(kChatPath, std::string(1'100'000, ' '));
   expect_error(answer, 413, "too_large", "Request too large");
+  EXPECT_EQ(text_at(answer.json(), "/message"), "Request too large") << "nginx's own";
   EXPECT_EQ(answer.headers.get("Access-Control-Allow-Origin"), "*");
+  expect_error(browser().post(kChatPath, std::string(1'000'000, ' ')), 400, "invalid_request",
+               "Invalid JSON");
+}
+
+TEST_F(NginxInclude, WaitsLongerForAWholeAnswerThanTheSiteForItsPhp) {
+  start_responder();
+  EXPECT_EQ(browser().post(kChatPath, chat_body("[[sim events=1 delay=1500]]")).status, 200);
 }
 
 TEST_F(NginxInclude, LetsTheResponderKnowWhenTheVisitorLeaves) {
@@ -95,6 +137,85 @@ TEST_F(NginxInclude, LetsTheResponderKnowWhenTheVisitorLeaves) {
   EXPECT_TRUE(simulator_.reaches("held", 1));
   exchange.close();
   EXPECT_TRUE(simulator_.reaches("cut", 1));
+}
+
+TEST_F(NginxInclude, CompressesNothing) {
+  start_responder();
+  for (const char* path : {kStreamPath, kChatPath}) {
+    const auto answer =
+        browser().post(path, chat_body("[[sim events=200 interval=0]]"), {{"Accept-Encoding", "gzip"}});
+    EXPECT_EQ(answer.headers.count("Content-Encoding"), 0U) << path;
+  }
+}
+
+TEST_F(NginxInclude, SpendsAPageOfMemoryOnAStream) {
+  const ScriptedFcgi responder(listen_on_unix(dir_.socket("fcgi")));
+  auto exchange = send("GET", kHealthPath);
+  const std::string body(60'000, 'x');
+  responder.accept().answer(body);
+  EXPECT_EQ(exchange.read_all().body, body);
+  for (const auto& chunk : exchange.chunks()) EXPECT_LE(chunk.size(), 4096U);
+}
+
+TEST_F(NginxInclude, LetsTheProfileBeKeptForAMinute) {
+  start_responder();
+  for (const char* path : {kConfigPath, "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot-config"}) {
+    const auto answer = browser().get(path);
+    EXPECT_EQ(answer.headers.get("Cache-Control"), "max-age=60") << path;
+    const auto again = send("GET", path, "", {{"If-None-Match", answer.headers.get("ETag")}}).read_all();
+    EXPECT_EQ(again.status, 304);
+    EXPECT_EQ(again.headers.get("Cache-Control"), "max-age=60");
+  }
+}
+
+TEST_F(NginxInclude, LetsNothingElseBeKept) {
+  start_responder();
+  for (const auto& answer : {browser().get(kHealthPath), browser().post(kChatPath, "{}"),
+                             browser().post(kChatPath, chat_body("[[sim events=1]]"))}) {
+    EXPECT_EQ(answer.headers.get("Cache-Control"), "no-store");
+  }
+  responder_->process().signal(SIGTERM);
+  EXPECT_EQ(responder_->process().wait(), 0);
+  const auto down = browser().get(kHealthPath);
+  expect_error(down, 502, "upstream_error", "Connection failed");
+  EXPECT_EQ(down.headers.get("Cache-Control"), "no-store");
+}
+
+TEST_F(NginxInclude, SendsNoHeaderTwice) {
+  start_responder();
+  for (const auto& answer :
+       {browser().get(kConfigPath), browser().get("/myapi/v1/nothing"), stream("[[sim events=1]]").read_all(),
+        send("OPTIONS", kChatPath).read_all(), browser().post(kChatPath, std::string(1'100'000, ' '))}) {
+    for (const auto& [name, value] : answer.headers) EXPECT_EQ(answer.headers.count(name), 1U) << name;
+  }
+}
+
+class NginxEdited : public ExistingSite {};
+
+TEST_F(NginxEdited, EveryLineThatIsOffCanBeTurnedOn) {
+  start_nginx({.limits = {{{"#set_real_ip_from", "set_real_ip_from"},
+                           {"#real_ip_header", "real_ip_header"},
+                           {"#real_ip_recursive", "real_ip_recursive"},
+                           {"#server ", "server "}}}});
+  const auto log = nginx_->process().err().text();
+  for (const char* word : {"[warn]", "[error]", "[emerg]"}) EXPECT_EQ(log.find(word), log.npos) << log;
+}
+
+TEST_F(NginxEdited, LogsTheIdThatTheVisitorIsTold) {
+  start_responder();
+  start_nginx({.edits = {{"REQUEST_ID $request_id", "REQUEST_ID nginx-$request_id"}}});
+  const auto answer = browser().get("/?rest_route=/myapi/v1/chat-bot-config");
+  const auto id = answer.headers.get("X-Request-Id");
+  EXPECT_TRUE(id.starts_with("nginx-")) << id;
+  EXPECT_EQ(text_at(responder_->request_line(id), "/path"), "/myapi/v1/chat-bot-config/");
+}
+
+TEST_F(NginxEdited, AResponderThatTakesTooLongIsATimeout) {
+  start_responder();
+  start_nginx({.edits = {{"fastcgi_read_timeout 310s", "fastcgi_read_timeout 1s"}}});
+  const auto answer = browser().post(kChatPath, chat_body("[[sim fault=hang]]"));
+  expect_error(answer, 504, "upstream_timeout", "Connection timeout");
+  EXPECT_EQ(answer.headers.get("Access-Control-Allow-Origin"), "*");
 }
 
 // An nginx that keeps its connections to the responder for the next request.

@@ -11,10 +11,14 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <iterator>
 #include <stdexcept>
 #include <system_error>
 
 #include "deadline.h"
+#include "work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -51,6 +55,11 @@ std::vector<char*> pointers_to(std::vector<std::string>& strings) {
   for (auto& string : strings) pointers.push_back(string.data());
   pointers.push_back(nullptr);
   return pointers;
+}
+
+int64_t status_number(pid_t pid, const char* name) {
+  const auto status = read_file("/proc/" + std::to_string(pid) + "/status");
+  return std::stol(status.substr(status.find(name) + std::strlen(name)));
 }
 
 // Everything the child needs, made before the fork: after it only async-signal-safe calls are allowed.
@@ -164,6 +173,7 @@ Process::~Process() {
 
 void Process::note_end(int status) {
   exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  dumped_core_ = WIFSIGNALED(status) && WCOREDUMP(status);
 }
 
 bool Process::is_running() {
@@ -188,6 +198,25 @@ int Process::wait() {
   out_->await_line([](auto) { return false; });
   err_->await_line([](auto) { return false; });
   return *exit_code_;
+}
+
+int64_t Process::memory_kib() const { return status_number(pid_, "VmRSS:"); }
+
+int64_t Process::peak_memory_kib() const { return status_number(pid_, "VmHWM:"); }
+
+size_t Process::open_files() const {
+  std::error_code denied;
+  const std::filesystem::directory_iterator files("/proc/" + std::to_string(pid_) + "/fd", denied);
+  return static_cast<size_t>(std::distance(begin(files), end(files)));
+}
+
+testing::AssertionResult Process::falls_to_open_files(size_t most) const {
+  const Deadline deadline;
+  while (open_files() > most) {
+    if (deadline.left_ms() == 0) return testing::AssertionFailure() << open_files() << " files are open";
+    std::this_thread::yield();
+  }
+  return testing::AssertionSuccess();
 }
 
 Finished run(const Command& command) {

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <gtest/gtest.h>
 #include <sys/types.h>
 
 #include <condition_variable>
 #include <csignal>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -61,6 +63,15 @@ class Process {
   void signal(int number) const;
   // Waits for its end: the exit code, or 128 + the signal that ended it. Throws when patience ends.
   int wait();
+  bool dumped_core() const { return dumped_core_; }
+
+  // As /proc tells them now.
+  int64_t memory_kib() const;  // resident
+  int64_t peak_memory_kib() const;
+  // 0 where only root may look: into a program that leaves no core.
+  size_t open_files() const;
+  // Waits until it holds no more files than these.
+  testing::AssertionResult falls_to_open_files(size_t most) const;
 
   const Output& out() const { return *out_; }
   const Output& err() const { return *err_; }
@@ -71,6 +82,7 @@ class Process {
   pid_t pid_ = -1;
   Fd pidfd_;
   std::optional<int> exit_code_;
+  bool dumped_core_ = false;
   std::optional<Output> out_;
   std::optional<Output> err_;
 };

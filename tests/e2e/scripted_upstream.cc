@@ -18,9 +18,19 @@ size_t content_length_in(const std::string& head) {
 
 }  // namespace
 
-UpstreamCall::UpstreamCall(Fd socket) : socket_(std::move(socket)) {
+std::string chunk(std::string_view bytes) {
+  std::ostringstream framed;
+  framed << std::hex << bytes.size() << "\r\n" << bytes << "\r\n";
+  return framed.str();
+}
+
+void UpstreamCall::await_request() {
   std::string received;
-  while (received.find(kHeadEnd) == std::string::npos) received += receive_some(socket_);
+  while (received.find(kHeadEnd) == std::string::npos) {
+    const auto more = receive_some(socket_);
+    if (more.empty()) throw std::runtime_error("the responder sends no further request");
+    received += more;
+  }
   head_ = received.substr(0, received.find(kHeadEnd) + kHeadEnd.size());
   body_ = received.substr(head_.size());
   while (body_.size() < content_length_in(head_)) body_ += receive_some(socket_);
@@ -37,12 +47,6 @@ void UpstreamCall::send_text(std::string_view text) const { send_chunk(result_ev
 void UpstreamCall::finish() const {
   send_chunk(result_event("", "stop"));
   send("0\r\n\r\n");
-}
-
-void UpstreamCall::send_chunk(std::string_view bytes) const {
-  std::ostringstream chunk;
-  chunk << std::hex << bytes.size() << "\r\n" << bytes << "\r\n";
-  send(chunk.str());
 }
 
 std::string result_event(std::string_view text, std::string_view finish_reason) {

@@ -24,6 +24,12 @@ Settings settings_for(const SiteOptions& options, const WorkDir& dir, const Simu
   return settings;
 }
 
+Command command_for(const SiteOptions& options, const WorkDir& dir, const Simulator& simulator) {
+  auto command = responder_command(dir, settings_for(options, dir, simulator));
+  command.argv.insert(command.argv.begin(), options.run_by.begin(), options.run_by.end());
+  return command;
+}
+
 }  // namespace
 
 Settings site_settings(const WorkDir& dir, const Simulator& simulator) {
@@ -38,7 +44,7 @@ std::string chat_body(std::string_view prompt) { return R"({"last_prompt":)" + j
 
 Site::Site(const SiteOptions& options)
     : simulator_(dir_),
-      responder_(responder_command(dir_, settings_for(options, dir_, simulator_))),
+      responder_(command_for(options, dir_, simulator_)),
       nginx_(
           dir_, "nginx",
           options.nginx_server + stock_server("unix:" + dir_.socket("web"), "unix:" + dir_.socket("fcgi"))) {}

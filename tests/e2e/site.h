@@ -22,9 +22,10 @@ inline constexpr const char* kConfigPath = "/myapi/v1/chat-bot-config";
 inline constexpr const char* kHealthPath = "/health";
 
 struct SiteOptions {
-  Settings settings = {};               // besides the key, the app, the upstream and the socket
-  std::vector<std::string> unset = {};  // of these, the ones that are not set at all
-  std::string nginx_server = {};        // more directives for nginx's `http { }`
+  Settings settings = {};                // besides the key, the app, the upstream and the socket
+  std::vector<std::string> unset = {};   // of these, the ones that are not set at all
+  std::string nginx_server = {};         // more directives for nginx's `http { }`
+  std::vector<std::string> run_by = {};  // a command that runs the responder, which is its last argument
 };
 
 // The body of a chat as front ends send it.

@@ -1,8 +1,11 @@
 #include "socket.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -110,6 +113,19 @@ std::string receive_some(const Fd& socket, const Deadline& deadline) {
   const ssize_t got = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
   if (got < 0 && errno == ECONNRESET) return {};
   return {buffer.data(), static_cast<size_t>(checked(got, "recv"))};
+}
+
+bool has_input(const Fd& socket) {
+  pollfd waiting{socket.get(), POLLIN, 0};
+  return checked(poll(&waiting, 1, 0), "poll") > 0;
+}
+
+void await_read(const Fd& socket) {
+  const Deadline deadline;
+  for (int unread = 1; unread > 0; sched_yield()) {
+    checked(ioctl(socket.get(), SIOCOUTQ, &unread), "ioctl");
+    if (deadline.left_ms() == 0) throw std::runtime_error("waited in vain to be read");
+  }
 }
 
 bool closes_silently(const Fd& socket) { return receive_some(socket).empty(); }

@@ -41,6 +41,12 @@ void send_all(const Fd& socket, std::string_view bytes);
 // resets has ended it too.
 std::string receive_some(const Fd& socket, const Deadline& deadline = {});
 
+// True when there is something to receive or to accept, now.
+bool has_input(const Fd& socket);
+
+// Waits until the peer has read all that was sent over this unix socket.
+void await_read(const Fd& socket);
+
 // True when the peer closes without sending anything more.
 bool closes_silently(const Fd& socket);
 

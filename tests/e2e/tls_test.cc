@@ -4,57 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <string>
-#include <vector>
 
 #include "answer.h"
+#include "authority.h"
 #include "site.h"
 
 namespace bailian::e2e {
 namespace {
-
-// An authority of our own and the certificates it gives out, made by the openssl command.
-class Authority {
- public:
-  explicit Authority(const WorkDir& dir) : dir_(dir) {
-    openssl({"ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key()});
-    make_self_signed("ca.pem", "/CN=Test authority", {});
-  }
-
-  std::string key() const { return dir_.file("key.pem"); }
-  std::string bundle() const { return dir_.file("ca.pem"); }
-
-  // A certificate for subjectAltName `host`, valid from now on for so many days.
-  std::string issue(const std::string& host, int days) const {
-    const auto request = dir_.file("request.pem");
-    const auto extensions = dir_.write("extensions", "subjectAltName=" + host + "\n");
-    auto certificate = dir_.file("server.pem");
-    openssl({"req", "-new", "-key", key(), "-subj", "/CN=server", "-out", request});
-    openssl({"x509", "-req", "-in", request, "-CA", bundle(), "-CAkey", key(), "-CAcreateserial", "-days",
-             std::to_string(days), "-extfile", extensions, "-out", certificate});
-    return certificate;
-  }
-
-  std::string self_signed(const std::string& host) const {
-    return make_self_signed("self.pem", "/CN=nobody", {"-addext", "subjectAltName=" + host});
-  }
-
- private:
-  std::string make_self_signed(const char* name, const char* subject, std::vector<std::string> more) const {
-    std::vector<std::string> arguments{"req",   "-x509", "-new", "-key", key(),          "-subj",
-                                       subject, "-days", "2",    "-out", dir_.file(name)};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    openssl(arguments);
-    return dir_.file(name);
-  }
-
-  void openssl(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), "openssl");
-    const auto finished = run({.argv = arguments, .env = {}, .directory = dir_.path(), .fds = {}});
-    if (finished.exit_code != 0) throw std::runtime_error("openssl fails: " + finished.err);
-  }
-
-  const WorkDir& dir_;
-};
 
 // An nginx that ends TLS in front of a simulator and tells it which connection a request came on.
 std::string tls_server(uint16_t port, const std::string& certificate, const std::string& key,
@@ -73,10 +29,12 @@ class Tls : public testing::Test {
     const auto listener = listen_on_loopback();
     tls_end_.emplace(dir_, "tls", tls_server(listener.port, certificate, authority_.key(), simulator_),
                      listener.fd);
-    site_.emplace(SiteOptions{
-        .settings = {{"DASHSCOPE_BASE_URL", "https://127.0.0.1:" + std::to_string(listener.port) + "/api/v1"},
-                     {"SSL_CERT_FILE", authority_.bundle()},
-                     {"UPSTREAM_RETRIES", "0"}}});
+    site_.emplace(
+        SiteOptions{.settings = {{"DASHSCOPE_BASE_URL",
+                                  "https://" + host_ + ":" + std::to_string(listener.port) + "/api/v1"},
+                                 {"SSL_CERT_FILE", trusted_},
+                                 {"UPSTREAM_RETRIES", "0"}},
+                    .run_by = run_by_});
   }
 
   void expect_refused() {
@@ -87,6 +45,9 @@ class Tls : public testing::Test {
 
   WorkDir dir_;
   Authority authority_{dir_};
+  std::string host_ = "127.0.0.1";
+  std::string trusted_ = authority_.bundle();
+  std::vector<std::string> run_by_;
   Simulator simulator_{dir_};
   std::optional<Nginx> tls_end_;
   std::optional<Site> site_;
@@ -108,8 +69,20 @@ TEST_F(Tls, AnExpiredCertificateIsRefused) {
   expect_refused();
 }
 
-TEST_F(Tls, ACertificateOfAnUnknownAuthorityIsRefused) {
+TEST_F(Tls, ACertificateThatNobodyElseSignedIsRefused) {
   open_site(authority_.self_signed("IP:127.0.0.1"));
+  expect_refused();
+}
+
+TEST_F(Tls, ACertificateOfAnUnknownAuthorityIsRefused) {
+  const WorkDir elsewhere;
+  trusted_ = Authority(elsewhere).bundle();
+  open_site(authority_.issue("IP:127.0.0.1", 2));
+  expect_refused();
+}
+
+TEST_F(Tls, ACertificateForClientsIsRefused) {
+  open_site(authority_.issue("IP:127.0.0.1", 2, "extendedKeyUsage=clientAuth\n"));
   expect_refused();
 }
 
@@ -119,6 +92,23 @@ TEST_F(Tls, AConnectionServesOneChatAfterTheOther) {
   const auto first = text_at(simulator_.last_request(), "/headers/x-connection");
   read_stream(site_->stream("[[sim events=3]]"));
   EXPECT_EQ(text_at(simulator_.last_request(), "/headers/x-connection"), first);
+}
+
+// The responder sees an /etc/hosts of its own, and a name server that is not there.
+TEST_F(Tls, ANameThatCannotBeFoundIsAskedForAgain) {
+  const auto hosts = dir_.write("hosts", "127.0.0.1 localhost\n");
+  const auto resolver = dir_.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
+  const std::string mount =
+      "mount --bind " + hosts + " /etc/hosts && mount --bind " + resolver + " /etc/resolv.conf";
+  if (run({.argv = {"unshare", "-rm", "sh", "-c", mount}, .env = {}, .directory = {}, .fds = {}}).exit_code !=
+      0)
+    GTEST_SKIP() << "no mount namespaces here";
+  run_by_ = {"unshare", "-rm", "sh", "-c", mount + R"( && exec "$0" "$@")"};
+  host_ = "dashscope.example";
+  open_site(authority_.issue("DNS:" + host_, 2));
+  expect_refused();
+  dir_.write("hosts", "127.0.0.1 localhost " + host_ + "\n");
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
 }
 
 TEST_F(Tls, AClientThatLeavesEndsTheTransfer) {

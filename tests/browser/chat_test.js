@@ -1,0 +1,440 @@
+// What a visitor sees of a chat, on the site's own page and on another site's.
+
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+import { Site, ask, begin, button, input, lastAnswer, lastTurn, profile, shows } from "./site.js";
+
+let site;
+before(async () => { site = await Site.start(); });
+after(() => site.stop());
+beforeEach(() => site.reset());
+
+const visit = (t, ...args) => site.visit(...args).then(page => {
+  t.after(() => page.context().close());
+  return page;
+});
+async function visitForeign(t, options) {
+  const page = await visit(t, site.foreignPage("shop", options));
+  await button(page, "Open chat").click();
+  return page;
+}
+
+async function firstTokenBeforeTheLast(page) {
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  assert.equal((await site.control("stats")).completed, 0);
+  await site.release();
+  await shows(lastAnswer(page), "tok1 tok2 tok3");
+}
+
+test("the first token is seen before the last is sent", async t => firstTokenBeforeTheLast(await visit(t)));
+
+test("the first token is seen before the last is sent, on another site too", async t =>
+  firstTokenBeforeTheLast(await visitForeign(t)));
+
+test("Chinese and emoji arrive whole", async t => {
+  const page = await visit(t);
+  const text = "杭州西湖 👨‍👩‍👧 很美 🌸";
+  assert.equal(await ask(page, `[[sim text=echo piece=1]] ${text}`), text);
+});
+
+test("bytes may be cut anywhere", async t => {
+  const page = await visit(t);
+  const stream = "\ufeff: keep-alive\r\n\r\n" +
+    'data: {"success":true,"content":"杭州 ","finished":false}\n\ndata:{"success":true,"content":"👨‍👩‍👧 ",\r\ndata:"finished":false}\n\n' +
+    ': keep-alive\n\nevent: x\r\nid: 7\r\ndata: {"success":true,"content":"end","finished":false}\r\n\r\n' +
+    'data: {"success":true,"content":"!","finished":false}\r\rdata: {"success":true,"finished":true,"message":"Stream completed"}\r\r';
+  for (const size of [1, 2, 3, 5, 64, 10000]) {
+    await page.evaluate(([text, step]) => {
+      const bytes = new TextEncoder().encode(text);
+      const real = window.fetch;
+      window.fetch = async (url, options) => {
+        if (!String(url).endsWith("/stream")) return real(url, options);
+        window.fetch = real;
+        const body = new ReadableStream({
+          start(controller) {
+            for (let at = 0; at < bytes.length; at += step) controller.enqueue(bytes.slice(at, at + step));
+            controller.close();
+          },
+        });
+        return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
+      };
+    }, [stream, size]);
+    assert.equal(await ask(page, "x"), "杭州 👨‍👩‍👧 end!", `in steps of ${size}`);
+    assert.equal(await lastTurn(page).locator(".fault").count(), 0);
+  }
+});
+
+test("stop ends the answer at the upstream and keeps what was said", async t => {
+  const page = await visit(t);
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await button(page, "Stop").click();
+  await site.reaches("cut", 1);
+  await shows(lastTurn(page), "Stopped.");
+  assert.equal(await lastAnswer(page).innerText(), "tok1");
+  await button(page, "Retry").waitFor();
+});
+
+test("stop before the first token ends the answer at the upstream", async t => {
+  const page = await visit(t);
+  await begin(page, "[[sim hold=0]]");
+  await site.reaches("held", 1);
+  await button(page, "Stop").click();
+  await site.reaches("cut", 1);
+});
+
+test("a closed tab ends the answer at the upstream", async t => {
+  const page = await visit(t);
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await page.close();
+  await site.reaches("cut", 1);
+});
+
+for (const [directive, words] of [
+  ["status=401 code=InvalidApiKey", "The assistant refused the key of this site."],
+  ["status=403 code=App.AccessDenied", "The assistant was not found."],
+  ["status=400 code=DataInspectionFailed", "refused by the content check"],
+  ["status=400 code=Arrearage", "The quota of this site is used up."],
+  ["status=500 code=InternalError", "The assistant failed to answer."],
+]) {
+  test(`${directive} is told in words with the request id`, async t => {
+    const page = await visit(t);
+    const answers = [];
+    page.on("response", response => /chat-bot(\/stream)?$/.test(response.url()) && answers.push(response));
+    await ask(page, `[[sim ${directive}]]`);
+    const fault = lastTurn(page).getByRole("alert");
+    await shows(fault, words);
+    await shows(fault, `Request id: ${answers.at(-1).headers()["x-request-id"]}`);
+    assert.deepEqual(page.complaints, []);
+  });
+}
+
+test("a question refused in words reads well in Chinese", async t => {
+  const page = await visit(t, "/", { locale: "zh-CN" });
+  await ask(page, "[[sim status=401 code=InvalidApiKey]]");
+  await shows(lastTurn(page).getByRole("alert"), "助手拒绝了本站的密钥");
+});
+
+for (const foreign of [false, true]) {
+  test(`429 shows the wait, and retry waits for it${foreign ? ", on another site too" : ""}`, async t => {
+    const page = await visit(t, foreign ? site.foreignPage("shop") : "/");
+    await page.clock.install();
+    if (foreign) await button(page, "Open chat").click();
+    await ask(page, "[[sim status=429 code=Throttling times=1]] hello");
+    await shows(lastTurn(page).getByRole("alert"), /Too many questions at the moment\. Please wait \d+ s/);
+    const retry = lastTurn(page).locator(".retry");
+    assert.match(await retry.innerText(), /^Retry \(\d+\)$/);
+    assert.equal(await retry.isDisabled(), true);
+    await page.clock.fastForward(11000);
+    await button(page, "Retry").click();
+    await shows(lastAnswer(page), "simulator");
+  });
+}
+
+test("Retry-After is shown where it differs, read across origins", async t => {
+  const page = await visit(t, site.foreignPage("shop"));
+  await page.route("**/chat-bot/stream", async route => {
+    if (route.request().method() !== "POST") return route.continue();
+    const response = await route.fetch();
+    return route.fulfill({ response, headers: { ...response.headers(), "retry-after": "77" } });
+  });
+  await button(page, "Open chat").click();
+  await ask(page, "[[sim status=429 code=Throttling]]");
+  await shows(lastTurn(page).getByRole("alert"), /wait 7\d s/);
+});
+
+test("a failure in mid-answer keeps the text and is told", async t => {
+  const page = await visit(t);
+  assert.equal(await ask(page, "[[sim events=5 after=2 status=400 code=DataInspectionFailed]]"), "tok1 tok2");
+  await shows(lastTurn(page).getByRole("alert"), "refused by the content check");
+});
+
+test("a server gone in mid-answer is told, and retry asks again", async t => {
+  const page = await visit(t);
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await site.responder.stop("SIGKILL");
+  await shows(lastTurn(page).getByRole("alert"), "The connection broke before the answer was complete.");
+  assert.equal(await lastAnswer(page).innerText(), "tok1");
+  await button(page, "Retry").click();
+  await shows(lastTurn(page).getByRole("alert"), "The assistant failed to answer.");
+  await site.startResponder();
+  await site.reset();
+  await button(page, "Retry").click();
+  await shows(lastAnswer(page), "tok1");
+  await site.release();
+  await shows(lastAnswer(page), "tok1 tok2 tok3");
+});
+
+test("a service that cannot be reached is told", async t => {
+  const page = await visit(t);
+  await page.context().setOffline(true);
+  await ask(page, "hello");
+  await shows(lastTurn(page).getByRole("alert"), "The chat service cannot be reached.");
+});
+
+test("a stream that cannot start is replaced by the whole answer", async t => {
+  const page = await visit(t);
+  assert.equal(await ask(page, "[[sim events=3 status=500 times=1]]"), "tok1 tok2 tok3");
+  assert.equal((await site.control("stats")).requests, 2);
+});
+
+test("a stream that a proxy turned into a page is replaced by the whole answer", async t => {
+  const page = await visit(t);
+  await page.route("**/chat-bot/stream", route => route.fulfill({ status: 502, contentType: "text/html", body: "<h1>Bad Gateway</h1>" }));
+  assert.equal(await ask(page, "[[sim events=3]]"), "tok1 tok2 tok3");
+});
+
+test("what was refused is not asked again", async t => {
+  const page = await visit(t);
+  await ask(page, "[[sim status=400 code=DataInspectionFailed]]");
+  assert.equal((await site.control("stats")).requests, 1);
+});
+
+test("a reload keeps the conversation, and the model hears of it", async t => {
+  const page = await visit(t);
+  await ask(page, "[[sim text=echo]] My name is 小明");
+  await page.reload();
+  assert.equal(await lastAnswer(page).innerText(), "My name is 小明");
+  await ask(page, "[[sim events=1]] Who am I?");
+  assert.deepEqual((await site.lastRequest()).input.messages.slice(1), [
+    { role: "user", content: "[[sim text=echo]] My name is 小明" },
+    { role: "assistant", content: "My name is 小明" },
+    { role: "user", content: "[[sim events=1]] Who am I?" },
+  ]);
+});
+
+test("a reload in mid-answer keeps what was said", async t => {
+  const page = await visit(t);
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await page.reload();
+  await shows(lastTurn(page), "The connection broke before the answer was complete.");
+  assert.equal(await lastAnswer(page).innerText(), "tok1");
+});
+
+test("failed questions are no part of the history", async t => {
+  const page = await visit(t);
+  await ask(page, "[[sim status=400 code=DataInspectionFailed]]");
+  await ask(page, "[[sim events=1]] next");
+  assert.equal((await site.lastRequest()).input.messages.slice(1).length, 1);
+});
+
+test("the history is limited", async t => {
+  const page = await visit(t, site.foreignPage("shop", { body: site.line.replace(" defer", ' data-history="4" defer') }));
+  await button(page, "Open chat").click();
+  for (let i = 0; i < 4; ++i) await ask(page, `[[sim events=1]] ${i}`);
+  const { messages } = (await site.lastRequest()).input;
+  assert.deepEqual(messages.filter(each => each.role === "user").map(each => each.content.at(-1)), ["1", "2", "3"]);
+});
+
+test("new chat forgets, also after a reload", async t => {
+  const page = await visit(t);
+  await ask(page, "[[sim events=1]]");
+  await button(page, "New chat").click();
+  assert.equal(await page.locator("bailian-chat .turn").count(), 0);
+  await page.reload();
+  await shows(page.locator("bailian-chat .log"), "Hello from");
+  assert.equal(await page.locator("bailian-chat .turn").count(), 0);
+});
+
+test("new chat in mid-answer ends the answer at the upstream", async t => {
+  const page = await visit(t);
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await button(page, "New chat").click();
+  await site.reaches("cut", 1);
+  assert.equal(await ask(page, "[[sim events=2]]"), "tok1 tok2");
+  assert.equal(await page.locator("bailian-chat .turn").count(), 1);
+});
+
+test("the profile gives greeting, buttons, font size and online state; a missing picture its fallback", async t => {
+  const page = await visit(t);
+  await shows(page.locator("bailian-chat .log"), "Hello from the profile");
+  assert.equal(await page.locator("bailian-chat .log strong").innerText(), "profile");
+  await shows(page.locator("bailian-chat .head"), "Online");
+  await page.locator("bailian-chat .head span.avatar svg").waitFor();
+  assert.equal(await page.locator("bailian-chat .log").evaluate(log => getComputedStyle(log).fontSize), "18px");
+  await button(page, "A discount").click();
+  await shows(lastAnswer(page), "tok1 tok2");
+  assert.equal(await lastTurn(page).locator(".bubble").innerText(), profile.commonButtons[0].buttonPrompt);
+  assert.equal(await lastTurn(page).locator("img.avatar").getAttribute("src"), profile.userAvatarURL);
+  assert.equal(await button(page, "A discount").count(), 0);
+});
+
+test("a bot that is offline is shown so", async t => {
+  const page = await site.visit("about:blank");
+  t.after(() => page.context().close());
+  await page.route("**/chat-bot-config", route => route.fulfill({ json: { ...profile, botStatus: 0 } }));
+  await page.goto(site.origin);
+  await shows(page.locator("bailian-chat .status"), "Offline");
+});
+
+test("without a profile the chat greets by itself and works", async t => {
+  const page = await site.visit("about:blank");
+  t.after(() => page.context().close());
+  await page.route("**/chat-bot-config", route => route.abort());
+  await page.goto(site.origin);
+  await shows(page.locator("bailian-chat .log"), "Hi! How can I help?");
+  assert.equal(await ask(page, "[[sim events=2]]"), "tok1 tok2");
+});
+
+test("the language is the browser's, and the page can choose another", async t => {
+  const page = await visit(t, "/", { locale: "zh-CN" });
+  assert.equal(await input(page).getAttribute("placeholder"), "请输入问题…");
+  await shows(page.locator(".badge"), "模拟器");
+  const english = await visit(t, site.foreignPage("shop", { body: site.line.replace(" defer", ' data-lang="en" defer') }), { locale: "zh-CN" });
+  await button(english, "Open chat").waitFor();
+});
+
+test("citations are marks in the text and a list of sources", async t => {
+  const page = await visit(t);
+  await ask(page, "[[sim example=12-stream-rag-references]]");
+  assert.equal(await lastAnswer(page).innerText(), "七天内可以退货[1]，运费自付[2]。");
+  assert.equal(await lastAnswer(page).locator("sup").first().getAttribute("title"), "售后手册");
+  assert.deepEqual(await lastTurn(page).locator(".sources li").allInnerTexts(), ["[1] 售后手册", "[2] 运费说明"]);
+  await page.reload();
+  assert.equal(await lastTurn(page).locator(".sources li").count(), 2);
+});
+
+test("a source with an address is a link, in the list and in the text", async t => {
+  const page = await visit(t);
+  const last = { success: true, finished: true, citations: [{ index: 1, title: "Returns", url: "https://example.com/returns" }] };
+  await page.route("**/chat-bot/stream", route => route.fulfill({
+    contentType: "text/event-stream",
+    body: `data: {"success":true,"content":"yes<ref>[1]</ref>","finished":false}\n\ndata: ${JSON.stringify(last)}\n\n`,
+  }));
+  await ask(page, "x");
+  const links = lastTurn(page).locator("a");
+  assert.deepEqual(await links.evaluateAll(all => all.map(each => [each.textContent, each.href, each.rel])), [
+    ["[1]", "https://example.com/returns", "noopener noreferrer nofollow"],
+    ["Returns", "https://example.com/returns", "noopener noreferrer nofollow"],
+  ]);
+});
+
+test("thoughts are folded away above the answer", async t => {
+  const page = await visit(t);
+  assert.equal(await ask(page, "[[sim example=03-stream-thoughts]]"), "1+1 = 2 ✅");
+  await lastTurn(page).locator("summary", { hasText: "Thoughts" }).click();
+  assert.equal(await lastTurn(page).locator(".thought").innerText(), "嗯，这是基础加法。");
+});
+
+test("answers and code are copied as they were written", async t => {
+  const page = await visit(t, "/", { permissions: ["clipboard-read", "clipboard-write"] });
+  await ask(page, "[[sim text=echo]] **Run**\n\n```sh\nmake run\n\n  make test\n```");
+  await button(page, "Copy code").click();
+  await shows(lastTurn(page), "Copied");
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "make run\n\n  make test");
+  await lastTurn(page).locator(".actions").getByRole("button", { name: "Copy" }).click();
+  await shows(lastTurn(page).locator(".actions"), "Copied");
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "**Run**\n\n```sh\nmake run\n\n  make test\n```");
+});
+
+test("who reads further up is not moved, and finds the way back", async t => {
+  const page = await visit(t);
+  await ask(page, `[[sim text=echo]] ${"line\n\n".repeat(60)}`);
+  await begin(page, "[[sim events=30 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await page.locator("bailian-chat .log").evaluate(log => { log.scrollTop = 0; });
+  await button(page, "To the latest message").waitFor();
+  await site.release();
+  await shows(lastAnswer(page), "tok30");
+  assert.equal(await page.locator("bailian-chat .log").evaluate(log => log.scrollTop), 0);
+  await button(page, "To the latest message").click();
+  await button(page, "To the latest message").waitFor({ state: "hidden" });
+});
+
+test("a page's style sheet does not reach the chat, nor the chat's the page", async t => {
+  const head = "<style>* { color: red !important; font-size: 40px !important; display: inline !important; position: static !important; opacity: 1; float: left !important; " +
+    "letter-spacing: 1em !important; text-transform: uppercase !important; text-indent: 3em !important } " +
+    "html { font-size: 62.5% } button, textarea, div { width: 3px !important; background: lime !important }</style>";
+  const page = await visit(t, site.foreignPage("shop", { head }));
+  const launcher = button(page, "Open chat");
+  const box = await launcher.boundingBox();
+  assert.deepEqual([box.width, box.height], [56, 56]);
+  assert.deepEqual([box.x + box.width, box.y + box.height], [1100 - 20, 760 - 20]);
+  await launcher.click();
+  await ask(page, "[[sim events=2]]");
+  const look = await lastAnswer(page).evaluate(node => [getComputedStyle(node)].map(style =>
+    [style.fontSize, style.color, style.letterSpacing, style.textTransform, style.textIndent]));
+  assert.deepEqual(look, [["18px", "rgb(27, 31, 39)", "normal", "none", "0px"]]);
+  assert.equal(await page.locator("h1").evaluate(node => getComputedStyle(node).fontSize), "40px");
+});
+
+test("CSS custom properties theme the chat", async t => {
+  const head = "<style>bailian-chat { --bailian-accent: rgb(1, 2, 3); --bailian-font-size: 20px }</style>";
+  const page = await visitForeign(t, { head });
+  const style = await button(page, "Send").evaluate(node => [getComputedStyle(node.closest(".root").querySelector(".launcher")).backgroundColor, getComputedStyle(node).fontSize]);
+  assert.deepEqual(style, ["rgb(1, 2, 3)", "20px"]);
+});
+
+test("a strict policy of the page is enough", async t => {
+  const policy = `default-src 'none'; script-src ${site.origin}; connect-src ${site.origin}; img-src data:; require-trusted-types-for 'script'`;
+  const page = await visitForeign(t, { headers: { "Content-Security-Policy": policy } });
+  assert.equal(await ask(page, "[[sim events=2]] **x**"), "tok1 tok2");
+  assert.equal(await page.locator("bailian-chat .panel").evaluate(node => getComputedStyle(node).position), "fixed");
+  // The profile's picture is on the page's own host, which the policy does not name.
+  assert.deepEqual(page.complaints.filter(each => !each.includes("missing.png")), []);
+});
+
+test("the endpoint may be WordPress's, and absolute", async t => {
+  const page = await visit(t, site.foreignPage("shop", { body: site.line.replace('"/myapi/v1"', '"/wp-json/myapi/v1"') }));
+  await button(page, "Open chat").click();
+  assert.equal(await ask(page, "[[sim events=2]]"), "tok1 tok2");
+  const absolute = await visit(t, site.foreignPage("shop", { body: site.line.replace('"/myapi/v1"', `"${site.origin}/wp-json/myapi/v1/"`) }));
+  await button(absolute, "Open chat").click();
+  assert.equal(await ask(absolute, "[[sim events=2]]"), "tok1 tok2");
+});
+
+test("the line pasted twice gives one chat", async t => {
+  const page = await visitForeign(t, { body: site.line + site.line });
+  assert.equal(await page.locator("bailian-chat").count(), 1);
+  assert.equal(await ask(page, "[[sim events=2]]"), "tok1 tok2");
+});
+
+test("an open chat is open after the next page", async t => {
+  const page = await visitForeign(t);
+  await ask(page, "[[sim events=2]]");
+  await page.goto(site.foreignPage("next"));
+  await shows(lastAnswer(page), "tok1 tok2");
+  await button(page, "Close chat").first().click();
+  await page.reload();
+  await button(page, "Open chat").waitFor();
+});
+
+test("keys typed in the chat do not reach the page's shortcuts", async t => {
+  const page = await visitForeign(t);
+  await page.evaluate(() => {
+    window.keys = [];
+    addEventListener("keydown", event => window.keys.push(event.key));
+  });
+  await input(page).press("s");
+  await page.locator("h1").click();
+  await page.keyboard.press("z");
+  assert.deepEqual(await page.evaluate(() => window.keys), ["z"]);
+});
+
+test("the page hears of questions, answers and errors", async t => {
+  const page = await visitForeign(t);
+  await page.evaluate(() => {
+    window.heard = [];
+    for (const name of ["open", "close", "question", "answer", "error", "clear"]) {
+      document.addEventListener(`bailian-${name}`, event => window.heard.push([name, event.detail.question, event.detail.answer ?? event.detail.code].filter(Boolean)));
+    }
+  });
+  await page.evaluate(() => document.querySelector("bailian-chat").ask("[[sim events=1]]"));
+  await ask(page, "[[sim status=401]]");
+  await page.evaluate(() => document.querySelector("bailian-chat").close());
+  assert.deepEqual(await page.evaluate(() => window.heard), [
+    ["question", "[[sim events=1]]"], ["answer", "[[sim events=1]]", "tok1 "],
+    ["question", "[[sim status=401]]"], ["error", "[[sim status=401]]", "upstream_auth"], ["close"],
+  ]);
+});
+
+test("nothing is asked of any other host", async t => {
+  const page = await visitForeign(t);
+  await ask(page, "[[sim text=echo]] ![x](https://example.com/x.png) <img src=https://example.com/y.png>");
+  assert.deepEqual([...page.hosts].sort(), [site.origin, site.foreignOrigin].sort());
+});

@@ -1,0 +1,3 @@
+<?php
+return array(
+  "botStatus" => 1,

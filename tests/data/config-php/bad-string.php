@@ -1,0 +1,2 @@
+<?php
+$api_key = "sk-x0123456789"; $text = "never closed;

@@ -1,0 +1,185 @@
+// A hostile or broken upstream, byte by byte: each fault ends in one error for its visitor and in nothing for
+// the others.
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <system_error>
+
+#include "answer.h"
+#include "fcgi_peer.h"
+#include "scripted_upstream.h"
+#include "site.h"
+
+namespace bailian::e2e {
+namespace {
+
+void expect_others_are_served(Site& site) {
+  EXPECT_EQ(site.get(kHealthPath).status, 200);
+  EXPECT_EQ(read_stream(site.stream("[[sim events=3]]")).text, tokens(3));
+}
+
+TEST(Dribble, AByteASecondIsNoFirstToken) {
+  Site site({.settings = {{"FIRST_TOKEN_TIMEOUT", "2"}, {"UPSTREAM_RETRIES", "0"}}});
+  auto dribbled = site.stream("[[sim fault=dribble interval=1000]]");
+  expect_others_are_served(site);
+  expect_error(dribbled.read_all(), 504, "upstream_timeout", "Connection timeout");
+  EXPECT_TRUE(site.simulator().reaches("cut", 1));
+}
+
+TEST(Dribble, AByteASecondDoesNotPutOffTheEndOfTheWhole) {
+  Site site({.settings = {{"TIMEOUT", "2"}, {"UPSTREAM_RETRIES", "0"}}});
+  auto streamed = site.stream("[[sim fault=dribble interval=1000]]");
+  auto whole = site.chat("[[sim fault=dribble interval=1000]]");
+  expect_error(streamed.read_all(), 504, "upstream_timeout", "Connection timeout");
+  expect_error(whole.read_all(), 504, "upstream_timeout", "Connection timeout");
+  EXPECT_TRUE(site.simulator().reaches("cut", 2));
+}
+
+// What is too long is given up as soon as it is, without being kept.
+class Endless : public testing::Test {
+ protected:
+  void expect_memory_bounded(int64_t kib_before) {
+    if (kSanitized) return;
+    EXPECT_LT(site_.responder().process().peak_memory_kib() - kib_before, 8 * 1024);
+  }
+  int64_t memory_after_warm_up() {
+    expect_others_are_served(site_);
+    site_.simulator().reset();
+    return site_.responder().process().peak_memory_kib();
+  }
+
+  Site site_{{.settings = {{"UPSTREAM_RETRIES", "0"}}}};
+};
+
+TEST_F(Endless, AnEventOfTenMegabytesIsRefused) {
+  const auto before = memory_after_warm_up();
+  const auto answer = read_stream(site_.stream("[[sim events=3 fault=huge]]"));
+  EXPECT_EQ(answer.text, tokens(2));
+  expect_failed(answer, "upstream_error");
+  EXPECT_TRUE(site_.simulator().reaches("cut", 1));
+  expect_memory_bounded(before);
+}
+
+TEST_F(Endless, AWholeAnswerOfTenMegabytesIsRefused) {
+  const auto before = memory_after_warm_up();
+  expect_error(site_.ask("[[sim bytes=10000000]]"), 502, "upstream_error", "API Error");
+  EXPECT_TRUE(site_.simulator().reaches("cut", 1));
+  expect_memory_bounded(before);
+}
+
+TEST_F(Endless, ALineOfSixtyFourMegabytesIsRefused) {
+  const auto before = memory_after_warm_up();
+  expect_error(site_.stream("[[sim fault=endless-line]]").read_all(), 502, "upstream_error", "API Error");
+  EXPECT_TRUE(site_.simulator().reaches("cut", 1));
+  expect_memory_bounded(before);
+}
+
+// An upstream that speaks only when the test lets it.
+class Scripted : public testing::Test {
+ protected:
+  static SiteOptions options(const ScriptedUpstream& upstream) {
+    return {.settings = {{"DASHSCOPE_BASE_URL", upstream.base_url()}, {"UPSTREAM_RETRIES", "0"}}};
+  }
+
+  ScriptedUpstream upstream_;
+  Site site_{options(upstream_)};
+};
+
+TEST_F(Scripted, EndlessHeadersAreRefused) {
+  auto exchange = site_.stream("hello");
+  const auto call = upstream_.accept();
+  call.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n");
+  const std::string line = "X-More: " + std::string(4000, 'x') + "\r\n";
+  EXPECT_THROW(
+      {
+        for (int i = 0; i < 10'000; ++i) call.send(line);
+      },
+      std::system_error);
+  expect_error(exchange.read_all(), 502, "upstream_error", "Connection failed");
+}
+
+TEST_F(Scripted, EndlessInterimAnswersAreNoAnswer) {
+  auto exchange = site_.stream("hello");
+  auto call = upstream_.accept();
+  for (int i = 0; i < 100; ++i) call.send("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
+  EXPECT_EQ(site_.get(kHealthPath).status, 200);
+  call.close();
+  expect_error(exchange.read_all(), 502, "upstream_error", "Connection failed");
+}
+
+TEST_F(Scripted, ARedirectIsFollowedNeitherWithTheKeyNorWithTheConversation) {
+  for (const char* status : {"301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect",
+                             "308 Permanent Redirect"}) {
+    SCOPED_TRACE(status);
+    const ScriptedUpstream elsewhere;
+    auto exchange = site_.stream("hello");
+    const auto call = upstream_.accept();
+    call.send("HTTP/1.1 " + std::string(status) + "\r\nLocation: " + elsewhere.base_url() +
+              "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    expect_error(exchange.read_all(), 502, "upstream_error", "API Error");
+    EXPECT_FALSE(elsewhere.is_called());
+    EXPECT_FALSE(upstream_.is_called());
+  }
+}
+
+// With a line break that would make headers and log lines of its own.
+TEST_F(Scripted, WhatAnErrorSaysCannotForgeHeadersOrLogLines) {
+  const std::string forged = R"(\r\nSet-Cookie: stolen=1\r\n\r\n\n{\"event\":\"forged\"})";
+  const auto body =
+      R"({"code":"Bad)" + forged + R"(","message":")" + forged + R"(","request_id":")" + forged + R"("})";
+  for (const char* path : {kStreamPath, kChatPath}) {
+    FcgiPeer peer(site_.fastcgi());
+    peer.send(fcgi::request("POST", path, chat_body("hello")));
+    upstream_.accept().send("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: " +
+                            std::to_string(body.size()) + "\r\n\r\n" + body);
+    const auto answer = peer.read_reply().response;
+    expect_error(answer, 502, "upstream_error", "API Error");
+    site_.responder().request_line(answer.headers.get("X-Request-Id"));
+  }
+  EXPECT_EQ(site_.responder().log().find("\n{\"event\":\"forged\""), std::string::npos);
+}
+
+TEST_F(Scripted, AKeptConnectionThatWasClosedMeanwhileIsReplaced) {
+  for (const bool on_the_request : {false, true}) {
+    SCOPED_TRACE(on_the_request);
+    auto first = site_.stream("hello");
+    auto kept = upstream_.accept();
+    kept.send_stream_head();
+    kept.send_text("first");
+    kept.finish();
+    EXPECT_EQ(read_stream(first).text, "first");
+
+    if (!on_the_request) kept.close();
+    auto second = site_.stream("hello again");
+    if (on_the_request) {
+      kept.await_request();
+      kept.close();
+    }
+    auto call = upstream_.accept();
+    EXPECT_NE(call.body().find("hello again"), std::string::npos);
+    call.send_stream_head();
+    call.send_text("second");
+    call.finish();
+    const auto answer = read_stream(second);
+    EXPECT_EQ(answer.text, "second");
+    EXPECT_TRUE(bool_at(answer.last, "/success"));
+    call.close();
+  }
+}
+
+// What libcurl still holds when a transfer is paused is read when it goes on: a fault in that must be told at
+// once, though the upstream says nothing more.
+TEST_F(Scripted, AFaultBehindWhatASlowVisitorReadsIsToldAtOnce) {
+  FcgiPeer peer(site_.fastcgi());
+  peer.send(fcgi::request("POST", kStreamPath, chat_body("hello")));
+  const auto call = upstream_.accept();
+  call.send_stream_head();
+  call.send(chunk(result_event(std::string(150'000, 'x'))) + chunk("data:{broken\n\n"));
+  const auto reply = peer.read_reply();
+  EXPECT_NE(reply.response.body.find(R"("code":"upstream_error")"), std::string::npos)
+      << reply.response.body.substr(reply.response.body.size() - 500);
+}
+
+}  // namespace
+}  // namespace bailian::e2e

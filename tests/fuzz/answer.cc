@@ -1,0 +1,108 @@
+// The upstream's answer, from its bytes to what the browser gets: the same however it is cut, each piece is
+// text, nothing follows a failure, and no error tells the key.
+#include <array>
+#include <string>
+
+#include "answer_parser.h"
+#include "chat_api.h"
+#include "fuzz.h"
+#include "json.h"
+
+namespace bailian {
+namespace {
+
+using State = AnswerParser::State;
+
+constexpr std::string_view kKey = "sk-0123456789abcdef";
+constexpr std::array kStatuses = {0, 200, 200, 200, 307, 400, 401, 403, 404, 408, 413, 429, 500, 503};
+
+std::string member_of(std::string_view event, std::string_view name) {
+  fuzz::expect(event.size() <= kMaxEventBytes, "an event fits one record");
+  fuzz::expect(event.starts_with("data: ") && event.ends_with("\n\n") && event.find('\n') == event.size() - 2,
+               "an event is one line of data");
+  JsonDocument json;
+  fuzz::expect(!parse_json(event.substr(6), json), "an event is JSON");
+  const JsonValue* member = find_member(json, name);
+  return member != nullptr && member->IsString() ? std::string(as_view(*member)) : "";
+}
+
+class Reader {
+ public:
+  std::string text;
+  std::string thought;
+
+  bool feed(int status, std::string_view bytes) { return parser_.feed(status, bytes) == State::kReading; }
+  void finish(int status) {
+    fuzz::expect(parser_.finish(status) != State::kReading, "an answer that ended is finished or failed");
+  }
+  [[nodiscard]] const AnswerParser& parser() const { return parser_; }
+
+ private:
+  void take(std::string_view piece, std::string& all) {
+    fuzz::expect(parser_.state() == State::kReading, "nothing is said after the end");
+    fuzz::expect(!piece.empty() && is_utf8(piece), "a piece is text");
+    all += piece;
+  }
+
+  AnswerParser parser_{[this](std::string_view piece) { take(piece, text); },
+                       [this](std::string_view piece) { take(piece, thought); }};
+};
+
+void check_same(const Reader& whole, const Reader& cut) {
+  const UpstreamError& error = whole.parser().error();
+  const UpstreamError& other = cut.parser().error();
+  fuzz::expect(whole.parser().state() == cut.parser().state(),
+               "cuts do not decide whether an answer is good");
+  fuzz::expect(whole.text == cut.text && whole.thought == cut.thought, "cuts do not change the text");
+  fuzz::expect(error.fault == other.fault && error.code == other.code && error.message == other.message,
+               "cuts do not change the fault");
+  fuzz::expect(whole.parser().answer().session_id == cut.parser().answer().session_id,
+               "cuts do not change the session");
+}
+
+void check_events(const Reader& reader, bool debug) {
+  const Answer& answer = reader.parser().answer();
+  if (!reader.text.empty()) {
+    std::string told;
+    write_text_events(reader.text, answer.session_id,
+                      [&](std::string_view event) { told += member_of(event, "content"); });
+    fuzz::expect(told == reader.text, "the browser is told what the upstream said");
+  }
+  if (!reader.thought.empty()) {
+    std::string told;
+    write_thought_events(reader.thought, answer.session_id,
+                         [&](std::string_view event) { told += member_of(event, "thought"); });
+    fuzz::expect(told == reader.thought, "the browser is told what the model thought");
+  }
+  if (reader.parser().state() == State::kFinished) {
+    fuzz::expect(!answer.finish_reason.empty(), "a finished answer has a reason");
+    member_of(finished_event(answer, "id"), "message");
+    JsonDocument json;
+    fuzz::expect(!parse_json(answer_json(reader.text, reader.thought, answer, "id"), json),
+                 "an answer is JSON");
+    return;
+  }
+  const HttpError shown = to_http_error(reader.parser().error(), debug, kKey);
+  const std::string event = failed_event(shown, "id");
+  member_of(event, "message");
+  fuzz::expect(event.find(kKey) == std::string::npos, "no error tells the key");
+}
+
+}  // namespace
+}  // namespace bailian
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace bailian;
+  const std::string_view text = fuzz::as_text(data, size);
+  auto random = fuzz::choices_for(text);
+  const int status = kStatuses.at(random() % kStatuses.size());
+  Reader whole;
+  whole.feed(status, text);
+  whole.finish(status);
+  Reader cut;
+  fuzz::feed_in_pieces(text, random, [&](std::string_view piece) { return cut.feed(status, piece); });
+  cut.finish(status);
+  check_same(whole, cut);
+  check_events(whole, random() % 2 == 0);
+  return 0;
+}

@@ -1,0 +1,54 @@
+// What was read can be written down again, and every fault names a line of the file.
+#include "dotenv.h"
+
+#include "fuzz.h"
+
+namespace bailian {
+namespace {
+
+bool is_key(std::string_view key) {
+  constexpr std::string_view kKeyChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.";
+  return !key.empty() && key.find_first_not_of(kKeyChars) == std::string_view::npos;
+}
+
+std::string written_down(const Dotenv& dotenv) {
+  std::string text;
+  for (const DotenvEntry& entry : dotenv.entries) {
+    text.append("export ").append(entry.key).append(" = \"");
+    for (const char c : entry.value) {
+      if (c == '"' || c == '\\') text += '\\';
+      text += c;
+    }
+    text += "\" # comment\n";
+  }
+  return text;
+}
+
+}  // namespace
+}  // namespace bailian
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace bailian;
+  const std::string_view text = fuzz::as_text(data, size);
+  const auto lines = static_cast<int>(std::count(text.begin(), text.end(), '\n')) + 1;
+  const Dotenv dotenv = parse_dotenv(text);
+  int line = 0;
+  for (const DotenvEntry& entry : dotenv.entries) {
+    fuzz::expect(is_key(entry.key), "a key has only a key's characters");
+    fuzz::expect(entry.line > line && entry.line <= lines, "entries stand on lines of the file, in order");
+    line = entry.line;
+  }
+  line = 0;
+  for (const DotenvFault& fault : dotenv.faults) {
+    fuzz::expect(fault.line > line && fault.line <= lines, "faults stand on lines of the file, in order");
+    line = fault.line;
+  }
+  const Dotenv again = parse_dotenv(written_down(dotenv));
+  fuzz::expect(again.faults.empty(), "what was read can be written down without a fault");
+  fuzz::expect(
+      std::equal(
+          again.entries.begin(), again.entries.end(), dotenv.entries.begin(), dotenv.entries.end(),
+          [](const DotenvEntry& a, const DotenvEntry& b) { return a.key == b.key && a.value == b.value; }),
+      "what was written down is read as it was");
+  return 0;
+}
