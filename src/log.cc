@@ -176,10 +176,14 @@ void set_log_level(LogLevel least) {
 void stop_log() {
   if (!the_log().logger) return;
   // Whoever reads our stderr may have stopped; the last lines are not worth a process that never ends.
-  std::thread([] {
-    std::this_thread::sleep_for(kLastLines);
-    ::_exit(0);
-  }).detach();
+  // Without memory for the thread the wait has no end.
+  try {
+    std::thread([] {
+      std::this_thread::sleep_for(kLastLines);
+      ::_exit(0);
+    }).detach();
+  } catch (const std::exception&) {
+  }
   the_log().logger.reset();
   spdlog::shutdown();
 }
