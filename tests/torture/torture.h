@@ -33,7 +33,7 @@ const std::vector<Failure>& failures_in_service();
 const std::vector<Failure>& failures_at_start();
 
 // The n after this one: each up to 60, then a tenth more each time; of few, each up to 6, then half as much
-// again. TORTURE=quick: always few.
+// again. TORTURE=quick: always few, and of those the powers of four.
 uint64_t next_n(uint64_t n, bool few = false);
 
 // The responder's view of plan.h's page.
@@ -46,7 +46,10 @@ class SharedPlan {
 
   Plan* operator->() const { return plan_; }
   const std::string& path() const { return path_; }
-  // From now on the n-th call fails; 0: none does, but they count.
+  // No call fails, and none has been counted yet.
+  void count();
+  bool was_called(Call call) const { return plan_->calls[call] > 0; }
+  // From now on the n-th call fails.
   void arm(const Failure& failure, uint64_t n, bool from_main = false);
   void disarm() { plan_->counting = plan_->from_main = false; }
 
@@ -73,6 +76,8 @@ class Torture : public testing::Test {
   // /health, or must have ended by itself, and at the end it may have grown by neither memory nor files.
   void survive(const std::function<void()>& scenario, Ends ends = Ends::kServing, Times times = Times::kMany);
 
+  // For the rest of this run of the scenario nothing fails.
+  void stop_failing() { plan_->counting = false; }
   // Whether nothing fails in this run of the scenario: then every answer must be as expected.
   bool is_calm() const { return calm_; }
 

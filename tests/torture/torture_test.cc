@@ -108,7 +108,7 @@ TEST_F(Torture, StreamOfUnevenChunks) {
 
 TEST_F(Torture, LongText) {
   start();
-  survive([&] { stream("[[sim bytes=20000]]", std::string(20000, 'x')); });
+  survive([&] { stream("[[sim bytes=20000]]", std::string(20000, 'x')); }, Ends::kServing, Times::kFew);
 }
 
 TEST_F(Torture, WholeAnswer) {
@@ -209,12 +209,14 @@ TEST_F(Torture, ClientLeavesAWholeAnswer) {
 
 TEST_F(Torture, SlowClient) {
   // The upstream is paused and goes on.
-  start({{"CLIENT_BUFFER_BYTES", "32768"}});
-  survive([&] {
-    auto peer = connect();
-    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3000 batch=20]]")));
-    expect_stream(peer, tokens(3000));
-  });
+  start({{"CLIENT_BUFFER_BYTES", "16384"}});
+  survive(
+      [&] {
+        auto peer = connect();
+        send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=300 batch=20]]")));
+        expect_stream(peer, tokens(300));
+      },
+      Ends::kServing, Times::kFew);
 }
 
 TEST_F(Torture, ClientThatReadsNothing) {
@@ -298,11 +300,7 @@ TEST_F(Torture, UpstreamThatFallsSilent) {
 
 TEST_F(Torture, Heartbeats) {
   start({{"HEARTBEAT", "0.005"}});
-  survive([&] {
-    auto peer = connect();
-    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 delay=20 interval=8]]")));
-    expect_stream(peer, tokens(3));
-  });
+  survive([&] { stream("[[sim events=3 delay=20 interval=8]]", tokens(3)); }, Ends::kServing, Times::kFew);
 }
 
 TEST_F(Torture, UpstreamByName) {
@@ -380,6 +378,40 @@ TEST_F(Torture, TwoSignals) {
         expect_failed_stream(peer, tokens(3));
       },
       Ends::kEnded);
+}
+
+// Whatever a reload meets, a stream under way goes on, and the next reload does what was asked.
+TEST_F(Torture, ReloadWithALiveStream) {
+  const auto write_profile = [&](const std::string& greeting) {
+    dir().write("bot.json", R"({"botStatus":1,"StartUpMessage":")" + greeting +
+                                R"(","fontSize":"16","userAvatarURL":"","botImageURL":"","commonButtons":[]})");
+  };
+  write_profile("run 0");
+  start({{"BOT_CONFIG_FILE", "bot.json"}, {"WORKERS", "2"}});
+  int run = 0;
+  survive([&] {
+    auto peer = connect();
+    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
+    read_text(peer);
+    const auto greeting = "run " + std::to_string(++run) + ".";
+    write_profile(greeting);
+    responder().process().signal(SIGHUP);
+    ask(kConfigPath, "", 200, "\"StartUpMessage\":\"run ");
+    simulator().release();
+    expect_stream(peer, tokens(3));
+
+    stop_failing();
+    responder().process().signal(SIGHUP);
+    const Deadline deadline;
+    int in_a_row = 0;  // either worker may answer
+    while (in_a_row < 8) {
+      auto other = connect();
+      other.send(fcgi::request("GET", kConfigPath));
+      const bool reloaded = other.read_reply().response.body.find(greeting) != std::string::npos;
+      in_a_row = reloaded ? in_a_row + 1 : 0;
+      if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain for the new settings");
+    }
+  });
 }
 
 TEST_F(Torture, NginxReloadsWithALiveStream) {
