@@ -6,6 +6,8 @@
 #   WERROR=1                     warnings are errors (set in CI)
 #   FILTER='Chat*'               only these tests
 #   QUICK=1                      bench: about a minute; ARGS='--only load' and more: tests/bench/README.md
+#   TORTURE=quick                torture: fewer n, less than a minute
+#   MINUTES=30                   soak: how long
 
 VERSION  := 0.1.0
 MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
@@ -46,10 +48,14 @@ bench_stub:= tests/bench/contenders/stub.cc
 bench_micro:= $(wildcard tests/bench/micro/*.cc)
 fuzz     := $(wildcard tests/fuzz/*.cc)
 fuzzers  := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
-all_code := $(sources) $(units) $(e2e) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) $(fuzz)
+fail_nth := tests/torture/fail_nth.cc
+torture  := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
+all_code := $(sources) $(units) $(e2e) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) \
+  $(torture) $(fail_nth)
 object    = $(patsubst %.cc,$B/%.o,$1)
 packages := tests/browser/node_modules/.package-lock.json
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
+harness  := $(call object,$(filter-out %_test.cc,$(e2e)))
 
 all: $B/bailian-fcgi ## build the responder: build/release/bailian-fcgi
 
@@ -85,6 +91,15 @@ bench: deps $B/bailian-fcgi $B/simulator $B/bench_load $B/bench_stub $B/bench_mi
 	@BENCH_COMMAND='make bench$(if $(QUICK), QUICK=1)$(if $(ARGS), ARGS="$(ARGS)")' \
 	  tests/bench/bench.py --build $B $(if $(QUICK),--quick) $(ARGS)
 
+torture: deps $B/torture_tests $B/fail_nth.so $B/bailian-fcgi $B/simulator ## every call that can fail is seen to fail
+	TORTURE='$(TORTURE)' $B/torture_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+
+soak: deps $B/bailian-fcgi $B/simulator ## hundreds of visitors for MINUTES=30: build/soak/report.md
+	@tests/soak/soak.py --build $B --minutes $(or $(MINUTES),30) $(ARGS)
+
+valgrind: deps $B/e2e_tests $B/bailian-fcgi $B/simulator ## some end-to-end tests with the responder under memcheck
+	@tests/valgrind/run.sh $B $(if $(FILTER),'$(FILTER)')
+
 format: ## rewrite the C++ in the house format
 	clang-format -i $(all_code) $(wildcard src/*.h tests/*.h tests/*/*.h)
 
@@ -95,7 +110,8 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 	  clang-tidy --quiet {} -- -std=c++20 -Isrc -Wno-ambiguous-reversed-operator -DBAILIAN_VERSION='"$(VERSION)"'
 
 deps: # what is missing is installed; returns at once when nothing is
-	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS)) \
+	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) \
+	  $(filter bench soak valgrind,$(MAKECMDGOALS)) \
 	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress)
 
 clean: ## remove everything that was built
@@ -110,6 +126,12 @@ $B/unit_tests: $(call object,$(units)) $(product)
 	$(link) $^ $(libs) -lgtest -o $@
 $B/e2e_tests: $(call object,$(e2e))
 	$(link) $^ -lgtest -lgtest_main -o $@
+$B/torture_tests: $(call object,$(torture)) $(harness)
+	$(link) $^ -lgtest -lgtest_main -o $@
+# Not itself under a sanitizer, whose malloc it leaves alone.
+$B/fail_nth.so: $(fail_nth) tests/torture/plan.h Makefile
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O2 $(warnings) $(CXXFLAGS) -fPIC -shared $(if $(SANITIZE),-DKEEP_MALLOC) $< -o $@
 $B/%.so: tests/e2e/preload/%.cc Makefile
 	@mkdir -p $(@D)
 	$(filter-out -fPIE -fsanitize=%,$(compile)) -fPIC -shared $< -o $@
@@ -131,9 +153,10 @@ $(packages): tests/browser/package-lock.json | deps
 	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-$B/%.o: %.cc Makefile | $(if $(filter run test test-browser test-wordpress bench check,$(MAKECMDGOALS)),deps)
+$B/%.o: %.cc Makefile | $(if $(filter run test test-browser test-wordpress bench check torture soak valgrind,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all run test test-browser test-wordpress bench fuzz fuzzers coverage check format lint deps clean help
+.PHONY: all run test test-browser test-wordpress torture soak valgrind bench fuzz fuzzers coverage check format lint deps \
+  clean help

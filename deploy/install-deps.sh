@@ -12,6 +12,8 @@ usage: deploy/install-deps.sh [--dry-run] [GROUP]...
               linter and fuzzer, shellcheck, gcovr
   wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
+  soak        also what \`make soak\` needs: Python, gnuplot
+  valgrind    also valgrind
   browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
@@ -56,6 +58,14 @@ php-curl its HTTPS client
 gnuplot-nox charts
 libbenchmark-dev micro-benchmarks
 EOF
+EOF
+  ! in_group soak || cat <<EOF
+python3 the program that sends the visitors
+gnuplot-nox charts
+EOF
+  ! in_group valgrind || cat <<EOF
+valgrind memory checks
+EOF
   ! in_group wordpress || cat <<EOF
 wordpress the site whose chat is switched over
 mariadb-server its database
@@ -83,7 +93,7 @@ fail() {
 groups='' dry_run=''
 for argument; do
   case $argument in
-    check | wordpress | bench | browser) groups="$groups $argument " ;;
+    check | wordpress | bench | soak | valgrind | browser) groups="$groups $argument " ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage && exit ;;
     *)
@@ -93,7 +103,7 @@ for argument; do
   esac
 done
 
-packages=$(wanted | cut -d ' ' -f 1 | xargs)
+packages=$(wanted | cut -d ' ' -f 1 | sort -u | xargs)
 by_hand="by hand: $packages, or what they are called here; then \`make -o deps ...\` skips this step"
 # shellcheck source=/dev/null
 system=$(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-}") || system='this system'

@@ -36,7 +36,7 @@ constexpr std::array<Key, 6> kKeys = {{{"botStatus", Kind::kStatus},
                                        {"commonButtons", Kind::kButtons}}};
 constexpr std::array<std::string_view, 2> kButtonKeys = {"buttonText", "buttonPrompt"};
 
-std::string shown(const rapidjson::Value& value) {
+std::string shown(const JsonValue& value) {
   constexpr size_t kMaxShownBytes = 40;
   std::string json = to_json(value);
   if (json.size() > kMaxShownBytes) return "a longer value";
@@ -47,13 +47,13 @@ class Checker {
  public:
   std::vector<std::string> faults;
 
-  void check(const rapidjson::Value& profile) {
+  void check(const JsonValue& profile) {
     if (!profile.IsObject()) {
       faults.push_back(fmt::format("expected an object, found {}", shown(profile)));
       return;
     }
     for (const Key& key : kKeys) {
-      const rapidjson::Value* value = find_member(profile, key.name);
+      const JsonValue* value = find_member(profile, key.name);
       if (value == nullptr) {
         faults.push_back(fmt::format("{}: missing", key.name));
       } else {
@@ -69,11 +69,11 @@ class Checker {
   }
 
  private:
-  void expect(bool good, std::string_view where, std::string_view expected, const rapidjson::Value& found) {
+  void expect(bool good, std::string_view where, std::string_view expected, const JsonValue& found) {
     if (!good) faults.push_back(fmt::format("{}: expected {}, found {}", where, expected, shown(found)));
   }
 
-  void check_value(const Key& key, const rapidjson::Value& value) {
+  void check_value(const Key& key, const JsonValue& value) {
     switch (key.kind) {
       case Kind::kStatus:
         return expect(value.IsInt() && (value.GetInt() == 0 || value.GetInt() == 1), key.name,
@@ -88,10 +88,10 @@ class Checker {
     }
   }
 
-  void check_button(const std::string& where, const rapidjson::Value& button) {
+  void check_button(const std::string& where, const JsonValue& button) {
     if (!button.IsObject()) return expect(false, where, "an object", button);
     for (const std::string_view name : kButtonKeys) {
-      const rapidjson::Value* value = find_member(button, name);
+      const JsonValue* value = find_member(button, name);
       if (value == nullptr) {
         faults.push_back(fmt::format("{}.{}: missing", where, name));
       } else {
@@ -101,12 +101,12 @@ class Checker {
   }
 };
 
-std::string render(const rapidjson::Value& profile) {
-  rapidjson::StringBuffer buffer;
+std::string render(const JsonValue& profile) {
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   for (const Key& key : kKeys) {
-    const rapidjson::Value& value = *find_member(profile, key.name);
+    const JsonValue& value = *find_member(profile, key.name);
     writer.Key(key.name.data(), static_cast<rapidjson::SizeType>(key.name.size()));
     if (key.kind != Kind::kButtons) {
       value.Accept(writer);
@@ -131,7 +131,7 @@ std::string render(const rapidjson::Value& profile) {
 BotProfile default_bot_profile() { return parse_bot_profile(kDefaultProfile); }
 
 BotProfile parse_bot_profile(std::string_view text) {
-  rapidjson::Document document;
+  JsonDocument document;
   if (const auto fault = parse_json(text, document)) {
     throw BotProfileError({fmt::format("not JSON: {} at byte {}", fault->what, fault->offset_bytes)});
   }

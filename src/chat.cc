@@ -39,7 +39,7 @@ Chat::Chat(EventLoop& loop, std::shared_ptr<Setup> setup, StreamLimit::Place pla
       include_thoughts_(request.include_thoughts),
       headers_(std::move(headers)),
       last_write_(Clock::now()),
-      heartbeat_(loop, [this] { on_silence(); }),
+      heartbeat_(loop, [this] { beat(); }),
       completion_(setup_->upstream.ask(request, mode, *this)) {
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
 }
@@ -115,6 +115,11 @@ void Chat::on_failed(const UpstreamError& error) {
   client_.send(error_reply(shown, record.request_id, std::move(headers_)));
 }
 
+void Chat::on_lost() noexcept {
+  state_ = State::kFinished;
+  client_.abandon();
+}
+
 void Chat::on_shutdown() {
   if (state_ == State::kFinished) return;
   on_failed({UpstreamFault::kFailed, "shutdown", "the program is stopping", completion_->answer().request_id,
@@ -134,6 +139,14 @@ void Chat::on_silence() {
   if (browser_keeps_up) write(kKeepAliveComment);
   last_write_ = now;
   heartbeat_.start(to_duration(config_.heartbeat));
+}
+
+void Chat::beat() {
+  try {
+    on_silence();
+  } catch (const std::exception&) {
+    on_lost();
+  }
 }
 
 void Chat::write(std::string_view event) {

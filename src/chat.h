@@ -69,9 +69,11 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_thought(std::string_view thought) override;
   void on_finished(const Answer& answer) override;
   void on_failed(const UpstreamError& error) override;
+  void on_lost() noexcept override;
 
   void open_stream();
   void on_silence();
+  void beat();
   void write(std::string_view event);
   void finish(std::string_view last_event);
   void note_answer(const Answer& answer);

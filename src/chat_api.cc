@@ -14,17 +14,17 @@ constexpr size_t kMaxImages = 16;
 
 HttpError invalid_request(const std::string& message) { return {400, "invalid_request", message}; }
 
-bool is_string(const rapidjson::Value* value) { return value != nullptr && value->IsString(); }
+bool is_string(const JsonValue* value) { return value != nullptr && value->IsString(); }
 
 bool is_blank(std::string_view text) {
   return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos;
 }
 
-std::vector<Message> parse_history(const rapidjson::Value& items) {
+std::vector<Message> parse_history(const JsonValue& items) {
   std::vector<Message> history;
   for (const auto& item : items.GetArray()) {
-    const rapidjson::Value* role = find_member(item, "role");
-    const rapidjson::Value* content = find_member(item, "content");
+    const JsonValue* role = find_member(item, "role");
+    const JsonValue* content = find_member(item, "content");
     if (!is_string(role) || !is_string(content)) continue;
     const bool may_speak = as_view(*role) == "user" || as_view(*role) == "assistant";
     // The upstream refuses a conversation with an empty message.
@@ -49,7 +49,7 @@ bool is_web_url(std::string_view url) {
          std::all_of(url.begin(), url.end(), [](char c) { return c > ' ' && c != '\x7f'; });
 }
 
-std::vector<std::string> parse_image_urls(const rapidjson::Value* items) {
+std::vector<std::string> parse_image_urls(const JsonValue* items) {
   std::vector<std::string> urls;
   if (items == nullptr || items->IsNull()) return urls;
   if (!items->IsArray()) throw invalid_request("image_urls must be an array of http(s) URLs");
@@ -62,7 +62,7 @@ std::vector<std::string> parse_image_urls(const rapidjson::Value* items) {
   return urls;
 }
 
-bool is_empty(const rapidjson::Value& value) {
+bool is_empty(const JsonValue& value) {
   return value.IsNull() || (value.IsObject() && value.ObjectEmpty()) || (value.IsArray() && value.Empty());
 }
 
@@ -86,13 +86,13 @@ void write_citation(JsonWriter& writer, const Citation& citation) {
 }
 
 // As many as fit before the text is longer than `max_bytes`.
-void write_citations(JsonWriter& writer, const rapidjson::StringBuffer& buffer,
+void write_citations(JsonWriter& writer, const JsonBuffer& buffer,
                      const std::vector<Citation>& citations, size_t max_bytes) {
   if (citations.empty()) return;
   writer.Key("citations");
   writer.StartArray();
   for (const Citation& citation : citations) {
-    rapidjson::StringBuffer one;
+    JsonBuffer one;
     JsonWriter measured(one);
     write_citation(measured, citation);
     if (buffer.GetSize() + one.GetSize() + 1 > max_bytes) break;
@@ -101,9 +101,7 @@ void write_citations(JsonWriter& writer, const rapidjson::StringBuffer& buffer,
   writer.EndArray();
 }
 
-std::string as_event(const rapidjson::StringBuffer& json) {
-  return fmt::format("data: {}\n\n", written(json));
-}
+std::string as_event(const JsonBuffer& json) { return fmt::format("data: {}\n\n", written(json)); }
 
 // How many bytes a character's lead byte takes in JSON; its continuation bytes count one each.
 size_t escaped_bytes(char c) {
@@ -159,14 +157,14 @@ bool is_key_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) !=
 
 ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) {
   if (body.empty()) throw invalid_request("No data provided");
-  rapidjson::Document document;
+  JsonDocument document;
   if (const auto fault = parse_json(body, document)) {
     throw invalid_request(fmt::format("Invalid JSON: {} at byte {}", fault->what, fault->offset_bytes));
   }
   if (is_empty(document)) throw invalid_request("No data provided");
   if (!document.IsObject()) throw invalid_request("Invalid JSON: expected an object at byte 0");
 
-  const rapidjson::Value* prompt = find_member(document, "last_prompt");
+  const JsonValue* prompt = find_member(document, "last_prompt");
   if (!is_string(prompt) || is_blank(as_view(*prompt))) throw invalid_request("last_prompt is required");
   ChatRequest request;
   request.prompt = as_view(*prompt);
@@ -175,18 +173,18 @@ ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) 
                     fmt::format("Request too large: last_prompt has {} bytes, the limit is {}",
                                 request.prompt.size(), limits.max_prompt_bytes));
   }
-  if (const rapidjson::Value* history = find_member(document, "conversation_history");
+  if (const JsonValue* history = find_member(document, "conversation_history");
       history && history->IsArray()) {
     request.history = parse_history(*history);
     drop_repeated_prompt(request.history, request.prompt);
     keep_newest(request.history, limits.max_history_messages);
   }
-  if (const rapidjson::Value* session = find_member(document, "session_id");
+  if (const JsonValue* session = find_member(document, "session_id");
       is_string(session) && request.history.empty()) {
     request.session_id = as_view(*session);
   }
   request.image_urls = parse_image_urls(find_member(document, "image_urls"));
-  const rapidjson::Value* thoughts = find_member(document, "include_thoughts");
+  const JsonValue* thoughts = find_member(document, "include_thoughts");
   request.include_thoughts = thoughts != nullptr && thoughts->IsTrue();
   return request;
 }
@@ -195,7 +193,7 @@ namespace {
 
 void write_pieces(std::string_view head, std::string_view text, std::string_view session_id,
                   const std::function<void(std::string_view)>& write) {
-  thread_local rapidjson::StringBuffer buffer;
+  thread_local JsonBuffer buffer;
   constexpr std::string_view kMiddle = R"(,"finished":false,"session_id":)";
   constexpr std::string_view kTail = "}\n\n";
   constexpr size_t kQuotes = 4;
@@ -232,7 +230,7 @@ void write_thought_events(std::string_view thought, std::string_view session_id,
 }
 
 std::string finished_event(const Answer& answer, std::string_view request_id) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   writer.Key("success");
@@ -250,7 +248,7 @@ std::string finished_event(const Answer& answer, std::string_view request_id) {
 }
 
 std::string failed_event(const HttpError& error, std::string_view request_id) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   writer.Key("success");
@@ -266,7 +264,7 @@ std::string failed_event(const HttpError& error, std::string_view request_id) {
 
 std::string answer_json(std::string_view text, std::string_view thought, const Answer& answer,
                         std::string_view request_id) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   writer.Key("success");
@@ -284,7 +282,7 @@ std::string answer_json(std::string_view text, std::string_view thought, const A
 }
 
 std::string error_json(const HttpError& error, std::string_view request_id) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   writer.Key("success");

@@ -119,7 +119,7 @@ std::string parse_base_url(std::string url) {
 }
 
 std::string parse_parameters(const std::string& text) {
-  rapidjson::Document document;
+  JsonDocument document;
   if (const auto fault = parse_json(text, document)) {
     throw invalid_argument(fmt::format("a JSON object, but {} at byte {}", fault->what, fault->offset_bytes));
   }

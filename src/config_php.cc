@@ -503,9 +503,9 @@ class Import {
       result_.bot_profile = pretty_json(default_bot_profile().json);
       return not_taken("the bot's profile: not in the file; it holds the defaults");
     }
-    rapidjson::Document defaults;
+    JsonDocument defaults;
     parse_json(default_bot_profile().json, defaults);
-    rapidjson::StringBuffer buffer;
+    JsonBuffer buffer;
     JsonWriter writer(buffer);
     writer.StartObject();
     for (const std::string_view key : kProfileKeys) {

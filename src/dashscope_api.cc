@@ -48,7 +48,7 @@ void write_input(JsonWriter& writer, const ChatRequest& chat, const Config& conf
 
 // The operator's parameters outweigh ours.
 void write_parameters(JsonWriter& writer, const Config& config, AnswerMode mode) {
-  rapidjson::Document chosen;
+  JsonDocument chosen;
   chosen.Parse(config.parameters_json);
   const auto write_default = [&](const char* key, auto write) {
     if (chosen.HasMember(key)) return;
@@ -352,7 +352,7 @@ KnownCode classify(int status, std::string_view code, std::string_view message) 
 }  // namespace
 
 std::string completion_body(const ChatRequest& chat, const Config& config, AnswerMode mode) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   writer.Key("input");
@@ -373,7 +373,7 @@ std::optional<AnswerFields> parse_answer_fields(std::string& json) {
   constexpr size_t kLongestCharacter = 4;
   const size_t size = json.size();
   json.append(kLongestCharacter - 1, '\0');
-  thread_local rapidjson::Reader reader;
+  thread_local JsonReader reader;
   rapidjson::InsituStringStream stream(json.data());
   FieldPicker picker;
   constexpr unsigned kFlags =

@@ -46,7 +46,7 @@ Completion::Completion(DashScopeClient& client, const ChatRequest& chat, AnswerM
       handler_(handler),
       mode_(mode),
       body_(std::make_shared<const std::string>(completion_body(chat, client.config_, mode))),
-      timer_(client.loop_, [this] { on_timer(); }),
+      timer_(client.loop_, [this] { guarded([this] { on_timer(); }); }),
       started_(Clock::now()),
       tries_left_(client.config_.upstream_retries) {
   start_try();
@@ -78,7 +78,30 @@ void Completion::pause(bool paused) {
   if (!paused_ && !ended_ && !waiting_to_retry_) arm_timer();
 }
 
-bool Completion::on_data(int http_status, std::string_view bytes) {
+// What throws in the handler or here, for want of memory, is the end of this answer.
+template <typename Call>
+bool Completion::guarded(Call call) noexcept {
+  try {
+    call();
+    return true;
+  } catch (const std::exception&) {
+    ended_ = true;
+    timer_.cancel();
+    handler_.on_lost();
+    return false;
+  }
+}
+
+bool Completion::on_data(int http_status, std::string_view bytes) noexcept {
+  bool go_on = false;
+  return guarded([&] { go_on = take_data(http_status, bytes); }) && go_on;
+}
+
+void Completion::on_done(const TransferResult& result) noexcept {
+  guarded([&] { take_result(result); });
+}
+
+bool Completion::take_data(int http_status, std::string_view bytes) {
   last_bytes_ = Clock::now();
   switch (parser_->feed(http_status, bytes)) {
     case AnswerParser::State::kReading:
@@ -101,7 +124,7 @@ bool Completion::on_data(int http_status, std::string_view bytes) {
   return false;
 }
 
-void Completion::on_done(const TransferResult& result) {
+void Completion::take_result(const TransferResult& result) {
   if (ended_) return;
   if (result.fault == TransferFault::kNone) parser_->finish(result.http_status);
   switch (parser_->state()) {

@@ -14,8 +14,9 @@
 
 namespace bailian {
 
-/// Receives one answer. Each completion ends with exactly one on_finished or on_failed, unless it is
-/// destroyed before. Loop thread only. The completion must not be destroyed inside these calls.
+/// Receives one answer. Each completion ends with exactly one on_finished or on_failed, or with on_lost when
+/// one of the calls has thrown, unless it is destroyed before. Loop thread only. The completion must not be
+/// destroyed inside these calls.
 class AnswerHandler {
  public:
   virtual ~AnswerHandler() = default;
@@ -26,6 +27,8 @@ class AnswerHandler {
   /// A finish reason was seen.
   virtual void on_finished(const Answer& answer) = 0;
   virtual void on_failed(const UpstreamError& error) = 0;
+  /// There is no memory to tell what happened.
+  virtual void on_lost() noexcept = 0;
 };
 
 class DashScopeClient;
@@ -45,9 +48,13 @@ class Completion final : private TransferHandler {
   [[nodiscard]] const Answer& answer() const { return parser_->answer(); }
 
  private:
-  bool on_data(int http_status, std::string_view bytes) override;
-  void on_done(const TransferResult& result) override;
+  bool on_data(int http_status, std::string_view bytes) noexcept override;
+  void on_done(const TransferResult& result) noexcept override;
 
+  template <typename Call>
+  bool guarded(Call call) noexcept;
+  bool take_data(int http_status, std::string_view bytes);
+  void take_result(const TransferResult& result);
   void start_try();
   void try_again();
   void on_timer();

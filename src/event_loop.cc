@@ -20,6 +20,8 @@ namespace {
 constexpr double kBusyArrivalsPerSecond = 6000;
 constexpr std::chrono::milliseconds kRateWindow{50};
 
+constexpr size_t kMostPosted = 16;  // that need no memory
+
 timeval to_timeval(std::chrono::steady_clock::duration duration) {
   const auto us = std::max<int64_t>(0, std::chrono::ceil<std::chrono::microseconds>(duration).count());
   return {us / 1000000, us % 1000000};
@@ -35,7 +37,8 @@ short to_libevent(short interest) {
                             ((interest & IoEvent::kWrite) != 0 ? EV_WRITE : 0));
 }
 
-// libevent is C: nothing may be thrown through it. What fails for want of memory fails for one stream.
+// libevent is C: nothing may be thrown through it. What fails for want of memory fails for one stream, which
+// sees to it itself; this is for what is nobody's.
 void guard(const auto& call) noexcept {
   try {
     call();
@@ -54,7 +57,12 @@ EventLoop::EventLoop(std::chrono::nanoseconds coalesce)
       window_start_(std::chrono::steady_clock::now()),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!base_) throw std::bad_alloc();
+  event_set_log_callback([](int severity, const char* message) {
+    if (severity >= EVENT_LOG_WARN) log(LogLevel::kWarning, "libevent", message);
+  });
   if (!wake_) throw std::system_error(errno, std::generic_category(), "eventfd");
+  posted_.reserve(kMostPosted);
+  running_.reserve(kMostPosted);
   wake_event_ = std::make_unique<IoEvent>(*this, [this](short) { run_posted(); });
   wake_event_->watch(wake_.get(), IoEvent::kRead);
 }
@@ -88,24 +96,19 @@ void EventLoop::post(std::function<void()> task) {
 void EventLoop::run_posted() {
   uint64_t count = 0;
   [[maybe_unused]] const ssize_t taken = ::read(wake_.get(), &count, sizeof count);
-  std::vector<std::function<void()>> tasks;
   {
     const std::lock_guard lock(posted_mutex_);
-    tasks.swap(posted_);
+    running_.swap(posted_);
   }
-  for (const auto& task : tasks) guard(task);
+  for (const auto& task : running_) guard(task);
+  running_.clear();
 }
 
 void EventLoop::run_scheduled() {
-  // By index: a callback may add to the list, and a dying object leaves a null in it.
-  for (size_t i = 0; i < scheduled_.size(); ++i) {
-    EndOfIteration* const task = scheduled_[i];
-    if (task == nullptr) continue;
-    task->scheduled_ = false;
-    scheduled_[i] = nullptr;
+  while (EndOfIteration* const task = first_scheduled_) {
+    task->unlink();
     guard(task->callback_);
   }
-  scheduled_.clear();
 }
 
 // Interrupt moderation, as network cards have it: on a busy loop the price of a token is its wake-ups, here
@@ -146,8 +149,9 @@ void IoEvent::watch(int fd, short interest, Trigger trigger) {
   const short how = static_cast<short>(EV_PERSIST | (trigger == Trigger::kEdge ? EV_ET : 0));
   event_assign(event_, loop_.base(), fd, static_cast<short>(to_libevent(interest) | how), &IoEvent::on_event,
                this);
-  if (event_add(event_, nullptr) != 0)
-    throw std::system_error(errno, std::generic_category(), "watch a descriptor");
+  if (event_add(event_, nullptr) == 0) return;
+  interest_ = kNothing;
+  throw std::system_error(errno, std::generic_category(), "watch a descriptor");
 }
 
 void IoEvent::again() { event_active(event_, EV_READ, 1); }
@@ -187,13 +191,21 @@ SignalEvent::SignalEvent(EventLoop& loop, int signal, std::function<void()> call
 SignalEvent::~SignalEvent() { event_free(event_); }
 
 EndOfIteration::~EndOfIteration() {
-  if (scheduled_) std::replace(loop_.scheduled_.begin(), loop_.scheduled_.end(), this, {});
+  if (scheduled_) unlink();
 }
 
-void EndOfIteration::schedule() {
+void EndOfIteration::schedule() noexcept {
   assert(loop_.in_loop_thread());
   if (std::exchange(scheduled_, true)) return;
-  loop_.scheduled_.push_back(this);
+  previous_ = std::exchange(loop_.last_scheduled_, this);
+  (previous_ != nullptr ? previous_->next_ : loop_.first_scheduled_) = this;
+}
+
+void EndOfIteration::unlink() {
+  (previous_ != nullptr ? previous_->next_ : loop_.first_scheduled_) = next_;
+  (next_ != nullptr ? next_->previous_ : loop_.last_scheduled_) = previous_;
+  previous_ = next_ = nullptr;
+  scheduled_ = false;
 }
 
 }  // namespace bailian

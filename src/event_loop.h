@@ -54,7 +54,8 @@ class EventLoop {
   std::unique_ptr<event_base, FreeBase> base_;
   std::thread::id thread_ = std::this_thread::get_id();
   std::chrono::nanoseconds coalesce_;
-  std::vector<EndOfIteration*> scheduled_;
+  EndOfIteration* first_scheduled_ = nullptr;
+  EndOfIteration* last_scheduled_ = nullptr;
   bool stopping_ = false;
 
   uint64_t events_ = 0;  // of this iteration
@@ -67,6 +68,7 @@ class EventLoop {
   UniqueFd wake_;
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
+  std::vector<std::function<void()>> running_;
   std::unique_ptr<class IoEvent> wake_event_;
 
   friend class IoEvent;
@@ -130,7 +132,7 @@ class SignalEvent {
 };
 
 /// A call put off to the end of the loop iteration, however often it was asked for. What runs there may
-/// schedule others, which run in the same iteration.
+/// schedule others, which run in the same iteration. To schedule takes no memory: it can't fail.
 class EndOfIteration {
  public:
   EndOfIteration(EventLoop& loop, std::function<void()> callback)
@@ -139,14 +141,18 @@ class EndOfIteration {
   EndOfIteration(const EndOfIteration&) = delete;
   EndOfIteration& operator=(const EndOfIteration&) = delete;
 
-  void schedule();
+  void schedule() noexcept;
 
  private:
   friend class EventLoop;
 
+  void unlink();
+
   EventLoop& loop_;
   std::function<void()> callback_;
   bool scheduled_ = false;
+  EndOfIteration* previous_ = nullptr;
+  EndOfIteration* next_ = nullptr;
 };
 
 }  // namespace bailian

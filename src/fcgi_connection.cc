@@ -80,8 +80,8 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
       fd_(std::move(fd)),
       local_(local),
       records_(std::make_unique<RequestRecords>(listener.limits().max_body_bytes)),
-      readable_(listener.loop(), [this](short) { on_readable(); }),
-      flush_(listener.loop(), [this] { flush(); }) {
+      readable_(listener.loop(), [this](short) { guarded([this] { receive(); }); }),
+      flush_(listener.loop(), [this] { guarded([this] { flush(); }); }) {
   // One descriptor can't be watched with both triggers, and the writing side needs the edge.
   readable_.watch(fd_.get(), IoEvent::kRead, IoEvent::Trigger::kEdge);
   start_deadline(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
@@ -94,17 +94,19 @@ FcgiConnection::~FcgiConnection() {
   log_request(record_, Clock::now());
 }
 
-// --- the request ---
-
-// Of what was taken in by half nothing can be made: without memory the connection must end.
-void FcgiConnection::on_readable() {
+// What fails for want of memory, or of the kernel's, ends this connection and no other: of a request that was
+// taken in by half nothing can be made.
+template <typename Call>
+void FcgiConnection::guarded(Call call) noexcept {
   try {
-    receive();
+    call();
   } catch (const std::exception& error) {
-    log(LogLevel::kError, "request_failed", error.what());
+    log(LogLevel::kError, "connection_failed", error.what());
     close(Outcome::kError);
   }
 }
+
+// --- the request ---
 
 void FcgiConnection::receive() {
   static thread_local unsigned char buffer[kReceiveBytes];
@@ -188,34 +190,38 @@ void FcgiConnection::write_head(const Reply& reply) {
 void FcgiConnection::send(const Reply& reply) {
   if (state_ != State::kAnswering) return;
   if (reply.status >= 400 && record_.outcome == Outcome::kDone) record_.outcome = Outcome::kError;
-  write_head(reply);
-  if (!head_only_ && has_body(reply.status)) output_.write(reply.body);
-  finish();
+  guarded([&] {
+    write_head(reply);
+    if (!head_only_ && has_body(reply.status)) output_.write(reply.body);
+    finish();
+  });
 }
 
 void FcgiConnection::begin(const Reply& head) {
   if (state_ != State::kAnswering) return;
   events_ = true;
-  write_head(head);
+  guarded([&] { write_head(head); });
   flush_.schedule();
 }
 
 void FcgiConnection::write(std::string_view event) {
   if (state_ != State::kAnswering) return;
-  output_.write_event(event);
+  guarded([&] { output_.write_event(event); });
   drained_told_ = false;
   flush_.schedule();
 }
 
 void FcgiConnection::finish() {
   if (state_ != State::kAnswering) return;
-  output_.end();
-  state_ = State::kEnding;
+  guarded([&] {
+    output_.end();
+    state_ = State::kEnding;
+  });
   flush_.schedule();
 }
 
 void FcgiConnection::cut() {
-  if (exchange_ && state_ == State::kAnswering) exchange_->on_shutdown();
+  if (exchange_ && state_ == State::kAnswering) guarded([&] { exchange_->on_shutdown(); });
 }
 
 void FcgiConnection::flush() {
@@ -293,7 +299,7 @@ void FcgiConnection::wait_for_room(bool waiting) {
     stalled_at_.reset();
     return;
   }
-  if (!writable_) writable_.emplace(listener_.loop(), [this](short) { on_writable(); });
+  if (!writable_) writable_.emplace(listener_.loop(), [this](short) { guarded([this] { on_writable(); }); });
   writable_->watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
   if (record_.sent_bytes != stalled_at_) {
     stalled_at_ = record_.sent_bytes;
@@ -317,7 +323,7 @@ void FcgiConnection::park() {
 
 void FcgiConnection::drain() {
   if (state_ == State::kParked) return close(Outcome::kDone);
-  if (state_ == State::kReading) start_deadline(kDrainingDeadline);
+  if (state_ == State::kReading) guarded([this] { start_deadline(kDrainingDeadline); });
 }
 
 void FcgiConnection::start_deadline(std::chrono::steady_clock::duration after) {
@@ -326,13 +332,15 @@ void FcgiConnection::start_deadline(std::chrono::steady_clock::duration after) {
 }
 
 void FcgiConnection::on_deadline() {
-  if (state_ == State::kAnswering || state_ == State::kEnding) record_.detail = "the browser is too slow";
-  close(Outcome::kClientGone);
+  guarded([&] {
+    if (state_ == State::kAnswering || state_ == State::kEnding) record_.detail = "the browser is too slow";
+    close(Outcome::kClientGone);
+  });
 }
 
 // The request under way, if there is one, ends here as `outcome`; the upstream is left alone at the end of
 // this iteration, when nothing of the exchange is on the stack.
-void FcgiConnection::close(Outcome outcome) {
+void FcgiConnection::close(Outcome outcome) noexcept {
   if (state_ == State::kGone) return;
   if (state_ == State::kAnswering || state_ == State::kEnding) {
     record_.outcome = outcome;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <list>
 #include <memory>
 #include <optional>
 
@@ -26,6 +27,7 @@ class FcgiConnection final : public ClientStream {
   void begin(const Reply& head) override;
   void write(std::string_view event) override;
   void finish() override;
+  void abandon() noexcept override { close(Outcome::kError); }
   [[nodiscard]] size_t unsent_bytes() const override { return output_.waiting_bytes(); }
   RequestRecord& record() override { return record_; }
 
@@ -33,6 +35,11 @@ class FcgiConnection final : public ClientStream {
   void cut();
   /// The program is about to end: waits for no further request, and but a moment for one that is coming in.
   void drain();
+
+  /// Where its listener keeps it.
+  using Place = std::list<FcgiConnection>::iterator;
+  void set_place(Place place) { place_ = place; }
+  [[nodiscard]] Place place() const { return place_; }
 
  private:
   enum class State {
@@ -43,7 +50,8 @@ class FcgiConnection final : public ClientStream {
     kGone        // to be closed at the end of the iteration
   };
 
-  void on_readable();
+  template <typename Call>
+  void guarded(Call call) noexcept;
   void receive();
   void on_writable();
   bool take(std::span<const unsigned char> bytes);
@@ -56,12 +64,13 @@ class FcgiConnection final : public ClientStream {
   void park();
   void start_deadline(std::chrono::steady_clock::duration after);
   void on_deadline();
-  void close(Outcome outcome);
+  void close(Outcome outcome) noexcept;
   void wait_for_room(bool waiting);
   [[nodiscard]] bool paced() const;
   [[nodiscard]] bool peer_has_read_all() const;
 
   FcgiListener& listener_;
+  Place place_;
   UniqueFd fd_;
   const bool local_;
   State state_ = State::kReading;

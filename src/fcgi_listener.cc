@@ -25,7 +25,7 @@ FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& 
       limits_(limits),
       handler_(std::move(handler)),
       acceptable_(loop, [this](short) { accept_some(); }),
-      accept_again_(loop, [this] { acceptable_.watch(listening_fd_, IoEvent::kRead); }),
+      accept_again_(loop, [this] { accept_again(); }),
       bury_(loop, [this] { bury(); }) {
   acceptable_.watch(listening_fd_, IoEvent::kRead);
 }
@@ -41,20 +41,29 @@ void FcgiListener::accept_some() {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return;
       if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO) continue;
       log(LogLevel::kError, "accept_failed", std::strerror(errno));  // NOLINT(concurrency-mt-unsafe)
-      acceptable_.watch(-1, IoEvent::kNothing);
       accept_again_.start(kAcceptPause);
+      acceptable_.watch(-1, IoEvent::kNothing);
       return;
     }
     const bool local = peer.ss_family == AF_UNIX;
     const int on = 1;
     if (!local) ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     try {
-      auto connection = std::make_unique<FcgiConnection>(*this, std::move(fd), local);
-      FcgiConnection* const key = connection.get();
-      connections_.emplace(key, std::move(connection));
+      FcgiConnection& connection = connections_.emplace_back(*this, std::move(fd), local);
+      connection.set_place(std::prev(connections_.end()));
     } catch (const std::exception& error) {
       log(LogLevel::kError, "accept_failed", error.what());
     }
+  }
+}
+
+// Deaf for good is what it must not be, so it tries until it can.
+void FcgiListener::accept_again() {
+  try {
+    acceptable_.watch(listening_fd_, IoEvent::kRead);
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "accept_failed", error.what());
+    accept_again_.start(kAcceptPause);
   }
 }
 
@@ -65,18 +74,16 @@ void FcgiListener::stop_accepting() {
 
 void FcgiListener::drain(std::function<void()> on_idle) {
   on_idle_ = std::move(on_idle);
-  for (auto& [key, connection] : connections_) connection->drain();
+  for (FcgiConnection& connection : connections_) connection.drain();
   tell_if_idle();
 }
 
 void FcgiListener::cut() {
-  for (auto& [key, connection] : connections_) connection->cut();
+  for (FcgiConnection& connection : connections_) connection.cut();
 }
 
-void FcgiListener::remove(FcgiConnection& connection) {
-  const auto found = connections_.find(&connection);
-  dead_.push_back(std::move(found->second));
-  connections_.erase(found);
+void FcgiListener::remove(FcgiConnection& connection) noexcept {
+  dead_.splice(dead_.end(), connections_, connection.place());
   bury_.schedule();
 }
 

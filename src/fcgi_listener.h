@@ -2,9 +2,8 @@
 
 #include <chrono>
 #include <functional>
+#include <list>
 #include <memory>
-#include <unordered_map>
-#include <vector>
 
 #include "event_loop.h"
 #include "fcgi_connection.h"
@@ -49,10 +48,11 @@ class FcgiListener {
     return handler_(request, client);
   }
   /// Frees a connection at the end of the iteration.
-  void remove(FcgiConnection& connection);
+  void remove(FcgiConnection& connection) noexcept;
 
  private:
   void accept_some();
+  void accept_again();
   void bury();
   void tell_if_idle();
 
@@ -65,8 +65,8 @@ class FcgiListener {
   IoEvent acceptable_;
   Timer accept_again_;
   EndOfIteration bury_;
-  std::vector<std::unique_ptr<FcgiConnection>> dead_;
-  std::unordered_map<FcgiConnection*, std::unique_ptr<FcgiConnection>> connections_;
+  std::list<FcgiConnection> dead_;
+  std::list<FcgiConnection> connections_;
 };
 
 }  // namespace bailian

@@ -3,6 +3,7 @@
 #include <fastcgi.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace bailian {
 
@@ -102,7 +103,7 @@ bool RequestRecords::end_record() {
   if (state_ == State::kBegin) return begin_request();
   if (content_bytes(header_) > 0) return true;
   if (state_ == State::kParams) {
-    if (!params_well_formed()) return reject("name or value longer than its record stream");
+    if (!take_params()) return reject("name or value longer than its record stream");
     close_stream(FCGI_PARAMS);
     state_ = State::kStdin;
     body_start_ = wire_.size();
@@ -151,26 +152,34 @@ void RequestRecords::close_stream(unsigned char type) {
   if (wire_.size() - open_record_ > FCGI_HEADER_LEN) append(type, {});
 }
 
-// Walks the name-value pairs (section 3.4) of the one PARAMS record that holds them all.
-bool RequestRecords::params_well_formed() const {
-  const auto* at = reinterpret_cast<const unsigned char*>(wire_.data()) + open_record_ + FCGI_HEADER_LEN;
-  size_t left = wire_.size() - open_record_ - FCGI_HEADER_LEN;
-  while (left > 0) {
-    size_t pair_bytes = 0;
-    for (int part = 0; part < 2; ++part) {
-      if (left == 0) return false;
-      const size_t length_bytes = (*at & 0x80) != 0 ? 4 : 1;
-      if (left < length_bytes) return false;
-      size_t length = *at & 0x7f;
-      for (size_t i = 1; i < length_bytes; ++i) length = length << 8 | at[i];
-      pair_bytes += length;
-      at += length_bytes;
-      left -= length_bytes;
+// Walks the name-value pairs (section 3.4) of the one PARAMS record that holds them all, and leaves those in
+// it that are read.
+bool RequestRecords::take_params() {
+  const size_t content = open_record_ + FCGI_HEADER_LEN;
+  std::array<bool, kParamsRead.size()> seen{};
+  std::string kept;
+  std::string_view left = std::string_view(wire_).substr(content);
+  while (!left.empty()) {
+    const std::string_view pair = left;
+    size_t lengths[2] = {};  // of name and value
+    for (size_t& length : lengths) {
+      const size_t length_bytes = !left.empty() && (left.front() & 0x80) != 0 ? 4 : 1;
+      if (left.size() < length_bytes) return false;
+      length = left.front() & 0x7f;
+      for (size_t i = 1; i < length_bytes; ++i) length = length << 8 | static_cast<unsigned char>(left[i]);
+      left.remove_prefix(length_bytes);
     }
-    if (pair_bytes > left) return false;
-    at += pair_bytes;
-    left -= pair_bytes;
+    if (lengths[0] + lengths[1] > left.size()) return false;
+    const auto known = std::find(kParamsRead.begin(), kParamsRead.end(), left.substr(0, lengths[0]));
+    left.remove_prefix(lengths[0] + lengths[1]);
+    if (known == kParamsRead.end()) continue;
+    if (std::exchange(seen[static_cast<size_t>(known - kParamsRead.begin())], true)) continue;
+    kept += pair.substr(0, pair.size() - left.size());
   }
+  wire_.resize(content);
+  wire_ += kept;
+  write_record_header(reinterpret_cast<unsigned char*>(&wire_[open_record_]), FCGI_PARAMS, request_id_,
+                      kept.size());
   return true;
 }
 

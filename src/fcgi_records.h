@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -10,10 +11,16 @@ namespace bailian {
 
 /// The record check: reads what a FastCGI peer sends for one request and lets only a well-formed request of a
 /// responder through (FastCGI Specification 1.0, sections 3 and 5). libfcgi trusts its peer, so it is given
-/// what this class wrote: the same request in as few records as possible. Memory is bounded by the limits
-/// alone, however the peer cuts its records.
+/// what this class wrote: the same request in as few records as possible, with kParamsRead as its only
+/// parameters. Memory is bounded by the limits alone, however the peer cuts its records.
 class RequestRecords {
  public:
+  /// The parameters that this program reads; of several with one name the first counts. libfcgi has room for
+  /// 30: for more it asks for memory without looking whether it got it.
+  static constexpr std::array<std::string_view, 9> kParamsRead = {
+      "REQUEST_METHOD", "REQUEST_URI", "DOCUMENT_URI",   "SCRIPT_NAME",       "HTTP_HOST",
+      "HTTP_ORIGIN",    "REQUEST_ID",  "CONTENT_LENGTH", "HTTP_IF_NONE_MATCH"};
+
   /// nginx's own limit is 32 KiB of headers (large_client_header_buffers); one record holds 65535 bytes.
   static constexpr size_t kMaxParamsBytes = 65535;
 
@@ -48,7 +55,7 @@ class RequestRecords {
   bool begin_request();
   void append(unsigned char type, std::span<const unsigned char> content);
   void close_stream(unsigned char type);
-  [[nodiscard]] bool params_well_formed() const;
+  bool take_params();
   bool reject(std::string_view why);
 
   size_t max_body_bytes_;

@@ -6,10 +6,31 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <charconv>
+#include <csetjmp>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
 #include <stdexcept>
 #include <system_error>
+
+namespace {
+
+// libfcgi asserts that it gets the memory it asks for, and an assertion ends the process. While libfcgi reads
+// a request, a failed one ends the request instead: only frames of C lie between here and there.
+thread_local std::jmp_buf* way_out = nullptr;
+
+}  // namespace
+
+// In place of libc's, for this process and its libraries.
+extern "C" void __assert_fail(  // NOLINT(bugprone-reserved-identifier)
+    const char* assertion, const char* file, unsigned line, const char* function) noexcept {
+  if (way_out != nullptr) std::longjmp(*way_out, 1);  // NOLINT(cert-err52-cpp)
+  std::fprintf(stderr, "%s:%u: %s: assertion failed: %s\n", file, line, function, assertion);
+  std::abort();
+}
 
 namespace bailian {
 namespace {
@@ -53,7 +74,20 @@ class LibfcgiRequest {
   LibfcgiRequest(const LibfcgiRequest&) = delete;
   LibfcgiRequest& operator=(const LibfcgiRequest&) = delete;
 
-  bool accept() { return FCGX_Accept_r(&request_) == 0; }
+  bool accept() {
+    std::jmp_buf here;
+    if (setjmp(here) != 0) {  // NOLINT(cert-err52-cpp)
+      way_out = nullptr;
+      throw std::bad_alloc();
+    }
+    way_out = &here;
+    const bool accepted = FCGX_Accept_r(&request_) == 0;
+    way_out = nullptr;
+    return accepted;
+  }
+
+  // A descriptor that libfcgi can't read from it closes, whosever it is.
+  [[nodiscard]] bool has_closed_descriptor() const { return request_.ipcFd < 0; }
 
   [[nodiscard]] std::string_view param(const char* name) const {
     const char* value = FCGX_GetParam(name, request_.envp);
@@ -96,12 +130,17 @@ void init_libfcgi() {
   if (FCGX_Init() != 0) throw std::runtime_error("cannot initialise libfcgi");
 }
 
-FcgiRequestReader::FcgiRequestReader() : file_(::memfd_create("fastcgi-request", MFD_CLOEXEC)) {
+FcgiRequestReader::FcgiRequestReader() { make_file(); }
+
+void FcgiRequestReader::make_file() {
+  file_ = UniqueFd(::memfd_create("fastcgi-request", MFD_CLOEXEC));
+  end_ = 0;
   if (!file_) throw_errno("memfd_create");
 }
 
 std::optional<Request> FcgiRequestReader::read(const RequestRecords& records) {
   const std::string_view wire = records.wire();
+  if (!file_) make_file();
   if (end_ > kMaxFileBytes) {
     if (::ftruncate(file_.get(), 0) != 0) throw_errno("ftruncate");
     end_ = 0;
@@ -115,7 +154,9 @@ std::optional<Request> FcgiRequestReader::read(const RequestRecords& records) {
   if (::lseek(file_.get(), start, SEEK_SET) != start) throw_errno("lseek");
 
   LibfcgiRequest libfcgi(file_.get());
-  if (!libfcgi.accept()) return std::nullopt;
+  const bool accepted = libfcgi.accept();
+  if (libfcgi.has_closed_descriptor()) static_cast<void>(file_.release());
+  if (!accepted) return std::nullopt;
   auto body = libfcgi.read_body(wire.size());
   if (!body) return std::nullopt;
 

@@ -23,6 +23,8 @@ class FcgiRequestReader {
   std::optional<Request> read(const RequestRecords& records);
 
  private:
+  void make_file();
+
   UniqueFd file_;
   off_t end_ = 0;  // of the last request in it
 };

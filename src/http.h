@@ -74,7 +74,8 @@ struct RequestRecord {
 };
 
 /// The browser's end of one exchange. Nothing is sent before the loop iteration ends, so no call here
-/// destroys the exchange that makes it. Loop thread only.
+/// destroys the exchange that makes it. What can't be written for want of memory ends as abandon() does.
+/// Loop thread only.
 class ClientStream {
  public:
   virtual ~ClientStream() = default;
@@ -87,6 +88,8 @@ class ClientStream {
   /// One event: with at most kMaxEventBytes it reaches the web server in one piece.
   virtual void write(std::string_view event) = 0;
   virtual void finish() = 0;
+  /// Closes the connection without an end to the answer: for want of memory, nothing better can be told.
+  virtual void abandon() noexcept = 0;
 
   /// Bytes that wait for a slow browser.
   [[nodiscard]] virtual size_t unsent_bytes() const = 0;

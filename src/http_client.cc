@@ -22,6 +22,7 @@ constexpr size_t kMaxIdleHandles = 64;
 constexpr size_t kTransfersPerMulti = 512;
 constexpr long kMaxConnectionsPerMulti = 2 * kTransfersPerMulti;
 constexpr std::chrono::seconds kLinger{1};
+constexpr std::chrono::milliseconds kNothingDue = std::chrono::hours(1);
 
 template <typename Value>
 void set(CURL* easy, CURLoption option, Value value) {
@@ -121,7 +122,7 @@ struct HttpClient::Shared {
     return easy.release();
   }
 
-  void give_handle_back(CURL* easy) {
+  void give_handle_back(CURL* easy) noexcept {
     if (idle_handles.size() < kMaxIdleHandles) {
       idle_handles.push_back(easy);
     } else {
@@ -148,22 +149,7 @@ struct HttpClient::Shared {
     std::erase_if(lingering, [&](const Lingering& one) { return one.transfer.get() == transfer; });
   }
 
-  void fail_later(Transfer& transfer, CURLcode code) {
-    failed.emplace_back(&transfer, code);
-    report_failed.schedule();
-  }
-
-  void forget_failed(const Transfer* transfer) {
-    std::erase_if(failed, [&](const auto& one) { return one.first == transfer; });
-  }
-
-  void finish_failed() {
-    while (!failed.empty()) {
-      const auto [transfer, code] = failed.back();
-      forget_failed(transfer);
-      transfer->finish(code, "");
-    }
-  }
+  void finish_failed();
 
   struct Lingering {
     std::unique_ptr<Transfer> transfer;
@@ -179,7 +165,6 @@ struct HttpClient::Shared {
   std::vector<std::unique_ptr<Multi>> multis;
   std::vector<CURL*> idle_handles;
   std::deque<Lingering> lingering;  // the oldest first
-  std::vector<std::pair<Transfer*, CURLcode>> failed;
   EndOfIteration report_failed;
   bool inside_libcurl = false;
   // The words for the last failure. One buffer does for all: they are looked at after each call into libcurl,
@@ -190,7 +175,11 @@ struct HttpClient::Shared {
 struct HttpClient::Multi {
   explicit Multi(Shared& of_all)
       : shared(of_all),
-        timer(shared.loop, [this] { act(CURL_SOCKET_TIMEOUT, 0); }),
+        timer(shared.loop,
+              [this] {
+                timer.start(kNothingDue);
+                act(CURL_SOCKET_TIMEOUT, 0);
+              }),
         handle(curl_multi_init()) {
     if (handle == nullptr) throw std::bad_alloc();
     curl_multi_setopt(handle, CURLMOPT_SOCKETFUNCTION, &Multi::on_socket);
@@ -198,6 +187,7 @@ struct HttpClient::Multi {
     curl_multi_setopt(handle, CURLMOPT_TIMERFUNCTION, &Multi::on_timer);
     curl_multi_setopt(handle, CURLMOPT_TIMERDATA, this);
     curl_multi_setopt(handle, CURLMOPT_MAXCONNECTS, kMaxConnectionsPerMulti);
+    timer.start(kNothingDue);
   }
 
   ~Multi() { curl_multi_cleanup(handle); }
@@ -205,23 +195,50 @@ struct HttpClient::Multi {
   Multi(const Multi&) = delete;
   Multi& operator=(const Multi&) = delete;
 
-  void add(CURL* easy) {
-    if (curl_multi_add_handle(handle, easy) != CURLM_OK) throw std::bad_alloc();
+  void add(Transfer& transfer) {
+    if (curl_multi_add_handle(handle, transfer.easy_) != CURLM_OK) throw std::bad_alloc();
     ++transfers;
+    transfer.previous_ = nullptr;
+    transfer.next_ = std::exchange(first, &transfer);
+    if (transfer.next_ != nullptr) transfer.next_->previous_ = &transfer;
   }
 
-  void remove(CURL* easy) {
-    curl_multi_remove_handle(handle, easy);
+  void remove(Transfer& transfer) {
+    curl_multi_remove_handle(handle, transfer.easy_);
     --transfers;
+    (transfer.previous_ != nullptr ? transfer.previous_->next_ : first) = transfer.next_;
+    if (transfer.next_ != nullptr) transfer.next_->previous_ = transfer.previous_;
   }
 
   void act(curl_socket_t socket, int ready) {
     int running = 0;
     shared.inside_libcurl = true;
     *shared.error = '\0';
-    curl_multi_socket_action(handle, socket, ready, &running);
+    const CURLMcode code = curl_multi_socket_action(handle, socket, ready, &running);
     shared.inside_libcurl = false;
+    if (code != CURLM_OK) end_lost(code);
     report_finished();
+  }
+
+  // libcurl 7.88 divides by zero when it comes back to a transfer whose socket it had no memory to note. It
+  // doesn't say which one that is, but it has had no socket watched. If all are, it may be any.
+  void end_lost(CURLMcode code) {
+    const auto is_unwatched = [](const Transfer& one) { return !one.watched_ && !one.paused_; };
+    if (code == CURLM_OUT_OF_MEMORY && end_if(is_unwatched)) return;
+    end_if([](const Transfer&) { return true; });
+  }
+
+  bool end_if(const auto& is_concerned) {
+    bool any = false;
+    for (Transfer* one = first; one != nullptr;) {
+      Transfer* const next = one->next_;
+      if (is_concerned(*one)) {
+        any = true;
+        one->finish(one->failure_ != CURLE_OK ? one->failure_ : CURLE_OUT_OF_MEMORY, "");
+      }
+      one = next;
+    }
+    return any;
   }
 
   void report_finished() {
@@ -233,20 +250,22 @@ struct HttpClient::Multi {
       Transfer* transfer = nullptr;
       const CURLcode code = message->data.result;
       curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
-      shared.forget_failed(transfer);
       transfer->finish(code, only_one ? shared.error : "");
     }
   }
 
-  // libcurl ends the transfers concerned when it is told -1.
-  static int on_socket(CURL*, curl_socket_t socket, int what, void* self, void*) noexcept {
+  // Told -1, libcurl would end every transfer of the multi handle; only the one concerned shall.
+  static int on_socket(CURL* easy, curl_socket_t socket, int what, void* self, void*) noexcept {
     auto& multi = *static_cast<Multi*>(self);
+    Transfer* transfer = nullptr;  // none: a kept connection is closed
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+    if (transfer != nullptr) transfer->watched_ = what != CURL_POLL_REMOVE;
     try {
       multi.shared.watch(multi, socket, interest(what));
-      return 0;
     } catch (const std::exception&) {
-      return -1;
+      if (transfer != nullptr) transfer->fail_later(CURLE_OUT_OF_MEMORY);
     }
+    return 0;
   }
 
   static short interest(int what) {
@@ -262,14 +281,12 @@ struct HttpClient::Multi {
     }
   }
 
+  // A timer that is running takes no memory to be set, so this one always is. Told -1, libcurl ends every
+  // transfer of the multi handle.
   static int on_timer(CURLM*, long timeout_ms, void* self) noexcept {
     auto& multi = *static_cast<Multi*>(self);
     try {
-      if (timeout_ms < 0) {
-        multi.timer.cancel();
-      } else {
-        multi.timer.start(std::chrono::milliseconds(timeout_ms));
-      }
+      multi.timer.start(timeout_ms < 0 ? kNothingDue : std::chrono::milliseconds(timeout_ms));
       return 0;
     } catch (const std::exception&) {
       return -1;
@@ -280,6 +297,7 @@ struct HttpClient::Multi {
   Timer timer;
   CURLM* handle;
   size_t transfers = 0;
+  Transfer* first = nullptr;
 };
 
 struct HttpClient::Shared::Watcher {
@@ -300,6 +318,7 @@ HttpClient::Shared::Shared(EventLoop& event_loop)
       share(curl_share_init()),
       report_failed(loop, [this] { finish_failed(); }) {
   if (share == nullptr) throw std::bad_alloc();
+  idle_handles.reserve(kMaxIdleHandles);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
 }
@@ -318,7 +337,15 @@ HttpClient::Multi& HttpClient::Shared::multi_with_room() {
   return *multis.emplace_back(std::make_unique<Multi>(*this));
 }
 
+void HttpClient::Shared::finish_failed() {
+  // By index: who hears of a failure may ask for another transfer.
+  for (size_t i = 0; i < multis.size(); ++i) {
+    multis[i]->end_if([](const Transfer& one) { return one.failure_ != CURLE_OK; });
+  }
+}
+
 void HttpClient::Shared::watch(Multi& multi, curl_socket_t socket, short interest) {
+  if (interest == IoEvent::kNothing && !watchers.contains(socket)) return;
   auto& watcher = watchers[socket];
   if (!watcher) watcher = std::make_unique<Watcher>(loop, socket);
   watcher->multi = &multi;
@@ -334,6 +361,7 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
       body_(std::move(body)),
       easy_(multi_.shared.take_handle()) {
   try {
+    set(easy_, CURLOPT_FRESH_CONNECT, 0L);
     set(easy_, CURLOPT_URL, endpoint.url_.c_str());
     set(easy_, CURLOPT_HTTPHEADER, endpoint.headers_);
     set(easy_, CURLOPT_POSTFIELDS, body_->data());
@@ -342,7 +370,7 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
     set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
     set(easy_, CURLOPT_WRITEDATA, this);
     set(easy_, CURLOPT_PRIVATE, this);
-    multi_.add(easy_);
+    multi_.add(*this);
   } catch (...) {
     curl_easy_cleanup(easy_);
     throw;
@@ -351,27 +379,31 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
 
 Transfer::~Transfer() {
   assert(!multi_.shared.inside_libcurl);
-  if (!done_) multi_.remove(easy_);
-  multi_.shared.forget_failed(this);
+  if (!done_) multi_.remove(*this);
+  curl_easy_setopt(easy_, CURLOPT_PRIVATE, nullptr);
   multi_.shared.give_handle_back(easy_);
 }
 
 void Transfer::pause(bool paused) {
-  if (done_) return;
+  if (done_ || std::exchange(paused_, paused) == paused) return;
   // Going on, libcurl hands over at once what it holds.
   const bool was_inside = std::exchange(multi_.shared.inside_libcurl, true);
   const CURLcode code = curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
   multi_.shared.inside_libcurl = was_inside;
   // Among others when on_data wants no more of what was held: libcurl tells only us, and not at the end.
-  if (code != CURLE_OK) multi_.shared.fail_later(*this, code);
+  if (code != CURLE_OK) fail_later(code);
 }
 
-void Transfer::let_finish(std::unique_ptr<Transfer> transfer) {
+void Transfer::let_finish(std::unique_ptr<Transfer> transfer) noexcept {
   transfer->handler_ = nullptr;
   if (transfer->done_) return;
   transfer->pause(false);
   HttpClient::Shared& shared = transfer->multi_.shared;
-  shared.linger(std::move(transfer));
+  try {
+    shared.linger(std::move(transfer));
+  } catch (const std::exception&) {
+    return;  // then it is cancelled
+  }
 }
 
 size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) noexcept {
@@ -380,11 +412,7 @@ size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) no
   if (transfer.body_) transfer.free_what_was_sent();
   if (transfer.handler_ == nullptr) return total;
   constexpr size_t kEndTransfer = 0;
-  try {
-    return transfer.handler_->on_data(transfer.http_status(), {bytes, total}) ? total : kEndTransfer;
-  } catch (const std::exception&) {  // out of memory: this transfer fails, the others go on
-    return kEndTransfer;
-  }
+  return transfer.handler_->on_data(transfer.http_status(), {bytes, total}) ? total : kEndTransfer;
 }
 
 // A conversation may have a megabyte, and its answer takes minutes. Once the response is there, libcurl does
@@ -404,12 +432,39 @@ int Transfer::http_status() const {
   return static_cast<int>(status);
 }
 
-void Transfer::finish(int curl_code, const char* error) {
+// libcurl tries a request that died on a kept connection again, but on the next kept one, and gives up after
+// five. An upstream that closes many at once must not be seen by the next visitors.
+bool Transfer::starts_afresh(int curl_code) {
+  long connects = 0;
+  curl_easy_getinfo(easy_, CURLINFO_NUM_CONNECTS, &connects);
+  if (curl_code != CURLE_SEND_ERROR || connects > 0 || http_status() != 0 || !body_) return false;
+  try {
+    set(easy_, CURLOPT_FRESH_CONNECT, 1L);
+    failure_ = CURLE_OK;
+    multi_.add(*this);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+void Transfer::fail_later(int curl_code) {
+  failure_ = curl_code;
+  multi_.shared.report_failed.schedule();
+}
+
+void Transfer::finish(int curl_code, const char* error) noexcept {
+  if (done_) return;
   const auto code = static_cast<CURLcode>(curl_code);
   TransferResult result{http_status(), fault_of(code), {}};
-  if (code != CURLE_OK) result.detail = *error != '\0' ? error : curl_easy_strerror(code);
-  multi_.remove(easy_);
+  multi_.remove(*this);
+  if (starts_afresh(curl_code)) return;
   done_ = true;
+  try {
+    if (code != CURLE_OK) result.detail = *error != '\0' ? error : curl_easy_strerror(code);
+  } catch (const std::exception&) {
+    result.detail = "out of memory";  // short enough to need none
+  }
   if (handler_ != nullptr) {
     handler_->on_done(result);
   } else {

@@ -33,9 +33,9 @@ class TransferHandler {
   virtual ~TransferHandler() = default;
   /// Bytes of the body, whose view dies with the call. The transfer must not be destroyed in here; false ends
   /// it, and on_done follows.
-  virtual bool on_data(int http_status, std::string_view bytes) = 0;
+  virtual bool on_data(int http_status, std::string_view bytes) noexcept = 0;
   /// The end of the response, or what came instead. The transfer may be destroyed in here.
-  virtual void on_done(const TransferResult& result) = 0;
+  virtual void on_done(const TransferResult& result) noexcept = 0;
 };
 
 /// What all requests to one endpoint share: the URL and the request headers.
@@ -89,7 +89,7 @@ class Transfer {
 
   /// Lets the rest of the response come in unheard, so that the connection can be used again. The handler
   /// hears nothing more. For a response that is about to end: it gets a second.
-  static void let_finish(std::unique_ptr<Transfer> transfer);
+  static void let_finish(std::unique_ptr<Transfer> transfer) noexcept;
 
  private:
   friend class HttpClient;
@@ -99,13 +99,20 @@ class Transfer {
   static size_t on_write(char* bytes, size_t size, size_t count, void* self) noexcept;
   [[nodiscard]] int http_status() const;
   void free_what_was_sent();
-  void finish(int curl_code, const char* error);
+  bool starts_afresh(int curl_code);
+  void fail_later(int curl_code);
+  void finish(int curl_code, const char* error) noexcept;
 
   HttpClient::Multi& multi_;
   TransferHandler* handler_;                 // none: nobody listens any more
   std::shared_ptr<const std::string> body_;  // none once it was sent
   void* easy_;
   bool done_ = false;
+  bool paused_ = false;
+  bool watched_ = false;          // libcurl has a socket of it watched
+  int failure_ = 0;               // a CURLcode to end it with, which libcurl does not do
+  Transfer* previous_ = nullptr;  // of its multi handle
+  Transfer* next_ = nullptr;
 };
 
 /// `text` as it may stand in a URL's path.

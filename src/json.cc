@@ -43,7 +43,7 @@ std::optional<JsonFault> find_overlooked_fault(std::string_view text) {
 
 }  // namespace
 
-std::optional<JsonFault> parse_json(std::string_view text, rapidjson::Document& into) {
+std::optional<JsonFault> parse_json(std::string_view text, JsonDocument& into) {
   if (auto fault = find_overlooked_fault(text)) return fault;
   rapidjson::MemoryStream bytes(text.data(), text.size());
   rapidjson::EncodedInputStream<rapidjson::UTF8<>, rapidjson::MemoryStream> stream(bytes);
@@ -56,7 +56,7 @@ std::optional<JsonFault> parse_json(std::string_view text, rapidjson::Document& 
   return std::nullopt;
 }
 
-const rapidjson::Value* find_member(const rapidjson::Value& object, std::string_view name) {
+const JsonValue* find_member(const JsonValue& object, std::string_view name) {
   if (!object.IsObject()) return nullptr;
   for (auto member = object.MemberEnd(); member != object.MemberBegin();) {
     --member;
@@ -77,18 +77,18 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-std::string to_json(const rapidjson::Value& value) {
-  rapidjson::StringBuffer buffer;
+std::string to_json(const JsonValue& value) {
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   value.Accept(writer);
   return std::string(written(buffer));
 }
 
 std::string pretty_json(std::string_view json) {
-  rapidjson::Document document;
+  JsonDocument document;
   parse_json(json, document);
-  rapidjson::StringBuffer buffer;
-  rapidjson::PrettyWriter<rapidjson::StringBuffer> writer(buffer);
+  JsonBuffer buffer;
+  rapidjson::PrettyWriter<JsonBuffer, rapidjson::UTF8<>, rapidjson::UTF8<>, JsonAllocator> writer(buffer);
   writer.SetIndent(' ', 2);
   document.Accept(writer);
   return std::string(written(buffer)) + '\n';

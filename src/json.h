@@ -16,11 +16,35 @@
 #include <rapidjson/writer.h>
 
 #include <cstddef>
+#include <cstdlib>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
 
 namespace bailian {
+
+/// RapidJSON does not look whether it got the memory it asked for.
+struct JsonAllocator {
+  static const bool kNeedFree = true;
+  void* Malloc(size_t size) { return size > 0 ? checked(std::malloc(size)) : nullptr; }
+  void* Realloc(void* block, size_t, size_t size) {
+    if (size > 0) return checked(std::realloc(block, size));
+    std::free(block);
+    return nullptr;
+  }
+  static void Free(void* block) { std::free(block); }
+
+ private:
+  static void* checked(void* block) { return block != nullptr ? block : throw std::bad_alloc(); }
+};
+
+using JsonPool = rapidjson::MemoryPoolAllocator<JsonAllocator>;
+using JsonValue = rapidjson::GenericValue<rapidjson::UTF8<>, JsonPool>;
+using JsonDocument = rapidjson::GenericDocument<rapidjson::UTF8<>, JsonPool, JsonAllocator>;
+using JsonReader = rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, JsonAllocator>;
+using JsonBuffer = rapidjson::GenericStringBuffer<rapidjson::UTF8<>, JsonAllocator>;
+using JsonWriter = rapidjson::Writer<JsonBuffer, rapidjson::UTF8<>, rapidjson::UTF8<>, JsonAllocator>;
 
 /// Deepest nesting of arrays and objects that is read anywhere.
 inline constexpr int kMaxJsonDepth = 64;
@@ -32,24 +56,22 @@ struct JsonFault {
 
 /// Reads exactly one JSON value: valid UTF-8, nothing but white space behind it, at most kMaxJsonDepth deep.
 /// A NUL byte never ends the text. Returns what is wrong, or nothing.
-std::optional<JsonFault> parse_json(std::string_view text, rapidjson::Document& into);
+std::optional<JsonFault> parse_json(std::string_view text, JsonDocument& into);
 
 /// The member called `name`; of several the last, as PHP and Python have it. nullptr when there is none.
-const rapidjson::Value* find_member(const rapidjson::Value& object, std::string_view name);
+const JsonValue* find_member(const JsonValue& object, std::string_view name);
 
-inline std::string_view as_view(const rapidjson::Value& string) {
+inline std::string_view as_view(const JsonValue& string) {
   return {string.GetString(), string.GetStringLength()};
 }
 
 bool is_utf8(std::string_view text);
 
 /// Compact JSON in raw UTF-8.
-std::string to_json(const rapidjson::Value& value);
+std::string to_json(const JsonValue& value);
 
 /// `json`, which is valid, on lines for people.
 std::string pretty_json(std::string_view json);
-
-using JsonWriter = rapidjson::Writer<rapidjson::StringBuffer>;
 
 inline void write_string(JsonWriter& writer, std::string_view text) {
   writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
@@ -58,8 +80,6 @@ inline void write_member(JsonWriter& writer, std::string_view key, std::string_v
   writer.Key(key.data(), static_cast<rapidjson::SizeType>(key.size()));
   write_string(writer, text);
 }
-inline std::string_view written(const rapidjson::StringBuffer& buffer) {
-  return {buffer.GetString(), buffer.GetSize()};
-}
+inline std::string_view written(const JsonBuffer& buffer) { return {buffer.GetString(), buffer.GetSize()}; }
 
 }  // namespace bailian

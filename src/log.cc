@@ -108,7 +108,7 @@ std::string format_log_line(LogFormat format, std::string_view time, LogLevel le
     }
     return line;
   }
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   write_member(writer, "time", time);
@@ -176,10 +176,14 @@ void set_log_level(LogLevel least) {
 void stop_log() {
   if (!the_log().logger) return;
   // Whoever reads our stderr may have stopped; the last lines are not worth a process that never ends.
-  std::thread([] {
-    std::this_thread::sleep_for(kLastLines);
-    ::_exit(0);
-  }).detach();
+  // Without memory for the thread the wait has no end.
+  try {
+    std::thread([] {
+      std::this_thread::sleep_for(kLastLines);
+      ::_exit(0);
+    }).detach();
+  } catch (const std::exception&) {
+  }
   the_log().logger.reset();
   spdlog::shutdown();
 }
@@ -200,13 +204,16 @@ void LogBatch::add(std::string line) {
   if (lines_.size() >= kMaxBatchBytes) flush();
 }
 
-void LogBatch::flush() {
+void LogBatch::flush() noexcept try {
   if (lines_.empty()) return;
   if (const auto& logger = the_log().logger) logger->info(spdlog::string_view_t(lines_));
   lines_.clear();
+} catch (const std::exception&) {
+  lines_.clear();
 }
 
-void log(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields) {
+void log(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields) noexcept
+    try {
   constexpr std::array kLevels = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn,
                                   spdlog::level::err};
   const Log& log = the_log();
@@ -218,12 +225,16 @@ void log(LogLevel level, std::string_view event, std::string_view message, const
   } else {
     log.logger->log(spdlog_level, spdlog::string_view_t(line));
   }
+} catch (const std::exception&) {
+  return;
 }
 
-void log_request(const RequestRecord& record, Clock::time_point now) {
+void log_request(const RequestRecord& record, Clock::time_point now) noexcept try {
   log(record.outcome == Outcome::kError || record.outcome == Outcome::kTimeout ? LogLevel::kWarning
                                                                                : LogLevel::kInfo,
       "request", "", request_fields(record, now));
+} catch (const std::exception&) {
+  return;
 }
 
 }  // namespace bailian

@@ -44,20 +44,22 @@ class LogBatch {
   LogBatch(const LogBatch&) = delete;
   LogBatch& operator=(const LogBatch&) = delete;
 
-  void flush();
+  void flush() noexcept;
 
  private:
-  friend void log(LogLevel, std::string_view, std::string_view, const LogFields&);
+  friend void log(LogLevel, std::string_view, std::string_view, const LogFields&) noexcept;
   void add(std::string line);
 
   std::string lines_;
 };
 
-/// One line: a word for what happened, a sentence for people, and the fields.
-void log(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields = {});
+/// One line: a word for what happened, a sentence for people, and the fields. Without memory for it the line
+/// is lost.
+void log(LogLevel level, std::string_view event, std::string_view message,
+         const LogFields& fields = {}) noexcept;
 
-/// The line that every request gets at its end.
-void log_request(const RequestRecord& record, Clock::time_point now);
+/// The line that every request gets at its end; lost like any other.
+void log_request(const RequestRecord& record, Clock::time_point now) noexcept;
 
 /// The text of one line, without its end. `time` is RFC 3339.
 std::string format_log_line(LogFormat format, std::string_view time, LogLevel level, std::string_view event,

@@ -86,7 +86,8 @@ int run(const Options& options) {
   ::prctl(PR_SET_DUMPABLE, 0);
   const LoadedConfig loaded = load(options);
   if (options.check) return check(loaded);
-  curl_global_init(CURL_GLOBAL_DEFAULT);
+  if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    throw std::runtime_error("cannot initialise libcurl");
   const int code = options.ping ? ping(loaded.config) : serve(loaded, options);
   curl_global_cleanup();
   return code;
@@ -107,11 +108,7 @@ int run_guarded(const Options& options) {
   }
 }
 
-}  // namespace
-}  // namespace bailian
-
-int main(int argc, char** argv) {
-  using bailian::Options;
+int run_command(int argc, char** argv) {
   Options options;
   CLI::App app(
       "FastCGI responder that streams answers of an Alibaba Cloud Bailian (DashScope) application to website "
@@ -145,7 +142,19 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? EX_OK : EX_USAGE;
   }
-  const int code = bailian::run_guarded(options);
+  return run_guarded(options);
+}
+
+}  // namespace
+}  // namespace bailian
+
+int main(int argc, char** argv) {
+  int code = EX_OSERR;
+  try {
+    code = bailian::run_command(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "bailian-fcgi: %s\n", error.what());
+  }
   bailian::stop_log();
   return code;
 }

@@ -95,6 +95,12 @@ class Ping : private AnswerHandler {
     loop_.stop();
   }
 
+  void on_lost() noexcept override {
+    exit_code_ = EX_OSERR;
+    std::fputs("bailian-fcgi: out of memory\n", stderr);
+    loop_.stop();
+  }
+
   const Config& config_;
   EventLoop loop_;
   DashScopeClient client_;

@@ -46,26 +46,41 @@ Server::Server(Config config, ListenSocket& socket, Load load)
 Server::~Server() = default;
 
 void Server::run() {
-  for (size_t i = 1; i < workers_.size(); ++i) {
-    threads_.emplace_back([&worker = *workers_[i]] { worker.loop.run(); });
+  try {
+    for (size_t i = 1; i < workers_.size(); ++i) {
+      threads_.emplace_back([&worker = *workers_[i]] { worker.loop.run(); });
+    }
+    log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
+    ::sd_notify(0, "READY=1");
+    workers_.front()->loop.run();
+  } catch (const std::exception&) {
+    stop();
+    join();
+    throw;
   }
-  log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
-  ::sd_notify(0, "READY=1");
-  workers_.front()->loop.run();
+  join();
+}
+
+void Server::join() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
 
 void Server::on_signal() {
   if (shared_.draining) return stop();
-  drain();
+  try {
+    drain();
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "drain_failed", error.what());
+    stop();
+  }
 }
 
 void Server::reload() {
   if (shared_.draining) return;
-  const auto now = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch());
-  ::sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()).c_str());
   try {
+    const auto now = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch());
+    ::sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()).c_str());
     use(load_());
   } catch (const ConfigError& error) {
     for (const std::string& fault : error.faults()) log(LogLevel::kError, "setting", fault);
@@ -86,9 +101,13 @@ void Server::use(LoadedConfig loaded) {
   const auto workers_left = std::make_shared<std::atomic<size_t>>(workers_.size());
   for (const auto& worker : workers_) {
     worker->loop.post([config = config_, workers_left, &own = *worker] {
-      own.router.reload(config);
-      own.listener.set_limits(fcgi_limits(config));
-      if (--*workers_left == 0) log(LogLevel::kInfo, "reloaded", "chats under way keep their settings");
+      try {
+        own.router.reload(config);
+        own.listener.set_limits(fcgi_limits(config));
+        if (--*workers_left == 0) log(LogLevel::kInfo, "reloaded", "chats under way keep their settings");
+      } catch (const std::exception& error) {
+        log(LogLevel::kError, "reload_failed", error.what());
+      }
     });
   }
 }

@@ -43,6 +43,7 @@ class Server {
   void drain();
   void on_idle();
   void stop();
+  void join();
 
   Config config_;
   ListenSocket& socket_;

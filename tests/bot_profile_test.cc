@@ -34,7 +34,7 @@ TEST(BotProfile, HasExactlyTheKeysThatFrontEndsRead) {
 }
 
 TEST(BotProfile, DefaultIsTheOneOfTheOldConfigPhp) {
-  rapidjson::Document profile;
+  JsonDocument profile;
   ASSERT_FALSE(parse_json(default_bot_profile().json, profile));
   EXPECT_EQ(profile["botStatus"].GetInt(), 0);
   EXPECT_STREQ(profile["StartUpMessage"].GetString(), "Hi, How are you?");

@@ -167,7 +167,7 @@ TEST_P(LongTexts, AreCutAtCharactersIntoEventsThatFit) {
   std::string together;
   for (const std::string& event : events(text, session)) {
     EXPECT_LE(event.size(), kMaxEventBytes);
-    rapidjson::Document document;
+    JsonDocument document;
     ASSERT_TRUE(event.starts_with("data: ") && event.ends_with("\n\n"));
     const auto fault = parse_json(std::string_view(event).substr(6), document);
     ASSERT_FALSE(fault) << fault->what << " at byte " << fault->offset_bytes << ": cut inside a character?";
@@ -220,7 +220,7 @@ TEST(ChatApi, ALastEventHasAsManyCitationsAsFit) {
   for (int i = 1; i <= 32; ++i) answer.citations.push_back({i, std::string(200, '"'), "https://x/"});
   const std::string event = finished_event(answer, std::string(128, 'r'));
   EXPECT_LE(event.size(), kMaxEventBytes);
-  rapidjson::Document document;
+  JsonDocument document;
   ASSERT_FALSE(parse_json(std::string_view(event).substr(6), document));
   EXPECT_EQ(document["citations"].Size(), 8U);
   EXPECT_EQ(document["citations"][7]["index"].GetInt(), 8);

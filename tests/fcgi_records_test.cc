@@ -111,7 +111,7 @@ TEST(FcgiRecords, ACutRequestIsTheSameRequest) {
 
 TEST(FcgiRecords, OneByteRecordsWithPaddingBecomeAFew) {
   std::string bytes = begin(7, 0);
-  const std::string pairs = pair("REQUEST_METHOD", "POST") + pair("LONG", std::string(300, 'v'));
+  const std::string pairs = pair("REQUEST_METHOD", "POST") + pair("REQUEST_URI", std::string(300, 'v'));
   for (const char c : pairs) bytes += record(FCGI_PARAMS, 7, std::string(1, c), 255);
   bytes += record(FCGI_PARAMS, 7, "", 3);
   const std::string body(kMaxBody, 'b');
@@ -125,6 +125,17 @@ TEST(FcgiRecords, OneByteRecordsWithPaddingBecomeAFew) {
   ASSERT_TRUE(request);
   EXPECT_EQ(request->method, "POST");
   EXPECT_EQ(request->body, body);
+}
+
+TEST(FcgiRecords, OnlyTheParametersThatAreReadArePassedOn) {
+  std::string pairs;
+  for (int i = 0; i < 100; ++i) pairs += pair("HTTP_X" + std::to_string(i), std::string(200, 'x'));
+  pairs += pair("REQUEST_METHOD", "POST") + pair("REQUEST_METHOD", "GET") + pair("REQUEST_URI=/a", "/b");
+  RequestRecords records(kMaxBody);
+  ASSERT_TRUE(feed(records, begin(1, 0) + record(FCGI_PARAMS, 1, pairs) + record(FCGI_PARAMS, 1, ""), 4096));
+  ASSERT_TRUE(feed(records, stdin_stream(1, ""), 4096));
+  EXPECT_EQ(records.wire(),
+            begin(1, FCGI_KEEP_CONN) + params(1, {{"REQUEST_METHOD", "POST"}}) + stdin_stream(1, ""));
 }
 
 TEST(FcgiRecords, ABodyOverTheLimitIsReadAndThrownAway) {

@@ -19,7 +19,7 @@ struct BadJson {
 class JsonFaults : public testing::TestWithParam<BadJson> {};
 
 TEST_P(JsonFaults, AreNamedWithTheirPlace) {
-  rapidjson::Document document;
+  JsonDocument document;
   const auto fault = parse_json(GetParam().text, document);
   ASSERT_TRUE(fault.has_value());
   EXPECT_NE(fault->what.find(GetParam().what), std::string::npos) << fault->what;
@@ -48,34 +48,34 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return test.param.name; });
 
 TEST(Json, SixtyFourLevelsAreRead) {
-  rapidjson::Document document;
+  JsonDocument document;
   EXPECT_FALSE(parse_json(std::string(64, '[') + std::string(64, ']'), document));
 }
 
 TEST(Json, BracketsInStringsAreNoNesting) {
-  rapidjson::Document document;
+  JsonDocument document;
   EXPECT_FALSE(parse_json("[\"" + std::string(500, '[') + "\\\"" + std::string(500, '{') + "\"]", document));
 }
 
 TEST(Json, PairsOfSurrogatesAndEscapedBackslashesAreRead) {
-  rapidjson::Document document;
+  JsonDocument document;
   ASSERT_FALSE(parse_json(R"(["\ud83d\udc4b \\udc4b"])", document));
   EXPECT_EQ(as_view(document[0]), "👋 \\udc4b");
 }
 
 TEST(Json, DeepNestingOfAMillionLevelsIsRefusedWithoutHarm) {
-  rapidjson::Document document;
+  JsonDocument document;
   EXPECT_TRUE(parse_json(std::string(1000000, '['), document));
 }
 
 TEST(Json, AByteOrderMarkIsSkipped) {
-  rapidjson::Document document;
+  JsonDocument document;
   EXPECT_FALSE(parse_json("\xef\xbb\xbf{\"a\":1}", document));
   EXPECT_NE(find_member(document, "a"), nullptr);
 }
 
 TEST(Json, OfRepeatedMembersTheLastCounts) {
-  rapidjson::Document document;
+  JsonDocument document;
   ASSERT_FALSE(parse_json(R"({"a":1,"a":2})", document));
   EXPECT_EQ(find_member(document, "a")->GetInt(), 2);
   EXPECT_EQ(find_member(document, "b"), nullptr);
@@ -89,7 +89,7 @@ TEST(Json, ATextThatEndsInMidCharacterIsNoUtf8WhateverFollowsIt) {
 }
 
 TEST(Json, IsWrittenAsRawUtf8) {
-  rapidjson::Document document;
+  JsonDocument document;
   ASSERT_FALSE(parse_json(R"({"a":"\u676d\u5dde \ud83d\udc4b\u2028\u0001"})", document));
   EXPECT_EQ(to_json(document), "{\"a\":\"杭州 👋\xe2\x80\xa8\\u0001\"}");
 }

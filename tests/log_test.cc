@@ -34,7 +34,7 @@ TEST(Log, AQuoteInAValueEndsItNot) {
 TEST(Log, JsonLinesAreJson) {
   const std::string line = format_log_line(LogFormat::kJson, "T", LogLevel::kWarning, "e", "",
                                            {{"a", "\"b\\ 杭"}, {"n", 7.0}, {"f", 0.5}});
-  rapidjson::Document document;
+  JsonDocument document;
   ASSERT_FALSE(parse_json(line, document));
   EXPECT_STREQ(document["a"].GetString(), "\"b\\ 杭");
   EXPECT_EQ(document["n"].GetInt(), 7);
@@ -42,7 +42,7 @@ TEST(Log, JsonLinesAreJson) {
 }
 
 TEST(Log, BytesThatAreNoTextStillMakeALineOfJson) {
-  rapidjson::Document document;
+  JsonDocument document;
   EXPECT_FALSE(parse_json(
       format_log_line(LogFormat::kJson, "T", LogLevel::kInfo, "e", "", {{"p", "/\xff\xfe"}}), document));
   EXPECT_FALSE(

@@ -15,6 +15,7 @@ class Browser final : public ClientStream {
   void send(const Reply& reply) override { reply_ = reply; }
   void begin(const Reply& head) override { reply_ = head; }
   void write(std::string_view) override {}
+  void abandon() noexcept override {}
   void finish() override {}
   [[nodiscard]] size_t unsent_bytes() const override { return 0; }
   RequestRecord& record() override { return record_; }
@@ -27,9 +28,9 @@ class Browser final : public ClientStream {
     return values;
   }
   [[nodiscard]] std::string code() const {
-    rapidjson::Document document;
+    JsonDocument document;
     if (parse_json(reply_.body, document)) return "not JSON";
-    const rapidjson::Value* code = find_member(document, "code");
+    const JsonValue* code = find_member(document, "code");
     return code != nullptr ? std::string(as_view(*code)) : "";
   }
   [[nodiscard]] int status() const { return reply_.status; }

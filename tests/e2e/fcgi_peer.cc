@@ -103,21 +103,19 @@ std::string FcgiPeer::read_stdout() {
   auto record = read_record();
   if (record.type != fcgi::kStdout)
     throw std::runtime_error("unexpected record type " + std::to_string(record.type));
+  out_ += record.content;
   return std::move(record.content);
 }
 
 FcgiReply FcgiPeer::read_reply() {
   FcgiReply reply{};
-  std::string out;
-  for (auto part = read_stdout(); !part.empty(); part = read_stdout()) {
-    out += part;
+  for (auto part = read_stdout(); !part.empty(); part = read_stdout())
     reply.records.push_back(std::move(part));
-  }
   const auto end = read_record();
   if (end.type != fcgi::kEnd || end.content.size() != 8) throw std::runtime_error("no END_REQUEST");
   reply.app_status = static_cast<uint32_t>(big_endian(std::string_view(end.content).substr(0, 4)));
   reply.protocol_status = static_cast<uint8_t>(end.content[4]);
-  reply.response = parse_cgi(out);
+  reply.response = parse_cgi(std::exchange(out_, {}));
   return reply;
 }
 

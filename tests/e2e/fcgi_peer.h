@@ -70,10 +70,13 @@ class FcgiPeer {
   std::string read_stdout();
   // A whole answer, up to its END_REQUEST.
   FcgiReply read_reply();
+  // What has come on STDOUT, whole answer or not, since the last whole one.
+  const std::string& answer_so_far() const { return out_; }
   // True when the responder closes this connection without another byte.
   bool is_dropped() const { return received_.empty() && closes_silently(socket_); }
   // Waits for the end of the connection, whatever comes before it.
   void await_end();
+  const Fd& socket() const { return socket_; }
 
  private:
   struct Record {
@@ -85,6 +88,7 @@ class FcgiPeer {
 
   Fd socket_;
   std::string received_;
+  std::string out_;
 };
 
 }  // namespace bailian::e2e

@@ -51,7 +51,7 @@ void await(const Fd& socket, short events, const Deadline& deadline, const char*
   do {
     ready = poll(&waiting, 1, deadline.left_ms());
   } while (ready < 0 && errno == EINTR);
-  if (checked(ready, "poll") == 0) throw std::runtime_error(std::string("waited in vain to ") + what);
+  if (checked(ready, "poll") == 0) throw WaitedInVain(std::string("waited in vain to ") + what);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -9,6 +10,11 @@
 
 // Plain sockets for the harness. Whatever goes wrong throws std::runtime_error and so fails the test.
 namespace bailian::e2e {
+
+// Something did not happen before the deadline.
+struct WaitedInVain : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 // Where a server listens: a unix socket, or a port of 127.0.0.1 when the path is empty.
 struct Address {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "answer.h"
 #include "site.h"
@@ -193,6 +194,19 @@ TEST(UpstreamConnection, IsUsedAgain) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(read_stream(site.stream("[[sim events=2]]")).text, tokens(2));
   EXPECT_EQ(site.ask("[[sim events=2]]").status, 200);
   EXPECT_EQ(site.simulator().count("connections"), 1);
+}
+
+TEST(UpstreamConnection, ManyThatDieAtOnceAreNotSeenByTheNextVisitor) {
+  Site site({.settings = {{"UPSTREAM_RETRIES", "0"}}});
+  constexpr int kMany = 20;
+  std::vector<Exchange> exchanges;
+  exchanges.reserve(kMany);
+  for (int i = 0; i < kMany; ++i) exchanges.push_back(site.chat("[[sim events=2 hold=0 fault=close-idle]]"));
+  EXPECT_TRUE(site.simulator().reaches("held", kMany));
+  site.simulator().release();
+  for (auto& exchange : exchanges) EXPECT_EQ(exchange.read_all().status, 200);
+  const auto answer = site.ask("[[sim events=2]]");
+  EXPECT_EQ(answer.status, 200) << answer.body;
 }
 
 TEST(UpstreamSettings, AShortHistory) {

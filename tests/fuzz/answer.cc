@@ -20,9 +20,9 @@ std::string member_of(std::string_view event, std::string_view name) {
   fuzz::expect(event.size() <= kMaxEventBytes, "an event fits one record");
   fuzz::expect(event.starts_with("data: ") && event.ends_with("\n\n") && event.find('\n') == event.size() - 2,
                "an event is one line of data");
-  rapidjson::Document json;
+  JsonDocument json;
   fuzz::expect(!parse_json(event.substr(6), json), "an event is JSON");
-  const rapidjson::Value* member = find_member(json, name);
+  const JsonValue* member = find_member(json, name);
   return member != nullptr && member->IsString() ? std::string(as_view(*member)) : "";
 }
 
@@ -77,7 +77,7 @@ void check_events(const Reader& reader, bool debug) {
   if (reader.parser().state() == State::kFinished) {
     fuzz::expect(!answer.finish_reason.empty(), "a finished answer has a reason");
     member_of(finished_event(answer, "id"), "message");
-    rapidjson::Document json;
+    JsonDocument json;
     fuzz::expect(!parse_json(answer_json(reader.text, reader.thought, answer, "id"), json),
                  "an answer is JSON");
     return;

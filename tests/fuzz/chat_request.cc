@@ -15,7 +15,7 @@ void check_refusal(const HttpError& error) {
   fuzz::expect(error.status() == 400 || error.status() == 413, "a refusal is a 400 or a 413");
   const std::string message = error.what();
   fuzz::expect(!message.empty() && message.size() <= kMaxMessageBytes, "a refusal has a short message");
-  rapidjson::Document reply;
+  JsonDocument reply;
   fuzz::expect(!parse_json(error_json(error, "id"), reply), "a refusal is JSON");
   fuzz::expect(as_view(*find_member(reply, "message")) == message, "a refusal says why");
 }
@@ -37,10 +37,10 @@ void check_chat(const ChatRequest& chat, const ChatLimits& limits) {
 
 // The conversation as the upstream reads it; the prompt alone is a conversation of one message.
 void check_body(const ChatRequest& chat, const Config& config, AnswerMode mode) {
-  rapidjson::Document body;
+  JsonDocument body;
   fuzz::expect(!parse_json(completion_body(chat, config, mode), body), "the upstream's request is JSON");
-  const rapidjson::Value& input = body["input"];
-  const rapidjson::Value* messages = find_member(input, "messages");
+  const JsonValue& input = body["input"];
+  const JsonValue* messages = find_member(input, "messages");
   if (messages == nullptr) {
     fuzz::expect(chat.history.empty() && as_view(input["prompt"]) == chat.prompt, "the prompt is sent");
     return;

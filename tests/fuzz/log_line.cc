@@ -56,12 +56,12 @@ void check_json(const std::string& message, const LogFields& fields) {
   const std::string line =
       format_log_line(LogFormat::kJson, "T", LogLevel::kWarning, "event", message, fields);
   fuzz::expect(line.find('\n') == std::string::npos, "a line is one line");
-  rapidjson::Document json;
+  JsonDocument json;
   fuzz::expect(!parse_json(line, json), "a line is JSON");
   fuzz::expect(json.MemberCount() == 3 + (message.empty() ? 0 : 1) + fields.size(),
                "no value makes or eats a field");
   for (const LogField& field : fields) {
-    const rapidjson::Value& value = *find_member(json, field.key);
+    const JsonValue& value = *find_member(json, field.key);
     fuzz::expect(value.IsNumber() == field.is_number, "a number stays a number");
     fuzz::expect(field.is_number || !is_utf8(field.text) || as_view(value) == field.text,
                  "a text stays as it is");

@@ -1,0 +1,229 @@
+// Preloaded into the responder, it makes the n-th call of one function fail, as plan.h has it.
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdlib>
+
+#include "plan.h"
+
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
+}
+
+namespace bailian::torture {
+namespace {
+
+Plan* plan = nullptr;
+
+__attribute__((constructor)) void map_plan() {
+  const char* path = std::getenv("FAIL_NTH");
+  if (path == nullptr) return;
+  const int fd = ::open(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0) std::abort();
+  void* page = ::mmap(nullptr, sizeof(Plan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (page == MAP_FAILED) std::abort();
+  ::close(fd);
+  plan = static_cast<Plan*>(page);
+}
+
+// The error to fail with, 0 for none.
+int fault(Call call) {
+  if (plan == nullptr || !plan->counting) return 0;
+  const uint64_t count = ++plan->calls[call];
+  if (call != plan->call || plan->nth == 0) return 0;
+  if (count != plan->nth && !(plan->for_good && count > plan->nth)) return 0;
+  ++plan->failed;
+  return plan->error;
+}
+
+bool fails(Call call) {
+  const int error = fault(call);
+  if (error == 0) return false;
+  errno = error;
+  return true;
+}
+
+// What the process says to itself, by an eventfd, a pipe or a socket pair, does not fail: it can't in
+// reality.
+bool is_own(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return false;
+  if (!S_ISSOCK(status.st_mode)) return S_ISFIFO(status.st_mode) || (status.st_mode & S_IFMT) == 0;
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  return ::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) == 0 && name.ss_family == AF_UNIX &&
+         size == sizeof(sa_family_t) &&
+         ::getpeername(fd, reinterpret_cast<sockaddr*>(&name), &(size = sizeof name)) == 0 &&
+         size == sizeof(sa_family_t);
+}
+
+// False: it has failed. Else, `bytes` is what may be transferred.
+bool may_transfer(Call call, int fd, size_t& bytes) {
+  const int saved = errno;
+  const bool own = is_own(fd);
+  errno = saved;
+  const int error = own ? 0 : fault(call);
+  if (error < 0) bytes = std::min(bytes, static_cast<size_t>(-error));
+  if (error <= 0) return true;
+  errno = error;
+  return false;
+}
+
+template <typename Function>
+Function real(const char* name) {
+  return reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));
+}
+
+int (*program)(int, char**, char**) = nullptr;
+
+int counted_main(int argc, char** argv, char** environment) {
+  if (plan != nullptr && plan->from_main) plan->counting = true;
+  return program(argc, argv, environment);
+}
+
+}  // namespace
+}  // namespace bailian::torture
+
+using namespace bailian::torture;
+
+// The function as it would be without this library.
+#define REAL(name) static const auto real_##name = real<decltype(&::name)>(#name)
+
+extern "C" {
+
+int __libc_start_main(int (*main)(int, char**, char**), int argc, char** argv, void (*init)(), void (*fini)(),
+                      void (*rtld_fini)(), void* stack_end) {
+  using Start = int (*)(int (*)(int, char**, char**), int, char**, void (*)(), void (*)(), void (*)(), void*);
+  program = main;
+  return real<Start>("__libc_start_main")(&counted_main, argc, argv, init, fini, rtld_fini, stack_end);
+}
+
+// A sanitizer has its own.
+#ifndef KEEP_MALLOC
+void* malloc(size_t size) { return fails(kMemory) ? nullptr : __libc_malloc(size); }
+void* calloc(size_t count, size_t size) { return fails(kMemory) ? nullptr : __libc_calloc(count, size); }
+void* realloc(void* block, size_t size) { return fails(kMemory) ? nullptr : __libc_realloc(block, size); }
+void* aligned_alloc(size_t alignment, size_t size) {
+  return fails(kMemory) ? nullptr : __libc_memalign(alignment, size);
+}
+void* memalign(size_t alignment, size_t size) {
+  return fails(kMemory) ? nullptr : __libc_memalign(alignment, size);
+}
+int posix_memalign(void** block, size_t alignment, size_t size) {
+  void* made = fails(kMemory) ? nullptr : __libc_memalign(alignment, size);
+  if (made == nullptr) return ENOMEM;
+  *block = made;
+  return 0;
+}
+#endif
+
+ssize_t read(int fd, void* buffer, size_t bytes) {
+  REAL(read);
+  return may_transfer(kRead, fd, bytes) ? real_read(fd, buffer, bytes) : -1;
+}
+ssize_t recv(int fd, void* buffer, size_t bytes, int flags) {
+  REAL(recv);
+  return may_transfer(kRecv, fd, bytes) ? real_recv(fd, buffer, bytes, flags) : -1;
+}
+ssize_t send(int fd, const void* buffer, size_t bytes, int flags) {
+  REAL(send);
+  return may_transfer(kSend, fd, bytes) ? real_send(fd, buffer, bytes, flags) : -1;
+}
+ssize_t pwrite(int fd, const void* buffer, size_t bytes, off_t offset) {
+  REAL(pwrite);
+  return may_transfer(kPwrite, fd, bytes) ? real_pwrite(fd, buffer, bytes, offset) : -1;
+}
+ssize_t getrandom(void* buffer, size_t bytes, unsigned flags) {
+  REAL(getrandom);
+  const int error = fault(kGetrandom);
+  if (error < 0) bytes = std::min(bytes, static_cast<size_t>(-error));
+  if (error <= 0) return real_getrandom(buffer, bytes, flags);
+  errno = error;
+  return -1;
+}
+int connect(int fd, const sockaddr* address, socklen_t size) {
+  REAL(connect);
+  return fails(kConnect) ? -1 : real_connect(fd, address, size);
+}
+int socket(int domain, int type, int protocol) noexcept {
+  REAL(socket);
+  return fails(kSocket) ? -1 : real_socket(domain, type, protocol);
+}
+int socketpair(int domain, int type, int protocol, int* pair) noexcept {
+  REAL(socketpair);
+  return fails(kSocketpair) ? -1 : real_socketpair(domain, type, protocol, pair);
+}
+int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
+  REAL(accept4);
+  return fails(kAccept) ? -1 : real_accept4(fd, address, size, flags);
+}
+int epoll_create1(int flags) noexcept {
+  REAL(epoll_create1);
+  return fails(kEpollCreate) ? -1 : real_epoll_create1(flags);
+}
+// Only what is added takes memory; a change or an end can't fail for want of it.
+int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
+  REAL(epoll_ctl);
+  return operation == EPOLL_CTL_ADD && fails(kEpollCtl) ? -1 : real_epoll_ctl(epoll, operation, fd, event);
+}
+int epoll_wait(int epoll, epoll_event* events, int most, int timeout) {
+  REAL(epoll_wait);
+  return fails(kEpollWait) ? -1 : real_epoll_wait(epoll, events, most, timeout);
+}
+int eventfd(unsigned start, int flags) noexcept {
+  REAL(eventfd);
+  return fails(kEventfd) ? -1 : real_eventfd(start, flags);
+}
+int memfd_create(const char* name, unsigned flags) noexcept {
+  REAL(memfd_create);
+  return fails(kMemfdCreate) ? -1 : real_memfd_create(name, flags);
+}
+int ftruncate(int fd, off_t size) noexcept {
+  REAL(ftruncate);
+  return fails(kFtruncate) ? -1 : real_ftruncate(fd, size);
+}
+int open(const char* path, int flags, ...) {
+  REAL(open);
+  va_list more;
+  va_start(more, flags);
+  const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(more, mode_t) : 0;
+  va_end(more);
+  return fails(kOpen) ? -1 : real_open(path, flags, mode);
+}
+int bind(int fd, const sockaddr* address, socklen_t size) noexcept {
+  REAL(bind);
+  return fails(kBind) ? -1 : real_bind(fd, address, size);
+}
+int listen(int fd, int backlog) noexcept {
+  REAL(listen);
+  return fails(kListen) ? -1 : real_listen(fd, backlog);
+}
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+                   void* argument) noexcept {
+  REAL(pthread_create);
+  const int error = fault(kThread);
+  return error != 0 ? error : real_pthread_create(thread, attributes, run, argument);
+}
+int getaddrinfo(const char* name, const char* service, const addrinfo* hints, addrinfo** found) {
+  REAL(getaddrinfo);
+  const int error = fault(kResolve);
+  return error != 0 ? error : real_getaddrinfo(name, service, hints, found);
+}
+
+}  // extern "C"

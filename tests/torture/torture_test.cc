@@ -1,0 +1,440 @@
+// A responder that serves, scenario by scenario.
+
+#include "torture.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "../e2e/answer.h"
+#include "../e2e/nginx.h"
+#include "../e2e/scripted_upstream.h"
+
+namespace bailian::torture {
+namespace {
+
+// --- what is answered at once ---
+
+TEST_F(Torture, Health) {
+  start();
+  survive([&] { ask(kHealthPath, "", 200, "\"healthy\""); });
+}
+
+TEST_F(Torture, BotConfig) {
+  start();
+  survive([&] { ask(kConfigPath, "", 200, "\"botStatus\""); });
+}
+
+TEST_F(Torture, Preflight) {
+  start();
+  survive([&] {
+    auto peer = connect();
+    send(peer, fcgi::request("OPTIONS", kStreamPath));
+    expect_reply(peer, 204, "");
+  });
+}
+
+TEST_F(Torture, UnknownPath) {
+  start();
+  survive([&] { ask("/nowhere", "", 404, "not_found"); });
+}
+
+TEST_F(Torture, BadRequest) {
+  start();
+  survive([&] { ask(kStreamPath, R"({"last_prompt":"cut)", 400, "invalid_request"); });
+}
+
+TEST_F(Torture, NotFastCgi) {
+  start();
+  survive([&] {
+    auto peer = connect();
+    send(peer, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_NO_THROW(peer.await_end());
+  });
+}
+
+TEST_F(Torture, ByteByByte) {
+  start();
+  survive([&] {
+    auto peer = connect();
+    for (const char byte : fcgi::request("GET", kHealthPath)) send(peer, {&byte, 1});
+    expect_reply(peer, 200, "\"healthy\"");
+  });
+}
+
+TEST_F(Torture, ManyParameters) {
+  start();
+  auto params = fcgi::params_for("GET", kHealthPath);
+  for (int i = 0; i < 100; ++i) params.emplace_back("HTTP_X_" + std::to_string(i), std::string(20, 'v'));
+  const auto request = fcgi::begin() + fcgi::params_records(params) + fcgi::stdin_records("");
+  survive([&] {
+    auto peer = connect();
+    send(peer, request);
+    expect_reply(peer, 200, "\"healthy\"");
+  });
+}
+
+TEST_F(Torture, LargeBody) {
+  start();
+  auto body = chat_body("[[sim events=2]]");
+  body.insert(1, 1'000'000, ' ');
+  survive([&] { ask(kChatPath, body, 200, tokens(2)); });
+}
+
+TEST_F(Torture, BodyOverTheLimit) {
+  start();
+  const std::string body(1'100'000, ' ');
+  survive([&] { ask(kChatPath, body, 413, "too_large"); });
+}
+
+// --- chats ---
+
+TEST_F(Torture, Stream) {
+  start();
+  survive([&] { stream("[[sim events=5]]", tokens(5)); });
+}
+
+TEST_F(Torture, StreamOfChinese) {
+  start();
+  survive(
+      [&] { stream("[[sim text=echo]] 杭州的天气怎么样？\n\"\\\u0001", "杭州的天气怎么样？\n\"\\\u0001"); });
+}
+
+TEST_F(Torture, StreamOfUnevenChunks) {
+  start();
+  survive([&] { stream("[[sim events=5 chunk=7]]", tokens(5)); });
+}
+
+TEST_F(Torture, LongText) {
+  start();
+  survive([&] { stream("[[sim bytes=20000]]", std::string(20000, 'x')); }, Ends::kServing, Times::kFew);
+}
+
+TEST_F(Torture, WholeAnswer) {
+  start();
+  survive([&] { chat("[[sim events=5]]", tokens(5)); });
+}
+
+TEST_F(Torture, Conversation) {
+  start();
+  const auto body =
+      R"({"last_prompt":"[[sim events=2]]","session_id":"s","image_urls":["https://x.example/y.png"],)"
+      R"("conversation_history":[{"role":"user","content":"你好"},)"
+      R"({"role":"assistant","content":"hello"},{"role":"user","content":"[[sim events=2]]"}]})";
+  survive([&] { ask(kChatPath, body, 200, tokens(2)); });
+}
+
+TEST_F(Torture, KeptConnection) {
+  start();
+  survive([&] {
+    auto peer = connect();
+    for (int i = 0; i < 2; ++i) {
+      send(peer, fcgi::request("GET", kHealthPath, "", true));
+      if (!expect_reply(peer, 200, "\"healthy\"") && !is_calm()) return;
+      send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=2]]"), true));
+      if (!expect_stream(peer, tokens(2)) && !is_calm()) return;
+    }
+  });
+}
+
+TEST_F(Torture, ManyAtOnce) {
+  start();
+  survive([&] {
+    std::vector<FcgiPeer> peers;
+    for (int i = 0; i < 12; ++i) {
+      peers.push_back(connect());
+      send(peers.back(),
+           fcgi::request("POST", kStreamPath, chat_body("[[sim text=echo]] visitor " + std::to_string(i))));
+    }
+    for (size_t i = 0; i < peers.size(); ++i) expect_stream(peers[i], "visitor " + std::to_string(i));
+  });
+}
+
+TEST_F(Torture, TwoWorkers) {
+  start({{"WORKERS", "2"}});
+  survive([&] {
+    std::vector<FcgiPeer> peers;
+    for (int i = 0; i < 4; ++i) {
+      peers.push_back(connect());
+      send(peers.back(), fcgi::request("POST", kStreamPath, chat_body("[[sim events=2]]")));
+    }
+    for (auto& peer : peers) expect_stream(peer, tokens(2));
+  });
+}
+
+TEST_F(Torture, FullHouse) {
+  start({{"MAX_STREAMS", "1"}});
+  survive([&] {
+    auto first = connect();
+    send(first, fcgi::request("POST", kStreamPath, chat_body("[[sim events=2 hold=1]]")));
+    read_text(first);
+    if (is_calm())
+      ask(kChatPath, chat_body("hello"), 503, "overloaded");
+    else
+      stream("[[sim events=2]]", tokens(2));
+    simulator().release();
+    expect_stream(first, tokens(2));
+  });
+}
+
+// --- clients ---
+
+TEST_F(Torture, ClientLeavesBeforeTheFirstText) {
+  start();
+  survive([&] {
+    auto peer = connect();
+    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=2 hold=0]]")));
+    await_upstream(peer, "held", 1);
+  });
+}
+
+TEST_F(Torture, ClientLeavesWithinAStream) {
+  start();
+  survive([&] {
+    auto peer = connect();
+    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
+    read_text(peer);
+  });
+}
+
+TEST_F(Torture, ClientLeavesAWholeAnswer) {
+  start();
+  survive([&] {
+    auto peer = connect();
+    send(peer, fcgi::request("POST", kChatPath, chat_body("[[sim events=3 hold=0]]")));
+    await_upstream(peer, "held", 1);
+  });
+}
+
+TEST_F(Torture, SlowClient) {
+  // The upstream is paused and goes on.
+  start({{"CLIENT_BUFFER_BYTES", "16384"}});
+  survive(
+      [&] {
+        auto peer = connect();
+        send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=300 batch=20]]")));
+        expect_stream(peer, tokens(300));
+      },
+      Ends::kServing, Times::kFew);
+}
+
+TEST_F(Torture, ClientThatReadsNothing) {
+  start({{"CLIENT_BUFFER_BYTES", "16384"}, {"CLIENT_STALL_TIMEOUT", "0.02"}});
+  survive([&] {
+    simulator().reset();
+    auto peer = connect();
+    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim fault=flood]]")));
+    await_upstream(peer, "requests", 1);
+    EXPECT_TRUE(simulator().falls_to("open", 0));
+  });
+}
+
+// --- upstreams ---
+
+// An upstream that fails so, for streams and for whole answers.
+struct Trouble {
+  const char* name;
+  const char* directive;
+};
+
+class TortureByUpstream : public Torture, public testing::WithParamInterface<Trouble> {};
+
+TEST_P(TortureByUpstream, IsSurvived) {
+  start();
+  const std::string prompt = std::string("[[sim ") + GetParam().directive + "]]";
+  survive([&] {
+    auto peer = connect();
+    send(peer, fcgi::request("POST", kStreamPath, chat_body(prompt)));
+    expect_failed_stream(peer, tokens(5));
+    auto other = connect();
+    send(other, fcgi::request("POST", kChatPath, chat_body(prompt)));
+    expect_failed_stream(other, tokens(5));
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Faults, TortureByUpstream,
+    testing::Values(Trouble{"Reset", "fault=reset"}, Trouble{"ResetMidway", "events=5 fault=reset-midway"},
+                    Trouble{"Cut", "events=5 fault=cut"},
+                    Trouble{"TruncatedChunk", "events=5 fault=truncated-chunk"},
+                    Trouble{"BadJson", "events=5 fault=bad-json"},
+                    Trouble{"BadUtf8", "events=5 fault=bad-utf8"}, Trouble{"Html", "fault=html"},
+                    Trouble{"Redirect", "fault=redirect"}, Trouble{"Empty", "fault=empty"},
+                    Trouble{"Error", "status=401 code=InvalidApiKey message=key framing=json"},
+                    Trouble{"ErrorEvent", "status=400 code=DataInspectionFailed framing=sse200"},
+                    Trouble{"ErrorAfterText", "events=5 status=500 code=InternalError after=2"}),
+    [](const auto& one) { return one.param.name; });
+
+TEST_F(Torture, RetryAfter503) {
+  start({{"UPSTREAM_RETRIES", "1"}});
+  survive(
+      [&] {
+        simulator().reset();
+        stream("[[sim times=1 events=3 status=503 code=ModelUnavailable framing=json]]", tokens(3));
+      },
+      Ends::kServing, Times::kFew);
+}
+
+TEST_F(Torture, StaleKeptConnection) {
+  start();
+  survive([&] {
+    stream("[[sim events=2 fault=close-idle]]", tokens(2));
+    stream("[[sim events=2]]", tokens(2));
+  });
+}
+
+TEST_F(Torture, SilentUpstream) {
+  start({{"FIRST_TOKEN_TIMEOUT", "0.02"}});
+  survive([&] { ask(kStreamPath, chat_body("[[sim fault=hang]]"), 504, "upstream_timeout"); });
+}
+
+TEST_F(Torture, UpstreamThatFallsSilent) {
+  start({{"IDLE_TIMEOUT", "0.02"}});
+  survive([&] {
+    auto peer = connect();
+    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim fault=stall events=5]]")));
+    expect_failed_stream(peer, tokens(5));
+  });
+}
+
+TEST_F(Torture, Heartbeats) {
+  start({{"HEARTBEAT", "0.005"}});
+  survive([&] { stream("[[sim events=3 delay=20 interval=8]]", tokens(3)); }, Ends::kServing, Times::kFew);
+}
+
+TEST_F(Torture, UpstreamByName) {
+  start({{"DASHSCOPE_BASE_URL", "http://localhost:" + std::to_string(simulator().port()) + "/api/v1"}});
+  survive([&] { stream("[[sim events=2]]", tokens(2)); });
+}
+
+TEST_F(Torture, UpstreamThatIsNotThere) {
+  start({{"DASHSCOPE_BASE_URL", "http://127.0.0.1:" + std::to_string(unused_port()) + "/api/v1"}});
+  survive([&] { ask(kChatPath, chat_body("hello"), 502, "upstream_error"); });
+}
+
+class TortureTls : public Torture {
+ protected:
+  // nginx ends TLS in front of the simulator; each run of the scenario finds no connection to use again.
+  void start_behind_tls() {
+    const auto key = dir().file("key.pem");
+    const auto certificate = dir().file("certificate.pem");
+    const auto made =
+        run({.argv = {"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                      "-nodes", "-days", "2", "-subj", "/CN=upstream", "-addext",
+                      "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate},
+             .env = {},
+             .directory = dir().path(),
+             .fds = {}});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+    const auto listener = listen_on_loopback();
+    const auto port = std::to_string(listener.port);
+    tls_end_.emplace(dir(), "tls",
+                     "  server {\n    listen 127.0.0.1:" + port + " ssl;\n    ssl_certificate " +
+                         certificate + ";\n    ssl_certificate_key " + key +
+                         ";\n    keepalive_timeout 0;\n    location / {\n      proxy_pass http://127.0.0.1:" +
+                         std::to_string(simulator().port()) +
+                         ";\n      proxy_http_version 1.1;\n      proxy_buffering off;\n    }\n  }\n",
+                     listener.fd);
+    start({{"DASHSCOPE_BASE_URL", "https://127.0.0.1:" + port + "/api/v1"}, {"SSL_CERT_FILE", certificate}});
+  }
+
+ private:
+  std::optional<Nginx> tls_end_;
+};
+
+TEST_F(TortureTls, Stream) {
+  ASSERT_NO_FATAL_FAILURE(start_behind_tls());
+  survive([&] { stream("[[sim events=3]]", tokens(3)); });
+}
+
+// --- the machine ---
+
+TEST_F(Torture, DrainWithALiveStream) {
+  start();
+  survive(
+      [&] {
+        restart();
+        auto peer = connect();
+        send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
+        read_text(peer);
+        responder().process().signal(SIGTERM);
+        simulator().release();
+        expect_stream(peer, tokens(3));
+      },
+      Ends::kEnded);
+}
+
+TEST_F(Torture, TwoSignals) {
+  start();
+  survive(
+      [&] {
+        restart();
+        auto peer = connect();
+        send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
+        read_text(peer);
+        responder().process().signal(SIGTERM);
+        responder().process().signal(SIGINT);
+        expect_failed_stream(peer, tokens(3));
+      },
+      Ends::kEnded);
+}
+
+// Whatever a reload meets, a stream under way goes on, and the next reload does what was asked.
+TEST_F(Torture, ReloadWithALiveStream) {
+  const auto write_profile = [&](const std::string& greeting) {
+    dir().write("bot.json", R"({"botStatus":1,"StartUpMessage":")" + greeting +
+                                R"(","fontSize":"16","userAvatarURL":"","botImageURL":"","commonButtons":[]})");
+  };
+  write_profile("run 0");
+  start({{"BOT_CONFIG_FILE", "bot.json"}, {"WORKERS", "2"}});
+  int run = 0;
+  survive([&] {
+    auto peer = connect();
+    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
+    read_text(peer);
+    const auto greeting = "run " + std::to_string(++run) + ".";
+    write_profile(greeting);
+    responder().process().signal(SIGHUP);
+    ask(kConfigPath, "", 200, "\"StartUpMessage\":\"run ");
+    simulator().release();
+    expect_stream(peer, tokens(3));
+
+    stop_failing();
+    responder().process().signal(SIGHUP);
+    const Deadline deadline;
+    int in_a_row = 0;  // either worker may answer
+    while (in_a_row < 8) {
+      auto other = connect();
+      other.send(fcgi::request("GET", kConfigPath));
+      const bool reloaded = other.read_reply().response.body.find(greeting) != std::string::npos;
+      in_a_row = reloaded ? in_a_row + 1 : 0;
+      if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain for the new settings");
+    }
+  });
+}
+
+TEST_F(Torture, NginxReloadsWithALiveStream) {
+  start();
+  Nginx nginx(dir(), "nginx", stock_server("unix:" + dir().socket("web"), "unix:" + dir().socket("fcgi")));
+  const Browser browser({.unix_path = dir().socket("web")});
+  survive([&] {
+    auto exchange =
+        browser.send({.method = "POST", .path = kStreamPath, .body = chat_body("[[sim events=3 hold=1]]")});
+    try {
+      if (exchange.status() == 200) exchange.read_event();
+      nginx.process().signal(SIGHUP);
+      EXPECT_EQ(browser.get(kHealthPath).status == 200 || !is_calm(), true);
+      simulator().release();
+      while (exchange.status() == 200 && exchange.read_event()) {
+      }
+    } catch (const WaitedInVain&) {
+      throw;
+    } catch (const std::exception&) {
+      if (is_calm()) throw;
+    }
+  });
+}
+
+}  // namespace
+}  // namespace bailian::torture
