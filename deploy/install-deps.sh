@@ -58,7 +58,6 @@ php-curl its HTTPS client
 gnuplot-nox charts
 libbenchmark-dev micro-benchmarks
 EOF
-EOF
   ! in_group soak || cat <<EOF
 python3 the program that sends the visitors
 gnuplot-nox charts

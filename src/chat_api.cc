@@ -86,8 +86,8 @@ void write_citation(JsonWriter& writer, const Citation& citation) {
 }
 
 // As many as fit before the text is longer than `max_bytes`.
-void write_citations(JsonWriter& writer, const JsonBuffer& buffer,
-                     const std::vector<Citation>& citations, size_t max_bytes) {
+void write_citations(JsonWriter& writer, const JsonBuffer& buffer, const std::vector<Citation>& citations,
+                     size_t max_bytes) {
   if (citations.empty()) return;
   writer.Key("citations");
   writer.StartArray();
@@ -193,13 +193,13 @@ namespace {
 
 void write_pieces(std::string_view head, std::string_view text, std::string_view session_id,
                   const std::function<void(std::string_view)>& write) {
-  thread_local JsonBuffer buffer;
+  JsonBuffer buffer;
   constexpr std::string_view kMiddle = R"(,"finished":false,"session_id":)";
   constexpr std::string_view kTail = "}\n\n";
   constexpr size_t kQuotes = 4;
   const size_t room =
       kMaxEventBytes - head.size() - kMiddle.size() - kTail.size() - kQuotes - session_id.size();
-  const auto put = [](std::string_view bytes) {
+  const auto put = [&](std::string_view bytes) {
     std::copy(bytes.begin(), bytes.end(), buffer.Push(bytes.size()));
   };
   while (!text.empty()) {

@@ -373,7 +373,7 @@ std::optional<AnswerFields> parse_answer_fields(std::string& json) {
   constexpr size_t kLongestCharacter = 4;
   const size_t size = json.size();
   json.append(kLongestCharacter - 1, '\0');
-  thread_local JsonReader reader;
+  JsonReader reader;
   rapidjson::InsituStringStream stream(json.data());
   FieldPicker picker;
   constexpr unsigned kFlags =

@@ -13,11 +13,7 @@ namespace {
 
 constexpr size_t kMaxRecordBytes = 65528;  // a multiple of 8, so that no padding is called for
 constexpr size_t kFirstBufferBytes = 512;  // a token's record has some 150 bytes
-constexpr size_t kKeptBufferBytes = 4096;  // a larger buffer is freed once it is empty
-constexpr size_t kKeptBuffers = 64;
-
-// Between two tokens a stream needs no buffer, and the one used last is still in the processor's cache.
-thread_local std::vector<std::vector<unsigned char>> spare_buffers;
+constexpr size_t kKeptSentBytes = 4096;    // fewer are not worth moving the rest
 
 }  // namespace
 
@@ -35,14 +31,14 @@ void FcgiOutput::start(uint16_t request_id) {
 }
 
 void FcgiOutput::write_event(std::string_view event) {
-  if (buffer_.empty()) take_buffer();
+  take_buffer();
   const size_t filled = write_position() - record_ - FCGI_HEADER_LEN;
   if (filled + event.size() > kMaxEventBytes) flush();
   write(event);
 }
 
 void FcgiOutput::write(std::string_view bytes) {
-  if (buffer_.empty()) take_buffer();
+  take_buffer();
   reserve(std::min(bytes.size(), kMaxRecordBytes - (write_position() - record_ - FCGI_HEADER_LEN)));
   FCGX_PutStr(bytes.data(), static_cast<int>(bytes.size()), &stream_);
 }
@@ -52,7 +48,7 @@ void FcgiOutput::flush() {
 }
 
 void FcgiOutput::end() {
-  if (buffer_.empty()) take_buffer();
+  take_buffer();
   FCGX_FClose(&stream_);
 }
 
@@ -69,17 +65,11 @@ void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) {
 }
 
 void FcgiOutput::take_buffer() {
-  if (!spare_buffers.empty()) {
-    buffer_ = std::move(spare_buffers.back());
-    spare_buffers.pop_back();
-  }
-  open_record(kFirstBufferBytes - FCGI_HEADER_LEN);
+  if (buffer_.empty()) open_record(kFirstBufferBytes - FCGI_HEADER_LEN);
 }
 
-void FcgiOutput::give_buffer_back() {
-  if (buffer_.size() <= kKeptBufferBytes && spare_buffers.size() < kKeptBuffers) {
-    spare_buffers.push_back(std::move(buffer_));
-  }
+// Between two tokens a stream needs none.
+void FcgiOutput::free_buffer() {
   buffer_ = {};
   stream_.wrNext = stream_.stop = stream_.rdNext = nullptr;
 }
@@ -121,7 +111,7 @@ void FcgiOutput::append_record(unsigned char type, std::string_view content) {
 
 // A reader that is always a little behind must not make the buffer grow with the answer.
 void FcgiOutput::compact() {
-  if (sent_ < kKeptBufferBytes || sent_ < waiting_bytes()) return;
+  if (sent_ < kKeptSentBytes || sent_ < waiting_bytes()) return;
   const size_t position = write_position() - sent_;
   buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<ptrdiff_t>(sent_));
   record_ -= sent_;
@@ -161,7 +151,7 @@ void FcgiOutput::consume(size_t bytes) {
   partial_ = end - sent_;
   if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return compact();
   sent_ = record_ = partial_ = 0;
-  give_buffer_back();
+  free_buffer();
 }
 
 }  // namespace bailian

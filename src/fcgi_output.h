@@ -42,7 +42,7 @@ class FcgiOutput {
  private:
   static void empty_buffer(FCGX_Stream* stream, int do_close);
   void take_buffer();
-  void give_buffer_back();
+  void free_buffer();
   void close_record();
   void open_record(size_t room);
   void reserve(size_t bytes);

@@ -165,7 +165,7 @@ struct HttpClient::Shared {
   std::vector<std::unique_ptr<Multi>> multis;
   std::vector<CURL*> idle_handles;
   std::deque<Lingering> lingering;  // the oldest first
-  EndOfIteration report_failed;
+  EndOfIteration after_failures;
   bool inside_libcurl = false;
   // The words for the last failure. One buffer does for all: they are looked at after each call into libcurl,
   // and not when that has ended more than one transfer.
@@ -206,6 +206,7 @@ struct HttpClient::Multi {
   void remove(Transfer& transfer) {
     curl_multi_remove_handle(handle, transfer.easy_);
     --transfers;
+    if (is_retired) shared.after_failures.schedule();
     (transfer.previous_ != nullptr ? transfer.previous_->next_ : first) = transfer.next_;
     if (transfer.next_ != nullptr) transfer.next_->previous_ = transfer.previous_;
   }
@@ -220,9 +221,12 @@ struct HttpClient::Multi {
     report_finished();
   }
 
-  // libcurl 7.88 divides by zero when it comes back to a transfer whose socket it had no memory to note. It
-  // doesn't say which one that is, but it has had no socket watched. If all are, it may be any.
+  // libcurl 7.88 divides by zero when it comes back to a transfer whose socket it had no memory to note, or
+  // to another one whose socket gets the same number. It doesn't say which transfer that is, but it has had
+  // no socket watched; if all are, it may be any. The others go on, and no new ones come.
   void end_lost(CURLMcode code) {
+    is_retired = true;
+    shared.after_failures.schedule();
     const auto is_unwatched = [](const Transfer& one) { return !one.watched_ && !one.paused_; };
     if (code == CURLM_OUT_OF_MEMORY && end_if(is_unwatched)) return;
     end_if([](const Transfer&) { return true; });
@@ -297,6 +301,7 @@ struct HttpClient::Multi {
   Timer timer;
   CURLM* handle;
   size_t transfers = 0;
+  bool is_retired = false;  // takes no more transfers, and is freed after the last
   Transfer* first = nullptr;
 };
 
@@ -316,7 +321,7 @@ HttpClient::Shared::Shared(EventLoop& event_loop)
     : loop(event_loop),
       linger_timer(loop, [this] { drop_lingering(); }),
       share(curl_share_init()),
-      report_failed(loop, [this] { finish_failed(); }) {
+      after_failures(loop, [this] { finish_failed(); }) {
   if (share == nullptr) throw std::bad_alloc();
   idle_handles.reserve(kMaxIdleHandles);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
@@ -332,7 +337,7 @@ HttpClient::Shared::~Shared() {
 
 HttpClient::Multi& HttpClient::Shared::multi_with_room() {
   for (const auto& multi : multis) {
-    if (multi->transfers < kTransfersPerMulti) return *multi;
+    if (!multi->is_retired && multi->transfers < kTransfersPerMulti) return *multi;
   }
   return *multis.emplace_back(std::make_unique<Multi>(*this));
 }
@@ -342,6 +347,7 @@ void HttpClient::Shared::finish_failed() {
   for (size_t i = 0; i < multis.size(); ++i) {
     multis[i]->end_if([](const Transfer& one) { return one.failure_ != CURLE_OK; });
   }
+  std::erase_if(multis, [](const auto& multi) { return multi->is_retired && multi->transfers == 0; });
 }
 
 void HttpClient::Shared::watch(Multi& multi, curl_socket_t socket, short interest) {
@@ -356,10 +362,11 @@ void HttpClient::Shared::watch(Multi& multi, curl_socket_t socket, short interes
 
 Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr<const std::string> body,
                    std::chrono::milliseconds connect_timeout, TransferHandler& handler)
-    : multi_(client.shared_->multi_with_room()),
+    : shared_(*client.shared_),
+      multi_(shared_.multi_with_room()),
       handler_(&handler),
       body_(std::move(body)),
-      easy_(multi_.shared.take_handle()) {
+      easy_(shared_.take_handle()) {
   try {
     set(easy_, CURLOPT_FRESH_CONNECT, 0L);
     set(easy_, CURLOPT_URL, endpoint.url_.c_str());
@@ -378,18 +385,18 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
 }
 
 Transfer::~Transfer() {
-  assert(!multi_.shared.inside_libcurl);
+  assert(!shared_.inside_libcurl);
   if (!done_) multi_.remove(*this);
   curl_easy_setopt(easy_, CURLOPT_PRIVATE, nullptr);
-  multi_.shared.give_handle_back(easy_);
+  shared_.give_handle_back(easy_);
 }
 
 void Transfer::pause(bool paused) {
   if (done_ || std::exchange(paused_, paused) == paused) return;
   // Going on, libcurl hands over at once what it holds.
-  const bool was_inside = std::exchange(multi_.shared.inside_libcurl, true);
+  const bool was_inside = std::exchange(shared_.inside_libcurl, true);
   const CURLcode code = curl_easy_pause(easy_, paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
-  multi_.shared.inside_libcurl = was_inside;
+  shared_.inside_libcurl = was_inside;
   // Among others when on_data wants no more of what was held: libcurl tells only us, and not at the end.
   if (code != CURLE_OK) fail_later(code);
 }
@@ -398,7 +405,7 @@ void Transfer::let_finish(std::unique_ptr<Transfer> transfer) noexcept {
   transfer->handler_ = nullptr;
   if (transfer->done_) return;
   transfer->pause(false);
-  HttpClient::Shared& shared = transfer->multi_.shared;
+  HttpClient::Shared& shared = transfer->shared_;
   try {
     shared.linger(std::move(transfer));
   } catch (const std::exception&) {
@@ -437,7 +444,8 @@ int Transfer::http_status() const {
 bool Transfer::starts_afresh(int curl_code) {
   long connects = 0;
   curl_easy_getinfo(easy_, CURLINFO_NUM_CONNECTS, &connects);
-  if (curl_code != CURLE_SEND_ERROR || connects > 0 || http_status() != 0 || !body_) return false;
+  if (curl_code != CURLE_SEND_ERROR || connects > 0 || http_status() != 0 || !body_ || multi_.is_retired)
+    return false;
   try {
     set(easy_, CURLOPT_FRESH_CONNECT, 1L);
     failure_ = CURLE_OK;
@@ -450,7 +458,7 @@ bool Transfer::starts_afresh(int curl_code) {
 
 void Transfer::fail_later(int curl_code) {
   failure_ = curl_code;
-  multi_.shared.report_failed.schedule();
+  shared_.after_failures.schedule();
 }
 
 void Transfer::finish(int curl_code, const char* error) noexcept {
@@ -468,7 +476,7 @@ void Transfer::finish(int curl_code, const char* error) noexcept {
   if (handler_ != nullptr) {
     handler_->on_done(result);
   } else {
-    multi_.shared.forget_lingering(this);
+    shared_.forget_lingering(this);
   }
 }
 

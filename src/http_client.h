@@ -103,7 +103,8 @@ class Transfer {
   void fail_later(int curl_code);
   void finish(int curl_code, const char* error) noexcept;
 
-  HttpClient::Multi& multi_;
+  HttpClient::Shared& shared_;
+  HttpClient::Multi& multi_;                 // until it is done
   TransferHandler* handler_;                 // none: nobody listens any more
   std::shared_ptr<const std::string> body_;  // none once it was sent
   void* easy_;

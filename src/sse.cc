@@ -30,28 +30,7 @@ int status_in_comment(std::string_view comment) {
 
 }  // namespace
 
-// Between two events a parser needs no buffer, and the one used last is still in the processor's cache.
-class SseParser::BorrowedData {
- public:
-  explicit BorrowedData(SseParser& parser) : parser_(parser) {
-    if (!parser_.has_data_) parser_.data_.swap(spare());
-  }
-  ~BorrowedData() {
-    if (!parser_.has_data_) parser_.data_.swap(spare());
-  }
-  BorrowedData(const BorrowedData&) = delete;
-  BorrowedData& operator=(const BorrowedData&) = delete;
-
- private:
-  static std::string& spare() {
-    thread_local std::string data;
-    return data;
-  }
-  SseParser& parser_;
-};
-
 bool SseParser::feed(std::string_view bytes) {
-  const BorrowedData borrowed(*this);
   while (!bytes.empty()) {
     if (after_cr_) {
       after_cr_ = false;
@@ -111,7 +90,7 @@ void SseParser::dispatch() {
   if (has_data_) on_event_(SseEvent{name_, http_status_, data_});
   name_.clear();
   http_status_ = 0;
-  data_.clear();
+  data_ = std::string();  // between two events a parser needs no buffer
   has_data_ = false;
 }
 

@@ -33,8 +33,6 @@ class SseParser {
   void finish();
 
  private:
-  class BorrowedData;
-
   bool take_line(std::string_view line);
   void dispatch();
 

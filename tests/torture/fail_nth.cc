@@ -1,6 +1,7 @@
 // Preloaded into the responder, it makes the n-th call of one function fail, as plan.h has it.
 
 #include <dlfcn.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -14,6 +15,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdlib>
 
@@ -31,9 +33,31 @@ namespace {
 
 Plan* plan = nullptr;
 
+#ifndef KEEP_MALLOC
+// Where it was, for addr2line.
+void show_crash(int signal) {
+  constexpr int kMostFrames = 40;
+  void* frames[kMostFrames];
+  ::backtrace_symbols_fd(frames, ::backtrace(frames, kMostFrames), STDERR_FILENO);
+  std::raise(signal);
+}
+
+void show_crashes() {
+  void* frame = nullptr;
+  ::backtrace(&frame, 1);  // loads what it needs
+  struct sigaction action {};
+  action.sa_handler = &show_crash;
+  action.sa_flags = SA_RESETHAND | SA_NODEFER;
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) ::sigaction(signal, &action, nullptr);
+}
+#else
+void show_crashes() {}
+#endif
+
 __attribute__((constructor)) void map_plan() {
   const char* path = std::getenv("FAIL_NTH");
   if (path == nullptr) return;
+  show_crashes();
   const int fd = ::open(path, O_RDWR | O_CLOEXEC);
   if (fd < 0) std::abort();
   void* page = ::mmap(nullptr, sizeof(Plan), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

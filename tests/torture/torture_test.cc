@@ -383,8 +383,9 @@ TEST_F(Torture, TwoSignals) {
 // Whatever a reload meets, a stream under way goes on, and the next reload does what was asked.
 TEST_F(Torture, ReloadWithALiveStream) {
   const auto write_profile = [&](const std::string& greeting) {
-    dir().write("bot.json", R"({"botStatus":1,"StartUpMessage":")" + greeting +
-                                R"(","fontSize":"16","userAvatarURL":"","botImageURL":"","commonButtons":[]})");
+    dir().write("bot.json",
+                R"({"botStatus":1,"StartUpMessage":")" + greeting +
+                    R"(","fontSize":"16","userAvatarURL":"","botImageURL":"","commonButtons":[]})");
   };
   write_profile("run 0");
   start({{"BOT_CONFIG_FILE", "bot.json"}, {"WORKERS", "2"}});
