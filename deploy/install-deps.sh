@@ -7,13 +7,16 @@ supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 
 usage() {
   cat <<EOF
-usage: deploy/install-deps.sh [--dry-run] [GROUP]...
+usage: deploy/install-deps.sh [--dry-run | --list] [GROUP]...
   check       also the tools of \`make check\`, \`make fuzz\` and \`make coverage\`: clang, its formatter,
               linter and fuzzer, shellcheck, gcovr
   wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
   browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
+  deb         also what \`make deb\` builds the package with
+  package     also the system of its own in which \`make test-package\` installs it
   --dry-run   only say what is missing
+  --list      only say what is wanted, there or not
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
 EOF
 }
@@ -47,6 +50,21 @@ shellcheck lint for shell scripts
 clang the compiler of the fuzzers
 libclang-rt-dev libFuzzer and sanitizers for clang
 gcovr coverage
+systemd the check of the units
+groff the check of the man pages
+EOF
+  ! in_group deb || cat <<EOF
+debhelper the Debian package
+dpkg-dev the same
+fakeroot the same, without being root
+EOF
+  ! in_group package || cat <<EOF
+lintian the check of the package
+debootstrap a system to install it in
+systemd-container boots that system
+util-linux a look into it
+spawn-fcgi a process manager
+supervisor another one
 EOF
   ! in_group bench || cat <<EOF
 python3 the program that runs the benchmarks
@@ -80,11 +98,12 @@ fail() {
   exit "$code"
 }
 
-groups='' dry_run=''
+groups='' dry_run='' list=''
 for argument; do
   case $argument in
-    check | wordpress | bench | browser) groups="$groups $argument " ;;
+    check | wordpress | bench | browser | deb | package) groups="$groups $argument " ;;
     --dry-run) dry_run=yes ;;
+    --list) list=yes ;;
     -h | --help) usage && exit ;;
     *)
       usage >&2
@@ -93,6 +112,7 @@ for argument; do
   esac
 done
 
+[ -z "$list" ] || { wanted | cut -d ' ' -f 1 && exit; }
 packages=$(wanted | cut -d ' ' -f 1 | xargs)
 by_hand="by hand: $packages, or what they are called here; then \`make -o deps ...\` skips this step"
 # shellcheck source=/dev/null
