@@ -70,7 +70,7 @@ confdir       := $(sysconfdir)/bailian-fcgi
 service_files := $(addprefix build/install/systemd/bailian-fcgi.,service socket)
 made          := $(service_files) $(addprefix build/install/,env examples/nginx-site.conf man/bailian-fcgi.conf.5)
 documents     := README.md README.zh-CN.md CHANGELOG.md .github/SECURITY.md \
-                 $(wildcard deploy/grafana-dashboard.json deploy/prometheus-alerts.yml deploy/kubernetes)
+                 $(wildcard deploy/grafana-dashboard.json deploy/prometheus-alerts.yml deploy/Dockerfile deploy/kubernetes)
 examples      := $(filter-out %/bot.json %.in,$(wildcard deploy/examples/*)) $(wildcard deploy/logrotate)
 deb           := build/deb/bailian-fcgi_$(VERSION)_$(shell dpkg --print-architecture 2>/dev/null).deb
 

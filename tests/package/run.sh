@@ -261,7 +261,11 @@ AptInstallsItAndItRunsWithoutAKey() {
   expect 'warnings of a missing key' 1 "$(inside journalctl -o cat -u bailian-fcgi.service | grep -c '"event":"not_configured"')"
   expect 'what --check finds' 'the configuration is good' \
     "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --check 2>/dev/null | tail -n 1)"
-  expect 'faults of the man pages' '' "$(inside sh -c 'cd /usr/share/man && ls man1/bailian-fcgi.1.gz man5/bailian-fcgi.conf.5.gz >/dev/null' 2>&1)"
+  expect 'options that the shell completes' '--env-file' "$(inside bash -c '
+    . /usr/share/bash-completion/completions/bailian-fcgi
+    COMP_WORDS=(bailian-fcgi --env) COMP_CWORD=1
+    _bailian_fcgi bailian-fcgi
+    echo "${COMPREPLY[@]}"')"
 }
 
 TheExampleSiteChats() {
@@ -278,6 +282,8 @@ TheExampleSiteChats() {
   expect 'the widget' 200 "$(ask -o /dev/null -w '%{http_code}' "$url/chat-widget.js")"
   begin_stream
   expect 'the rest of a stream' 'tok2 tok3 1' "$(end_stream)"
+  expect 'what --ping meets, with the key that only root can read' 1 \
+    "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --ping | grep -c qwen)"
 }
 
 # A system call outside the unit's list ends the program here, where it only fails on a real site.
