@@ -56,15 +56,11 @@ EOF
   ! in_group deb || cat <<EOF
 debhelper the Debian package
 dpkg-dev the same
-fakeroot the same, without being root
 EOF
   ! in_group package || cat <<EOF
 lintian the check of the package
 debootstrap a system to install it in
 systemd-container boots that system
-util-linux a look into it
-spawn-fcgi a process manager
-supervisor another one
 EOF
   ! in_group bench || cat <<EOF
 python3 the program that runs the benchmarks

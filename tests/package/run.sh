@@ -68,8 +68,8 @@ mkdir -p "$work"
 find "$work" -mindepth 1 -maxdepth 1 ! -name 'base*' -exec rm -rf {} +
 trap stop_all EXIT
 leader=''
-show_journal() { inside journalctl --no-pager -o short-monotonic -n 30 _SYSTEMD_UNIT=bailian-fcgi.service + UNIT=bailian-fcgi.service || true; }
-trap 'echo "test-package: line $LINENO: $BASH_COMMAND" >&2; [[ ! $leader || $BASH_SUBSHELL -gt 0 ]] || show_journal >&2' ERR
+show_journal() { [[ ! $leader ]] || inside journalctl --no-pager -o short-monotonic -n 30 _SYSTEMD_UNIT=bailian-fcgi.service + UNIT=bailian-fcgi.service || true; }
+trap '((BASH_SUBSHELL)) || { echo "test-package: line $LINENO: $BASH_COMMAND" && show_journal; } >&2' ERR
 trap 'exit 130' INT TERM HUP
 
 # --- The system ------------------------------------------------------------------------------------------------
