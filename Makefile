@@ -8,6 +8,8 @@
 #   QUICK=1                      bench: about a minute; ARGS='--only load' and more: tests/bench/README.md
 #   TORTURE=quick                torture: fewer n, less than a minute
 #   MINUTES=30                   soak: how long
+#   PREFIX=/usr/local            install: where to; DESTDIR, bindir, sysconfdir, ... as GNU has them
+#   CLEAN=1                      test-package: the package is built in a clean system too
 
 VERSION  := 0.1.0
 MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
@@ -20,7 +22,7 @@ CXX      := $(if $(filter default,$(origin CXX)),g++,$(CXX))
 warnings := -Wall -Wextra -Wconversion -Wshadow $(if $(WERROR)$(CI),-Werror) \
             $(if $(filter clang%,$(notdir $(CXX))),-Wno-ambiguous-reversed-operator)
 harden   := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -D_GLIBCXX_ASSERTIONS \
-            $(if $(SANITIZE)$(DEBUG)$(filter coverage,$(VARIANT)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+            $(if $(SANITIZE)$(DEBUG)$(filter coverage,$(VARIANT))$(findstring FORTIFY,$(CPPFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 # UBSan's vptr check opens a pipe and fails where the tests leave no descriptor to open.
 sanitise := -O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize=vptr -fno-sanitize-recover=all
 optimise := $(if $(SANITIZE),$(sanitise),$(if $(DEBUG),-O0,-O2))
@@ -33,7 +35,7 @@ endif
 CXXFLAGS ?= -g
 # TSan must see spdlog's reference counts, so there its headers are compiled in place of the library.
 spdlog   := $(if $(filter thread,$(SANITIZE)),,-DSPDLOG_COMPILED_LIB -DSPDLOG_SHARED_LIB -DSPDLOG_FMT_EXTERNAL)
-compile   = $(CXX) -std=c++20 $(optimise) $(warnings) $(harden) $(CXXFLAGS) -pthread -Isrc \
+compile   = $(CXX) -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CXXFLAGS) -pthread -Isrc \
             $(spdlog) -DBAILIAN_VERSION='"$(VERSION)"' -MMD -MP
 link      = $(CXX) $(optimise) -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS) -pthread
 
@@ -57,6 +59,27 @@ packages := tests/browser/node_modules/.package-lock.json
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
 harness  := $(call object,$(filter-out %_test.cc,$(e2e)))
 
+PREFIX        ?= /usr/local
+prefix        ?= $(PREFIX)
+bindir        ?= $(prefix)/bin
+datarootdir   ?= $(prefix)/share
+pkgdatadir    ?= $(datarootdir)/bailian-fcgi
+mandir        ?= $(datarootdir)/man
+docdir        ?= $(datarootdir)/doc/bailian-fcgi
+completiondir ?= $(datarootdir)/bash-completion/completions
+sysconfdir    ?= $(prefix)/etc
+unitdir       ?= $(prefix)/lib/systemd/system
+sysusersdir   ?= $(prefix)/lib/sysusers.d
+tmpfilesdir   ?= $(prefix)/lib/tmpfiles.d
+INSTALL       ?= install
+confdir       := $(sysconfdir)/bailian-fcgi
+service_files := $(addprefix build/install/systemd/bailian-fcgi.,service socket)
+made          := $(service_files) $(addprefix build/install/,env examples/nginx-site.conf man/bailian-fcgi.conf.5)
+documents     := README.md README.zh-CN.md CHANGELOG.md .github/SECURITY.md \
+                 $(wildcard deploy/grafana-dashboard.json deploy/prometheus-alerts.yml deploy/Dockerfile deploy/kubernetes)
+examples      := $(filter-out %/bot.json %.in,$(wildcard deploy/examples/*)) $(wildcard deploy/logrotate)
+deb           := build/deb/bailian-fcgi_$(VERSION)_$(shell dpkg --print-architecture 2>/dev/null).deb
+
 all: $B/bailian-fcgi ## build the responder: build/release/bailian-fcgi
 
 run: deps $B/bailian-fcgi $B/simulator ## start nginx, the responder and, without a key, the simulator; Ctrl-C stops them
@@ -71,6 +94,64 @@ test-wordpress: deps $B/bailian-fcgi $B/simulator $(packages) ## a real WordPres
 
 test-browser: deps $B/bailian-fcgi $B/simulator $(packages) ## the chat page and the widget in a headless Chromium
 	BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') $(wildcard tests/browser/*_test.js)
+
+install: $B/bailian-fcgi $(made) ## into PREFIX (/usr/local); settings that are there already stay
+	$(INSTALL) -D -t $(DESTDIR)$(bindir) $B/bailian-fcgi
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(pkgdatadir) $(wildcard nginx/*.conf) nginx/www/chat-widget.js build/install/examples/nginx-site.conf
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(mandir)/man1 deploy/man/bailian-fcgi.1
+	$(INSTALL) -D -m 644 -t $(DESTDIR)$(mandir)/man5 build/install/man/bailian-fcgi.conf.5
+	$(INSTALL) -D -m 644 deploy/bash-completion $(DESTDIR)$(completiondir)/bailian-fcgi
+	$(if $(unitdir),$(INSTALL) -D -m 644 -t $(DESTDIR)$(unitdir) $(service_files))
+	$(INSTALL) -D -m 644 deploy/systemd/sysusers.conf $(DESTDIR)$(sysusersdir)/bailian-fcgi.conf
+	$(INSTALL) -D -m 644 deploy/systemd/tmpfiles.conf $(DESTDIR)$(tmpfilesdir)/bailian-fcgi.conf
+	$(INSTALL) -d $(DESTDIR)$(docdir)/deploy $(DESTDIR)$(docdir)/examples
+	cp -r $(documents) $(DESTDIR)$(docdir)
+	cp $(wildcard deploy/*.md) $(DESTDIR)$(docdir)/deploy
+	cp $(examples) $(DESTDIR)$(docdir)/examples
+	chmod -R u=rwX,go=rX $(DESTDIR)$(docdir)
+	$(INSTALL) -d $(DESTDIR)$(confdir)
+	[ -e $(DESTDIR)$(confdir)/env ] || $(INSTALL) -m 640 build/install/env $(DESTDIR)$(confdir)
+	[ -e $(DESTDIR)$(confdir)/bot.json ] || $(INSTALL) -m 640 deploy/examples/bot.json $(DESTDIR)$(confdir)
+	[ -e $(DESTDIR)$(confdir)/dashscope-api-key ] || $(INSTALL) -m 600 /dev/null $(DESTDIR)$(confdir)/dashscope-api-key
+
+uninstall: $(made) ## remove what `make install` put there; settings that were changed stay
+	rm -f $(addprefix $(DESTDIR),$(bindir)/bailian-fcgi $(mandir)/man1/bailian-fcgi.1 $(mandir)/man5/bailian-fcgi.conf.5 \
+	  $(completiondir)/bailian-fcgi $(addprefix $(unitdir)/,$(notdir $(service_files))) \
+	  $(sysusersdir)/bailian-fcgi.conf $(tmpfilesdir)/bailian-fcgi.conf)
+	rm -rf $(DESTDIR)$(pkgdatadir) $(DESTDIR)$(docdir)
+	if cmp -s build/install/env $(DESTDIR)$(confdir)/env; then rm $(DESTDIR)$(confdir)/env; fi
+	if cmp -s deploy/examples/bot.json $(DESTDIR)$(confdir)/bot.json; then rm $(DESTDIR)$(confdir)/bot.json; fi
+	if cmp -s /dev/null $(DESTDIR)$(confdir)/dashscope-api-key; then rm $(DESTDIR)$(confdir)/dashscope-api-key; fi
+	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(confdir)
+
+# Made each time: the directories may be others now.
+build/install/%: deploy/%.in FORCE
+	@mkdir -p $(@D)
+	@sed 's|@bindir@|$(bindir)|g; s|@confdir@|$(confdir)|g; s|@pkgdatadir@|$(pkgdatadir)|g' $< >$@
+
+# What is installed in place of .env.example: three settings differ, and none may be missed.
+build/install/env: .env.example deploy/env.head FORCE
+	@mkdir -p $(@D)
+	@sed -e '1,/^$$/d' -e 's|^DEBUG=True$$|DEBUG=False|' \
+	  -e 's|^DASHSCOPE_API_KEY_FILE=$$|&$(confdir)/dashscope-api-key|' \
+	  -e 's|^BOT_CONFIG_FILE=$$|&$(confdir)/bot.json|' $< | cat deploy/env.head - >$@
+	@grep -q '^DEBUG=False$$' $@ && [ "$$(grep -c '^[A-Z_]*=$(confdir)/' $@)" = 2 ]
+
+build/install/man/bailian-fcgi.conf.5: deploy/man/settings.awk .env.example FORCE
+	@mkdir -p $(@D)
+	@awk -v version=$(VERSION) -f deploy/man/settings.awk .env.example >$@
+
+FORCE:
+
+deb: deps $(deb) ## a Debian package: build/deb/bailian-fcgi_VERSION_ARCH.deb
+	@echo $(deb)
+
+# Built from a copy, because the top level of the sources has no room for debian/.
+$(deb): Makefile .env.example $(shell find src nginx deploy -type f) $(filter %.md,$(documents)) LICENSE
+	deploy/make-deb.sh $(VERSION)
+
+test-package: deps $B/bailian-fcgi $B/simulator deb ## the package in a Debian of its own: installed, run, upgraded, purged
+	tests/package/run.sh $B $(deb) $(if $(CLEAN),--clean)
 
 check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
@@ -106,13 +187,15 @@ format: ## rewrite the C++ in the house format
 lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes nothing
 	clang-format --dry-run --Werror $(all_code) $(wildcard src/*.h tests/*.h tests/*/*.h)
 	tests/lint.sh
+	tests/package/lint.sh
 	printf '%s\0' $(all_code) | xargs -0 -P $(shell nproc) -I{} \
 	  clang-tidy --quiet {} -- -std=c++20 -Isrc -Wno-ambiguous-reversed-operator -DBAILIAN_VERSION='"$(VERSION)"'
 
 deps: # what is missing is installed; returns at once when nothing is
 	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) \
 	  $(filter bench soak valgrind,$(MAKECMDGOALS)) \
-	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress)
+	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress) \
+	  $(if $(filter deb test-package,$(MAKECMDGOALS)),deb) $(if $(filter test-package,$(MAKECMDGOALS)),package)
 
 clean: ## remove everything that was built
 	rm -rf build tests/browser/node_modules
@@ -153,10 +236,10 @@ $(packages): tests/browser/package-lock.json | deps
 	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-$B/%.o: %.cc Makefile | $(if $(filter run test test-browser test-wordpress bench check torture soak valgrind,$(MAKECMDGOALS)),deps)
+$B/%.o: %.cc Makefile | $(if $(filter run test test-% bench check torture soak valgrind,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all run test test-browser test-wordpress torture soak valgrind bench fuzz fuzzers coverage check format lint deps \
-  clean help
+.PHONY: all install uninstall deb run test test-browser test-wordpress test-package torture soak valgrind bench fuzz \
+  fuzzers coverage check format lint deps clean help FORCE

@@ -7,7 +7,7 @@ supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 
 usage() {
   cat <<EOF
-usage: deploy/install-deps.sh [--dry-run] [GROUP]...
+usage: deploy/install-deps.sh [--dry-run | --list] [GROUP]...
   check       also the tools of \`make check\`, \`make fuzz\` and \`make coverage\`: clang, its formatter,
               linter and fuzzer, shellcheck, gcovr
   wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
@@ -15,7 +15,10 @@ usage: deploy/install-deps.sh [--dry-run] [GROUP]...
   soak        also what \`make soak\` needs: Python, gnuplot
   valgrind    also valgrind
   browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
+  deb         also what \`make deb\` builds the package with
+  package     also the system of its own in which \`make test-package\` installs it
   --dry-run   only say what is missing
+  --list      only say what is wanted, there or not
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
 EOF
 }
@@ -49,6 +52,17 @@ shellcheck lint for shell scripts
 clang the compiler of the fuzzers
 libclang-rt-dev libFuzzer and sanitizers for clang
 gcovr coverage
+systemd the check of the units
+groff the check of the man pages
+EOF
+  ! in_group deb || cat <<EOF
+debhelper the Debian package
+dpkg-dev the same
+EOF
+  ! in_group package || cat <<EOF
+lintian the check of the package
+debootstrap a system to install it in
+systemd-container boots that system
 EOF
   ! in_group bench || cat <<EOF
 python3 the program that runs the benchmarks
@@ -89,11 +103,12 @@ fail() {
   exit "$code"
 }
 
-groups='' dry_run=''
+groups='' dry_run='' list=''
 for argument; do
   case $argument in
-    check | wordpress | bench | soak | valgrind | browser) groups="$groups $argument " ;;
+    check | wordpress | bench | soak | valgrind | browser | deb | package) groups="$groups $argument " ;;
     --dry-run) dry_run=yes ;;
+    --list) list=yes ;;
     -h | --help) usage && exit ;;
     *)
       usage >&2
@@ -102,6 +117,7 @@ for argument; do
   esac
 done
 
+[ -z "$list" ] || { wanted | cut -d ' ' -f 1 | sort -u && exit; }
 packages=$(wanted | cut -d ' ' -f 1 | sort -u | xargs)
 by_hand="by hand: $packages, or what they are called here; then \`make -o deps ...\` skips this step"
 # shellcheck source=/dev/null

@@ -77,18 +77,22 @@ std::string read_file(const std::string& path) {
   return text;
 }
 
+// Empty when the file is.
 std::string read_key_file(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
     throw invalid_argument(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
   }
-  if ((status.st_mode & 077) != 0) {
+  // systemd lets one user read a credential by an access list, which shows in the mode as the group's right.
+  // Nobody but root is in root's group.
+  const mode_t others = status.st_uid == 0 && status.st_gid == 0 ? 037 : 077;
+  if ((status.st_mode & others) != 0) {
     throw invalid_argument(
         fmt::format("{} can be read by others (mode {:04o}): chmod 600 it", path, status.st_mode & 07777));
   }
   std::string key = read_file(path);
   while (!key.empty() && std::isspace(static_cast<unsigned char>(key.back())) != 0) key.pop_back();
-  if (key.empty() || !is_printable_ascii(key)) throw invalid_argument(fmt::format("{} holds no key", path));
+  if (!is_printable_ascii(key)) throw invalid_argument(fmt::format("{} holds no key", path));
   return key;
 }
 
@@ -176,9 +180,11 @@ const std::vector<Setting> kSettings = {
     {"DASHSCOPE_API_KEY_FILE", "", "", false, "a file that only its owner can read",
      [](Config& c, const std::string& v) {
        if (v.empty()) return;
+       const std::string key = read_key_file(v);
+       if (key.empty()) return;
        if (!c.api_key.empty())
          throw invalid_argument("no key file beside DASHSCOPE_API_KEY: set one of the two");
-       c.api_key = read_key_file(v);
+       c.api_key = key;
      }},
     {"APP_ID", "", "", false, "an application id of printable ASCII without spaces",
      [](Config& c, const std::string& v) { c.app_id = unless_placeholder(v); }},
@@ -311,6 +317,7 @@ class Loader {
       faults_.insert(faults_.end(), warnings_.begin(), warnings_.end());
       throw ConfigError(std::move(faults_));
     }
+    warn_of_empty_key_file(loaded.config);
     loaded.warnings = std::move(warnings_);
     return loaded;
   }
@@ -359,6 +366,13 @@ class Loader {
                                     found != nullptr ? found->where : "default", setting.key, expected,
                                     shown(setting, found != nullptr ? found->value : std::string())));
     }
+  }
+
+  void warn_of_empty_key_file(const Config& config) {
+    const auto file = found_.find("DASHSCOPE_API_KEY_FILE");
+    if (file == found_.end() || file->second.value.empty() || !config.api_key.empty()) return;
+    warnings_.push_back(
+        fmt::format("{}: DASHSCOPE_API_KEY_FILE: {} holds no key", file->second.where, file->second.value));
   }
 
   std::map<std::string, Found, std::less<>> found_;

@@ -222,12 +222,37 @@ TEST_F(Configs, KeyFileIsReadWhenOnlyItsOwnerCan) {
   const std::string file = folder_.write("key", "sk-from-file\n", 0600);
   EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).api_key, "sk-from-file");
   EXPECT_EQ(faults({"DASHSCOPE_API_KEY=sk-x", "DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
-  for (const mode_t mode : {0640U, 0604U, 0660U}) {
+  for (const mode_t mode : {0604U, 0620U, 0660U}) {
     ::chmod(file.c_str(), mode);
     const auto all = faults({"DASHSCOPE_API_KEY_FILE=" + file});
     ASSERT_EQ(all.size(), 1U);
     EXPECT_NE(all[0].find("can be read by others"), std::string::npos);
   }
+}
+
+TEST_F(Configs, KeyFileOfAnotherGroupIsRefusedAndOfRootsGroupRead) {
+  const std::string file = folder_.write("key", "sk-from-file\n", 0440);
+  if (::geteuid() != 0) {
+    EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
+    GTEST_SKIP() << "only root can give files away";
+  }
+  ASSERT_EQ(::chown(file.c_str(), 0, 0), 0);
+  EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).api_key, "sk-from-file");
+  ASSERT_EQ(::chown(file.c_str(), 0, 1), 0);
+  EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
+  ASSERT_EQ(::chown(file.c_str(), 1, 0), 0);
+  EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
+}
+
+TEST_F(Configs, AnEmptyKeyFileCountsAsNotSetAndIsNamed) {
+  const std::string file = folder_.write("key", "\n", 0600);
+  const auto loaded = load({"DASHSCOPE_API_KEY_FILE=" + file});
+  EXPECT_EQ(loaded.config.api_key, "");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_EQ(loaded.warnings[0], "environment: DASHSCOPE_API_KEY_FILE: " + file + " holds no key");
+  const auto beside = load({"DASHSCOPE_API_KEY_FILE=" + file, "DASHSCOPE_API_KEY=sk-x"});
+  EXPECT_EQ(beside.config.api_key, "sk-x");
+  EXPECT_TRUE(beside.warnings.empty());
 }
 
 TEST_F(Configs, ProfileFileIsReadAndItsFaultsNamed) {

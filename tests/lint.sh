@@ -58,5 +58,5 @@ while read -r use; do fault "$use: only log.cc looks at the wall clock"; done < 
   grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' src/*.cc src/*.h | grep -v '^src/log\.cc:'
 )
 
-shellcheck deploy/*.sh tests/*.sh tests/*/*.sh tests/bench/contenders/*.sh .ci/run || faults=1
+shellcheck deploy/*.sh deploy/examples/*.sh tests/*.sh tests/*/*.sh tests/bench/contenders/*.sh .ci/run || faults=1
 exit $faults

@@ -383,7 +383,8 @@ echo "test-wordpress: $(nginx -v 2>&1), $(php -r 'echo "PHP ", PHP_VERSION;'), W
 start simulator '^listening on' "$build/simulator" --listen 127.0.0.1:0
 simulator_url=${started#listening on }
 
-mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$work/db" --skip-test-db \
+# By force: the name of this machine may not resolve.
+mariadb-install-db --no-defaults --force --user="$(id -un)" --datadir="$work/db" --skip-test-db \
   --auth-root-authentication-method=normal >"$work/mariadb-install-db.log" 2>&1 ||
   die "see $work/mariadb-install-db.log"
 start mariadbd 'ready for connections' mariadbd --no-defaults --user="$(id -un)" --datadir="$work/db" \

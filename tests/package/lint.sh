@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Checks what is packaged and not compiled: units, man pages, dependencies. Starts nothing.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+# As systemd-analyze counts it, times ten. nginx and PHP-FPM as Debian ships them have 96.
+readonly most_exposure=15
+faults=0
+fault() {
+  echo "$*" >&2
+  faults=1
+}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# Where the program stands must be there, and it need not be built for this.
+printf '#!/bin/sh\n' >"$scratch/bailian-fcgi"
+chmod +x "$scratch/bailian-fcgi"
+units=()
+for unit in service socket; do
+  units+=("$scratch/bailian-fcgi.$unit")
+  sed "s|@bindir@|$scratch|; s|@confdir@|/etc/bailian-fcgi|" "deploy/systemd/bailian-fcgi.$unit.in" >"${units[-1]}"
+done
+complaints=$(systemd-analyze verify --man=no "${units[@]}" 2>&1)
+[[ ! $complaints ]] || fault "$complaints"
+if systemd-analyze security --help | grep -q -e --offline; then
+  systemd-analyze security --offline=true --threshold=$most_exposure "${units[0]}" >"$scratch/security" ||
+    fault "$(grep -v ✓ "$scratch/security")"
+  tail -n 1 "$scratch/security"
+else
+  echo 'this systemd cannot tell the exposure of a unit that is not installed'
+fi
+
+awk -v version=0 -f deploy/man/settings.awk .env.example >"$scratch/bailian-fcgi.conf.5"
+for page in deploy/man/bailian-fcgi.1 "$scratch/bailian-fcgi.conf.5"; do
+  complaints=$(groff -ww -man -Tutf8 -z "$page" 2>&1)
+  [[ ! $complaints ]] || fault "$complaints"
+done
+while read -r name; do
+  grep -qF -e "${name//-/\\-}" deploy/man/bailian-fcgi.1 || fault "deploy/man/bailian-fcgi.1: $name is missing"
+done < <(tr -d '\n' <src/main.cc | grep -oE '(add_option|add_flag|set_version_flag|add_subcommand)\( *"[^"]*"' |
+  cut -d '"' -f 2 | tr , '\n')
+while read -r setting; do
+  grep -qE "^\.BR $setting( |$)" "$scratch/bailian-fcgi.conf.5" || fault "bailian-fcgi.conf(5): $setting is missing"
+done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' .env.example)
+
+# What the program is built with, as the tests' own libraries are not.
+diff <(deploy/install-deps.sh --list | grep -e '-dev$' | grep -vxE 'libgtest-dev|zlib1g-dev' | sort) \
+  <(sed -n 's/^ \(.*-dev\),$/\1/p' deploy/debian/control | sort) ||
+  fault 'deploy/install-deps.sh and deploy/debian/control name other libraries (< >)'
+exit $faults

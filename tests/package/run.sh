@@ -1,0 +1,415 @@
+#!/usr/bin/env bash
+# The package in a Debian of its own: installed by apt, run by systemd in its sandbox behind nginx, upgraded, purged.
+#   usage: tests/package/run.sh BUILD_DIR DEB [--clean]      (`make test-package` calls it; needs root)
+#   --clean  the package is first built in that Debian, with nothing but what it says it needs
+# The Debian is of this machine's release and mirror. It is made once, in build/package/base, and booted by
+# systemd-nspawn without network, with all changes in memory. Ends with `[  PASSED  ] N tests.` and exit code 0, else 1.
+# shellcheck disable=SC2016 # other programs have variables of their own
+set -Eeuo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+PATH=$PATH:/usr/sbin:/sbin
+
+usage='usage: tests/package/run.sh BUILD_DIR DEB [--clean]'
+build=$(realpath "${1:?$usage}")
+deb=$(realpath "${2:?$usage}")
+clean=${3:-}
+work=$PWD/build/package
+base=$work/base
+patience=60 # seconds; an upper bound against hanging, never an expectation
+
+die() {
+  printf 'test-package: %s\n' "$*" >&2
+  exit 1
+}
+[[ $(id -u) == 0 ]] || die 'only root can boot a system: sudo make test-package'
+
+# --- Processes -------------------------------------------------------------------------------------------------
+
+pids=() # in the order of start
+
+start() { # NAME READY_PATTERN COMMAND...
+  local name=$1 ready=$2 log line
+  mkfifo "$work/$name.pipe"
+  # Should this script be killed outright, the kernel ends them.
+  setsid setpriv --pdeathsig TERM "${@:3}" >"$work/$name.pipe" 2>&1 </dev/null &
+  pids+=($!)
+  exec {log}<"$work/$name.pipe"
+  while read -r -t $patience -u "$log" line; do
+    printf '%s\n' "$line" >>"$work/$name.log"
+    if [[ $line =~ $ready ]]; then
+      cat <&"$log" >>"$work/$name.log" &
+      exec {log}<&-
+      started=$line
+      return
+    fi
+  done
+  tail -n 20 "$work/$name.log" >&2 || true
+  die "$name does not start"
+}
+
+await_end() { # PID, of any process
+  timeout "${2:-$patience}" tail -s 0.05 --pid="$1" -f /dev/null
+}
+
+# shellcheck disable=SC2317 # the EXIT trap calls it
+stop_all() {
+  local i
+  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
+    kill -TERM "${pids[i]}" 2>/dev/null || continue
+    # A system that hangs while it ends is ended.
+    await_end "${pids[i]}" 30 || kill -KILL "${pids[i]}"
+    wait "${pids[i]}" 2>/dev/null || true
+  done
+}
+
+exec {lock}>"$PWD/build/package.lock"
+flock -n "$lock" || die 'already running from this checkout'
+mkdir -p "$work"
+find "$work" -mindepth 1 -maxdepth 1 ! -name 'base*' -exec rm -rf {} +
+trap stop_all EXIT
+leader=''
+show_journal() { [[ ! $leader ]] || inside journalctl --no-pager -o short-monotonic -n 30 _SYSTEMD_UNIT=bailian-fcgi.service + UNIT=bailian-fcgi.service || true; }
+trap '((BASH_SUBSHELL)) || { echo "test-package: line $LINENO: $BASH_COMMAND" && show_journal; } >&2' ERR
+trap 'exit 130' INT TERM HUP
+
+# --- The system ------------------------------------------------------------------------------------------------
+
+# shellcheck source=/dev/null
+release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+mirror=$(apt-get indextargets --format '$(CODENAME) $(SITE)' 'Created-By: Packages' |
+  sed -n "s/^$release //p" | head -n 1)
+[[ $mirror ]] || die "apt knows no mirror of $release"
+keyring=$(find /usr/share/keyrings -name 'debian-archive-keyring.gpg' -o -name 'ubuntu-archive-keyring.gpg' | head -n 1)
+
+# A command in the system at rest; what it changes stays. It has this machine's network.
+in_base() {
+  unshare --mount sh -c 'mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" "$@"' "$base" \
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+}
+
+make_base() {
+  local components=main
+  [[ $mirror != *ubuntu* ]] || components=main,universe
+  echo "test-package: makes a system of $release from $mirror in build/package/base"
+  rm -rf "$base".*
+  unshare --mount debootstrap --variant=minbase --components=$components ${keyring:+--keyring="$keyring"} \
+    "$release" "$base.new" "$mirror" >"$work/debootstrap.log" 2>&1 || die "see $work/debootstrap.log"
+  # The way to the mirror, as this machine goes it.
+  apt-config dump --format '%F "%v";%n' | grep -E '^Acquire::(https?|Check)' >"$base.new/etc/apt/apt.conf.d/10way" || true
+  printf '#!/bin/sh\nexit 101\n' >"$base.new/usr/sbin/policy-rc.d"
+  chmod 755 "$base.new/usr/sbin/policy-rc.d"
+  mv "$base.new" "$base"
+  in_base apt-get -q update >>"$work/debootstrap.log" 2>&1
+  in_base apt-get -qy install --no-install-recommends ca-certificates systemd-sysv nginx spawn-fcgi supervisor \
+    >>"$work/debootstrap.log" 2>&1 || die "see $work/debootstrap.log"
+  # They are the system's, but not all are wanted from its start.
+  in_base systemctl -q disable nginx supervisor
+  rm "$base/usr/sbin/policy-rc.d"
+}
+
+# apt fetches beforehand what the package depends on: the booted system has no network.
+fetch_dependencies() {
+  local needed
+  needed=$(dpkg-deb -f "$deb" Depends)
+  [[ ! -e $base.depends || $(<"$base.depends") != "$needed" ]] || return 0
+  cp "$deb" "$base/root/"
+  in_base apt-get -q update >"$work/fetch.log" 2>&1
+  in_base apt-get -qy install --download-only --no-install-recommends "/root/${deb##*/}" >>"$work/fetch.log" 2>&1 ||
+    die "see $work/fetch.log"
+  rm "$base/root/${deb##*/}"
+  printf '%s' "$needed" >"$base.depends"
+}
+
+build_clean() {
+  local name=${deb##*/}
+  echo 'test-package: builds the package in that system'
+  rm -rf "$work/clean"
+  mkdir "$work/clean"
+  cp -a .env.example .github CHANGELOG.md LICENSE Makefile README.md README.zh-CN.md deploy nginx src "$work/clean"
+  systemd-nspawn --quiet --directory="$base" --volatile=overlay --register=no --keep-unit --pipe \
+    --bind="$work/clean:/clean" --setenv=DEBIAN_FRONTEND=noninteractive sh -ec '
+      apt-get -q update
+      apt-get -qy install --no-install-recommends build-essential debhelper
+      mkdir -p /tmp/wanted && cp -r /clean/deploy/debian /tmp/wanted
+      printf "bailian-fcgi (0) unstable; urgency=medium\n\n  * .\n\n -- a <a@b>  Thu, 01 Jan 2026 00:00:00 +0000\n" >/tmp/wanted/debian/changelog
+      apt-get -qy build-dep --no-install-recommends /tmp/wanted
+      /clean/deploy/make-deb.sh "$0"' "$(dpkg-deb -f "$deb" Version)" >"$work/clean.log" 2>&1 || die "see $work/clean.log"
+  deb=$work/clean/build/deb/$name
+}
+
+[[ -e $base ]] || make_base
+if [[ $clean ]]; then build_clean; fi
+fetch_dependencies
+
+# The console says so when the system is up.
+start system 'Multi-User System' systemd-nspawn --directory="$base" --volatile=overlay --boot --register=no --keep-unit \
+  --private-network --machine="bailian-fcgi-$$" --hostname=package-test
+leader=$(<"/proc/${pids[0]}/task/${pids[0]}/children")
+leader=${leader% }
+inside() {
+  nsenter --all --target "$leader" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+}
+in_its_network() { nsenter --net --target "$leader" "$@"; }
+
+start simulator '^listening on' nsenter --net --target "$leader" "$build/simulator" --listen 127.0.0.1:0
+simulator_url=${started#listening on }
+
+# --- Requests --------------------------------------------------------------------------------------------------
+
+url=http://127.0.0.1
+ask() { in_its_network curl -sS --noproxy '*' --max-time $patience "$@"; }
+simulator() { ask "$simulator_url/control/$1" "${@:2}"; }
+# The text of a whole answer, or what came in its place.
+answer() {
+  ask "$url/myapi/v1/chat-bot" -d '{"last_prompt":"[[sim events=3 interval=0 delay=0]]"}' |
+    sed 's/.*"result":"\([^"]\+\)".*/\1/'
+}
+health() { ask -o /dev/null -w '%{http_code}' "$url/health"; }
+
+begin_stream() { # opens $stream, whose first text has come
+  simulator reset -X POST
+  exec {stream}< <(ask -N "$url/myapi/v1/chat-bot/stream" -d '{"last_prompt":"[[sim events=3 hold=1]]"}')
+  local line
+  read -r -t $patience -u "$stream" line
+  simulator 'stats?wait=held&at_least=1' >/dev/null
+}
+end_stream() { # the text that was still to come, and whether the answer was whole
+  simulator release -X POST
+  sed -n 's/^data: //p' <&"$stream" >"$work/rest"
+  exec {stream}<&-
+  sed -n 's/.*"content":"\([^"]*\)".*/\1/p' "$work/rest" | tr -d '\n'
+  grep -c '"success":true,"finished":true' "$work/rest" || true
+}
+
+property() { inside systemctl show -P "$1" bailian-fcgi.service; }
+main_pid() { property MainPID; }
+# The process that answers: the child of a supervisor, or the main process itself.
+serving_pid() {
+  local main child
+  main=$(main_pid)
+  child=$(inside cat "/proc/$main/task/$main/children")
+  echo "${child:-$main}" | tr -d ' '
+}
+set_setting() { inside sed -i "s|^$1=.*|$1=$2|" /etc/bailian-fcgi/env; }
+
+# --- Checks ----------------------------------------------------------------------------------------------------
+
+passed=0 failed=() has_failed=
+
+expect() { # WHAT EXPECTED ACTUAL
+  if [[ $2 == "$3" ]]; then return; fi
+  printf '%s\n  expected: %.2000s\n  found:    %.2000s\n' "$1" "$2" "$3"
+  has_failed=yes
+}
+
+run_test() { # NAME
+  has_failed=
+  echo "[ RUN      ] $1"
+  "$1"
+  if [[ $has_failed ]]; then
+    failed+=("$1")
+    show_journal
+    echo "[  FAILED  ] $1"
+  else
+    passed=$((passed + 1))
+    echo "[       OK ] $1"
+  fi
+}
+
+# Every file of the system that is not made anew all the time, with owner and mode, and every account.
+list_system() {
+  inside find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /root -o -path /var/cache \
+    -o -path /var/log/journal -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/systemd/timers -o -path /run \) \
+    -prune -o -printf '%p %M %u:%g\n' | sort
+  inside find /run -path /run/systemd -prune -o -name '*bailian*' -printf '%p %M %u:%g\n'
+  inside sh -c 'cut -d : -f 1 /etc/passwd /etc/group /etc/shadow /etc/gshadow'
+  inside grep bailian /var/lib/dpkg/status || true
+  inside systemctl list-units --all --plain --no-legend 'bailian*'
+}
+
+# --- Tests -----------------------------------------------------------------------------------------------------
+
+LintianHasNoComplaint() {
+  expect 'what lintian says' '' "$(lintian --allow-root --fail-on none "$deb" 2>&1)"
+}
+
+MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged() {
+  local to=$work/destination
+  make -s -o deps install DESTDIR="$to" PREFIX=/opt/chat
+  expect 'directories besides the prefix' opt "$(ls "$to")"
+  expect 'the unit starts' "$(grep -c '^ExecStart=/opt/chat/bin/bailian-fcgi .*/opt/chat/etc/bailian-fcgi/env$' \
+    "$to/opt/chat/lib/systemd/system/bailian-fcgi.service")" 1
+  expect 'modes of the settings' '600 640 640' "$(stat -c %a "$to"/opt/chat/etc/bailian-fcgi/* | sort | xargs)"
+  echo 'WORKERS=2' >>"$to/opt/chat/etc/bailian-fcgi/env"
+  make -s -o deps install DESTDIR="$to" PREFIX=/opt/chat
+  expect 'a changed file' WORKERS=2 "$(tail -n 1 "$to/opt/chat/etc/bailian-fcgi/env")"
+  make -s uninstall DESTDIR="$to" PREFIX=/opt/chat
+  expect 'what stays' "$to/opt/chat/etc/bailian-fcgi/env" "$(find "$to" -type f)"
+}
+
+AptInstallsItAndItRunsWithoutAKey() {
+  put "$deb" /root/bailian-fcgi.deb
+  inside apt-get -qy install --no-install-recommends /root/bailian-fcgi.deb >"$work/install.log" 2>&1 ||
+    { tail "$work/install.log" && has_failed=yes; }
+  expect 'the socket and the service' 'active active enabled enabled' \
+    "$(inside systemctl is-active bailian-fcgi.socket bailian-fcgi.service | xargs) $(
+      inside systemctl is-enabled bailian-fcgi.socket bailian-fcgi.service | xargs)"
+  expect 'modes and owners' '640 root:bailian-fcgi 640 root:bailian-fcgi 600 root:root 660 bailian-fcgi:www-data' \
+    "$(inside stat -c '%a %U:%G' /etc/bailian-fcgi/env /etc/bailian-fcgi/bot.json /etc/bailian-fcgi/dashscope-api-key \
+      /run/bailian-fcgi/bailian-fcgi.sock | xargs)"
+  expect 'the account' /usr/sbin/nologin "$(inside getent passwd bailian-fcgi | cut -d : -f 7)"
+  expect 'warnings of a missing key' 1 "$(inside journalctl -o cat -u bailian-fcgi.service | grep -c '"event":"not_configured"')"
+  expect 'what --check finds' 'the configuration is good' \
+    "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --check 2>/dev/null | tail -n 1)"
+  expect 'options that the shell completes' '--env-file' "$(inside bash -c '
+    . /usr/share/bash-completion/completions/bailian-fcgi
+    COMP_WORDS=(bailian-fcgi --env) COMP_CWORD=1
+    _bailian_fcgi bailian-fcgi
+    echo "${COMPREPLY[@]}"')"
+}
+
+TheExampleSiteChats() {
+  inside sh -c "printf '%s\n' sk-test >/etc/bailian-fcgi/dashscope-api-key"
+  set_setting APP_ID 0123456789abcdef0123456789abcdef
+  set_setting DASHSCOPE_BASE_URL "$simulator_url/api/v1"
+  inside systemctl restart bailian-fcgi
+  inside rm /etc/nginx/sites-enabled/default
+  inside ln -s /usr/share/bailian-fcgi/nginx-site.conf /etc/nginx/sites-enabled/chat.conf
+  inside systemctl start nginx
+  expect 'health' 200 "$(health)"
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+  expect 'the profile that was shipped' 1 "$(ask "$url/myapi/v1/chat-bot-config" | grep -c 'Where is my order?')"
+  expect 'the widget' 200 "$(ask -o /dev/null -w '%{http_code}' "$url/chat-widget.js")"
+  begin_stream
+  expect 'the rest of a stream' 'tok2 tok3 1' "$(end_stream)"
+  expect 'what --ping meets, with the key that only root can read' 1 \
+    "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --ping | grep -c qwen)"
+}
+
+# A system call outside the unit's list ends the program here, where it only fails on a real site.
+ItsSandboxHoldsAndIsNotMissed() {
+  inside mkdir -p /run/systemd/system/bailian-fcgi.service.d
+  inside sh -c "printf '[Service]\nSystemCallErrorNumber=kill\n' >/run/systemd/system/bailian-fcgi.service.d/kill.conf"
+  inside systemctl daemon-reload
+  inside systemctl restart bailian-fcgi
+  local pid status
+  pid=$(serving_pid)
+  status=$(inside cat "/proc/$pid/status")
+  expect 'capabilities, no new privileges, filter' '0000000000000000 0000000000000000 1 2' "$(sed -n 's/^CapEff:\t//p; s/^CapBnd:\t//p; s/^NoNewPrivs:\t//p; s/^Seccomp:\t//p' <<<"$status" | xargs)"
+  expect 'the uid' "$(inside id -u bailian-fcgi)" "$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' <<<"$status")"
+  expect 'files it may write' '' "$(inside nsenter --mount --target "$pid" \
+    find /usr /etc /var/lib /home /boot -maxdepth 1 ! -type l -writable 2>/dev/null | head -n 3)"
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+  inside systemctl reload bailian-fcgi
+  expect 'reloads' 1 "$(await_journal '"event":"reloaded"')"
+  begin_stream
+  inside systemctl restart bailian-fcgi
+  expect 'a stream over a restart' 'tok2 tok3 1' "$(end_stream)"
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+  # Resolvers, TLS and a failing connection.
+  set_setting DASHSCOPE_BASE_URL https://localhost:1/api/v1
+  inside systemctl restart bailian-fcgi
+  expect 'an upstream that is not there' 1 "$(answer | grep -c '"code":"upstream_error"')"
+  set_setting DASHSCOPE_BASE_URL "$simulator_url/api/v1"
+  inside rm -r /run/systemd/system/bailian-fcgi.service.d
+  inside systemctl daemon-reload
+  inside systemctl restart bailian-fcgi
+  expect 'processes that the filter ended' 0 "$(inside journalctl -o cat _PID=1 | grep -ci 'bailian.*status=31/SYS' || true)"
+  expect 'restarts that nobody asked for' 0 "$(property NRestarts)"
+}
+
+AWrongSettingIsNamedAndTheServiceComesBackWhenItIsMended() {
+  set_setting WORKERS none
+  inside systemctl restart bailian-fcgi 2>/dev/null || true
+  expect 'faults named' yes "$([[ $(await_journal 'WORKERS: expected') -ge 1 ]] && echo yes)"
+  set_setting WORKERS 1
+  inside systemctl start bailian-fcgi
+  expect 'health' 200 "$(health)"
+}
+
+AnUpgradeKeepsSettingsAndStreams() {
+  local package=$work/newer
+  dpkg-deb -R "$deb" "$package"
+  sed -i 's/^Version: .*/&+upgrade/' "$package/DEBIAN/control"
+  echo '# new in this version' >>"$package/etc/bailian-fcgi/env"
+  dpkg-deb --root-owner-group -b "$package" "$work/newer.deb" >/dev/null
+  put "$work/newer.deb" /root/newer.deb
+  begin_stream
+  inside apt-get -qy install --no-install-recommends -o Dpkg::Options::=--force-confold /root/newer.deb >"$work/upgrade.log" 2>&1 ||
+    { tail "$work/upgrade.log" && has_failed=yes; }
+  expect 'the version' "$(dpkg-deb -f "$deb" Version)+upgrade" \
+    "$(inside dpkg-query -W -f '${Version}' bailian-fcgi)"
+  expect 'the answer of the new one' 'tok1 tok2 tok3 ' "$(answer)"
+  expect 'the stream of the old one' 'tok2 tok3 1' "$(end_stream)"
+  expect 'the setting' APP_ID=0123456789abcdef0123456789abcdef "$(inside grep ^APP_ID /etc/bailian-fcgi/env)"
+  expect 'modes and owners' '640 root:bailian-fcgi 600 root:root' \
+    "$(inside stat -c '%a %U:%G' /etc/bailian-fcgi/env /etc/bailian-fcgi/dashscope-api-key | xargs)"
+  expect 'what the new version ships' 1 "$(inside grep -c 'new in this version' /etc/bailian-fcgi/env.dpkg-dist)"
+}
+
+# Both pass the socket on as descriptor 0.
+SpawnFcgiAndSupervisordRunItAsTheExamplesSay() {
+  inside systemctl stop bailian-fcgi.socket
+  inside chown bailian-fcgi /etc/bailian-fcgi/dashscope-api-key
+  inside systemd-tmpfiles --create bailian-fcgi.conf
+  inside systemd-run -q --unit=spawn-fcgi /usr/share/doc/bailian-fcgi/examples/spawn-fcgi.sh
+  await_health
+  expect 'the answer by spawn-fcgi' 'tok1 tok2 tok3 ' "$(answer)"
+  inside systemctl stop spawn-fcgi
+  inside rm -f /run/bailian-fcgi/bailian-fcgi.sock
+  inside cp /usr/share/doc/bailian-fcgi/examples/supervisord.conf /etc/supervisor/conf.d/bailian-fcgi.conf
+  inside systemctl start supervisor
+  await_health
+  expect 'the answer by supervisord' 'tok1 tok2 tok3 ' "$(answer)"
+  inside systemctl stop supervisor
+  inside rm /etc/supervisor/conf.d/bailian-fcgi.conf
+  inside sh -c 'rm -f /var/log/supervisor/*'
+  inside chown root /etc/bailian-fcgi/dashscope-api-key
+  inside systemctl start bailian-fcgi
+  expect 'health under systemd again' 200 "$(health)"
+}
+
+RemovedItLeavesSettingsAndPurgedNothing() {
+  inside apt-get -qy remove bailian-fcgi >"$work/remove.log" 2>&1
+  expect 'the socket' '' "$(inside ls /run/bailian-fcgi 2>/dev/null)"
+  expect 'settings that stay' 1 "$(inside grep -c ^APP_ID=0123 /etc/bailian-fcgi/env)"
+  expect 'what nginx says' 502 "$(health)"
+  inside rm /etc/nginx/sites-enabled/chat.conf
+  inside ln -s /etc/nginx/sites-available/default /etc/nginx/sites-enabled/default
+  inside systemctl stop nginx
+  inside apt-get -qy purge bailian-fcgi >>"$work/remove.log" 2>&1
+  inside apt-get -qy autoremove --purge >>"$work/remove.log" 2>&1
+  list_system >"$work/after"
+  expect 'what is left' '' "$(diff "$work/before" "$work/after" || true)"
+}
+
+put() { inside sh -c "cat >$2" <"$1"; } # FILE PATH_INSIDE
+await_journal() { # PART: how many lines have it, once one has
+  timeout $patience nsenter --all --target "$leader" journalctl -f -n all -o cat -u bailian-fcgi.service |
+    grep -m 1 -c -e "$1" || true
+}
+await_health() { ask -f -o /dev/null --retry $patience --retry-delay 1 --retry-all-errors "$url/health" 2>/dev/null; }
+
+inside systemctl is-system-running --wait >/dev/null || true
+echo "test-package: $(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' "$base/etc/os-release"), $(inside systemctl --version | head -n 1), $(inside nginx -v 2>&1), ${deb##*/}"
+# nginx makes its directories when it first starts.
+inside systemctl start nginx
+inside systemctl stop nginx
+list_system >"$work/before"
+
+run_test LintianHasNoComplaint
+run_test MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged
+run_test AptInstallsItAndItRunsWithoutAKey
+run_test TheExampleSiteChats
+run_test ItsSandboxHoldsAndIsNotMissed
+run_test AWrongSettingIsNamedAndTheServiceComesBackWhenItIsMended
+run_test AnUpgradeKeepsSettingsAndStreams
+run_test SpawnFcgiAndSupervisordRunItAsTheExamplesSay
+run_test RemovedItLeavesSettingsAndPurgedNothing
+
+echo "[  PASSED  ] $passed tests."
+if ((${#failed[@]})); then
+  echo "[  FAILED  ] ${#failed[@]} tests, listed below:"
+  printf '[  FAILED  ] %s\n' "${failed[@]}"
+  exit 1
+fi
