@@ -6,6 +6,7 @@
 #   WERROR=1                     warnings are errors (set in CI)
 #   FILTER='Chat*'               only these tests
 #   QUICK=1                      bench: about a minute; ARGS='--only load' and more: tests/bench/README.md
+#   RESTARTS=100                 test-restart: how many of each kind, QUICK=1: ten
 
 VERSION  := 0.1.0
 MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
@@ -39,6 +40,9 @@ libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd
 sources  := $(wildcard src/*.cc)
 units    := $(wildcard tests/*_test.cc)
 e2e      := $(wildcard tests/e2e/*.cc)
+harness  := $(filter-out %_test.cc,$(e2e))
+restart  := $(wildcard tests/restart/*.cc)
+hosts    := $(wildcard tests/hosts/*.cc)
 preloads := $(wildcard tests/e2e/preload/*.cc)
 simulator:= $(wildcard tests/simulator/*.cc)
 bench_load:= $(wildcard tests/bench/*.cc)
@@ -46,7 +50,7 @@ bench_stub:= tests/bench/contenders/stub.cc
 bench_micro:= $(wildcard tests/bench/micro/*.cc)
 fuzz     := $(wildcard tests/fuzz/*.cc)
 fuzzers  := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
-all_code := $(sources) $(units) $(e2e) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) $(fuzz)
+all_code := $(sources) $(units) $(e2e) $(restart) $(hosts) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) $(fuzz)
 object    = $(patsubst %.cc,$B/%.o,$1)
 packages := tests/browser/node_modules/.package-lock.json
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
@@ -65,6 +69,12 @@ test-wordpress: deps $B/bailian-fcgi $B/simulator $(packages) ## a real WordPres
 
 test-browser: deps $B/bailian-fcgi $B/simulator $(packages) ## the chat page and the widget in a headless Chromium
 	BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') $(wildcard tests/browser/*_test.js)
+
+test-restart: deps $B/restart_tests $B/bailian-fcgi $B/simulator ## a hundred restarts under a thousand streams, and nginx reloads: nothing is lost
+	RESTARTS=$(or $(RESTARTS),$(if $(QUICK),10,100)) $B/restart_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+
+test-hosts: deps $B/hosts_tests $B/bailian-fcgi $B/simulator ## three hosts in network namespaces behind one nginx; needs root
+	$B/hosts_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 
 check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
@@ -96,7 +106,8 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 
 deps: # what is missing is installed; returns at once when nothing is
 	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) $(filter bench,$(MAKECMDGOALS)) \
-	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress)
+	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress) \
+	  $(if $(filter test-hosts,$(MAKECMDGOALS)),hosts)
 
 clean: ## remove everything that was built
 	rm -rf build tests/browser/node_modules
@@ -109,6 +120,10 @@ $B/bailian-fcgi: $(call object,src/main.cc) $(product)
 $B/unit_tests: $(call object,$(units)) $(product)
 	$(link) $^ $(libs) -lgtest -o $@
 $B/e2e_tests: $(call object,$(e2e))
+	$(link) $^ -lgtest -lgtest_main -o $@
+$B/restart_tests: $(call object,$(restart) $(harness) tests/bench/connection.cc)
+	$(link) $^ -lgtest -lgtest_main -o $@
+$B/hosts_tests: $(call object,$(hosts) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
 $B/%.so: tests/e2e/preload/%.cc Makefile
 	@mkdir -p $(@D)
@@ -131,9 +146,9 @@ $(packages): tests/browser/package-lock.json | deps
 	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-$B/%.o: %.cc Makefile | $(if $(filter run test test-browser test-wordpress bench check,$(MAKECMDGOALS)),deps)
+$B/%.o: %.cc Makefile | $(if $(filter run test test-% bench check,$(MAKECMDGOALS)),deps)
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all run test test-browser test-wordpress bench fuzz fuzzers coverage check format lint deps clean help
+.PHONY: all run test test-browser test-wordpress test-restart test-hosts bench fuzz fuzzers coverage check format lint deps clean help

@@ -9,9 +9,10 @@ usage() {
   cat <<EOF
 usage: deploy/install-deps.sh [--dry-run] [GROUP]...
   check       also the tools of \`make check\`, \`make fuzz\` and \`make coverage\`: clang, its formatter,
-              linter and fuzzer, shellcheck, gcovr
+              linter and fuzzer, shellcheck, gcovr, a YAML reader
   wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
+  hosts       also those of \`make test-hosts\`: ip
   browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
   --dry-run   only say what is missing
 Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
@@ -47,6 +48,7 @@ shellcheck lint for shell scripts
 clang the compiler of the fuzzers
 libclang-rt-dev libFuzzer and sanitizers for clang
 gcovr coverage
+python3-yaml reads the Kubernetes manifests
 EOF
   ! in_group bench || cat <<EOF
 python3 the program that runs the benchmarks
@@ -64,6 +66,9 @@ php the same, so that WordPress asks for no Apache module
 php-mysql its way to the database
 php-curl the old chat endpoint
 jq looks into JSON answers
+EOF
+  ! in_group hosts || cat <<EOF
+iproute2 network namespaces
 EOF
   ! in_group browser || cat <<EOF
 chromium the browser of the tests
@@ -83,7 +88,7 @@ fail() {
 groups='' dry_run=''
 for argument; do
   case $argument in
-    check | wordpress | bench | browser) groups="$groups $argument " ;;
+    check | wordpress | bench | hosts | browser) groups="$groups $argument " ;;
     --dry-run) dry_run=yes ;;
     -h | --help) usage && exit ;;
     *)

@@ -11,11 +11,11 @@ fault() {
 
 # Lowest first; a file may include its own layer and those before it.
 layers=(
-  "unique_fd utf8 json http log"
+  "unique_fd utf8 json http log service_manager"
   "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php"
-  "event_loop http_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket"
+  "event_loop http_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket upgrade"
   "dashscope_client chat router"
-  "server ping import main"
+  "server ping import supervisor main"
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
@@ -26,7 +26,7 @@ homes=(
   "fastcgi.h:fcgi_records fcgi_output"
   "spdlog/:log"
   "CLI/:main"
-  "systemd/:listen_socket server"
+  "systemd/:listen_socket service_manager"
 )
 
 declare -A layer_of
