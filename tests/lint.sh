@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks what no compiler does: includes in src/ point down its layers, each third-party header has one home,
-# and shell scripts are clean.
+# Checks what no compiler does: includes in src/ point down its layers, each third-party header has one home, the
+# Kubernetes manifests fit together, and shell scripts are clean.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 faults=0
@@ -58,5 +58,6 @@ while read -r use; do fault "$use: only log.cc looks at the wall clock"; done < 
   grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' src/*.cc src/*.h | grep -v '^src/log\.cc:'
 )
 
+tests/kubernetes.py || faults=1
 shellcheck deploy/*.sh tests/*.sh tests/*/*.sh tests/bench/contenders/*.sh .ci/run || faults=1
 exit $faults
