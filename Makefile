@@ -10,6 +10,7 @@
 #   MINUTES=30                   soak: how long
 #   PREFIX=/usr/local            install: where to; DESTDIR, bindir, sysconfdir, ... as GNU has them
 #   CLEAN=1                      test-package: the package is built in a clean system too
+#   RESTARTS=100                 test-restart: how many of each kind, QUICK=1: ten
 
 VERSION  := 0.1.0
 MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
@@ -43,6 +44,9 @@ libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd
 sources  := $(wildcard src/*.cc)
 units    := $(wildcard tests/*_test.cc)
 e2e      := $(wildcard tests/e2e/*.cc)
+harness  := $(filter-out %_test.cc,$(e2e))
+restart  := $(wildcard tests/restart/*.cc)
+hosts    := $(wildcard tests/hosts/*.cc)
 preloads := $(wildcard tests/e2e/preload/*.cc)
 simulator:= $(wildcard tests/simulator/*.cc)
 bench_load:= $(wildcard tests/bench/*.cc)
@@ -52,12 +56,11 @@ fuzz     := $(wildcard tests/fuzz/*.cc)
 fuzzers  := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
 fail_nth := tests/torture/fail_nth.cc
 torture  := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
-all_code := $(sources) $(units) $(e2e) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) \
-  $(torture) $(fail_nth)
+all_code := $(sources) $(units) $(e2e) $(restart) $(hosts) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) \
+  $(fuzz) $(torture) $(fail_nth)
 object    = $(patsubst %.cc,$B/%.o,$1)
 packages := tests/browser/node_modules/.package-lock.json
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
-harness  := $(call object,$(filter-out %_test.cc,$(e2e)))
 
 PREFIX        ?= /usr/local
 prefix        ?= $(PREFIX)
@@ -152,6 +155,11 @@ $(deb): Makefile .env.example $(shell find src nginx deploy -type f) $(filter %.
 
 test-package: deps $B/bailian-fcgi $B/simulator deb ## the package in a Debian of its own: installed, run, upgraded, purged
 	tests/package/run.sh $B $(deb) $(if $(CLEAN),--clean)
+test-restart: deps $B/restart_tests $B/bailian-fcgi $B/simulator ## a hundred restarts under a thousand streams, and nginx reloads: nothing is lost
+	RESTARTS=$(or $(RESTARTS),$(if $(QUICK),10,100)) $B/restart_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+
+test-hosts: deps $B/hosts_tests $B/bailian-fcgi $B/simulator ## three hosts in network namespaces behind one nginx; needs root
+	$B/hosts_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 
 check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
@@ -193,7 +201,7 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 
 deps: # what is missing is installed; returns at once when nothing is
 	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) \
-	  $(filter bench soak valgrind,$(MAKECMDGOALS)) \
+	  $(filter bench soak valgrind,$(MAKECMDGOALS)) $(if $(filter test-hosts,$(MAKECMDGOALS)),hosts) \
 	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress) \
 	  $(if $(filter deb test-package,$(MAKECMDGOALS)),deb) $(if $(filter test-package,$(MAKECMDGOALS)),package)
 
@@ -209,12 +217,16 @@ $B/unit_tests: $(call object,$(units)) $(product)
 	$(link) $^ $(libs) -lgtest -o $@
 $B/e2e_tests: $(call object,$(e2e))
 	$(link) $^ -lgtest -lgtest_main -o $@
-$B/torture_tests: $(call object,$(torture)) $(harness)
+$B/torture_tests: $(call object,$(torture) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
 # Not itself under a sanitizer, whose malloc it leaves alone.
 $B/fail_nth.so: $(fail_nth) tests/torture/plan.h Makefile
 	@mkdir -p $(@D)
 	$(CXX) -std=c++20 -O2 $(warnings) $(CXXFLAGS) -fPIC -shared $(if $(SANITIZE),-DKEEP_MALLOC) $< -o $@
+$B/restart_tests: $(call object,$(restart) $(harness) tests/bench/connection.cc)
+	$(link) $^ -lgtest -lgtest_main -o $@
+$B/hosts_tests: $(call object,$(hosts) $(harness))
+	$(link) $^ -lgtest -lgtest_main -o $@
 $B/%.so: tests/e2e/preload/%.cc Makefile
 	@mkdir -p $(@D)
 	$(filter-out -fPIE -fsanitize=%,$(compile)) -fPIC -shared $< -o $@
@@ -241,5 +253,5 @@ $B/%.o: %.cc Makefile | $(if $(filter run test test-% bench check torture soak v
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all install uninstall deb run test test-browser test-wordpress test-package torture soak valgrind bench fuzz \
-  fuzzers coverage check format lint deps clean help FORCE
+.PHONY: all install uninstall deb run test test-browser test-wordpress test-package test-restart test-hosts torture soak \
+  valgrind bench fuzz fuzzers coverage check format lint deps clean help FORCE

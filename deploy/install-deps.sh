@@ -9,11 +9,12 @@ usage() {
   cat <<EOF
 usage: deploy/install-deps.sh [--dry-run | --list] [GROUP]...
   check       also the tools of \`make check\`, \`make fuzz\` and \`make coverage\`: clang, its formatter,
-              linter and fuzzer, shellcheck, gcovr
+              linter and fuzzer, shellcheck, gcovr, a YAML reader
   wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
   bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
   soak        also what \`make soak\` needs: Python, gnuplot
   valgrind    also valgrind
+  hosts       also those of \`make test-hosts\`: ip
   browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
   deb         also what \`make deb\` builds the package with
   package     also the system of its own in which \`make test-package\` installs it
@@ -54,6 +55,7 @@ libclang-rt-dev libFuzzer and sanitizers for clang
 gcovr coverage
 systemd the check of the units
 groff the check of the man pages
+python3-yaml reads the Kubernetes manifests
 EOF
   ! in_group deb || cat <<EOF
 debhelper the Debian package
@@ -88,6 +90,9 @@ php-mysql its way to the database
 php-curl the old chat endpoint
 jq looks into JSON answers
 EOF
+  ! in_group hosts || cat <<EOF
+iproute2 network namespaces
+EOF
   ! in_group browser || cat <<EOF
 chromium the browser of the tests
 nodejs runs them
@@ -106,7 +111,7 @@ fail() {
 groups='' dry_run='' list=''
 for argument; do
   case $argument in
-    check | wordpress | bench | soak | valgrind | browser | deb | package) groups="$groups $argument " ;;
+    check | wordpress | bench | soak | valgrind | hosts | browser | deb | package) groups="$groups $argument " ;;
     --dry-run) dry_run=yes ;;
     --list) list=yes ;;
     -h | --help) usage && exit ;;

@@ -33,6 +33,7 @@ class StreamLimit {
     StreamLimit* limit_ = nullptr;
   };
   Place take();
+  [[nodiscard]] int taken() const { return taken_; }
 
  private:
   const int most_;

@@ -10,7 +10,9 @@
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -76,6 +78,8 @@ void remove_stale(const std::string& path, const sockaddr_un& address) {
 }  // namespace
 
 std::optional<ListenSocket> ListenSocket::inherited() {
+  const char* const names = ::getenv("LISTEN_FDNAMES");  // NOLINT(concurrency-mt-unsafe)
+  const bool is_own = names != nullptr && names == kOwn;
   const int passed = ::sd_listen_fds(1);
   if (passed > 1)
     throw ListenError(fmt::format("{} sockets were passed on, but one is all that is served", passed));
@@ -87,6 +91,7 @@ std::optional<ListenSocket> ListenSocket::inherited() {
   UniqueFd owned(fd);
   if (::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
     fail_errno(fmt::format("descriptor {}", fd));
+  if (passed == 1 && is_own) return of_predecessor(std::move(owned));
   return ListenSocket(std::move(owned), fmt::format("inherited descriptor {}", fd), true);
 }
 
@@ -108,13 +113,36 @@ ListenSocket ListenSocket::open_unix(const std::string& path, mode_t mode) {
   if (bound != 0 || ::listen(fd.get(), kBacklog) != 0) fail_errno(path);
 
   ListenSocket socket(std::move(fd), path, false);
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) == 0) {
-    socket.bound_path_ = path;
-    socket.device_ = status.st_dev;
-    socket.inode_ = status.st_ino;
-  }
+  socket.remember_file(path);
   return socket;
+}
+
+ListenSocket ListenSocket::of_predecessor(UniqueFd fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  std::array<char, NI_MAXHOST> host{};
+  std::array<char, NI_MAXSERV> port{};
+  if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    fail_errno("what was passed on");
+  if (address.ss_family == AF_UNIX) {
+    const std::string path = reinterpret_cast<const sockaddr_un&>(address).sun_path;
+    ListenSocket socket(std::move(fd), path, false);
+    socket.remember_file(path);
+    return socket;
+  }
+  const int error = ::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(),
+                                  port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV);
+  if (error != 0) fail("what was passed on", ::gai_strerror(error));
+  const auto number = static_cast<uint16_t>(std::stoi(port.data()));
+  return {std::move(fd), to_string(TcpAddress{host.data(), number}), false};
+}
+
+void ListenSocket::remember_file(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return;
+  bound_path_ = path;
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
 }
 
 ListenSocket ListenSocket::open_tcp(const TcpAddress& address) {

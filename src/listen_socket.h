@@ -5,6 +5,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "config.h"
 #include "unique_fd.h"
@@ -22,7 +23,8 @@ class ListenError : public std::runtime_error {
 class ListenSocket {
  public:
   /// Takes over the socket that systemd (LISTEN_FDS) or, as descriptor 0, a FastCGI process manager passed
-  /// on; nothing when there is none. Throws ListenError.
+  /// on; nothing when there is none. One that a predecessor had made is this program's own from now on.
+  /// Throws ListenError.
   static std::optional<ListenSocket> inherited();
 
   /// A unix socket gets exactly `mode`. One that a dead process left is replaced; one that answers, and
@@ -36,18 +38,29 @@ class ListenSocket {
   [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] const std::string& name() const { return name_; }
   /// Another process may be accepting from it, now or later.
-  [[nodiscard]] bool is_inherited() const { return inherited_; }
+  [[nodiscard]] bool is_shared() const { return shared_; }
+  /// In LISTEN_FDNAMES: whether a successor may call it its own.
+  [[nodiscard]] std::string_view name_for_successor() const { return shared_ ? "inherited" : kOwn; }
+  /// A successor accepts from it and removes it.
+  void hand_over() {
+    shared_ = true;
+    bound_path_.clear();
+  }
 
  private:
-  ListenSocket(UniqueFd fd, std::string name, bool inherited)
-      : fd_(std::move(fd)), name_(std::move(name)), inherited_(inherited) {}
+  static constexpr std::string_view kOwn = "bailian-fcgi-own";
+
+  ListenSocket(UniqueFd fd, std::string name, bool shared)
+      : fd_(std::move(fd)), name_(std::move(name)), shared_(shared) {}
 
   static ListenSocket open_unix(const std::string& path, mode_t mode);
   static ListenSocket open_tcp(const TcpAddress& address);
+  static ListenSocket of_predecessor(UniqueFd fd);
+  void remember_file(const std::string& path);
 
   UniqueFd fd_;
   std::string name_;
-  bool inherited_;
+  bool shared_;
   std::string bound_path_;  // to be removed
   dev_t device_ = 0;
   ino_t inode_ = 0;

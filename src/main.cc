@@ -18,6 +18,7 @@
 #include "log.h"
 #include "ping.h"
 #include "server.h"
+#include "supervisor.h"
 
 namespace bailian {
 namespace {
@@ -29,6 +30,8 @@ struct Options {
   ImportOptions import;
   bool check = false;
   bool ping = false;
+  bool supervise = false;
+  std::vector<std::string> argv;
 };
 
 std::vector<std::string> environment() {
@@ -66,7 +69,8 @@ int serve(const LoadedConfig& loaded, const Options& options) {
   init_libfcgi();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGUSR1, SIG_IGN);
-  std::signal(SIGHUP, SIG_IGN);  // until the server listens to it
+  std::signal(SIGHUP, SIG_IGN);  // until the server listens to them
+  std::signal(SIGUSR2, SIG_IGN);
   std::signal(SIGTERM, SIG_DFL);
   const LogFormat by_terminal = ::isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
   start_log(config.log_format.value_or(by_terminal), config.debug ? LogLevel::kDebug : LogLevel::kInfo);
@@ -74,14 +78,22 @@ int serve(const LoadedConfig& loaded, const Options& options) {
   raise_file_limit(config);
 
   auto socket = ListenSocket::inherited();
+  if (!socket && options.supervise) {
+    throw ListenError(
+        "--supervise needs a listening socket that is passed on (systemd's socket unit, LISTEN_FDS): one of "
+        "its own would be in the way of the next start");
+  }
   if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
-  Server(config, *socket, [&options] { return load(options); }).run();
+  Server(config, *socket, [&options] { return load(options); }, {options.argv, options.supervise}).run();
   log(LogLevel::kInfo, "stopped", "");
   return EX_OK;
 }
 
 int run(const Options& options) {
   if (options.import_config_php) return import_config_php(*options.import_config_php, options.import);
+  if (options.supervise) {
+    if (const auto code = supervise()) return *code;
+  }
   // The key is kept out of core files and from other processes of this user.
   ::prctl(PR_SET_DUMPABLE, 0);
   const LoadedConfig loaded = load(options);
@@ -114,8 +126,9 @@ int run_command(int argc, char** argv) {
       "FastCGI responder that streams answers of an Alibaba Cloud Bailian (DashScope) application to website "
       "chats.\n"
       "Settings come from the environment and from a .env file; see .env.example.\n"
-      "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them. SIGHUP reads the settings "
-      "again.",
+      "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them. SIGQUIT lets them "
+      "finish.\n"
+      "SIGHUP reads the settings again. SIGUSR2 has the program on disk take over.",
       "bailian-fcgi");
   app.set_version_flag("-V,--version", "bailian-fcgi " BAILIAN_VERSION);
   app.add_option("-e,--env-file", options.env_file,
@@ -123,8 +136,12 @@ int run_command(int argc, char** argv) {
       ->type_name("FILE");
   app.add_option("-l,--listen", options.listen, "listen on ADDRESS: socket path, host:port or [::1]:port")
       ->type_name("ADDRESS");
+  auto* const supervise =
+      app.add_flag("--supervise", options.supervise,
+                   "serve in a child process, so that systemctl restart need not wait for live answers");
   app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
   app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
+  for (const char* other : {"--check", "--ping"}) supervise->excludes(app.get_option(other));
   auto* const import = app.add_option("--import-config-php", options.import_config_php,
                                       "make .env and bot.json of an old config.php, which is read, not run");
   import->type_name("FILE");
@@ -142,6 +159,7 @@ int run_command(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? EX_OK : EX_USAGE;
   }
+  options.argv.assign(argv, argv + argc);
   return run_guarded(options);
 }
 

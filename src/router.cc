@@ -9,7 +9,7 @@
 namespace bailian {
 namespace {
 
-enum class Resource { kHealth, kBotProfile, kChat, kChatStream };
+enum class Resource { kHealth, kReady, kBotProfile, kChat, kChatStream };
 
 struct Route {
   std::string_view path;
@@ -20,6 +20,7 @@ struct Route {
 // A new route is a line here, a value of Resource and a case in Router::answer.
 constexpr std::array kRoutes = {
     Route{"/health", Resource::kHealth, "GET, HEAD, OPTIONS"},
+    Route{"/ready", Resource::kReady, "GET, HEAD, OPTIONS"},
     Route{"/myapi/v1/chat-bot-config", Resource::kBotProfile, "GET, HEAD, OPTIONS"},
     Route{"/myapi/v1/chat-bot", Resource::kChat, "POST, OPTIONS"},
     Route{"/myapi/v1/chat-bot/stream", Resource::kChatStream, "POST, OPTIONS"},
@@ -73,6 +74,13 @@ Reply preflight_reply() {
           {}};
 }
 
+Reply state_reply(int status, std::string_view state) {
+  return {status,
+          {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
+          fmt::format(R"({{"status":"{}","service":"Bailian-chatbot-backend","version":"{}"}})", state,
+                      BAILIAN_VERSION)};
+}
+
 }  // namespace
 
 bool Router::is_allowed_origin(const Request& request) const {
@@ -96,6 +104,7 @@ Headers Router::common_headers(const Request& request) const {
 }
 
 std::unique_ptr<Exchange> Router::handle(const Request& request, ClientStream& client) {
+  shared_.requests.fetch_add(1, std::memory_order_relaxed);
   const Headers common = common_headers(request);
   try {
     return answer(request, client, common);
@@ -123,9 +132,12 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
     reply.headers.emplace_back("Allow", route->allow);
     return send(std::move(reply));
   }
+  const bool draining = shared_.draining;
   switch (route->resource) {
     case Resource::kHealth:
-      return send(health());
+      return send(state_reply(200, draining ? "draining" : "healthy"));
+    case Resource::kReady:
+      return send(state_reply(draining ? 503 : 200, draining ? "draining" : "ready"));
     case Resource::kBotProfile:
       return send(bot_profile(request));
     case Resource::kChat:
@@ -134,14 +146,6 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
       return chat(request, client, AnswerMode::kStream, common);
   }
   return nullptr;
-}
-
-Reply Router::health() const {
-  const bool draining = shared_.draining;
-  return {draining ? 503 : 200,
-          {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
-          fmt::format(R"({{"status":"{}","service":"Bailian-chatbot-backend","version":"{}"}})",
-                      draining ? "draining" : "healthy", BAILIAN_VERSION)};
 }
 
 Reply Router::bot_profile(const Request& request) const {
@@ -165,7 +169,7 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
       parse_chat_request(request.body, {config().max_prompt_bytes, config().max_history_messages});
   if (config().api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
   if (config().app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
-  StreamLimit::Place place = shared_.draining ? StreamLimit::Place() : shared_.streams.take();
+  StreamLimit::Place place = shared_.refusing ? StreamLimit::Place() : shared_.streams.take();
   if (!place) throw HttpError(503, "overloaded", "Server busy");
   return std::make_unique<Chat>(loop_, setup_, std::move(place), client, chat_request, mode, common);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 
 #include "chat.h"
@@ -15,7 +16,10 @@ namespace bailian {
 struct Shared {
   explicit Shared(const Config& config) : streams(config.max_streams) {}
   StreamLimit streams;
+  std::atomic<uint64_t> requests{0};
   std::atomic<bool> draining{false};
+  /// Draining with nobody to take over: new chats are refused.
+  std::atomic<bool> refusing{false};
 };
 
 /// Finds what a request asks for and answers it, or starts the chat that will. One per loop.
@@ -32,7 +36,6 @@ class Router {
 
  private:
   std::unique_ptr<Exchange> answer(const Request& request, ClientStream& client, const Headers& common);
-  Reply health() const;
   Reply bot_profile(const Request& request) const;
   std::unique_ptr<Exchange> chat(const Request& request, ClientStream& client, AnswerMode mode,
                                  const Headers& common);

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include <csignal>
 
@@ -10,6 +10,8 @@
 
 namespace bailian {
 namespace {
+
+constexpr std::chrono::seconds kStatusInterval{5};
 
 FcgiLimits fcgi_limits(const Config& config) {
   return {config.max_body_bytes, to_duration(config.client_stall_timeout)};
@@ -24,10 +26,11 @@ Server::Worker::Worker(const Config& config, Shared& shared, int listening_fd)
         return router.handle(request, client);
       }) {}
 
-Server::Server(Config config, ListenSocket& socket, Load load)
+Server::Server(Config config, ListenSocket& socket, Load load, Start start)
     : config_(std::move(config)),
       socket_(socket),
       load_(std::move(load)),
+      start_(std::move(start)),
       shared_(config_),
       workers_([&] {
         std::vector<std::unique_ptr<Worker>> workers;
@@ -39,9 +42,13 @@ Server::Server(Config config, ListenSocket& socket, Load load)
       }()),
       busy_workers_(workers_.size()),
       drain_timeout_(workers_.front()->loop, [this] { stop(); }),
+      report_(workers_.front()->loop, [this] { report(); }),
+      upgrade_(workers_.front()->loop, start_.argv, [this] { on_upgraded(); }),
       sigterm_(workers_.front()->loop, SIGTERM, [this] { on_signal(); }),
       sigint_(workers_.front()->loop, SIGINT, [this] { on_signal(); }),
-      sighup_(workers_.front()->loop, SIGHUP, [this] { reload(); }) {}
+      sigquit_(workers_.front()->loop, SIGQUIT, [this] { drain(); }),
+      sighup_(workers_.front()->loop, SIGHUP, [this] { reload(); }),
+      sigusr2_(workers_.front()->loop, SIGUSR2, [this] { upgrade(); }) {}
 
 Server::~Server() = default;
 
@@ -51,7 +58,8 @@ void Server::run() {
       threads_.emplace_back([&worker = *workers_[i]] { worker.loop.run(); });
     }
     log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
-    ::sd_notify(0, "READY=1");
+    service_manager_.ready();
+    if (service_manager_.is_there()) report();
     workers_.front()->loop.run();
   } catch (const std::exception&) {
     stop();
@@ -68,19 +76,44 @@ void Server::join() {
 
 void Server::on_signal() {
   if (shared_.draining) return stop();
-  try {
-    drain();
-  } catch (const std::exception& error) {
-    log(LogLevel::kError, "drain_failed", error.what());
-    stop();
+  drain();
+}
+
+void Server::upgrade() {
+  if (shared_.draining) return;
+  const char* const instead = start_.supervised || service_manager_.is_there()
+                                  ? "the service manager would lose sight of it: systemctl restart"
+                              : ::getpid() == 1 ? "this is the first process of a container: replace that"
+                                                : nullptr;
+  if (instead == nullptr) return upgrade_.start(socket_);
+  log(LogLevel::kWarning, "upgrade_ignored", instead);
+}
+
+void Server::on_upgraded() {
+  socket_.hand_over();
+  drain();
+}
+
+// Every loop must turn for the watchdog to be told so: a silent one is seen by its missing answer.
+void Server::report() {
+  const auto watchdog = service_manager_.watchdog();
+  report_.start(watchdog ? *watchdog / 2 : kStatusInterval);
+  service_manager_.status(fmt::format("{} streams, {} requests", shared_.streams.taken(),
+                                      shared_.requests.load(std::memory_order_relaxed)));
+  if (!watchdog) return;
+  if (silent_loops_ > 0) return log(LogLevel::kError, "loop_hangs", "the watchdog is told nothing");
+  silent_loops_ = workers_.size();
+  for (const auto& worker : workers_) {
+    worker->loop.post([this] {
+      if (--silent_loops_ == 0) service_manager_.alive();
+    });
   }
 }
 
 void Server::reload() {
   if (shared_.draining) return;
   try {
-    const auto now = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch());
-    ::sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()).c_str());
+    service_manager_.reloading();
     use(load_());
   } catch (const ConfigError& error) {
     for (const std::string& fault : error.faults()) log(LogLevel::kError, "setting", fault);
@@ -88,7 +121,7 @@ void Server::reload() {
   } catch (const std::exception& error) {
     log(LogLevel::kError, "reload_failed", error.what());
   }
-  ::sd_notify(0, "READY=1");
+  service_manager_.ready();
 }
 
 void Server::use(LoadedConfig loaded) {
@@ -113,20 +146,30 @@ void Server::use(LoadedConfig loaded) {
 }
 
 void Server::drain() {
+  if (shared_.draining) return;
   shared_.draining = true;
-  ::sd_notify(0, "STOPPING=1");
-  log(LogLevel::kInfo, "draining", "live answers may finish; a second signal ends them",
-      {{"seconds", config_.drain_timeout.count()}});
-  drain_timeout_.start(to_duration(config_.drain_timeout));
-  for (const auto& worker : workers_) {
-    worker->loop.post([this, &own = *worker] {
-      // Our own socket would refuse connections; an inherited one keeps them for our successor.
-      if (socket_.is_inherited()) own.listener.stop_accepting();
-      own.listener.drain([this, &own] {
-        if (std::exchange(own.idle, true)) return;
-        workers_.front()->loop.post([this] { on_idle(); });
+  // An own socket would refuse connections; a shared one keeps them for our successor.
+  shared_.refusing = !socket_.is_shared();
+  try {
+    upgrade_.cancel();
+    report_.cancel();
+    if (!start_.supervised) service_manager_.stopping();
+    service_manager_.fall_silent();
+    log(LogLevel::kInfo, "draining", "live answers may finish; a second signal ends them",
+        {{"seconds", config_.drain_timeout.count()}});
+    drain_timeout_.start(to_duration(config_.drain_timeout));
+    for (const auto& worker : workers_) {
+      worker->loop.post([this, &own = *worker] {
+        if (socket_.is_shared()) own.listener.stop_accepting();
+        own.listener.drain([this, &own] {
+          if (std::exchange(own.idle, true)) return;
+          workers_.front()->loop.post([this] { on_idle(); });
+        });
       });
-    });
+    }
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "drain_failed", error.what());
+    stop();
   }
 }
 

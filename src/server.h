@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -10,19 +12,28 @@
 #include "fcgi_listener.h"
 #include "listen_socket.h"
 #include "router.h"
+#include "service_manager.h"
+#include "upgrade.h"
 
 namespace bailian {
 
 /// The running program: one loop for each of WORKERS, all accepting from one socket. SIGTERM or SIGINT drains
-/// it: live answers finish, up to DRAIN_TIMEOUT; a second signal ends it at once. SIGHUP reads the settings
-/// again: faulty ones change nothing, and chats under way keep those they began with.
+/// it: live answers finish, up to DRAIN_TIMEOUT; a second signal ends it at once. SIGQUIT drains it, however
+/// often it comes. SIGHUP reads the settings again: faulty ones change nothing, and chats under way keep
+/// those they began with. SIGUSR2 starts a successor, and drains this one when that serves.
 class Server {
  public:
   /// Reads the settings again, or throws ConfigError.
   using Load = std::function<LoadedConfig()>;
 
+  /// How the program was started.
+  struct Start {
+    std::vector<std::string> argv;
+    bool supervised = false;  // a supervisor stands before the service manager, see supervise()
+  };
+
   /// Throws std::system_error. `socket` must outlive it.
-  Server(Config config, ListenSocket& socket, Load load);
+  Server(Config config, ListenSocket& socket, Load load, Start start);
   ~Server();
 
   /// Serves until it was told to end. The first loop runs on the calling thread.
@@ -38,6 +49,9 @@ class Server {
   };
 
   void on_signal();
+  void upgrade();
+  void on_upgraded();
+  void report();
   void reload();
   void use(LoadedConfig loaded);
   void drain();
@@ -48,13 +62,20 @@ class Server {
   Config config_;
   ListenSocket& socket_;
   Load load_;
+  Start start_;
+  ServiceManager service_manager_;
   Shared shared_;
   std::vector<std::unique_ptr<Worker>> workers_;
   size_t busy_workers_;  // first loop only
+  std::atomic<size_t> silent_loops_{0};
   Timer drain_timeout_;
+  Timer report_;
+  Upgrade upgrade_;
   SignalEvent sigterm_;
   SignalEvent sigint_;
+  SignalEvent sigquit_;
   SignalEvent sighup_;
+  SignalEvent sigusr2_;
   std::vector<std::thread> threads_;
 };
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks what no compiler does: includes in src/ point down its layers, each third-party header has one home,
-# and shell scripts are clean.
+# Checks what no compiler does: includes in src/ point down its layers, each third-party header has one home, the
+# Kubernetes manifests fit together, and shell scripts are clean.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 faults=0
@@ -11,11 +11,11 @@ fault() {
 
 # Lowest first; a file may include its own layer and those before it.
 layers=(
-  "unique_fd utf8 json http log"
+  "unique_fd utf8 json http log service_manager"
   "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php"
-  "event_loop http_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket"
+  "event_loop http_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket upgrade"
   "dashscope_client chat router"
-  "server ping import main"
+  "server ping import supervisor main"
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
@@ -26,7 +26,7 @@ homes=(
   "fastcgi.h:fcgi_records fcgi_output"
   "spdlog/:log"
   "CLI/:main"
-  "systemd/:listen_socket server"
+  "systemd/:listen_socket service_manager"
 )
 
 declare -A layer_of
@@ -58,5 +58,6 @@ while read -r use; do fault "$use: only log.cc looks at the wall clock"; done < 
   grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' src/*.cc src/*.h | grep -v '^src/log\.cc:'
 )
 
+tests/kubernetes.py || faults=1
 shellcheck deploy/*.sh deploy/examples/*.sh tests/*.sh tests/*/*.sh tests/bench/contenders/*.sh .ci/run || faults=1
 exit $faults

@@ -51,6 +51,7 @@ class Routes : public testing::Test {
     Browser browser;
     Shared shared(config_);
     shared.draining = draining_;
+    shared.refusing = refusing_;
     Router router(loop_, config_, shared);
     router.handle(request_, browser);
     return browser;
@@ -60,6 +61,7 @@ class Routes : public testing::Test {
   Config config_ = load_config({"DASHSCOPE_BASE_URL=http://127.0.0.1:1"}, "/dev/null").config;
   Request request_;
   bool draining_ = false;
+  bool refusing_ = false;
 };
 
 TEST_F(Routes, AreFoundWithPrefixAndTrailingSlash) {
@@ -166,16 +168,24 @@ TEST_F(Routes, ABodyOverTheLimitIsToldSo) {
   EXPECT_EQ(browser.code(), "too_large");
 }
 
-TEST_F(Routes, WhileDrainingNoChatBegins) {
+TEST_F(Routes, WhileDrainingItIsHealthyButNotReady) {
+  EXPECT_NE(ask("GET", "/ready").body().find("\"ready\""), std::string::npos);
   draining_ = true;
+  const Browser ready = ask("GET", "/ready");
+  EXPECT_EQ(ready.status(), 503);
+  EXPECT_NE(ready.body().find("\"draining\""), std::string::npos);
+  const Browser health = ask("GET", "/health");
+  EXPECT_EQ(health.status(), 200);
+  EXPECT_NE(health.body().find("\"draining\""), std::string::npos);
+}
+
+TEST_F(Routes, WithNobodyToTakeOverNoChatBegins) {
+  draining_ = refusing_ = true;
   config_.api_key = config_.app_id = "x";
   const Browser chat = ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"x"})");
   EXPECT_EQ(chat.status(), 503);
   EXPECT_EQ(chat.code(), "overloaded");
   EXPECT_EQ(chat.header("Retry-After"), "5");
-  const Browser health = ask("GET", "/health");
-  EXPECT_EQ(health.status(), 503);
-  EXPECT_NE(health.body().find("\"draining\""), std::string::npos);
 }
 
 TEST(StreamLimits, HandOutNoMoreThanTheirPlaces) {

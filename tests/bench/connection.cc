@@ -86,6 +86,12 @@ void Connection::watch(uint32_t events, int operation) {
   if (::epoll_ctl(poller_.epoll_.get(), operation, fd_.get(), &event) != 0) throw system_fault("epoll_ctl");
 }
 
+void Connection::close() {
+  // A child that was forked and has not got to its exec holds the socket too, and the poller would go on.
+  if (fd_) ::epoll_ctl(poller_.epoll_.get(), EPOLL_CTL_DEL, fd_.get(), nullptr);
+  fd_ = {};
+}
+
 void Connection::on_ready(uint32_t events) {
   if (!is_connected_) {
     int fault = 0;

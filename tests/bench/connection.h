@@ -50,12 +50,12 @@ class Connection {
  public:
   /// `request` must outlive the connection.
   Connection(Poller& poller, const Target& target, std::string_view request);
-  virtual ~Connection() = default;
+  virtual ~Connection() { close(); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
   [[nodiscard]] bool is_open() const { return static_cast<bool>(fd_); }
-  void close() { fd_ = {}; }
+  void close();
 
  protected:
   virtual void on_bytes(std::string_view bytes, Clock::time_point now) = 0;

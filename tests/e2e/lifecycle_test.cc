@@ -33,7 +33,7 @@ bool is_healthy(const Address& responder) {
 // A signal is obeyed a moment after it was sent.
 void await_draining(const Site& site) {
   const Deadline deadline;
-  while (site.get(kHealthPath).status != 503)
+  while (site.get(kReadyPath).status != 503)
     if (deadline.left_ms() == 0) throw std::runtime_error("the responder does not drain");
 }
 
@@ -47,7 +47,10 @@ TEST(Drain, LiveAnswersFinishAndNewOnesAreTurnedAway) {
 
     site.responder().process().signal(signal);
     await_draining(site);
-    EXPECT_EQ(text_at(site.get(kHealthPath).json(), "/status"), "draining");
+    EXPECT_EQ(text_at(site.get(kReadyPath).json(), "/status"), "draining");
+    const auto health = site.get(kHealthPath);
+    EXPECT_EQ(health.status, 200);
+    EXPECT_EQ(text_at(health.json(), "/status"), "draining");
     const auto turned_away = site.stream("[[sim events=3]]").read_all();
     expect_error(turned_away, 503, "overloaded", "Server busy");
     EXPECT_EQ(turned_away.headers.count("Retry-After"), 1U);

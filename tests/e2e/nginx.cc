@@ -52,6 +52,16 @@ Nginx::Nginx(const WorkDir& dir, const std::string& name, std::string_view http)
   await_start();
 }
 
+Nginx::Nginx(const WorkDir& dir, const std::string& name, std::string_view http,
+             const std::vector<std::string>& run_by)
+    : process_([&] {
+        auto command = nginx_command(dir, name, http);
+        command.argv.insert(command.argv.begin(), run_by.begin(), run_by.end());
+        return command;
+      }()) {
+  await_start();
+}
+
 Nginx::Nginx(const WorkDir& dir, const std::string& name, std::string_view http, const Fd& listener)
     : process_(nginx_command(dir, name, http, listener)) {
   await_start();

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "process.h"
 #include "work_dir.h"
@@ -13,6 +14,9 @@ namespace bailian::e2e {
 class Nginx {
  public:
   Nginx(const WorkDir& dir, const std::string& name, std::string_view http);
+  // One that is run by a command, whose last arguments it is.
+  Nginx(const WorkDir& dir, const std::string& name, std::string_view http,
+        const std::vector<std::string>& run_by);
   // One that serves a listening socket of ours as well, on the address the configuration names.
   Nginx(const WorkDir& dir, const std::string& name, std::string_view http, const Fd& listener);
 

@@ -60,7 +60,7 @@ TEST_F(NginxInclude, LeavesEverythingElseToTheSite) {
   for (const char* path :
        {"/", "/index.php", "/wp-json/", "/wp-json/wp/v2/posts", "/?rest_route=/", "/?rest_route=/wp/v2/posts",
         "/?rest_route=/wp/v2/myapi/v1/chat-bot", "/?s=rest_route=/myapi/v1/chat-bot", "/myapi", "/myapis/",
-        "/shop/myapi/v1/chat-bot", "/health/", "/healthy", "/our-health",
+        "/shop/myapi/v1/chat-bot", "/health/", "/healthy", "/ready", "/our-health",
         "/wp-login.php?rest_route=/myapi/v1/x", "/page?x=/?rest_route=/myapi/v1/chat-bot"}) {
     EXPECT_TRUE(reaches_php(path)) << path;
   }

@@ -188,7 +188,7 @@ void Process::signal(int number) const {
   if (!exit_code_) kill(pid_, number);
 }
 
-int Process::wait() {
+int Process::wait_alone() {
   const Deadline deadline;
   pollfd ending{pidfd_.get(), POLLIN, 0};
   while (is_running()) {
@@ -197,9 +197,14 @@ int Process::wait() {
                                err_->text());
     poll(&ending, 1, deadline.left_ms());
   }
+  return *exit_code_;
+}
+
+int Process::wait() {
+  const int exit_code = wait_alone();
   out_->await_line([](auto) { return false; });
   err_->await_line([](auto) { return false; });
-  return *exit_code_;
+  return exit_code;
 }
 
 int64_t Process::memory_kib() const { return status_number(pid_, "VmRSS:"); }

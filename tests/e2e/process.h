@@ -61,8 +61,9 @@ class Process {
   pid_t pid() const { return pid_; }
   bool is_running();
   void signal(int number) const;
-  // Waits for its end: the exit code, or 128 + the signal that ended it. Throws when patience ends.
-  int wait();
+  // Wait for its end: the exit code, or 128 + the signal that ended it. Throw when patience ends.
+  int wait();  // and for that of whoever else writes to its streams
+  int wait_alone();
   bool dumped_core() const { return dumped_core_; }
 
   // As /proc tells them now.

@@ -30,7 +30,15 @@ uint16_t announced_port(const Process& process) {
 }  // namespace
 
 Simulator::Simulator(const WorkDir& dir, const std::vector<std::string>& options)
-    : process_(simulator_command(dir, options)),
+    : Simulator(dir, options, {}) {}
+
+Simulator::Simulator(const WorkDir& dir, const std::vector<std::string>& options,
+                     const std::vector<std::string>& run_by)
+    : process_([&] {
+        auto command = simulator_command(dir, options);
+        command.argv.insert(command.argv.begin(), run_by.begin(), run_by.end());
+        return command;
+      }()),
       port_(announced_port(process_)),
       control_(Address{.unix_path = {}, .port = port_}) {}
 

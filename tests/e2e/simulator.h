@@ -20,6 +20,9 @@ inline constexpr std::string_view kAppId = "0123456789abcdef0123456789abcdef";
 class Simulator {
  public:
   explicit Simulator(const WorkDir& dir, const std::vector<std::string>& options = {});
+  // One that is run by a command, whose last arguments it is.
+  Simulator(const WorkDir& dir, const std::vector<std::string>& options,
+            const std::vector<std::string>& run_by);
 
   uint16_t port() const { return port_; }
   std::string base_url() const;

@@ -20,6 +20,7 @@ inline constexpr const char* kStreamPath = "/myapi/v1/chat-bot/stream";
 inline constexpr const char* kChatPath = "/myapi/v1/chat-bot";
 inline constexpr const char* kConfigPath = "/myapi/v1/chat-bot-config";
 inline constexpr const char* kHealthPath = "/health";
+inline constexpr const char* kReadyPath = "/ready";
 
 struct SiteOptions {
   Settings settings = {};                // besides the key, the app, the upstream and the socket

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <stdexcept>
 #include <system_error>
@@ -80,11 +81,26 @@ LoopbackListener listen_on_loopback(int backlog) {
   return {std::move(socket), ntohs(name.sin_port)};
 }
 
-Fd listen_on_unix(const std::string& path) {
+Fd listen_on_unix(const std::string& path, int backlog) {
   Fd socket(checked(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
   auto name = unix_address(path);
   checked(::bind(socket.get(), plain(name), sizeof name), "bind " + path);
-  checked(::listen(socket.get(), 64), "listen");
+  checked(::listen(socket.get(), backlog), "listen");
+  return socket;
+}
+
+void send_datagram(const Address& address, std::string_view bytes) {
+  const Fd socket(checked(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
+  auto name = unix_address(address.unix_path);
+  if (name.sun_path[0] == '@') name.sun_path[0] = '\0';
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.unix_path.size());
+  checked(::sendto(socket.get(), bytes.data(), bytes.size(), 0, plain(name), size), "send a datagram");
+}
+
+Fd receive_datagrams_on_unix(const std::string& path) {
+  Fd socket(checked(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket"));
+  auto name = unix_address(path);
+  checked(::bind(socket.get(), plain(name), sizeof name), "bind " + path);
   return socket;
 }
 

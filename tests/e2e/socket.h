@@ -29,7 +29,10 @@ struct LoopbackListener {
   uint16_t port;
 };
 LoopbackListener listen_on_loopback(int backlog = 64);
-Fd listen_on_unix(const std::string& path);
+Fd listen_on_unix(const std::string& path, int backlog = 64);
+// To a unix socket; one with @ in front has no file.
+void send_datagram(const Address& address, std::string_view bytes);
+Fd receive_datagrams_on_unix(const std::string& path);
 Fd accept_from(const Fd& listener);
 
 // A port of 127.0.0.1 on which nothing listens.

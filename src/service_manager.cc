@@ -1,0 +1,39 @@
+#include "service_manager.h"
+
+#include <fmt/format.h>
+#include <systemd/sd-daemon.h>
+
+#include <cstdlib>
+
+namespace bailian {
+
+ServiceManager::ServiceManager() {
+  const char* const socket = ::getenv("NOTIFY_SOCKET");  // NOLINT(concurrency-mt-unsafe)
+  is_there_ = socket != nullptr && !std::string_view(socket).starts_with(kPredecessor);
+  uint64_t limit_us = 0;
+  if (is_there_ && ::sd_watchdog_enabled(0, &limit_us) > 0) watchdog_ = std::chrono::microseconds(limit_us);
+}
+
+void ServiceManager::tell(const char* state) {
+  if (!silent_) ::sd_notify(0, state);
+}
+
+void ServiceManager::ready() {
+  tell("READY=1");
+  if (is_there_) return;
+  fall_silent();
+}
+
+void ServiceManager::reloading() {
+  const auto now = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::steady_clock::now().time_since_epoch());
+  tell(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()).c_str());
+}
+
+void ServiceManager::stopping() { tell("STOPPING=1"); }
+
+void ServiceManager::alive() { tell("WATCHDOG=1"); }
+
+void ServiceManager::status(std::string_view text) { tell(fmt::format("STATUS={}", text).c_str()); }
+
+}  // namespace bailian

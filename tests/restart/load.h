@@ -1,0 +1,49 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <thread>
+
+namespace bailian::e2e {
+
+// What became of all that was asked.
+struct Totals {
+  size_t streams = 0;  // whole: their text byte for byte, then the last event
+  size_t chats = 0;    // answers as JSON, likewise
+  size_t healths = 0;
+  size_t refused = 0;  // no answer, or another status than 200
+  size_t cut = 0;      // an answer that ended too early, or never
+  size_t wrong = 0;    // another one than was due
+  std::string first_fault;
+};
+
+// Visitors of a web server on 127.0.0.1, on a thread of their own: so many streams at all times, a new one
+// for each that ends, and beside them short requests at a steady pace. Every answer is looked at from end to
+// end.
+class Load {
+ public:
+  Load(uint16_t port, size_t streams);
+  ~Load();
+
+  // Waits until all streams are open.
+  void await_streams() const;
+  // Waits for so many answers more.
+  void await_answers(size_t more) const;
+  // Nothing more is asked; waits for the answers under way.
+  Totals finish();
+
+ private:
+  void run();
+
+  const uint16_t port_;
+  const size_t streams_;
+  std::atomic<size_t> open_streams_{0};
+  std::atomic<size_t> answers_{0};
+  std::atomic<bool> ending_{false};
+  Totals totals_;  // the thread's, until it has ended
+  std::thread thread_;
+};
+
+}  // namespace bailian::e2e
