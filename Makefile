@@ -35,7 +35,7 @@ compile   = $(CXX) -std=c++20 $(optimise) $(warnings) $(harden) $(CXXFLAGS) -pth
             $(spdlog) -DBAILIAN_VERSION='"$(VERSION)"' -MMD -MP
 link      = $(CXX) $(optimise) -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS) -pthread
 
-libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd
+libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd -lprometheus-cpp-core
 sources  := $(wildcard src/*.cc)
 units    := $(wildcard tests/*_test.cc)
 e2e      := $(wildcard tests/e2e/*.cc)
@@ -65,6 +65,9 @@ test-wordpress: deps $B/bailian-fcgi $B/simulator $(packages) ## a real WordPres
 
 test-browser: deps $B/bailian-fcgi $B/simulator $(packages) ## the chat page and the widget in a headless Chromium
 	BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') $(wildcard tests/browser/*_test.js)
+
+test-watch: deps build/promtool ## the alert rules, checked and played through by promtool
+	tests/watch/run.sh build/promtool
 
 check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
@@ -127,6 +130,9 @@ $B/bench_micro: $(call object,$(bench_micro)) $(product)
 $(fuzzers): $B/fuzz_%: $B/tests/fuzz/%.o $(product)
 	$(link) $^ $(libs) -o $@
 
+build/promtool:
+	tests/watch/get-promtool.sh $@
+
 $(packages): tests/browser/package-lock.json | deps
 	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
 	@touch $@
@@ -136,4 +142,4 @@ $B/%.o: %.cc Makefile | $(if $(filter run test test-browser test-wordpress bench
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all run test test-browser test-wordpress bench fuzz fuzzers coverage check format lint deps clean help
+.PHONY: all run test test-browser test-wordpress test-watch bench fuzz fuzzers coverage check format lint deps clean help

@@ -8,6 +8,7 @@
 #include "dashscope_client.h"
 #include "event_loop.h"
 #include "http.h"
+#include "metrics.h"
 
 namespace bailian {
 
@@ -15,6 +16,7 @@ namespace bailian {
 struct Shared {
   explicit Shared(const Config& config) : streams(config.max_streams) {}
   StreamLimit streams;
+  Metrics metrics;
   std::atomic<bool> draining{false};
 };
 
@@ -22,10 +24,15 @@ struct Shared {
 class Router {
  public:
   Router(EventLoop& loop, const Config& config, Shared& shared)
-      : loop_(loop), shared_(shared), setup_(std::make_shared<Setup>(loop, config)) {}
+      : loop_(loop),
+        shared_(shared),
+        received_(shared.metrics.add_tally(Traffic::kFromUpstream)),
+        setup_(std::make_shared<Setup>(loop, config, shared.metrics, received_)) {}
 
   /// Requests from now on are answered by `config`; chats under way keep what they began with.
-  void reload(const Config& config) { setup_ = std::make_shared<Setup>(loop_, config); }
+  void reload(const Config& config) {
+    setup_ = std::make_shared<Setup>(loop_, config, shared_.metrics, received_);
+  }
 
   /// The exchange that goes on, or none when the reply was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
@@ -34,6 +41,7 @@ class Router {
   std::unique_ptr<Exchange> answer(const Request& request, ClientStream& client, const Headers& common);
   Reply health() const;
   Reply bot_profile(const Request& request) const;
+  Reply metrics();
   std::unique_ptr<Exchange> chat(const Request& request, ClientStream& client, AnswerMode mode,
                                  const Headers& common);
   [[nodiscard]] bool is_allowed_origin(const Request& request) const;
@@ -43,6 +51,7 @@ class Router {
 
   EventLoop& loop_;
   Shared& shared_;
+  Tally& received_;
   std::shared_ptr<Setup> setup_;
 };
 

@@ -20,9 +20,9 @@ FcgiLimits fcgi_limits(const Config& config) {
 Server::Worker::Worker(const Config& config, Shared& shared, int listening_fd)
     : loop(std::chrono::duration_cast<std::chrono::nanoseconds>(config.token_coalesce)),
       router(loop, config, shared),
-      listener(loop, listening_fd, fcgi_limits(config), [this](const Request& request, ClientStream& client) {
-        return router.handle(request, client);
-      }) {}
+      listener(
+          loop, listening_fd, fcgi_limits(config), shared.metrics,
+          [this](const Request& request, ClientStream& client) { return router.handle(request, client); }) {}
 
 Server::Server(Config config, ListenSocket& socket, Load load)
     : config_(std::move(config)),
@@ -65,14 +65,17 @@ void Server::reload() {
   if (shared_.draining) return;
   const auto now = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch());
   ::sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()).c_str());
+  bool good = false;
   try {
     use(load_());
+    good = true;
   } catch (const ConfigError& error) {
     for (const std::string& fault : error.faults()) log(LogLevel::kError, "setting", fault);
     log(LogLevel::kError, "reload_failed", "the settings have faults: nothing changes");
   } catch (const std::exception& error) {
     log(LogLevel::kError, "reload_failed", error.what());
   }
+  shared_.metrics.count_reload(good);
   ::sd_notify(0, "READY=1");
 }
 
