@@ -40,7 +40,7 @@ compile   = $(CXX) -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CX
             $(spdlog) -DBAILIAN_VERSION='"$(VERSION)"' -MMD -MP
 link      = $(CXX) $(optimise) -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS) -pthread
 
-libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd
+libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd -lprometheus-cpp-core
 sources  := $(wildcard src/*.cc)
 units    := $(wildcard tests/*_test.cc)
 e2e      := $(wildcard tests/e2e/*.cc)
@@ -155,11 +155,15 @@ $(deb): Makefile .env.example $(shell find src nginx deploy -type f) $(filter %.
 
 test-package: deps $B/bailian-fcgi $B/simulator deb ## the package in a Debian of its own: installed, run, upgraded, purged
 	tests/package/run.sh $B $(deb) $(if $(CLEAN),--clean)
+
 test-restart: deps $B/restart_tests $B/bailian-fcgi $B/simulator ## a hundred restarts under a thousand streams, and nginx reloads: nothing is lost
 	RESTARTS=$(or $(RESTARTS),$(if $(QUICK),10,100)) $B/restart_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 
 test-hosts: deps $B/hosts_tests $B/bailian-fcgi $B/simulator ## three hosts in network namespaces behind one nginx; needs root
 	$B/hosts_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+
+test-watch: deps build/promtool ## the alert rules, checked and played through by promtool
+	tests/watch/run.sh build/promtool
 
 check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
@@ -244,6 +248,9 @@ $B/bench_micro: $(call object,$(bench_micro)) $(product)
 $(fuzzers): $B/fuzz_%: $B/tests/fuzz/%.o $(product)
 	$(link) $^ $(libs) -o $@
 
+build/promtool:
+	tests/watch/get-promtool.sh $@
+
 $(packages): tests/browser/package-lock.json | deps
 	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
 	@touch $@
@@ -253,5 +260,5 @@ $B/%.o: %.cc Makefile | $(if $(filter run test test-% bench check torture soak v
 	$(compile) -c $< -o $@
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all install uninstall deb run test test-browser test-wordpress test-package test-restart test-hosts torture soak \
-  valgrind bench fuzz fuzzers coverage check format lint deps clean help FORCE
+.PHONY: all install uninstall deb run test test-browser test-wordpress test-watch test-package test-restart test-hosts \
+  torture soak valgrind bench fuzz fuzzers coverage check format lint deps clean help FORCE

@@ -39,6 +39,7 @@ libspdlog-dev logging
 libfmt-dev text formatting, for the logging
 libcli11-dev the command line
 libsystemd-dev systemd readiness and socket activation
+prometheus-cpp-dev metrics
 zlib1g-dev compressed bodies in the tests
 libgtest-dev GoogleTest
 nginx the web server in front, for \`make run\` and the end-to-end tests

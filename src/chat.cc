@@ -41,6 +41,7 @@ Chat::Chat(EventLoop& loop, std::shared_ptr<Setup> setup, StreamLimit::Place pla
       last_write_(Clock::now()),
       heartbeat_(loop, [this] { beat(); }),
       completion_(setup_->upstream.ask(request, mode, *this)) {
+  client_.record().is_chat = true;
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
 }
 
@@ -68,8 +69,7 @@ void Chat::on_text(std::string_view text) {
   }
   if (state_ == State::kWaiting) open_stream();
   write_text_events(text, completion_->answer().session_id, [this](std::string_view event) { write(event); });
-  // The rest is room for what libcurl still holds and for an event that is longer than most.
-  if (client_.unsent_bytes() > config_.client_buffer_bytes / 4) completion_->pause(true);
+  pause_if_behind();
 }
 
 void Chat::on_thought(std::string_view thought) {
@@ -82,7 +82,13 @@ void Chat::on_thought(std::string_view thought) {
   if (state_ == State::kWaiting) open_stream();
   write_thought_events(thought, completion_->answer().session_id,
                        [this](std::string_view event) { write(event); });
-  if (client_.unsent_bytes() > config_.client_buffer_bytes / 4) completion_->pause(true);
+  pause_if_behind();
+}
+
+// The rest is room for what libcurl still holds and for an event that is longer than most.
+void Chat::pause_if_behind() {
+  if (client_.unsent_bytes() <= config_.client_buffer_bytes / 4) return;
+  if (completion_->pause(true)) setup_->metrics.count_pause();
 }
 
 void Chat::on_drained() {
@@ -91,6 +97,7 @@ void Chat::on_drained() {
 
 void Chat::on_finished(const Answer& answer) {
   note_answer(answer);
+  client_.record().is_complete = true;
   if (mode_ == AnswerMode::kJson) {
     assert(state_ == State::kWaiting);
     state_ = State::kFinished;
@@ -103,7 +110,17 @@ void Chat::on_finished(const Answer& answer) {
   finish(finished_event(answer, client_.record().request_id));
 }
 
+void Chat::on_retry(const UpstreamError& error) {
+  setup_->metrics.count_upstream_error(error_label(error.code), fault_label(error.fault));
+  setup_->metrics.count_retry();
+}
+
 void Chat::on_failed(const UpstreamError& error) {
+  setup_->metrics.count_upstream_error(error_label(error.code), fault_label(error.fault));
+  fail(error);
+}
+
+void Chat::fail(const UpstreamError& error) {
   note_answer(completion_->answer());
   auto& record = client_.record();
   record.outcome = outcome_of(error);
@@ -122,8 +139,8 @@ void Chat::on_lost() noexcept {
 
 void Chat::on_shutdown() {
   if (state_ == State::kFinished) return;
-  on_failed({UpstreamFault::kFailed, "shutdown", "the program is stopping", completion_->answer().request_id,
-             false});
+  fail({UpstreamFault::kFailed, "shutdown", "the program is stopping", completion_->answer().request_id,
+        false});
   completion_.reset();
 }
 

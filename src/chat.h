@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
@@ -9,6 +10,7 @@
 #include "dashscope_client.h"
 #include "event_loop.h"
 #include "http.h"
+#include "metrics.h"
 
 namespace bailian {
 
@@ -33,7 +35,8 @@ class StreamLimit {
     StreamLimit* limit_ = nullptr;
   };
   Place take();
-  [[nodiscard]] int taken() const { return taken_; }
+  [[nodiscard]] int taken() const { return std::min(taken_.load(), most_); }
+  [[nodiscard]] int most() const { return most_; }
 
  private:
   const int most_;
@@ -43,8 +46,10 @@ class StreamLimit {
 /// What the settings of one moment make, on one loop. A reload makes another; each chat keeps the one it
 /// began with, so the key and the connections of an old one last as long as its chats.
 struct Setup {
-  Setup(EventLoop& loop, Config from) : config(std::move(from)), upstream(loop, config) {}
+  Setup(EventLoop& loop, Config from, Metrics& counting, Tally& received)
+      : config(std::move(from)), metrics(counting), upstream(loop, config, received) {}
   const Config config;
+  Metrics& metrics;
   DashScopeClient upstream;
 };
 
@@ -69,9 +74,12 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_text(std::string_view text) override;
   void on_thought(std::string_view thought) override;
   void on_finished(const Answer& answer) override;
+  void on_retry(const UpstreamError& error) override;
   void on_failed(const UpstreamError& error) override;
   void on_lost() noexcept override;
 
+  void fail(const UpstreamError& error);
+  void pause_if_behind();
   void open_stream();
   void on_silence();
   void beat();

@@ -1,5 +1,6 @@
 #include "dashscope_api.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <utility>
@@ -349,7 +350,63 @@ KnownCode classify(int status, std::string_view code, std::string_view message) 
   return classify_by_status(status);
 }
 
+// Those that kKnownCodes leaves to their status, and our own.
+constexpr std::array<std::string_view, 34> kOtherCodes = {
+    "InvalidParameter",
+    "BadRequest.EmptyInput",
+    "BadRequest.EmptyParameters",
+    "BadRequest.EmptyModel",
+    "BadRequest.IllegalInput",
+    "BadRequest.InputDownloadFailed",
+    "BadRequest.UnsupportedFileFormat",
+    "InvalidURL",
+    "UnsupportedOperation",
+    "ClientDisconnect",
+    "Throttling.RateQuota",
+    "Throttling.BurstRate",
+    "Throttling.AllocationQuota",
+    "InternalError",
+    "InternalError.Algo",
+    "InternalError.Timeout",
+    "SystemError",
+    "ModelServiceFailed",
+    "AppProcessFailed",
+    "InvokePluginFailed",
+    "RewriteFailed",
+    "RetrivalFailed",
+    "RetrievalFailed",
+    "ModelUnavailable",
+    "connect_timeout",
+    "connect_failed",
+    "tls_failed",
+    "connection_broken",
+    "first_token_timeout",
+    "idle_timeout",
+    "timeout",
+    "truncated_answer",
+    "invalid_answer",
+    "internal",
+};
+
 }  // namespace
+
+std::string_view error_label(std::string_view code) {
+  if (code.empty()) return "none";
+  while (true) {
+    const auto* other = std::find(kOtherCodes.begin(), kOtherCodes.end(), code);
+    if (other != kOtherCodes.end()) return *other;
+    if (const KnownCode* known = find_code(code)) return known->code;
+    const size_t dot = code.find('.');
+    if (dot == std::string_view::npos) return "other";
+    code.remove_prefix(dot + 1);
+  }
+}
+
+std::string_view fault_label(UpstreamFault fault) {
+  constexpr std::array<std::string_view, 9> kFaults = {
+      "auth", "app", "rejected", "too_large", "throttled", "quota", "timeout", "connect", "failed"};
+  return kFaults.at(static_cast<size_t>(fault));
+}
 
 std::string completion_body(const ChatRequest& chat, const Config& config, AnswerMode mode) {
   JsonBuffer buffer;

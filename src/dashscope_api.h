@@ -54,4 +54,11 @@ std::optional<AnswerFields> parse_answer_fields(std::string& json);
 UpstreamError classify_error(int http_status, std::string_view code, std::string_view message,
                              std::string_view request_id);
 
+// How an error is counted: words of a limited number, as the upstream may send any.
+
+/// The code when it is documented or our own, its documented part when it wraps one; else "other", or "none"
+/// when it is empty.
+std::string_view error_label(std::string_view code);
+std::string_view fault_label(UpstreamFault fault);
+
 }  // namespace bailian

@@ -70,12 +70,13 @@ void Completion::start_try() {
   arm_timer();
 }
 
-void Completion::pause(bool paused) {
-  if (paused_ == paused || ended_) return;
+bool Completion::pause(bool paused) {
+  if (paused_ == paused || ended_) return false;
   paused_ = paused;
   last_bytes_ = Clock::now();
   if (transfer_) transfer_->pause(paused);
   if (!paused_ && !ended_ && !waiting_to_retry_) arm_timer();
+  return true;
 }
 
 // What throws in the handler or here, for want of memory, is the end of this answer.
@@ -103,6 +104,7 @@ void Completion::on_done(const TransferResult& result) noexcept {
 
 bool Completion::take_data(int http_status, std::string_view bytes) {
   last_bytes_ = Clock::now();
+  client_.received_ += bytes.size();
   switch (parser_->feed(http_status, bytes)) {
     case AnswerParser::State::kReading:
       // A JSON answer begins with its first byte, a stream with its first event.
@@ -168,7 +170,7 @@ void Completion::on_timer() {
 }
 
 void Completion::fail(const UpstreamError& error) {
-  if (error.retryable && body_ && tries_left_ > 0) return retry_later();
+  if (error.retryable && body_ && tries_left_ > 0) return retry_later(error);
   ended_ = true;
   timer_.cancel();
   handler_.on_failed(error);
@@ -183,7 +185,7 @@ void Completion::try_again() {
 }
 
 // Doubling and jittered, so that many visitors do not come back together.
-void Completion::retry_later() {
+void Completion::retry_later(const UpstreamError& error) {
   const int tries_done = client_.config_.upstream_retries - tries_left_;
   --tries_left_;
   transfer_.reset();
@@ -192,11 +194,13 @@ void Completion::retry_later() {
   const auto back_off = to_duration(kFirstBackOff * std::exp2(tries_done) * jitter(client_.jitter_));
   const auto all_used = started_ + to_duration(client_.config_.timeout) - Clock::now();
   timer_.start(std::min(back_off, all_used));
+  handler_.on_retry(error);
 }
 
-DashScopeClient::DashScopeClient(EventLoop& loop, const Config& config)
+DashScopeClient::DashScopeClient(EventLoop& loop, const Config& config, Tally& received)
     : loop_(loop),
       config_(config),
+      received_(received),
       stream_endpoint_(completion_url(config), request_headers(config, AnswerMode::kStream)),
       json_endpoint_(completion_url(config), request_headers(config, AnswerMode::kJson)),
       http_(loop),

@@ -11,6 +11,7 @@
 #include "dashscope_api.h"
 #include "event_loop.h"
 #include "http_client.h"
+#include "metrics.h"
 
 namespace bailian {
 
@@ -26,6 +27,8 @@ class AnswerHandler {
   virtual void on_thought(std::string_view) {}
   /// A finish reason was seen.
   virtual void on_finished(const Answer& answer) = 0;
+  /// A try has failed, and another follows.
+  virtual void on_retry(const UpstreamError&) {}
   virtual void on_failed(const UpstreamError& error) = 0;
   /// There is no memory to tell what happened.
   virtual void on_lost() noexcept = 0;
@@ -40,8 +43,9 @@ class Completion final : private TransferHandler {
   Completion(DashScopeClient& client, const ChatRequest& chat, AnswerMode mode, AnswerHandler& handler);
   ~Completion() override;
 
-  /// Stops and restarts reading the answer; while paused, no silence of the upstream counts.
-  void pause(bool paused);
+  /// Stops and restarts reading the answer; while paused, no silence of the upstream counts. False when
+  /// that changed nothing.
+  bool pause(bool paused);
   /// From now on a failure is final: something was sent to the visitor.
   void forbid_retry() { body_.reset(); }
   /// What is known of the answer so far.
@@ -61,7 +65,7 @@ class Completion final : private TransferHandler {
   [[nodiscard]] Clock::time_point deadline() const;
   void arm_timer();
   void fail(const UpstreamError& error);
-  void retry_later();
+  void retry_later(const UpstreamError& error);
 
   DashScopeClient& client_;
   AnswerHandler& handler_;
@@ -83,8 +87,8 @@ class Completion final : private TransferHandler {
 /// Asks one DashScope application, on one event loop.
 class DashScopeClient {
  public:
-  /// `config` must outlive the client.
-  DashScopeClient(EventLoop& loop, const Config& config);
+  /// `config` and `received`, which counts the bytes of answers, must outlive the client.
+  DashScopeClient(EventLoop& loop, const Config& config, Tally& received);
 
   std::unique_ptr<Completion> ask(const ChatRequest& chat, AnswerMode mode, AnswerHandler& handler) {
     return std::make_unique<Completion>(*this, chat, mode, handler);
@@ -94,6 +98,7 @@ class DashScopeClient {
   friend class Completion;
   EventLoop& loop_;
   const Config& config_;
+  Tally& received_;
   Endpoint stream_endpoint_;
   Endpoint json_endpoint_;
   HttpClient http_;

@@ -91,7 +91,7 @@ FcgiConnection::~FcgiConnection() {
   if (state_ != State::kAnswering && state_ != State::kEnding) return;
   record_.outcome = Outcome::kError;
   if (record_.detail.empty()) record_.detail = kStopping;
-  log_request(record_, Clock::now());
+  record_end();
 }
 
 // What fails for want of memory, or of the kernel's, ends this connection and no other: of a request that was
@@ -263,6 +263,7 @@ bool FcgiConnection::send_some() {
   }
   output_.consume(static_cast<size_t>(sent));
   record_.sent_bytes += static_cast<uint64_t>(sent);
+  listener_.sent_bytes() += static_cast<uint64_t>(sent);
   if (paced()) {
     unread_bytes_ = std::min(unread_bytes_ + static_cast<size_t>(sent), kPeerReadBytes);
     last_sent_ = Clock::now();
@@ -309,10 +310,16 @@ void FcgiConnection::wait_for_room(bool waiting) {
 
 void FcgiConnection::end_exchange() {
   exchange_.reset();
-  log_request(record_, Clock::now());
+  record_end();
   if (keep_ && !listener_.draining()) return park();
   state_ = State::kGone;
   flush_.schedule();
+}
+
+void FcgiConnection::record_end() {
+  const auto now = Clock::now();
+  log_request(record_, now);
+  listener_.metrics().count_request(record_, now);
 }
 
 void FcgiConnection::park() {
@@ -333,7 +340,10 @@ void FcgiConnection::start_deadline(std::chrono::steady_clock::duration after) {
 
 void FcgiConnection::on_deadline() {
   guarded([&] {
-    if (state_ == State::kAnswering || state_ == State::kEnding) record_.detail = "the browser is too slow";
+    if (state_ == State::kAnswering || state_ == State::kEnding) {
+      record_.has_stalled = true;
+      record_.detail = "the browser is too slow";
+    }
     close(Outcome::kClientGone);
   });
 }
@@ -344,7 +354,7 @@ void FcgiConnection::close(Outcome outcome) noexcept {
   if (state_ == State::kGone) return;
   if (state_ == State::kAnswering || state_ == State::kEnding) {
     record_.outcome = outcome;
-    log_request(record_, Clock::now());
+    record_end();
   }
   state_ = State::kGone;
   flush_.schedule();

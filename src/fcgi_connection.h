@@ -61,6 +61,7 @@ class FcgiConnection final : public ClientStream {
   void flush();
   bool send_some();
   void end_exchange();
+  void record_end();
   void park();
   void start_deadline(std::chrono::steady_clock::duration after);
   void on_deadline();

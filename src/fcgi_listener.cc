@@ -19,10 +19,13 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 
 }  // namespace
 
-FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Handler handler)
+FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Metrics& metrics,
+                           Handler handler)
     : loop_(loop),
       listening_fd_(listening_fd),
       limits_(limits),
+      metrics_(metrics),
+      sent_bytes_(metrics.add_tally(Traffic::kToClients)),
       handler_(std::move(handler)),
       acceptable_(loop, [this](short) { accept_some(); }),
       accept_again_(loop, [this] { accept_again(); }),

@@ -9,6 +9,7 @@
 #include "fcgi_connection.h"
 #include "fcgi_request.h"
 #include "http.h"
+#include "metrics.h"
 
 namespace bailian {
 
@@ -23,8 +24,9 @@ class FcgiListener {
   /// Answers a request: sends the reply at once and returns nothing, or returns the exchange that will.
   using Handler = std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)>;
 
-  /// `listening_fd` is not blocking and outlives the listener. Throws std::system_error.
-  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Handler handler);
+  /// `listening_fd` is not blocking and, like `metrics`, outlives the listener. Throws std::system_error.
+  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Metrics& metrics,
+               Handler handler);
   ~FcgiListener();
   FcgiListener(const FcgiListener&) = delete;
   FcgiListener& operator=(const FcgiListener&) = delete;
@@ -43,6 +45,8 @@ class FcgiListener {
   [[nodiscard]] EventLoop& loop() const { return loop_; }
   [[nodiscard]] const FcgiLimits& limits() const { return limits_; }
   [[nodiscard]] bool draining() const { return on_idle_ != nullptr; }
+  [[nodiscard]] Metrics& metrics() const { return metrics_; }
+  [[nodiscard]] Tally& sent_bytes() const { return sent_bytes_; }
   FcgiRequestReader& request_reader() { return request_reader_; }
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client) {
     return handler_(request, client);
@@ -59,6 +63,8 @@ class FcgiListener {
   EventLoop& loop_;
   const int listening_fd_;
   FcgiLimits limits_;
+  Metrics& metrics_;
+  Tally& sent_bytes_;
   Handler handler_;
   FcgiRequestReader request_reader_;
   std::function<void()> on_idle_;

@@ -56,15 +56,23 @@ struct Usage {
 
 enum class Outcome { kDone, kError, kClientGone, kTimeout };
 
-/// What the log line of one request says. Never the prompt, the answer or a key.
+/// What can be asked for; kNothing is every path that there isn't.
+enum class Resource { kNothing, kHealth, kReady, kBotProfile, kChat, kChatStream, kMetrics, kPing };
+
+/// What the log line of one request says, and what it adds to the metrics. Never the prompt, the answer or a
+/// key.
 struct RequestRecord {
   Clock::time_point started;
   std::string request_id;
   std::string method;
   std::string path;
+  Resource resource = Resource::kNothing;
   int status = 0;  // 0: nothing was sent
   Outcome outcome = Outcome::kDone;
   uint64_t sent_bytes = 0;
+  bool is_chat = false;      // the upstream was asked
+  bool is_complete = false;  // and has answered to the end
+  bool has_stalled = false;  // the browser took nothing for too long
   std::optional<Clock::time_point> first_token;
   std::optional<Usage> usage;
   std::string model;

@@ -188,6 +188,11 @@ void stop_log() {
   spdlog::shutdown();
 }
 
+uint64_t lost_log_writes() {
+  const auto pool = spdlog::thread_pool();
+  return pool ? pool->overrun_counter() : 0;
+}
+
 LogBatch::LogBatch() { batch_of_thread = this; }
 
 LogBatch::~LogBatch() {

@@ -35,6 +35,9 @@ void set_log_level(LogLevel least);
 /// Writes out what is waiting and ends the thread.
 void stop_log();
 
+/// How often something was lost because the writing thread fell too far behind; each time may be a few lines.
+uint64_t lost_log_writes();
+
 /// While one lives, the lines of its thread wait for flush() or for its end: waking the writing thread costs
 /// as much as half a request.
 class LogBatch {

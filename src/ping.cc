@@ -54,7 +54,7 @@ class Ping : private AnswerHandler {
   explicit Ping(const Config& config)
       : config_(config),
         loop_(std::chrono::nanoseconds::zero()),
-        client_(loop_, config),
+        client_(loop_, config, received_),
         started_(Clock::now()) {}
 
   int run() {
@@ -103,6 +103,7 @@ class Ping : private AnswerHandler {
 
   const Config& config_;
   EventLoop loop_;
+  Tally received_;
   DashScopeClient client_;
   Clock::time_point started_;
   std::optional<double> first_token_ms_;

@@ -6,10 +6,10 @@
 #include <array>
 #include <string_view>
 
+#include "log.h"
+
 namespace bailian {
 namespace {
-
-enum class Resource { kHealth, kReady, kBotProfile, kChat, kChatStream };
 
 struct Route {
   std::string_view path;
@@ -17,7 +17,7 @@ struct Route {
   std::string_view allow;
 };
 
-// A new route is a line here, a value of Resource and a case in Router::answer.
+// A new route is a line here, a value of Resource, its name in metrics.cc and a case in Router::answer.
 constexpr std::array kRoutes = {
     Route{"/health", Resource::kHealth, "GET, HEAD, OPTIONS"},
     Route{"/ready", Resource::kReady, "GET, HEAD, OPTIONS"},
@@ -26,7 +26,16 @@ constexpr std::array kRoutes = {
     Route{"/myapi/v1/chat-bot/stream", Resource::kChatStream, "POST, OPTIONS"},
 };
 
+// The operator's: these paths exactly, which no web server passes on that has the public ones only.
+constexpr std::array kOperatorRoutes = {
+    Route{"/metrics", Resource::kMetrics, "GET, HEAD"},
+    Route{"/ping", Resource::kPing, "GET, HEAD"},
+};
+
 const Route* find_route(std::string_view path) {
+  const auto* operators = std::find_if(kOperatorRoutes.begin(), kOperatorRoutes.end(),
+                                       [&](const Route& r) { return r.path == path; });
+  if (operators != kOperatorRoutes.end()) return operators;
   constexpr std::string_view kPrefix = "/wp-json";  // the endpoint lived inside WordPress
   if (path.starts_with(kPrefix) && path.substr(kPrefix.size()).starts_with('/'))
     path.remove_prefix(kPrefix.size());
@@ -124,8 +133,17 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
     client.send(reply);
     return nullptr;
   };
+  // No page of any origin may read what is the operator's.
+  const auto send_operator = [&](Reply reply) {
+    reply.headers.emplace_back("Cache-Control", "no-store");
+    reply.headers.emplace_back("X-Request-Id", request.request_id);
+    reply.headers.emplace_back("X-Content-Type-Options", "nosniff");
+    client.send(reply);
+    return nullptr;
+  };
   if (request.method == "OPTIONS") return send(preflight_reply());
   const Route* route = find_route(request.path);
+  if (route != nullptr) client.record().resource = route->resource;
   if (route == nullptr) throw HttpError(404, "not_found", "Endpoint not found");
   if (!allows(*route, request.method)) {
     Reply reply = error_reply({405, "method_not_allowed", "Method not allowed"}, request.request_id, {});
@@ -134,6 +152,8 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
   }
   const bool draining = shared_.draining;
   switch (route->resource) {
+    case Resource::kNothing:
+      break;
     case Resource::kHealth:
       return send(state_reply(200, draining ? "draining" : "healthy"));
     case Resource::kReady:
@@ -144,6 +164,10 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
       return chat(request, client, AnswerMode::kJson, common);
     case Resource::kChatStream:
       return chat(request, client, AnswerMode::kStream, common);
+    case Resource::kMetrics:
+      return send_operator(metrics());
+    case Resource::kPing:
+      return send_operator({200, {{"Content-Type", "text/plain; charset=utf-8"}}, "pong"});
   }
   return nullptr;
 }
@@ -155,6 +179,11 @@ Reply Router::bot_profile(const Request& request) const {
   if (unchanged) return {304, std::move(headers), {}};
   headers.emplace_back("Content-Type", "application/json");
   return {200, std::move(headers), profile.json};
+}
+
+Reply Router::metrics() {
+  const Gauges gauges = {shared_.streams.taken(), shared_.streams.most(), lost_log_writes()};
+  return {200, {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}}, shared_.metrics.text(gauges)};
 }
 
 std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& client, AnswerMode mode,

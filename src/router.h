@@ -9,6 +9,7 @@
 #include "dashscope_client.h"
 #include "event_loop.h"
 #include "http.h"
+#include "metrics.h"
 
 namespace bailian {
 
@@ -17,6 +18,7 @@ struct Shared {
   explicit Shared(const Config& config) : streams(config.max_streams) {}
   StreamLimit streams;
   std::atomic<uint64_t> requests{0};
+  Metrics metrics;
   std::atomic<bool> draining{false};
   /// Draining with nobody to take over: new chats are refused.
   std::atomic<bool> refusing{false};
@@ -26,10 +28,15 @@ struct Shared {
 class Router {
  public:
   Router(EventLoop& loop, const Config& config, Shared& shared)
-      : loop_(loop), shared_(shared), setup_(std::make_shared<Setup>(loop, config)) {}
+      : loop_(loop),
+        shared_(shared),
+        received_(shared.metrics.add_tally(Traffic::kFromUpstream)),
+        setup_(std::make_shared<Setup>(loop, config, shared.metrics, received_)) {}
 
   /// Requests from now on are answered by `config`; chats under way keep what they began with.
-  void reload(const Config& config) { setup_ = std::make_shared<Setup>(loop_, config); }
+  void reload(const Config& config) {
+    setup_ = std::make_shared<Setup>(loop_, config, shared_.metrics, received_);
+  }
 
   /// The exchange that goes on, or none when the reply was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
@@ -37,6 +44,7 @@ class Router {
  private:
   std::unique_ptr<Exchange> answer(const Request& request, ClientStream& client, const Headers& common);
   Reply bot_profile(const Request& request) const;
+  Reply metrics();
   std::unique_ptr<Exchange> chat(const Request& request, ClientStream& client, AnswerMode mode,
                                  const Headers& common);
   [[nodiscard]] bool is_allowed_origin(const Request& request) const;
@@ -46,6 +54,7 @@ class Router {
 
   EventLoop& loop_;
   Shared& shared_;
+  Tally& received_;
   std::shared_ptr<Setup> setup_;
 };
 

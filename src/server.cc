@@ -22,9 +22,9 @@ FcgiLimits fcgi_limits(const Config& config) {
 Server::Worker::Worker(const Config& config, Shared& shared, int listening_fd)
     : loop(std::chrono::duration_cast<std::chrono::nanoseconds>(config.token_coalesce)),
       router(loop, config, shared),
-      listener(loop, listening_fd, fcgi_limits(config), [this](const Request& request, ClientStream& client) {
-        return router.handle(request, client);
-      }) {}
+      listener(
+          loop, listening_fd, fcgi_limits(config), shared.metrics,
+          [this](const Request& request, ClientStream& client) { return router.handle(request, client); }) {}
 
 Server::Server(Config config, ListenSocket& socket, Load load, Start start)
     : config_(std::move(config)),
@@ -112,15 +112,18 @@ void Server::report() {
 
 void Server::reload() {
   if (shared_.draining) return;
+  bool good = false;
   try {
     service_manager_.reloading();
     use(load_());
+    good = true;
   } catch (const ConfigError& error) {
     for (const std::string& fault : error.faults()) log(LogLevel::kError, "setting", fault);
     log(LogLevel::kError, "reload_failed", "the settings have faults: nothing changes");
   } catch (const std::exception& error) {
     log(LogLevel::kError, "reload_failed", error.what());
   }
+  shared_.metrics.count_reload(good);
   service_manager_.ready();
 }
 

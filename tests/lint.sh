@@ -11,7 +11,7 @@ fault() {
 
 # Lowest first; a file may include its own layer and those before it.
 layers=(
-  "unique_fd utf8 json http log service_manager"
+  "unique_fd utf8 json http log process_stats metrics service_manager"
   "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php"
   "event_loop http_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket upgrade"
   "dashscope_client chat router"
@@ -27,6 +27,7 @@ homes=(
   "spdlog/:log"
   "CLI/:main"
   "systemd/:listen_socket service_manager"
+  "prometheus/:metrics"
 )
 
 declare -A layer_of

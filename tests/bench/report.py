@@ -290,7 +290,7 @@ def micro_section(results: Results) -> str | None:
              for one in results.raw.get("micro", [])]
     if not lines:
         return None
-    return "## Parsers and writers alone\n\nns of CPU, without a socket.\n\n" + table(["", "ns"], lines)
+    return "## Parsers, writers and counters alone\n\nns of CPU, without a socket.\n\n" + table(["", "ns"], lines)
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,12 @@ std::string existing_site(const WorkDir& dir, const IncludeOptions& options) {
   dir.write("fastcgi_params", read_file("/etc/nginx/fastcgi_params"));
   install(dir, "bailian-fcgi.conf", options.edits);
   if (options.limits) install(dir, "bailian-fcgi-http.conf", *options.limits);
+  if (options.status) install(dir, "bailian-fcgi-status.conf", options.status_edits);
   dir.write("index.php", "served by PHP, never as a file");
   return (options.limits ? "  include bailian-fcgi-http.conf;\n" : std::string()) + "  fastcgi_cache_path " +
          dir.file("cache") + " keys_zone=site:1m;\n" + "  server {\n    listen unix:" + dir.socket("web") +
-         ";\n" + options.listen + "    include bailian-fcgi.conf;\n    root " + dir.path() +
+         ";\n" + options.listen + "    include bailian-fcgi.conf;\n" +
+         (options.status ? "    include bailian-fcgi-status.conf;\n" : "") + "    root " + dir.path() +
          ";\n    index index.php;\n" + kSettingsForPhp +
          "    location / { try_files $uri $uri/ /index.php?$args; }\n"
          "    location ~ \\.php$ {\n      include fastcgi_params;\n      fastcgi_cache off;\n"

@@ -26,6 +26,8 @@ struct IncludeOptions {
   std::vector<Edit> edits = {};                  // of bailian-fcgi.conf
   std::optional<std::vector<Edit>> limits = {};  // of bailian-fcgi-http.conf, which is absent without
   std::string listen = {};                       // more of `server { }`
+  bool status = false;                           // bailian-fcgi-status.conf is included too
+  std::vector<Edit> status_edits = {};           // of it
 };
 
 // A site as guides for WordPress on nginx advise: permalinks by try_files, PHP by its extension, and settings

@@ -110,6 +110,13 @@ class BadLog : public testing::Test {
       return false;
     }
   }
+  double lost_writes() const {
+    FcgiPeer peer({.unix_path = dir_.socket("fcgi")});
+    peer.send(fcgi::request("GET", "/metrics"));
+    const auto metrics = peer.read_reply().response.body;
+    const std::string name = "\nbailian_log_writes_lost_total ";
+    return std::stod(metrics.substr(metrics.find(name) + name.size()));
+  }
   void expect_served_and_ended() {
     for (int i = 0; i < 3000; ++i) ASSERT_TRUE(is_healthy());
     FcgiPeer peer({.unix_path = dir_.socket("fcgi")});
@@ -135,6 +142,8 @@ TEST_F(BadLog, InAPipeThatNobodyReadsHoldsNobodyUp) {
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   const Fd reader(ends[0]);
   start(Fd(ends[1]));
+  const Deadline deadline;
+  while (lost_writes() == 0) ASSERT_NE(deadline.left_ms(), 0) << "lost, but not counted";
   expect_served_and_ended();
 }
 

@@ -33,11 +33,11 @@ sockaddr_un unix_address(const std::string& path) {
   return name;
 }
 
-sockaddr_in loopback_address(uint16_t port) {
+sockaddr_in loopback_address(uint16_t port, uint8_t last_byte = 1) {
   sockaddr_in name{};
   name.sin_family = AF_INET;
   name.sin_port = htons(port);
-  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + last_byte);
   return name;
 }
 
@@ -64,6 +64,10 @@ Fd connect_to(const Address& address) {
     auto name = unix_address(address.unix_path);
     checked(::connect(socket.get(), plain(name), sizeof name), "connect to " + address.unix_path);
   } else {
+    if (address.source != Address{}.source) {
+      auto source = loopback_address(0, address.source);
+      checked(::bind(socket.get(), plain(source), sizeof source), "bind");
+    }
     auto name = loopback_address(address.port);
     checked(::connect(socket.get(), plain(name), sizeof name),
             "connect to port " + std::to_string(address.port));

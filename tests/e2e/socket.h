@@ -20,6 +20,7 @@ struct WaitedInVain : std::runtime_error {
 struct Address {
   std::string unix_path;
   uint16_t port = 0;
+  uint8_t source = 1;  // from which 127.0.0.x a port is called
 };
 
 Fd connect_to(const Address& address);

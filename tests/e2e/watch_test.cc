@@ -1,0 +1,126 @@
+// What we ship for Prometheus and Grafana asks for metrics that there are, and they are told of in the
+// README.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "answer.h"
+#include "site.h"
+
+namespace bailian::e2e {
+namespace {
+
+using Names = std::set<std::string>;
+
+Names names_in(const std::string& text) {
+  const std::regex name(R"(\b(bailian|process)_[a-z_]+)");
+  Names names;
+  for (std::sregex_iterator match(text.begin(), text.end(), name), end; match != end; ++match)
+    names.insert(match->str());
+  return names;
+}
+
+// Those of the README's table.
+Names names_in_rows(const std::string& text) {
+  std::istringstream lines(text);
+  Names names;
+  for (std::string line; std::getline(lines, line);)
+    if (line.starts_with("| `bailian_") || line.starts_with("| `process_")) names.merge(names_in(line));
+  return names;
+}
+
+// The names behind "# TYPE ".
+Names families_in(const std::string& metrics) {
+  const std::regex type(R"(# TYPE (\S+) )");
+  Names names;
+  for (std::sregex_iterator match(metrics.begin(), metrics.end(), type), end; match != end; ++match)
+    names.insert((*match)[1]);
+  return names;
+}
+
+// A series of a histogram has a name of its own.
+std::string family_of(const std::string& series, const Names& families) {
+  for (const char* suffix : {"_bucket", "_count", "_sum"}) {
+    if (!series.ends_with(suffix)) continue;
+    const auto family = series.substr(0, series.size() - std::string_view(suffix).size());
+    if (families.contains(family)) return family;
+  }
+  return series;
+}
+
+class Watch : public testing::Test {
+ protected:
+  // After traffic of every kind, so that no family is empty.
+  Watch() {
+    read_stream(site_.stream("[[sim events=3]]"));
+    site_.ask("[[sim status=401 code=InvalidApiKey framing=json]]");
+    metrics_ = site_.get("/metrics").body;
+  }
+
+  Site site_;
+  std::string metrics_;
+};
+
+TEST_F(Watch, AlertsAndDashboardAskForWhatThereIs) {
+  const auto families = families_in(metrics_);
+  for (const char* file : {"deploy/prometheus-alerts.yml", "deploy/grafana-dashboard.json"}) {
+    const auto asked = names_in(read_file(file));
+    EXPECT_GT(asked.size(), 5U) << file;
+    for (const auto& name : asked)
+      EXPECT_TRUE(families.contains(family_of(name, families))) << name << " in " << file;
+  }
+}
+
+TEST_F(Watch, TheReadmeTellsOfEveryFamilyAndOfNoOther) {
+  const auto families = families_in(metrics_);
+  for (const char* file : {"README.md", "README.zh-CN.md"})
+    EXPECT_EQ(names_in_rows(read_file(file)), families) << file;
+}
+
+TEST_F(Watch, TheDashboardShowsEveryFamilyOfOurs) {
+  const auto families = families_in(metrics_);
+  Names shown;
+  for (const auto& name : names_in(read_file("deploy/grafana-dashboard.json")))
+    shown.insert(family_of(name, families));
+  for (const auto& family : families)
+    EXPECT_TRUE(shown.contains(family) || !family.starts_with("bailian_")) << family;
+}
+
+TEST_F(Watch, PromtoolHasNothingToSayOfTheMetrics) {
+  const std::string promtool = std::filesystem::absolute("build/promtool");
+  if (access(promtool.c_str(), X_OK) != 0) GTEST_SKIP() << "no build/promtool: `make test-watch` gets it";
+  const auto file = site_.dir().write("metrics", metrics_);
+  Process check({.argv = {"/bin/sh", "-c", R"(exec "$0" check metrics <"$1")", promtool, file},
+                 .env = {},
+                 .directory = site_.dir().path(),
+                 .fds = {}});
+  EXPECT_EQ(check.wait(), 0);
+  EXPECT_EQ(check.out().text() + check.err().text(), "");
+}
+
+TEST(Dashboard, HasAQueryAndAnOwnPlaceForEveryPanel) {
+  const auto dashboard = parse_json(read_file("deploy/grafana-dashboard.json"));
+  EXPECT_EQ(text_at(dashboard, "/uid"), "bailian-fcgi");
+  std::set<int64_t> ids;
+  std::set<std::pair<int64_t, int64_t>> places;
+  for (const auto& panel : at(dashboard, "/panels").GetArray()) {
+    const auto title = text_at(panel, "/title");
+    EXPECT_TRUE(ids.insert(number_at(panel, "/id")).second) << title;
+    EXPECT_TRUE(places.emplace(number_at(panel, "/gridPos/x"), number_at(panel, "/gridPos/y")).second)
+        << title;
+    EXPECT_LE(number_at(panel, "/gridPos/x") + number_at(panel, "/gridPos/w"), 24) << title;
+    if (text_at(panel, "/type") == "row") continue;
+    EXPECT_GE(at(panel, "/targets").Size(), 1U) << title;
+    for (const auto& target : at(panel, "/targets").GetArray())
+      EXPECT_FALSE(names_in(text_at(target, "/expr")).empty()) << title;
+  }
+}
+
+}  // namespace
+}  // namespace bailian::e2e

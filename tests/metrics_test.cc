@@ -1,0 +1,205 @@
+#include "metrics.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dashscope_api.h"
+#include "process_stats.h"
+
+namespace bailian {
+namespace {
+
+constexpr auto kResources = {Resource::kNothing, Resource::kHealth,     Resource::kBotProfile,
+                             Resource::kChat,    Resource::kChatStream, Resource::kMetrics,
+                             Resource::kPing};
+
+RequestRecord answered(const std::string& model, uint64_t output_tokens) {
+  RequestRecord record;
+  record.resource = Resource::kChatStream;
+  record.status = 200;
+  record.is_chat = record.is_complete = true;
+  record.model = model;
+  record.usage = Usage{3, output_tokens};
+  record.first_token = record.started;
+  return record;
+}
+
+RequestRecord left(bool had_text, uint64_t output_tokens) {
+  RequestRecord record = answered("m", output_tokens);
+  record.is_complete = false;
+  record.outcome = Outcome::kClientGone;
+  if (!had_text) record.first_token.reset();
+  return record;
+}
+
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
+
+TEST(ModelLabels, AreShortAndPlain) {
+  for (const char* good : {"qwen-plus", "qwen2.5-72b-instruct", "a/b:c@1+2", "DeepSeek_R1"}) {
+    EXPECT_EQ(model_label(good), good);
+  }
+  EXPECT_EQ(model_label(std::string(64, 'm')).size(), 64U);
+  for (const std::string& bad : {std::string(65, 'm'), std::string("a b"), std::string("a\"b"),
+                                 std::string("a\nb"), std::string("a\\b"), std::string("模型"),
+                                 std::string("a\0b", 3), std::string("a{b}"), std::string("sk-***")}) {
+    EXPECT_EQ(model_label(bad), "other") << bad;
+  }
+  EXPECT_EQ(model_label(""), "unknown");
+}
+
+TEST(ModelLabels, AreNotMoreThanTwentyAndOther) {
+  Metrics metrics;
+  for (int i = 0; i < 100; ++i) {
+    metrics.count_request(answered("m" + std::to_string(i), 1), Clock::time_point());
+  }
+  metrics.count_request(answered("m0", 1), Clock::time_point());
+  const std::string text = metrics.text({});
+  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="m0",type="output"} 2)"));
+  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="m19",type="input"} 3)"));
+  EXPECT_EQ(text.find("m20"), std::string::npos);
+  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="other",type="output"} 80)"));
+}
+
+TEST(ErrorLabels, AreDocumentedCodesOrOther) {
+  for (const char* known : {"InvalidApiKey", "Throttling", "Throttling.RateQuota", "NOT AUTHORIZED",
+                            "InvalidParameter", "InternalError.Algo", "idle_timeout", "invalid_answer"}) {
+    EXPECT_EQ(error_label(known), known);
+  }
+  EXPECT_EQ(error_label("InternalError.Algo.DataInspectionFailed"), "DataInspectionFailed");
+  EXPECT_EQ(error_label("InternalError.Algo.InvalidParameter"), "InvalidParameter");
+  EXPECT_EQ(error_label("Throttling.New"), "Throttling");
+  for (const char* unknown : {"x", "Made.Up", "invalidapikey", "a\"b", ".", "InvalidApiKey."}) {
+    EXPECT_EQ(error_label(unknown), "other") << unknown;
+  }
+  EXPECT_EQ(error_label(""), "none");
+}
+
+TEST(ErrorLabels, NameEveryFault) {
+  EXPECT_EQ(fault_label(UpstreamFault::kAuth), "auth");
+  EXPECT_EQ(fault_label(UpstreamFault::kThrottled), "throttled");
+  EXPECT_EQ(fault_label(UpstreamFault::kQuota), "quota");
+  EXPECT_EQ(fault_label(UpstreamFault::kFailed), "failed");
+}
+
+TEST(Estimates, AreTheMeanOfCompleteAnswersLessWhatHadCome) {
+  const auto estimate = [](const Metrics& metrics, int tokens) {
+    return has_line(metrics.text({}),
+                    "bailian_tokens_not_generated_estimate_total " + std::to_string(tokens));
+  };
+  Metrics metrics;
+  metrics.count_request(left(false, 0), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 0)) << "no answer to go by yet";
+  metrics.count_request(answered("m", 10), Clock::time_point());
+  metrics.count_request(answered("m", 30), Clock::time_point());
+  metrics.count_request(left(false, 0), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 20));
+  metrics.count_request(left(true, 15), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 25));
+  metrics.count_request(left(true, 50), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 25)) << "longer than the mean already";
+  metrics.count_request(left(true, 0), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 25)) << "nobody knows how many tokens its text had";
+  RequestRecord complete = answered("m", 20);
+  complete.outcome = Outcome::kClientGone;
+  metrics.count_request(complete, Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 25)) << "all of it was generated";
+}
+
+TEST(MetricsText, HasEveryLabelOfEveryRequest) {
+  Metrics metrics;
+  for (const Resource resource : kResources) {
+    for (const Outcome outcome : {Outcome::kDone, Outcome::kError, Outcome::kClientGone, Outcome::kTimeout}) {
+      for (const int status : {-1, 0, 99, 200, 304, 404, 503, 600, 100000}) {
+        RequestRecord record;
+        record.resource = resource;
+        record.outcome = outcome;
+        record.status = status;
+        metrics.count_request(record, Clock::time_point());
+      }
+    }
+  }
+  const std::string text = metrics.text({3, 10, 2});
+  for (const char* line :
+       {R"(bailian_requests_total{endpoint="other",outcome="done",status="none"} 5)",
+        R"(bailian_requests_total{endpoint="ping",outcome="timeout",status="5xx"} 1)",
+        "bailian_streams_active 3", "bailian_streams_limit 10", "bailian_log_writes_lost_total 2"}) {
+    EXPECT_TRUE(has_line(text, line)) << line;
+  }
+}
+
+TEST(MetricsText, PutsTimesIntoBuckets) {
+  Metrics metrics;
+  RequestRecord record = answered("m", 1);
+  record.first_token = record.started + std::chrono::milliseconds(400);
+  metrics.count_request(record, record.started + std::chrono::seconds(4));
+  const std::string text = metrics.text({});
+  for (const char* line : {R"(bailian_time_to_first_token_seconds_bucket{mode="stream",le="0.25"} 0)",
+                           R"(bailian_time_to_first_token_seconds_bucket{mode="stream",le="0.5"} 1)",
+                           R"(bailian_time_to_first_token_seconds_sum{mode="stream"} 0.4)",
+                           R"(bailian_chat_duration_seconds_bucket{mode="stream",outcome="done",le="2.5"} 0)",
+                           R"(bailian_chat_duration_seconds_bucket{mode="stream",outcome="done",le="5"} 1)",
+                           R"(bailian_chat_duration_seconds_count{mode="json",outcome="done"} 0)"}) {
+    EXPECT_TRUE(has_line(text, line)) << line;
+  }
+}
+
+TEST(MetricsText, IsWholeWhileOthersCount) {
+  constexpr int kThreads = 3;
+  constexpr int kRequests = 2000;
+  Metrics metrics;
+  std::vector<std::thread> threads;
+  threads.reserve(kThreads);
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&metrics] {
+      Tally& sent = metrics.add_tally(Traffic::kToClients);
+      for (int j = 0; j < kRequests; ++j) {
+        sent += 10;
+        metrics.count_request(answered("m" + std::to_string(j % 30), 1), Clock::time_point());
+        metrics.count_upstream_error("Throttling", "throttled");
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(metrics.text({}).ends_with('\n'));
+  for (std::thread& thread : threads) thread.join();
+  const std::string text = metrics.text({});
+  for (const char* line : {R"(bailian_requests_total{endpoint="stream",outcome="done",status="2xx"} 6000)",
+                           R"(bailian_upstream_errors_total{code="Throttling",fault="throttled"} 6000)",
+                           "bailian_client_sent_bytes_total 60000"}) {
+    EXPECT_TRUE(has_line(text, line)) << line;
+  }
+}
+
+TEST(ProcessStats, AreThoseOfThisProcess) {
+  const ProcessStats stats = read_process_stats();
+  rusage usage{};
+  ASSERT_EQ(getrusage(RUSAGE_SELF, &usage), 0);
+  const auto peak_bytes = static_cast<double>(usage.ru_maxrss) * 1024;
+  EXPECT_GT(stats.resident_bytes, peak_bytes / 10);
+  EXPECT_LT(stats.resident_bytes, peak_bytes * 2);
+  EXPECT_GT(stats.virtual_bytes, stats.resident_bytes);
+  EXPECT_GE(stats.threads, 1);
+  EXPECT_GT(stats.start_time_seconds, 1.6e9);
+  const auto cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec);
+  EXPECT_LE(stats.cpu_seconds, cpu + 2);
+}
+
+TEST(OpenFiles, AreCountedAlikeInBothWays) {
+  OpenFiles listing(false);
+  EXPECT_EQ(listing.count(), std::nullopt) << "the first count has only begun";
+  std::optional<uint64_t> listed;
+  while (!listed) listed = listing.count();
+  EXPECT_GE(*listed, 3U);
+  if (OpenFiles counting; counting.count().value_or(0) > 0) {
+    EXPECT_LE(*counting.count(), *listed + 2);
+    EXPECT_GE(*counting.count() + 2, *listed) << "each way opens files of its own";
+  }
+}
+
+}  // namespace
+}  // namespace bailian

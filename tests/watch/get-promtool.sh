@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# usage: get-promtool.sh FILE
+# Puts promtool there: the one of this machine, or the one of the distribution's package `prometheus`, which is not
+# installed, because its server would start.
+set -euo pipefail
+
+file=$1
+mkdir -p "$(dirname "$file")"
+if there=$(command -v promtool); then
+  ln -sf "$there" "$file"
+  exit
+fi
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+cd "$place"
+if [ "$(id -u)" = 0 ]; then chown _apt . 2>/dev/null || true; fi # apt downloads as this user
+apt-get -qq download prometheus || {
+  echo "get-promtool: apt-get can't download the package prometheus (is apt-get update needed?)" >&2
+  exit 69
+}
+dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >promtool
+chmod 755 promtool
+cd "$OLDPWD"
+mv "$place/promtool" "$file"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# usage: run.sh PROMTOOL
+# Checks the alert rules, plays every situation of alerts_test.yml through them, and has the dashboard's queries parsed.
+set -euo pipefail
+
+promtool=$(realpath "$1")
+cd "$(dirname "$0")"
+
+queries=$(mktemp)
+trap 'rm -f "$queries"' EXIT
+# A string of JSON is one of YAML too.
+# shellcheck disable=SC2016 # the variables are Grafana's
+sed -n 's/^ *"expr": \(".*"\),\{0,1\}$/\1/p' ../../deploy/grafana-dashboard.json |
+  sed 's/\$__rate_interval/5m/g; s/\$instance/.*/g' |
+  awk 'BEGIN { print "groups: [{name: dashboard, rules: [" } { print "{record: query" NR ", expr: " $0 "}," } END { print "]}]" }' >"$queries"
+grep -q query20 "$queries"
+
+if "$promtool" check rules ../../deploy/prometheus-alerts.yml "$queries" && "$promtool" test rules alerts_test.yml; then
+  echo "[  PASSED  ] $(grep -c '^  - name:' alerts_test.yml) tests."
+else
+  echo '[  FAILED  ] 1 test'
+  exit 1
+fi
