@@ -65,11 +65,12 @@ int serve(const LoadedConfig& loaded, const Options& options) {
   const Config& config = loaded.config;
   init_libfcgi();
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGUSR1, SIG_IGN);
-  std::signal(SIGHUP, SIG_IGN);  // until the server listens to it
+  std::signal(SIGUSR1, SIG_IGN);  // these two until the server listens to them
+  std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGTERM, SIG_DFL);
-  const LogFormat by_terminal = ::isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
-  start_log(config.log_format.value_or(by_terminal), config.debug ? LogLevel::kDebug : LogLevel::kInfo);
+  const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
+  start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
+            least_log_level(config), config.log_file);
   log_warnings(loaded);
   raise_file_limit(config);
 
@@ -101,6 +102,9 @@ int run_guarded(const Options& options) {
   } catch (const ListenError& error) {
     fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
     return EX_UNAVAILABLE;
+  } catch (const LogFileError& error) {
+    fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
+    return EX_CANTCREAT;
   } catch (const std::exception& error) {
     fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
     return EX_OSERR;
@@ -118,7 +122,7 @@ int main(int argc, char** argv) {
       "chats.\n"
       "Settings come from the environment and from a .env file; see .env.example.\n"
       "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them. SIGHUP reads the settings "
-      "again.",
+      "again. SIGUSR1 opens LOG_FILE again.",
       "bailian-fcgi");
   app.set_version_flag("-V,--version", "bailian-fcgi " BAILIAN_VERSION);
   app.add_option("-e,--env-file", options.env_file,
@@ -137,7 +141,8 @@ int main(int argc, char** argv) {
   app.add_flag("--force", options.import.force, "let --import-config-php replace files")->needs(import);
   app.footer(
       "Exit codes: 0 done, 64 bad usage, 69 cannot listen or upstream unavailable, 71 system error,\n"
-      "75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; --import-config-php: 65 nothing "
+      "73 cannot open LOG_FILE, 75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; "
+      "--import-config-php: 65 nothing "
       "in\n"
       "the file is of use, 66 it cannot be read, 73 a file exists or cannot be written.");
   try {

@@ -41,7 +41,8 @@ Server::Server(Config config, ListenSocket& socket, Load load)
       drain_timeout_(workers_.front()->loop, [this] { stop(); }),
       sigterm_(workers_.front()->loop, SIGTERM, [this] { on_signal(); }),
       sigint_(workers_.front()->loop, SIGINT, [this] { on_signal(); }),
-      sighup_(workers_.front()->loop, SIGHUP, [this] { reload(); }) {}
+      sighup_(workers_.front()->loop, SIGHUP, [this] { reload(); }),
+      sigusr1_(workers_.front()->loop, SIGUSR1, [] { reopen_log(); }) {}
 
 Server::~Server() = default;
 
@@ -82,7 +83,7 @@ void Server::use(LoadedConfig loaded) {
     log(LogLevel::kWarning, "setting", fmt::format("{} has changed, which needs a restart", key));
   }
   config_ = std::move(loaded.config);
-  set_log_level(config_.debug ? LogLevel::kDebug : LogLevel::kInfo);
+  set_log_level(least_log_level(config_));
   const auto workers_left = std::make_shared<std::atomic<size_t>>(workers_.size());
   for (const auto& worker : workers_) {
     worker->loop.post([config = config_, workers_left, &own = *worker] {

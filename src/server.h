@@ -15,7 +15,8 @@ namespace bailian {
 
 /// The running program: one loop for each of WORKERS, all accepting from one socket. SIGTERM or SIGINT drains
 /// it: live answers finish, up to DRAIN_TIMEOUT; a second signal ends it at once. SIGHUP reads the settings
-/// again: faulty ones change nothing, and chats under way keep those they began with.
+/// again: faulty ones change nothing, and chats under way keep those they began with. SIGUSR1 opens the log
+/// file again.
 class Server {
  public:
   /// Reads the settings again, or throws ConfigError.
@@ -54,6 +55,7 @@ class Server {
   SignalEvent sigterm_;
   SignalEvent sigint_;
   SignalEvent sighup_;
+  SignalEvent sigusr1_;
   std::vector<std::thread> threads_;
 };
 
