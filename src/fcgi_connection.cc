@@ -91,6 +91,11 @@ FcgiConnection::~FcgiConnection() {
   if (state_ != State::kAnswering && state_ != State::kEnding) return;
   record_.outcome = Outcome::kError;
   if (record_.detail.empty()) record_.detail = kStopping;
+  note_end();
+}
+
+void FcgiConnection::note_end() {
+  listener_.board().ended.at(static_cast<size_t>(record_.outcome)).add(1);
   log_request(record_, Clock::now());
 }
 
@@ -171,6 +176,7 @@ void FcgiConnection::start_exchange() {
   head_only_ = request->method == "HEAD";
   events_ = false;
   state_ = State::kAnswering;
+  listener_.board().requests.add(1);
   exchange_ = listener_.handle(*request, *this);
 }
 
@@ -257,6 +263,7 @@ bool FcgiConnection::send_some() {
   }
   output_.consume(static_cast<size_t>(sent));
   record_.sent_bytes += static_cast<uint64_t>(sent);
+  if (exchange_) exchange_->on_sent();
   if (paced()) {
     unread_bytes_ = std::min(unread_bytes_ + static_cast<size_t>(sent), kPeerReadBytes);
     last_sent_ = Clock::now();
@@ -303,7 +310,7 @@ void FcgiConnection::wait_for_room(bool waiting) {
 
 void FcgiConnection::end_exchange() {
   exchange_.reset();
-  log_request(record_, Clock::now());
+  note_end();
   if (keep_ && !listener_.draining()) return park();
   state_ = State::kGone;
   flush_.schedule();
@@ -336,7 +343,7 @@ void FcgiConnection::close(Outcome outcome) {
   if (state_ == State::kGone) return;
   if (state_ == State::kAnswering || state_ == State::kEnding) {
     record_.outcome = outcome;
-    log_request(record_, Clock::now());
+    note_end();
   }
   state_ = State::kGone;
   flush_.schedule();

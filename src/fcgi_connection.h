@@ -57,6 +57,7 @@ class FcgiConnection final : public ClientStream {
   void start_deadline(std::chrono::steady_clock::duration after);
   void on_deadline();
   void close(Outcome outcome);
+  void note_end();
   void wait_for_room(bool waiting);
   [[nodiscard]] bool paced() const;
   [[nodiscard]] bool peer_has_read_all() const;

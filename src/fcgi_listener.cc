@@ -19,10 +19,12 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 
 }  // namespace
 
-FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Handler handler)
+FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, LoopBoard& board,
+                           Handler handler)
     : loop_(loop),
       listening_fd_(listening_fd),
       limits_(limits),
+      board_(board),
       handler_(std::move(handler)),
       acceptable_(loop, [this](short) { accept_some(); }),
       accept_again_(loop, [this] { acceptable_.watch(listening_fd_, IoEvent::kRead); }),
@@ -52,6 +54,7 @@ void FcgiListener::accept_some() {
       auto connection = std::make_unique<FcgiConnection>(*this, std::move(fd), local);
       FcgiConnection* const key = connection.get();
       connections_.emplace(key, std::move(connection));
+      board_.connections.add(1);
     } catch (const std::exception& error) {
       log(LogLevel::kError, "accept_failed", error.what());
     }

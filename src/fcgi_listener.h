@@ -10,6 +10,7 @@
 #include "fcgi_connection.h"
 #include "fcgi_request.h"
 #include "http.h"
+#include "status_board.h"
 
 namespace bailian {
 
@@ -25,7 +26,8 @@ class FcgiListener {
   using Handler = std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)>;
 
   /// `listening_fd` is not blocking and outlives the listener. Throws std::system_error.
-  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Handler handler);
+  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, LoopBoard& board,
+               Handler handler);
   ~FcgiListener();
   FcgiListener(const FcgiListener&) = delete;
   FcgiListener& operator=(const FcgiListener&) = delete;
@@ -43,6 +45,7 @@ class FcgiListener {
   // For its connections.
   [[nodiscard]] EventLoop& loop() const { return loop_; }
   [[nodiscard]] const FcgiLimits& limits() const { return limits_; }
+  [[nodiscard]] LoopBoard& board() const { return board_; }
   [[nodiscard]] bool draining() const { return on_idle_ != nullptr; }
   FcgiRequestReader& request_reader() { return request_reader_; }
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client) {
@@ -59,6 +62,7 @@ class FcgiListener {
   EventLoop& loop_;
   const int listening_fd_;
   FcgiLimits limits_;
+  LoopBoard& board_;
   Handler handler_;
   FcgiRequestReader request_reader_;
   std::function<void()> on_idle_;

@@ -18,7 +18,8 @@ using Clock = std::chrono::steady_clock;
 /// One request as the web server passed it on. Every byte of it is the visitor's.
 struct Request {
   std::string method;
-  std::string path;  // without the query
+  std::string path;   // without the query
+  std::string query;  // without the question mark
   std::string host;
   std::string origin;
   std::string if_none_match;
@@ -67,6 +68,7 @@ struct RequestRecord {
   uint64_t sent_bytes = 0;
   std::optional<Clock::time_point> first_token;
   std::optional<Usage> usage;
+  int retries = 0;
   std::string model;
   std::string upstream_code;
   std::string upstream_request_id;
@@ -103,6 +105,8 @@ class Exchange {
   virtual ~Exchange() = default;
   /// Everything written so far has left.
   virtual void on_drained() = 0;
+  /// Some of it has.
+  virtual void on_sent() {}
   /// The program ends now: the answer must be brought to an end, as a failure.
   virtual void on_shutdown() = 0;
 };

@@ -6,10 +6,12 @@
 #include <array>
 #include <string_view>
 
+#include "status.h"
+
 namespace bailian {
 namespace {
 
-enum class Resource { kHealth, kBotProfile, kChat, kChatStream };
+enum class Resource { kHealth, kBotProfile, kChat, kChatStream, kStatus };
 
 struct Route {
   std::string_view path;
@@ -25,7 +27,15 @@ constexpr std::array kRoutes = {
     Route{"/myapi/v1/chat-bot/stream", Resource::kChatStream, "POST, OPTIONS"},
 };
 
+// The operator's: these paths exactly, which no web server passes on that has the public ones only.
+constexpr std::array kOperatorRoutes = {
+    Route{"/status", Resource::kStatus, "GET, HEAD"},
+};
+
 const Route* find_route(std::string_view path) {
+  const auto* operators = std::find_if(kOperatorRoutes.begin(), kOperatorRoutes.end(),
+                                       [&](const Route& r) { return r.path == path; });
+  if (operators != kOperatorRoutes.end()) return operators;
   constexpr std::string_view kPrefix = "/wp-json";  // the endpoint lived inside WordPress
   if (path.starts_with(kPrefix) && path.substr(kPrefix.size()).starts_with('/'))
     path.remove_prefix(kPrefix.size());
@@ -132,6 +142,12 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
       return chat(request, client, AnswerMode::kJson, common);
     case Resource::kChatStream:
       return chat(request, client, AnswerMode::kStream, common);
+    case Resource::kStatus:
+      // No page of any origin may read what is the operator's.
+      return std::make_unique<StatusExchange>(loop_, shared_, client, parse_status_query(request.query),
+                                              Headers{{"Cache-Control", "no-store"},
+                                                      {"X-Request-Id", request.request_id},
+                                                      {"X-Content-Type-Options", "nosniff"}});
   }
   return nullptr;
 }
@@ -166,8 +182,11 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
   if (config().api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
   if (config().app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
   StreamLimit::Place place = shared_.draining ? StreamLimit::Place() : shared_.streams.take();
-  if (!place) throw HttpError(503, "overloaded", "Server busy");
-  return std::make_unique<Chat>(loop_, setup_, std::move(place), client, chat_request, mode, common);
+  if (!place) {
+    watch_.board.rejected.add(1);
+    throw HttpError(503, "overloaded", "Server busy");
+  }
+  return std::make_unique<Chat>(loop_, watch_, setup_, std::move(place), client, chat_request, mode, common);
 }
 
 }  // namespace bailian

@@ -8,6 +8,7 @@
 #include "dashscope_client.h"
 #include "event_loop.h"
 #include "http.h"
+#include "status_board.h"
 
 namespace bailian {
 
@@ -16,19 +17,25 @@ struct Shared {
   explicit Shared(const Config& config) : streams(config.max_streams) {}
   StreamLimit streams;
   std::atomic<bool> draining{false};
+  StatusBoard board;
 };
 
 /// Finds what a request asks for and answers it, or starts the chat that will. One per loop.
 class Router {
  public:
   Router(EventLoop& loop, const Config& config, Shared& shared)
-      : loop_(loop), shared_(shared), setup_(std::make_shared<Setup>(loop, config)) {}
+      : loop_(loop),
+        shared_(shared),
+        watch_(loop, shared.board.add_loop()),
+        setup_(std::make_shared<Setup>(loop, config)) {}
 
   /// Requests from now on are answered by `config`; chats under way keep what they began with.
   void reload(const Config& config) { setup_ = std::make_shared<Setup>(loop_, config); }
 
   /// The exchange that goes on, or none when the reply was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
+
+  [[nodiscard]] LoopBoard& board() const { return watch_.board; }
 
  private:
   std::unique_ptr<Exchange> answer(const Request& request, ClientStream& client, const Headers& common);
@@ -43,6 +50,7 @@ class Router {
 
   EventLoop& loop_;
   Shared& shared_;
+  Watch watch_;
   std::shared_ptr<Setup> setup_;
 };
 

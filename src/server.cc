@@ -20,9 +20,9 @@ FcgiLimits fcgi_limits(const Config& config) {
 Server::Worker::Worker(const Config& config, Shared& shared, int listening_fd)
     : loop(std::chrono::duration_cast<std::chrono::nanoseconds>(config.token_coalesce)),
       router(loop, config, shared),
-      listener(loop, listening_fd, fcgi_limits(config), [this](const Request& request, ClientStream& client) {
-        return router.handle(request, client);
-      }) {}
+      listener(
+          loop, listening_fd, fcgi_limits(config), router.board(),
+          [this](const Request& request, ClientStream& client) { return router.handle(request, client); }) {}
 
 Server::Server(Config config, ListenSocket& socket, Load load)
     : config_(std::move(config)),
@@ -47,6 +47,7 @@ Server::Server(Config config, ListenSocket& socket, Load load)
 Server::~Server() = default;
 
 void Server::run() {
+  shared_.board.address = socket_.name();
   for (size_t i = 1; i < workers_.size(); ++i) {
     threads_.emplace_back([&worker = *workers_[i]] { worker.loop.run(); });
   }
@@ -68,10 +69,13 @@ void Server::reload() {
   ::sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()).c_str());
   try {
     use(load_());
+    shared_.board.reloads.add(1);
   } catch (const ConfigError& error) {
+    shared_.board.failed_reloads.add(1);
     for (const std::string& fault : error.faults()) log(LogLevel::kError, "setting", fault);
     log(LogLevel::kError, "reload_failed", "the settings have faults: nothing changes");
   } catch (const std::exception& error) {
+    shared_.board.failed_reloads.add(1);
     log(LogLevel::kError, "reload_failed", error.what());
   }
   ::sd_notify(0, "READY=1");

@@ -12,10 +12,10 @@ fault() {
 # Lowest first; a file may include its own layer and those before it.
 layers=(
   "unique_fd utf8 json http log"
-  "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php"
+  "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php status_board status_page"
   "event_loop http_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket"
-  "dashscope_client chat router"
-  "server ping import main"
+  "dashscope_client slow_log chat router status"
+  "server ping import top main"
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
