@@ -63,7 +63,8 @@ struct RequestRecord {
   std::string request_id;
   std::string method;
   std::string path;
-  int status = 0;  // 0: nothing was sent
+  bool is_monitoring = false;  // logged at level debug
+  int status = 0;              // 0: nothing was sent
   Outcome outcome = Outcome::kDone;
   uint64_t sent_bytes = 0;
   std::optional<Clock::time_point> first_token;

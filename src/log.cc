@@ -309,9 +309,11 @@ void log(LogLevel level, std::string_view event, std::string_view message, const
 }
 
 void log_request(const RequestRecord& record, Clock::time_point now) {
-  log(record.outcome == Outcome::kError || record.outcome == Outcome::kTimeout ? LogLevel::kWarning
-                                                                               : LogLevel::kInfo,
-      "request", "", request_fields(record, now));
+  const bool failed = record.outcome == Outcome::kError || record.outcome == Outcome::kTimeout;
+  const LogLevel level = failed                 ? LogLevel::kWarning
+                         : record.is_monitoring ? LogLevel::kDebug
+                                                : LogLevel::kInfo;
+  log(level, "request", "", request_fields(record, now));
 }
 
 }  // namespace bailian

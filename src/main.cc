@@ -18,6 +18,7 @@
 #include "log.h"
 #include "ping.h"
 #include "server.h"
+#include "top.h"
 
 namespace bailian {
 namespace {
@@ -29,6 +30,8 @@ struct Options {
   ImportOptions import;
   bool check = false;
   bool ping = false;
+  bool top = false;
+  double top_interval = 1;
 };
 
 std::vector<std::string> environment() {
@@ -37,17 +40,20 @@ std::vector<std::string> environment() {
   return variables;
 }
 
-LoadedConfig load(const Options& options) {
-  LoadedConfig loaded = load_config(environment(), options.env_file);
-  if (!options.listen) return loaded;
+ListenAddress listen_option(const std::string& text) {
   try {
-    loaded.config.listen = parse_listen_address(*options.listen);
+    return parse_listen_address(text);
   } catch (const std::invalid_argument&) {
     throw ConfigError(
         {fmt::format("--listen: expected a socket path with a slash, host:port or [::1]:port, found "
                      "\"{}\"",
-                     *options.listen)});
+                     text)});
   }
+}
+
+LoadedConfig load(const Options& options) {
+  LoadedConfig loaded = load_config(environment(), options.env_file);
+  if (options.listen) loaded.config.listen = listen_option(*options.listen);
   return loaded;
 }
 
@@ -85,6 +91,11 @@ int run(const Options& options) {
   if (options.import_config_php) return import_config_php(*options.import_config_php, options.import);
   // The key is kept out of core files and from other processes of this user.
   ::prctl(PR_SET_DUMPABLE, 0);
+  if (options.top) {
+    // Whoever may connect need not be able to read the settings.
+    return top(options.listen ? listen_option(*options.listen) : load(options).config.listen,
+               Seconds(options.top_interval));
+  }
   const LoadedConfig loaded = load(options);
   if (options.check) return check(loaded);
   curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -128,7 +139,8 @@ int main(int argc, char** argv) {
   app.add_option("-e,--env-file", options.env_file,
                  "read settings from FILE (else from ./.env when it is there)")
       ->type_name("FILE");
-  app.add_option("-l,--listen", options.listen, "listen on ADDRESS: socket path, host:port or [::1]:port")
+  app.add_option("-l,--listen", options.listen,
+                 "listen on ADDRESS, or let top ask there: socket path, host:port or [::1]:port")
       ->type_name("ADDRESS");
   app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
   app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
@@ -139,14 +151,23 @@ int main(int argc, char** argv) {
       ->type_name("DIR")
       ->needs(import);
   app.add_flag("--force", options.import.force, "let --import-config-php replace files")->needs(import);
+  auto* const top = app.add_subcommand(
+      "top", "watch the running program in the terminal: what it does and the chats under way; q ends it");
+  top->fallthrough();
+  top->add_option("--interval", options.top_interval, "SECONDS between two looks (1)")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 3600.0));
   app.footer(
-      "Exit codes: 0 done, 64 bad usage, 69 cannot listen or upstream unavailable, 71 system error,\n"
-      "73 cannot open LOG_FILE, 75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; "
-      "--import-config-php: 65 nothing "
-      "in\n"
-      "the file is of use, 66 it cannot be read, 73 a file exists or cannot be written.");
+      "Exit codes: 0 done, 64 bad usage, 69 cannot listen or upstream unavailable, 71 system error, 73 "
+      "cannot open\n"
+      "LOG_FILE, 75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; top: 69 nothing "
+      "answers, 76 it is\n"
+      "something else, 77 may not connect; --import-config-php: 65 nothing in the file is of use, 66 it "
+      "cannot be read,\n"
+      "73 a file exists or cannot be written.");
   try {
     app.parse(argc, argv);
+    options.top = top->parsed();
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? EX_OK : EX_USAGE;
   }

@@ -143,6 +143,7 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
     case Resource::kChatStream:
       return chat(request, client, AnswerMode::kStream, common);
     case Resource::kStatus:
+      client.record().is_monitoring = true;
       // No page of any origin may read what is the operator's.
       return std::make_unique<StatusExchange>(loop_, shared_, client, parse_status_query(request.query),
                                               Headers{{"Cache-Control", "no-store"},

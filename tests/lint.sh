@@ -12,8 +12,8 @@ fault() {
 # Lowest first; a file may include its own layer and those before it.
 layers=(
   "unique_fd utf8 json http log"
-  "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php status_board status_page"
-  "event_loop http_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket"
+  "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php status_board status_page top_frame"
+  "event_loop http_client fcgi_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket"
   "dashscope_client slow_log chat router status"
   "server ping import top main"
 )
@@ -23,7 +23,7 @@ homes=(
   "event2/:event_loop"
   "rapidjson/:json"
   "fcgiapp.h:fcgi_output fcgi_request"
-  "fastcgi.h:fcgi_records fcgi_output"
+  "fastcgi.h:fcgi_client fcgi_records fcgi_output"
   "spdlog/:log"
   "CLI/:main"
   "systemd/:listen_socket server"
