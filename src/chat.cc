@@ -144,9 +144,13 @@ void Chat::on_finished(const Answer& answer) {
 }
 
 void Chat::on_failed(const UpstreamError& error) {
+  watch_.board.upstream_errors.add(1);
+  fail(error);
+}
+
+void Chat::fail(const UpstreamError& error) {
   note_answer(completion_->answer());
   live_.set_state(ChatState::kFinishing);
-  watch_.board.upstream_errors.add(1);
   auto& record = client_.record();
   record.outcome = outcome_of(error);
   record.upstream_code = scrub(error.code, config_.api_key);
@@ -159,8 +163,8 @@ void Chat::on_failed(const UpstreamError& error) {
 
 void Chat::on_shutdown() {
   if (state_ == State::kFinished) return;
-  on_failed({UpstreamFault::kFailed, "shutdown", "the program is stopping", completion_->answer().request_id,
-             false});
+  fail({UpstreamFault::kFailed, "shutdown", "the program is stopping", completion_->answer().request_id,
+        false});
   completion_.reset();
 }
 

@@ -87,6 +87,7 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_finished(const Answer& answer) override;
   void on_failed(const UpstreamError& error) override;
 
+  void fail(const UpstreamError& error);
   void note_piece();
   void pause_if_behind();
   void open_stream();
