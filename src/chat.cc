@@ -2,6 +2,8 @@
 
 #include <cassert>
 
+#include "log.h"
+
 namespace bailian {
 namespace {
 
@@ -24,25 +26,40 @@ Reply error_reply(const HttpError& error, std::string_view request_id, Headers h
 }
 
 StreamLimit::Place StreamLimit::take() {
-  if (taken_.fetch_add(1) < most_) return Place(*this);
-  --taken_;
-  return {};
+  const int taken = taken_.fetch_add(1) + 1;
+  if (taken > most_) {
+    --taken_;
+    return {};
+  }
+  for (int peak = peak_; peak < taken && !peak_.compare_exchange_weak(peak, taken);) {
+  }
+  return Place(*this);
 }
 
-Chat::Chat(EventLoop& loop, std::shared_ptr<Setup> setup, StreamLimit::Place place, ClientStream& client,
-           const ChatRequest& request, AnswerMode mode, Headers headers)
-    : setup_(std::move(setup)),
+Chat::Chat(EventLoop& loop, Watch& watch, std::shared_ptr<Setup> setup, StreamLimit::Place place,
+           ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers)
+    : watch_(watch),
+      setup_(std::move(setup)),
       config_(setup_->config),
       place_(std::move(place)),
       client_(client),
       mode_(mode),
       include_thoughts_(request.include_thoughts),
       headers_(std::move(headers)),
+      live_(watch.board, client.record(), mode),
       last_write_(Clock::now()),
       heartbeat_(loop, [this] { beat(); }),
       completion_(setup_->upstream.ask(request, mode, *this)) {
   client_.record().is_chat = true;
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
+}
+
+Chat::~Chat() {
+  try {
+    note_end();
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "internal", error.what());
+  }
 }
 
 void Chat::open_stream() {
@@ -62,6 +79,7 @@ void Chat::on_text(std::string_view text) {
     note_answer(completion_->answer());
   }
   record.usage = completion_->answer().usage;
+  note_piece();
   if (mode_ == AnswerMode::kJson) {
     completion_->forbid_retry();  // the text of a second try would come on top
     text_ += text;
@@ -74,6 +92,7 @@ void Chat::on_text(std::string_view text) {
 
 void Chat::on_thought(std::string_view thought) {
   if (!include_thoughts_) return;
+  note_piece();
   if (mode_ == AnswerMode::kJson) {
     completion_->forbid_retry();
     thought_ += thought;
@@ -85,19 +104,35 @@ void Chat::on_thought(std::string_view thought) {
   pause_if_behind();
 }
 
-// The rest is room for what libcurl still holds and for an event that is longer than most.
+void Chat::note_piece() {
+  const Answer& answer = completion_->answer();
+  ++pieces_;
+  live_.set_tokens(answer.has_usage ? answer.usage.output_tokens : pieces_);
+  if (live_.state() != ChatState::kWaiting) return;
+  live_.set_state(ChatState::kStreaming);
+  live_.set_first_token(Clock::now());
+}
+
 void Chat::pause_if_behind() {
+  live_.set_bytes(client_.record().sent_bytes, client_.unsent_bytes());
+  // The rest is room for what libcurl still holds and for an event that is longer than most.
   if (client_.unsent_bytes() <= config_.client_buffer_bytes / 4) return;
+  live_.set_state(ChatState::kPaused);
   if (completion_->pause(true)) setup_->metrics.count_pause();
 }
 
+void Chat::on_sent() { live_.set_bytes(client_.record().sent_bytes, client_.unsent_bytes()); }
+
 void Chat::on_drained() {
-  if (state_ != State::kFinished) completion_->pause(false);
+  if (state_ == State::kFinished) return;
+  if (live_.state() == ChatState::kPaused) live_.set_state(ChatState::kStreaming);
+  completion_->pause(false);
 }
 
 void Chat::on_finished(const Answer& answer) {
   note_answer(answer);
   client_.record().is_complete = true;
+  live_.set_state(ChatState::kFinishing);
   if (mode_ == AnswerMode::kJson) {
     assert(state_ == State::kWaiting);
     state_ = State::kFinished;
@@ -117,11 +152,13 @@ void Chat::on_retry(const UpstreamError& error) {
 
 void Chat::on_failed(const UpstreamError& error) {
   setup_->metrics.count_upstream_error(error_label(error.code), fault_label(error.fault));
+  watch_.board.upstream_errors.add(1);
   fail(error);
 }
 
 void Chat::fail(const UpstreamError& error) {
   note_answer(completion_->answer());
+  live_.set_state(ChatState::kFinishing);
   auto& record = client_.record();
   record.outcome = outcome_of(error);
   record.upstream_code = scrub(error.code, config_.api_key);
@@ -183,6 +220,20 @@ void Chat::note_answer(const Answer& answer) {
   if (answer.has_usage) record.usage = answer.usage;
   record.model = scrub(answer.model, config_.api_key);
   record.upstream_request_id = scrub(answer.request_id, config_.api_key);
+  record.retries = completion_->retries();
+}
+
+void Chat::note_end() {
+  auto& record = client_.record();
+  if (completion_) record.retries = completion_->retries();
+  watch_.board.retries.add(static_cast<uint64_t>(record.retries));
+  if (record.usage) {
+    watch_.board.input_tokens.add(record.usage->input_tokens);
+    watch_.board.output_tokens.add(record.usage->output_tokens);
+  }
+  // A whole answer has no first token.
+  const Seconds first_token_limit = mode_ == AnswerMode::kStream ? config_.slow_first_token : Seconds::zero();
+  watch_.slow.note(record, first_token_limit, config_.slow_answer);
 }
 
 }  // namespace bailian

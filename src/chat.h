@@ -11,6 +11,8 @@
 #include "event_loop.h"
 #include "http.h"
 #include "metrics.h"
+#include "slow_log.h"
+#include "status_board.h"
 
 namespace bailian {
 
@@ -36,11 +38,13 @@ class StreamLimit {
   };
   Place take();
   [[nodiscard]] int taken() const { return std::min(taken_.load(), most_); }
+  [[nodiscard]] int peak() const { return peak_; }
   [[nodiscard]] int most() const { return most_; }
 
  private:
   const int most_;
   std::atomic<int> taken_{0};
+  std::atomic<int> peak_{0};
 };
 
 /// What the settings of one moment make, on one loop. A reload makes another; each chat keeps the one it
@@ -53,15 +57,24 @@ struct Setup {
   DashScopeClient upstream;
 };
 
+/// Who is told of the chats of one loop.
+struct Watch {
+  Watch(EventLoop& loop, LoopBoard& shown_on) : board(shown_on), slow(loop) {}
+  LoopBoard& board;
+  SlowLog slow;
+};
+
 /// One chat: a visitor's question and the answer on its way from the upstream to the browser. It is destroyed
 /// with the browser's end, and the upstream transfer with it.
 class Chat final : public Exchange, private AnswerHandler {
  public:
   /// `headers` are those that every answer to this request carries.
-  Chat(EventLoop& loop, std::shared_ptr<Setup> setup, StreamLimit::Place place, ClientStream& client,
-       const ChatRequest& request, AnswerMode mode, Headers headers);
+  Chat(EventLoop& loop, Watch& watch, std::shared_ptr<Setup> setup, StreamLimit::Place place,
+       ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers);
+  ~Chat() override;
 
   void on_drained() override;
+  void on_sent() override;
   void on_shutdown() override;
 
  private:
@@ -73,12 +86,14 @@ class Chat final : public Exchange, private AnswerHandler {
 
   void on_text(std::string_view text) override;
   void on_thought(std::string_view thought) override;
+  void on_bytes(Clock::time_point now) override { live_.set_last_bytes(now); }
   void on_finished(const Answer& answer) override;
   void on_retry(const UpstreamError& error) override;
   void on_failed(const UpstreamError& error) override;
   void on_lost() noexcept override;
 
   void fail(const UpstreamError& error);
+  void note_piece();
   void pause_if_behind();
   void open_stream();
   void on_silence();
@@ -86,7 +101,9 @@ class Chat final : public Exchange, private AnswerHandler {
   void write(std::string_view event);
   void finish(std::string_view last_event);
   void note_answer(const Answer& answer);
+  void note_end();
 
+  Watch& watch_;
   const std::shared_ptr<Setup> setup_;
   const Config& config_;
   StreamLimit::Place place_;
@@ -97,6 +114,8 @@ class Chat final : public Exchange, private AnswerHandler {
   State state_ = State::kWaiting;
   std::string text_;     // of a non-streamed answer
   std::string thought_;  // likewise
+  uint64_t pieces_ = 0;
+  LiveChat live_;
   Clock::time_point last_write_;
   Timer heartbeat_;
   std::unique_ptr<Completion> completion_;

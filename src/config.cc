@@ -45,8 +45,13 @@ Number number_within(std::string_view text, Number least, Number most) {
 constexpr double kMostSeconds = 86400;
 Seconds positive_seconds(std::string_view text) { return Seconds(number_within(text, 0.001, kMostSeconds)); }
 
-bool parse_bool(std::string text) {
+std::string lower_case(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+bool parse_bool(const std::string& mixed) {
+  const std::string text = lower_case(mixed);
   if (text == "true" || text == "1" || text == "yes") return true;
   require(text == "false" || text == "0" || text == "no");
   return false;
@@ -172,6 +177,15 @@ BotProfile read_bot_profile(const std::string& path) {
   }
 }
 
+std::optional<LogLevel> parse_log_level(const std::string& mixed) {
+  const std::string text = lower_case(mixed);
+  if (text.empty()) return std::nullopt;
+  for (const LogLevel level : {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarning, LogLevel::kError}) {
+    if (text == name_of(level)) return level;
+  }
+  throw invalid_argument("");
+}
+
 constexpr size_t kMostBytes = size_t{1} << 30;
 
 const std::vector<Setting> kSettings = {
@@ -260,6 +274,19 @@ const std::vector<Setting> kSettings = {
        require(v.empty() || v == "text" || v == "json");
        if (!v.empty()) c.log_format = v == "json" ? LogFormat::kJson : LogFormat::kText;
      }},
+    {"LOG_LEVEL", "", "", false, "debug, info, warning or error, or nothing to go by DEBUG",
+     [](Config& c, const std::string& v) { c.log_level = parse_log_level(v); }},
+    {"LOG_FILE", "", "", false, "the path of a file, or nothing for stderr",
+     [](Config& c, const std::string& v) {
+       require(!v.ends_with('/') && v.find('\0') == std::string::npos);
+       c.log_file = v;
+     }},
+    {"SLOW_FIRST_TOKEN", "", "10", false, "a number of seconds from 0 to 86400",
+     [](Config& c, const std::string& v) {
+       c.slow_first_token = Seconds(number_within(v, 0.0, kMostSeconds));
+     }},
+    {"SLOW_ANSWER", "", "60", false, "a number of seconds from 0 to 86400",
+     [](Config& c, const std::string& v) { c.slow_answer = Seconds(number_within(v, 0.0, kMostSeconds)); }},
 };
 
 /// Where a value came from and how it reads in a message.
@@ -384,6 +411,10 @@ class Loader {
 
 const std::vector<Setting>& settings() { return kSettings; }
 
+LogLevel least_log_level(const Config& config) {
+  return config.log_level.value_or(config.debug ? LogLevel::kDebug : LogLevel::kInfo);
+}
+
 ListenAddress parse_listen_address(std::string_view text) {
   if (text.find('/') != std::string_view::npos) {
     require(text.find('\0') == std::string_view::npos);
@@ -430,6 +461,7 @@ std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, C
   keep("MAX_STREAMS", &Config::max_streams);
   keep("TOKEN_COALESCE", &Config::token_coalesce);
   keep("LOG_FORMAT", &Config::log_format);
+  keep("LOG_FILE", &Config::log_file);
   return changed;
 }
 

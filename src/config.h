@@ -74,8 +74,15 @@ struct Config {
   std::vector<std::string> allowed_origins;  // empty: every origin
   BotProfile bot_profile;
   Seconds drain_timeout{};
-  std::optional<LogFormat> log_format;  // none: by where stderr goes
+  std::optional<LogFormat> log_format;  // none: by where the log goes
+  std::optional<LogLevel> log_level;    // none: by `debug`
+  std::string log_file;                 // empty: stderr
+  Seconds slow_first_token{};           // 0: never
+  Seconds slow_answer{};                // 0: never
 };
+
+/// The least level that is logged.
+LogLevel least_log_level(const Config& config);
 
 /// One row of the settings table, as `.env.example` and the README have it.
 struct Setting {

@@ -57,6 +57,8 @@ Completion::~Completion() {
     Transfer::let_finish(std::move(transfer_));
 }
 
+int Completion::retries() const { return client_.config_.upstream_retries - tries_left_; }
+
 void Completion::start_try() {
   waiting_to_retry_ = false;
   begun_ = false;
@@ -105,6 +107,7 @@ void Completion::on_done(const TransferResult& result) noexcept {
 bool Completion::take_data(int http_status, std::string_view bytes) {
   last_bytes_ = Clock::now();
   client_.received_ += bytes.size();
+  handler_.on_bytes(last_bytes_);
   switch (parser_->feed(http_status, bytes)) {
     case AnswerParser::State::kReading:
       // A JSON answer begins with its first byte, a stream with its first event.
@@ -186,7 +189,7 @@ void Completion::try_again() {
 
 // Doubling and jittered, so that many visitors do not come back together.
 void Completion::retry_later(const UpstreamError& error) {
-  const int tries_done = client_.config_.upstream_retries - tries_left_;
+  const int tries_done = retries();
   --tries_left_;
   transfer_.reset();
   waiting_to_retry_ = true;

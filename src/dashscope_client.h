@@ -25,6 +25,8 @@ class AnswerHandler {
   virtual void on_text(std::string_view text) = 0;
   /// A piece of what the model thinks before it answers; likewise.
   virtual void on_thought(std::string_view) {}
+  /// Bytes came in, of whatever kind; what they mean follows.
+  virtual void on_bytes(Clock::time_point) {}
   /// A finish reason was seen.
   virtual void on_finished(const Answer& answer) = 0;
   /// A try has failed, and another follows.
@@ -48,6 +50,8 @@ class Completion final : private TransferHandler {
   bool pause(bool paused);
   /// From now on a failure is final: something was sent to the visitor.
   void forbid_retry() { body_.reset(); }
+  /// How often it was tried again.
+  [[nodiscard]] int retries() const;
   /// What is known of the answer so far.
   [[nodiscard]] const Answer& answer() const { return parser_->answer(); }
 

@@ -173,6 +173,7 @@ void FcgiConnection::start_exchange() {
   head_only_ = request->method == "HEAD";
   events_ = false;
   state_ = State::kAnswering;
+  listener_.board().requests.add(1);
   exchange_ = listener_.handle(*request, *this);
 }
 
@@ -264,6 +265,7 @@ bool FcgiConnection::send_some() {
   output_.consume(static_cast<size_t>(sent));
   record_.sent_bytes += static_cast<uint64_t>(sent);
   listener_.sent_bytes() += static_cast<uint64_t>(sent);
+  if (exchange_) exchange_->on_sent();
   if (paced()) {
     unread_bytes_ = std::min(unread_bytes_ + static_cast<size_t>(sent), kPeerReadBytes);
     last_sent_ = Clock::now();
@@ -319,6 +321,7 @@ void FcgiConnection::end_exchange() {
 void FcgiConnection::record_end() {
   const auto now = Clock::now();
   log_request(record_, now);
+  listener_.board().ended.at(static_cast<size_t>(record_.outcome)).add(1);
   listener_.metrics().count_request(record_, now);
 }
 

@@ -19,11 +19,13 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 
 }  // namespace
 
-FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Metrics& metrics,
+FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, LoopBoard& board,
+                           Metrics& metrics,
                            Handler handler)
     : loop_(loop),
       listening_fd_(listening_fd),
       limits_(limits),
+      board_(board),
       metrics_(metrics),
       sent_bytes_(metrics.add_tally(Traffic::kToClients)),
       handler_(std::move(handler)),
@@ -54,6 +56,7 @@ void FcgiListener::accept_some() {
     try {
       FcgiConnection& connection = connections_.emplace_back(*this, std::move(fd), local);
       connection.set_place(std::prev(connections_.end()));
+      board_.connections.add(1);
     } catch (const std::exception& error) {
       log(LogLevel::kError, "accept_failed", error.what());
     }

@@ -10,6 +10,7 @@
 #include "fcgi_request.h"
 #include "http.h"
 #include "metrics.h"
+#include "status_board.h"
 
 namespace bailian {
 
@@ -24,8 +25,9 @@ class FcgiListener {
   /// Answers a request: sends the reply at once and returns nothing, or returns the exchange that will.
   using Handler = std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)>;
 
-  /// `listening_fd` is not blocking and, like `metrics`, outlives the listener. Throws std::system_error.
-  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, Metrics& metrics,
+  /// `listening_fd` is not blocking and, like `board` and `metrics`, outlives the listener. Throws
+  /// std::system_error.
+  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, LoopBoard& board, Metrics& metrics,
                Handler handler);
   ~FcgiListener();
   FcgiListener(const FcgiListener&) = delete;
@@ -44,6 +46,7 @@ class FcgiListener {
   // For its connections.
   [[nodiscard]] EventLoop& loop() const { return loop_; }
   [[nodiscard]] const FcgiLimits& limits() const { return limits_; }
+  [[nodiscard]] LoopBoard& board() const { return board_; }
   [[nodiscard]] bool draining() const { return on_idle_ != nullptr; }
   [[nodiscard]] Metrics& metrics() const { return metrics_; }
   [[nodiscard]] Tally& sent_bytes() const { return sent_bytes_; }
@@ -63,6 +66,7 @@ class FcgiListener {
   EventLoop& loop_;
   const int listening_fd_;
   FcgiLimits limits_;
+  LoopBoard& board_;
   Metrics& metrics_;
   Tally& sent_bytes_;
   Handler handler_;

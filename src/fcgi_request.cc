@@ -109,10 +109,10 @@ class LibfcgiRequest {
 
 // What the browser asked for. WordPress rewrites send everything to index.php, so the script's name is only
 // the last resort.
-std::string_view request_path(const LibfcgiRequest& request) {
+std::string_view request_uri(const LibfcgiRequest& request) {
   for (const char* name : {"REQUEST_URI", "DOCUMENT_URI", "SCRIPT_NAME"}) {
     const std::string_view uri = request.param(name);
-    if (!uri.empty()) return uri.substr(0, uri.find('?'));
+    if (!uri.empty()) return uri;
   }
   return {};
 }
@@ -168,7 +168,10 @@ std::optional<Request> FcgiRequestReader::read(const RequestRecords& records) {
   request.body = std::move(*body);
   const std::string_view method = libfcgi.param("REQUEST_METHOD");
   request.method = is_word(method, kMaxMethodBytes) ? method : "";
-  request.path = request_path(libfcgi);
+  const std::string_view uri = request_uri(libfcgi);
+  const size_t mark = uri.find('?');
+  request.path = uri.substr(0, mark);
+  request.query = mark != std::string_view::npos ? uri.substr(mark + 1) : libfcgi.param("QUERY_STRING");
   request.host = libfcgi.param("HTTP_HOST");
   request.if_none_match = libfcgi.param("HTTP_IF_NONE_MATCH");
   const std::string_view origin = libfcgi.param("HTTP_ORIGIN");

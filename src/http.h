@@ -18,7 +18,8 @@ using Clock = std::chrono::steady_clock;
 /// One request as the web server passed it on. Every byte of it is the visitor's.
 struct Request {
   std::string method;
-  std::string path;  // without the query
+  std::string path;   // without the query
+  std::string query;  // without the question mark
   std::string host;
   std::string origin;
   std::string if_none_match;
@@ -57,7 +58,12 @@ struct Usage {
 enum class Outcome { kDone, kError, kClientGone, kTimeout };
 
 /// What can be asked for; kNothing is every path that there isn't.
-enum class Resource { kNothing, kHealth, kReady, kBotProfile, kChat, kChatStream, kMetrics, kPing };
+enum class Resource { kNothing, kHealth, kReady, kBotProfile, kChat, kChatStream, kMetrics, kPing, kStatus };
+
+/// What only the operator's machines ask for, again and again.
+constexpr bool is_for_operator(Resource resource) {
+  return resource == Resource::kMetrics || resource == Resource::kPing || resource == Resource::kStatus;
+}
 
 /// What the log line of one request says, and what it adds to the metrics. Never the prompt, the answer or a
 /// key.
@@ -75,6 +81,7 @@ struct RequestRecord {
   bool has_stalled = false;  // the browser took nothing for too long
   std::optional<Clock::time_point> first_token;
   std::optional<Usage> usage;
+  int retries = 0;
   std::string model;
   std::string upstream_code;
   std::string upstream_request_id;
@@ -114,6 +121,8 @@ class Exchange {
   virtual ~Exchange() = default;
   /// Everything written so far has left.
   virtual void on_drained() = 0;
+  /// Some of it has.
+  virtual void on_sent() {}
   /// The program ends now: the answer must be brought to an end, as a failure.
   virtual void on_shutdown() = 0;
 };

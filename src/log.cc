@@ -1,19 +1,26 @@
 #include "log.h"
 
+#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <spdlog/async.h>
+#include <spdlog/details/null_mutex.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <csignal>
+#include <cstring>
 #include <memory>
 #include <thread>
 
 #include "json.h"
+#include "unique_fd.h"
 
 namespace bailian {
 namespace {
@@ -23,34 +30,30 @@ constexpr size_t kQueuedLines = 1024;
 
 constexpr std::chrono::seconds kLastLines{2};
 
-constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warning", "error"};
-constexpr std::array<std::string_view, 4> kOutcomeNames = {"done", "error", "client_gone", "timeout"};
+// The level is looked at before a line is made: spdlog writes whatever it is given.
+constexpr auto kPassed = spdlog::level::critical;
 
-template <typename Enum, size_t N>
-std::string_view name_of(const std::array<std::string_view, N>& names, Enum value) {
-  return names.at(static_cast<size_t>(value));
+spdlog::level::level_enum to_spdlog(LogLevel level) {
+  constexpr std::array kLevels = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn,
+                                  spdlog::level::err};
+  return kLevels.at(static_cast<size_t>(level));
 }
 
 constexpr size_t kMaxBatchBytes = 8192;
 
 thread_local LogBatch* batch_of_thread = nullptr;
 
+class FileSink;
+
 struct Log {
   std::shared_ptr<spdlog::logger> logger;  // spdlog shares its loggers by design
+  std::shared_ptr<FileSink> file;          // none: stderr
   LogFormat format = LogFormat::kText;
 };
 
 Log& the_log() {
   static Log log;
   return log;
-}
-
-std::string now_rfc3339() {
-  const auto now = std::chrono::system_clock::now();
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(now);
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - seconds).count();
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z",
-                     fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)), ms);
 }
 
 bool is_whole(double number) { return std::floor(number) == number && std::abs(number) < 1e15; }
@@ -95,12 +98,93 @@ double ms_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
 
+// A pipe that nobody reads can't be opened without blocking; once open, the log's thread may wait for it.
+UniqueFd open_log_file(const std::string& path) {
+  constexpr mode_t kMode = 0640;
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, kMode));
+  if (fd) ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) & ~O_NONBLOCK);
+  return fd;
+}
+
+/// Writes to a file by its name. All but reopen_soon() runs on the log's thread.
+class FileSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ public:
+  FileSink(std::string path, LogFormat format)
+      : path_(std::move(path)), format_(format), fd_(open_log_file(path_)) {
+    if (!fd_) {
+      const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
+      throw LogFileError(fmt::format("cannot open the log file {}: {}", path_, why));
+    }
+  }
+
+  /// Before the next line, which may be empty.
+  void reopen_soon() { reopen_ = true; }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    if (reopen_.exchange(false)) reopen();
+    if (message.payload.size() > 0) write({message.payload.data(), message.payload.size()});
+  }
+  void flush_() override {}
+
+  void reopen() {
+    UniqueFd fd = open_log_file(path_);
+    const LogFields fields = {{"file", path_}};
+    if (!fd) {
+      const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
+      return write(
+          format_log_line(format_, now_rfc3339(), LogLevel::kError, "log_reopen_failed", why, fields));
+    }
+    fd_ = std::move(fd);
+    torn_ = false;
+    write(format_log_line(format_, now_rfc3339(), LogLevel::kInfo, "log_reopened", "", fields));
+  }
+
+  // What a full disk has cut short must not be joined to the next line.
+  void write(std::string_view lines) {
+    std::string text = torn_ ? "\n" : "";
+    text.append(lines).append("\n");
+    size_t written = 0;
+    while (written < text.size()) {
+      const ssize_t now = ::write(fd_.get(), text.data() + written, text.size() - written);
+      if (now < 0 && errno == EINTR) continue;
+      if (now <= 0) break;
+      written += static_cast<size_t>(now);
+    }
+    if (written > 0) torn_ = text[written - 1] != '\n';
+  }
+
+  const std::string path_;
+  const LogFormat format_;
+  UniqueFd fd_;
+  bool torn_ = false;  // the last line in the file has no end
+  std::atomic<bool> reopen_{false};
+};
+
 }  // namespace
+
+std::string_view name_of(LogLevel level) {
+  constexpr std::array<std::string_view, 4> kNames = {"debug", "info", "warning", "error"};
+  return kNames.at(static_cast<size_t>(level));
+}
+
+std::string_view name_of(Outcome outcome) {
+  constexpr std::array<std::string_view, 4> kNames = {"done", "error", "client_gone", "timeout"};
+  return kNames.at(static_cast<size_t>(outcome));
+}
+
+std::string now_rfc3339() {
+  const auto now = std::chrono::system_clock::now();
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(now);
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - seconds).count();
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)), ms);
+}
 
 std::string format_log_line(LogFormat format, std::string_view time, LogLevel level, std::string_view event,
                             std::string_view message, const LogFields& fields) {
   if (format == LogFormat::kText) {
-    std::string line = fmt::format("{} {:7} {}", time, name_of(kLevelNames, level), event);
+    std::string line = fmt::format("{} {:7} {}", time, name_of(level), event);
     if (!message.empty()) line += ": " + escape_controls(message);
     for (const LogField& field : fields) {
       line += fmt::format(" {}={}", field.key,
@@ -112,7 +196,7 @@ std::string format_log_line(LogFormat format, std::string_view time, LogLevel le
   JsonWriter writer(buffer);
   writer.StartObject();
   write_member(writer, "time", time);
-  write_member(writer, "level", name_of(kLevelNames, level));
+  write_member(writer, "level", name_of(level));
   write_member(writer, "event", event);
   if (!message.empty()) write_member(writer, "message", as_utf8(message));
   for (const LogField& field : fields) {
@@ -133,7 +217,7 @@ LogFields request_fields(const RequestRecord& record, Clock::time_point now) {
                       {"method", record.method},
                       {"path", record.path},
                       {"status", double(record.status)},
-                      {"outcome", name_of(kOutcomeNames, record.outcome)},
+                      {"outcome", name_of(record.outcome)},
                       {"bytes", static_cast<double>(record.sent_bytes)}};
   if (record.first_token) fields.emplace_back("ttft_ms", ms_between(record.started, *record.first_token));
   fields.emplace_back("duration_ms", ms_between(record.started, now));
@@ -151,7 +235,8 @@ LogFields request_fields(const RequestRecord& record, Clock::time_point now) {
   return fields;
 }
 
-void start_log(LogFormat format, LogLevel least) {
+void start_log(LogFormat format, LogLevel least, const std::string& file) {
+  auto file_sink = file.empty() ? nullptr : std::make_shared<FileSink>(file, format);
   // Signals are for the loops: this thread may be stuck in a write.
   sigset_t all;
   sigset_t before;
@@ -160,17 +245,23 @@ void start_log(LogFormat format, LogLevel least) {
   spdlog::init_thread_pool(kQueuedLines, 1);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   // A sink that fails (a full disk, a closed pipe) must not fill the pipe with its own complaints.
-  auto logger = std::make_shared<spdlog::async_logger>(
-      "bailian", std::make_shared<spdlog::sinks::stderr_sink_mt>(), spdlog::thread_pool(),
-      spdlog::async_overflow_policy::overrun_oldest);
+  const spdlog::sink_ptr sink =
+      file_sink ? spdlog::sink_ptr(file_sink) : std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  auto logger = std::make_shared<spdlog::async_logger>("bailian", sink, spdlog::thread_pool(),
+                                                       spdlog::async_overflow_policy::overrun_oldest);
   logger->set_error_handler([](const std::string&) {});
   logger->set_pattern("%v");
-  the_log() = Log{std::move(logger), format};
+  the_log() = Log{std::move(logger), std::move(file_sink), format};
   set_log_level(least);
 }
 
-void set_log_level(LogLevel least) {
-  the_log().logger->set_level(least == LogLevel::kDebug ? spdlog::level::debug : spdlog::level::info);
+void set_log_level(LogLevel least) { the_log().logger->set_level(to_spdlog(least)); }
+
+void reopen_log() {
+  const Log& log = the_log();
+  if (!log.file) return;
+  log.file->reopen_soon();
+  log.logger->log(kPassed, "");
 }
 
 void stop_log() {
@@ -184,7 +275,7 @@ void stop_log() {
     }).detach();
   } catch (const std::exception&) {
   }
-  the_log().logger.reset();
+  the_log() = {};
   spdlog::shutdown();
 }
 
@@ -211,7 +302,7 @@ void LogBatch::add(std::string line) {
 
 void LogBatch::flush() noexcept try {
   if (lines_.empty()) return;
-  if (const auto& logger = the_log().logger) logger->info(spdlog::string_view_t(lines_));
+  if (const auto& logger = the_log().logger) logger->log(kPassed, spdlog::string_view_t(lines_));
   lines_.clear();
 } catch (const std::exception&) {
   lines_.clear();
@@ -219,25 +310,24 @@ void LogBatch::flush() noexcept try {
 
 void log(LogLevel level, std::string_view event, std::string_view message, const LogFields& fields) noexcept
     try {
-  constexpr std::array kLevels = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn,
-                                  spdlog::level::err};
   const Log& log = the_log();
-  const auto spdlog_level = kLevels.at(static_cast<size_t>(level));
-  if (!log.logger || !log.logger->should_log(spdlog_level)) return;
+  if (!log.logger || !log.logger->should_log(to_spdlog(level))) return;
   std::string line = format_log_line(log.format, now_rfc3339(), level, event, message, fields);
   if (batch_of_thread != nullptr) {
     batch_of_thread->add(std::move(line));
   } else {
-    log.logger->log(spdlog_level, spdlog::string_view_t(line));
+    log.logger->log(kPassed, spdlog::string_view_t(line));
   }
 } catch (const std::exception&) {
   return;
 }
 
 void log_request(const RequestRecord& record, Clock::time_point now) noexcept try {
-  log(record.outcome == Outcome::kError || record.outcome == Outcome::kTimeout ? LogLevel::kWarning
-                                                                               : LogLevel::kInfo,
-      "request", "", request_fields(record, now));
+  const bool failed = record.outcome == Outcome::kError || record.outcome == Outcome::kTimeout;
+  const LogLevel level = failed                             ? LogLevel::kWarning
+                         : is_for_operator(record.resource) ? LogLevel::kDebug
+                                                            : LogLevel::kInfo;
+  log(level, "request", "", request_fields(record, now));
 } catch (const std::exception&) {
   return;
 }

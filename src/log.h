@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,8 @@ namespace bailian {
 
 enum class LogFormat { kText, kJson };
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
+std::string_view name_of(LogLevel level);
+std::string_view name_of(Outcome outcome);
 
 /// A member of a log line: a word and its value. Values may be hostile; they are escaped.
 struct LogField {
@@ -24,10 +27,20 @@ struct LogField {
 };
 using LogFields = std::vector<LogField>;
 
-/// Starts logging to stderr. Lines are written by a thread of their own, so that a blocked pipe or a full
-/// disk holds up nobody; when it falls too far behind, the oldest lines are lost. Any thread may log after
-/// this.
-void start_log(LogFormat format, LogLevel least);
+/// A log file that cannot be opened; what() names it.
+class LogFileError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Starts logging to `file`, or to stderr when it is empty. Lines are written by a thread of their own, so
+/// that a blocked pipe or a full disk holds up nobody; when it falls too far behind, the oldest lines are
+/// lost. Any thread may log after this. Throws LogFileError.
+void start_log(LogFormat format, LogLevel least, const std::string& file = {});
+
+/// Has the log file opened anew by its name, which a rotation has given to another. When that fails, the
+/// lines go on into the old one.
+void reopen_log();
 
 /// Any thread.
 void set_log_level(LogLevel least);
@@ -63,6 +76,9 @@ void log(LogLevel level, std::string_view event, std::string_view message,
 
 /// The line that every request gets at its end; lost like any other.
 void log_request(const RequestRecord& record, Clock::time_point now) noexcept;
+
+/// The wall clock as RFC 3339 has it.
+std::string now_rfc3339();
 
 /// The text of one line, without its end. `time` is RFC 3339.
 std::string format_log_line(LogFormat format, std::string_view time, LogLevel level, std::string_view event,

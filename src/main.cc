@@ -19,6 +19,7 @@
 #include "ping.h"
 #include "server.h"
 #include "supervisor.h"
+#include "top.h"
 
 namespace bailian {
 namespace {
@@ -32,6 +33,8 @@ struct Options {
   bool ping = false;
   bool supervise = false;
   std::vector<std::string> argv;
+  bool top = false;
+  double top_interval = 1;
 };
 
 std::vector<std::string> environment() {
@@ -40,17 +43,20 @@ std::vector<std::string> environment() {
   return variables;
 }
 
-LoadedConfig load(const Options& options) {
-  LoadedConfig loaded = load_config(environment(), options.env_file);
-  if (!options.listen) return loaded;
+ListenAddress listen_option(const std::string& text) {
   try {
-    loaded.config.listen = parse_listen_address(*options.listen);
+    return parse_listen_address(text);
   } catch (const std::invalid_argument&) {
     throw ConfigError(
         {fmt::format("--listen: expected a socket path with a slash, host:port or [::1]:port, found "
                      "\"{}\"",
-                     *options.listen)});
+                     text)});
   }
+}
+
+LoadedConfig load(const Options& options) {
+  LoadedConfig loaded = load_config(environment(), options.env_file);
+  if (options.listen) loaded.config.listen = listen_option(*options.listen);
   return loaded;
 }
 
@@ -68,12 +74,13 @@ int serve(const LoadedConfig& loaded, const Options& options) {
   const Config& config = loaded.config;
   init_libfcgi();
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGUSR1, SIG_IGN);
-  std::signal(SIGHUP, SIG_IGN);  // until the server listens to them
+  std::signal(SIGUSR1, SIG_IGN);  // these until the server listens to them
+  std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGUSR2, SIG_IGN);
   std::signal(SIGTERM, SIG_DFL);
-  const LogFormat by_terminal = ::isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
-  start_log(config.log_format.value_or(by_terminal), config.debug ? LogLevel::kDebug : LogLevel::kInfo);
+  const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
+  start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
+            least_log_level(config), config.log_file);
   log_warnings(loaded);
   raise_file_limit(config);
 
@@ -96,6 +103,11 @@ int run(const Options& options) {
   }
   // The key is kept out of core files and from other processes of this user.
   ::prctl(PR_SET_DUMPABLE, 0);
+  if (options.top) {
+    // Whoever may connect need not be able to read the settings.
+    return top(options.listen ? listen_option(*options.listen) : load(options).config.listen,
+               Seconds(options.top_interval));
+  }
   const LoadedConfig loaded = load(options);
   if (options.check) return check(loaded);
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -114,6 +126,9 @@ int run_guarded(const Options& options) {
   } catch (const ListenError& error) {
     fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
     return EX_UNAVAILABLE;
+  } catch (const LogFileError& error) {
+    fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
+    return EX_CANTCREAT;
   } catch (const std::exception& error) {
     fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
     return EX_OSERR;
@@ -128,13 +143,15 @@ int run_command(int argc, char** argv) {
       "Settings come from the environment and from a .env file; see .env.example.\n"
       "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them. SIGQUIT lets them "
       "finish.\n"
-      "SIGHUP reads the settings again. SIGUSR2 has the program on disk take over.",
+      "SIGHUP reads the settings again. SIGUSR1 opens LOG_FILE again. SIGUSR2 has the program on disk take "
+      "over.",
       "bailian-fcgi");
   app.set_version_flag("-V,--version", "bailian-fcgi " BAILIAN_VERSION);
   app.add_option("-e,--env-file", options.env_file,
                  "read settings from FILE (else from ./.env when it is there)")
       ->type_name("FILE");
-  app.add_option("-l,--listen", options.listen, "listen on ADDRESS: socket path, host:port or [::1]:port")
+  app.add_option("-l,--listen", options.listen,
+                 "listen on ADDRESS, or let top ask there: socket path, host:port or [::1]:port")
       ->type_name("ADDRESS");
   auto* const supervise =
       app.add_flag("--supervise", options.supervise,
@@ -149,13 +166,23 @@ int run_command(int argc, char** argv) {
       ->type_name("DIR")
       ->needs(import);
   app.add_flag("--force", options.import.force, "let --import-config-php replace files")->needs(import);
+  auto* const top = app.add_subcommand(
+      "top", "watch the running program in the terminal: what it does and the chats under way; q ends it");
+  top->fallthrough();
+  top->add_option("--interval", options.top_interval, "SECONDS between two looks (1)")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 3600.0));
   app.footer(
-      "Exit codes: 0 done, 64 bad usage, 69 cannot listen or upstream unavailable, 71 system error,\n"
-      "75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; --import-config-php: 65 nothing "
-      "in\n"
-      "the file is of use, 66 it cannot be read, 73 a file exists or cannot be written.");
+      "Exit codes: 0 done, 64 bad usage, 69 cannot listen or upstream unavailable, 71 system error, 73 "
+      "cannot open\n"
+      "LOG_FILE, 75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; top: 69 nothing "
+      "answers, 76 it is\n"
+      "something else, 77 may not connect; --import-config-php: 65 nothing in the file is of use, 66 it "
+      "cannot be read,\n"
+      "73 a file exists or cannot be written.");
   try {
     app.parse(argc, argv);
+    options.top = top->parsed();
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? EX_OK : EX_USAGE;
   }

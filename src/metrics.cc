@@ -26,8 +26,8 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 
 // The words of the labels, in the order of their enums.
-constexpr std::array<const char*, 8> kEndpoints = {"other", "health", "ready",   "config",
-                                                   "chat",  "stream", "metrics", "ping"};
+constexpr std::array<const char*, 9> kEndpoints = {"other",  "health",  "ready", "config", "chat",
+                                                   "stream", "metrics", "ping",  "status"};
 constexpr std::array<const char*, 4> kOutcomes = {"done", "error", "client_gone", "timeout"};
 constexpr std::array<const char*, 6> kStatuses = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
 

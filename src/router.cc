@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "log.h"
+#include "status.h"
 
 namespace bailian {
 namespace {
@@ -30,6 +31,7 @@ constexpr std::array kRoutes = {
 constexpr std::array kOperatorRoutes = {
     Route{"/metrics", Resource::kMetrics, "GET, HEAD"},
     Route{"/ping", Resource::kPing, "GET, HEAD"},
+    Route{"/status", Resource::kStatus, "GET, HEAD"},
 };
 
 const Route* find_route(std::string_view path) {
@@ -113,7 +115,6 @@ Headers Router::common_headers(const Request& request) const {
 }
 
 std::unique_ptr<Exchange> Router::handle(const Request& request, ClientStream& client) {
-  shared_.requests.fetch_add(1, std::memory_order_relaxed);
   const Headers common = common_headers(request);
   try {
     return answer(request, client, common);
@@ -168,6 +169,11 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
       return send_operator(metrics());
     case Resource::kPing:
       return send_operator({200, {{"Content-Type", "text/plain; charset=utf-8"}}, "pong"});
+    case Resource::kStatus:
+      return std::make_unique<StatusExchange>(loop_, shared_, client, parse_status_query(request.query),
+                                              Headers{{"Cache-Control", "no-store"},
+                                                      {"X-Request-Id", request.request_id},
+                                                      {"X-Content-Type-Options", "nosniff"}});
   }
   return nullptr;
 }
@@ -199,8 +205,11 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
   if (config().api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
   if (config().app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
   StreamLimit::Place place = shared_.refusing ? StreamLimit::Place() : shared_.streams.take();
-  if (!place) throw HttpError(503, "overloaded", "Server busy");
-  return std::make_unique<Chat>(loop_, setup_, std::move(place), client, chat_request, mode, common);
+  if (!place) {
+    if (!shared_.refusing) watch_.board.rejected.add(1);
+    throw HttpError(503, "overloaded", "Server busy");
+  }
+  return std::make_unique<Chat>(loop_, watch_, setup_, std::move(place), client, chat_request, mode, common);
 }
 
 }  // namespace bailian

@@ -10,6 +10,7 @@
 #include "event_loop.h"
 #include "http.h"
 #include "metrics.h"
+#include "status_board.h"
 
 namespace bailian {
 
@@ -17,11 +18,11 @@ namespace bailian {
 struct Shared {
   explicit Shared(const Config& config) : streams(config.max_streams) {}
   StreamLimit streams;
-  std::atomic<uint64_t> requests{0};
   Metrics metrics;
   std::atomic<bool> draining{false};
   /// Draining with nobody to take over: new chats are refused.
   std::atomic<bool> refusing{false};
+  StatusBoard board;
 };
 
 /// Finds what a request asks for and answers it, or starts the chat that will. One per loop.
@@ -30,6 +31,7 @@ class Router {
   Router(EventLoop& loop, const Config& config, Shared& shared)
       : loop_(loop),
         shared_(shared),
+        watch_(loop, shared.board.add_loop()),
         received_(shared.metrics.add_tally(Traffic::kFromUpstream)),
         setup_(std::make_shared<Setup>(loop, config, shared.metrics, received_)) {}
 
@@ -40,6 +42,8 @@ class Router {
 
   /// The exchange that goes on, or none when the reply was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
+
+  [[nodiscard]] LoopBoard& board() const { return watch_.board; }
 
  private:
   std::unique_ptr<Exchange> answer(const Request& request, ClientStream& client, const Headers& common);
@@ -54,6 +58,7 @@ class Router {
 
   EventLoop& loop_;
   Shared& shared_;
+  Watch watch_;
   Tally& received_;
   std::shared_ptr<Setup> setup_;
 };

@@ -23,7 +23,7 @@ Server::Worker::Worker(const Config& config, Shared& shared, int listening_fd)
     : loop(std::chrono::duration_cast<std::chrono::nanoseconds>(config.token_coalesce)),
       router(loop, config, shared),
       listener(
-          loop, listening_fd, fcgi_limits(config), shared.metrics,
+          loop, listening_fd, fcgi_limits(config), router.board(), shared.metrics,
           [this](const Request& request, ClientStream& client) { return router.handle(request, client); }) {}
 
 Server::Server(Config config, ListenSocket& socket, Load load, Start start)
@@ -48,11 +48,13 @@ Server::Server(Config config, ListenSocket& socket, Load load, Start start)
       sigint_(workers_.front()->loop, SIGINT, [this] { on_signal(); }),
       sigquit_(workers_.front()->loop, SIGQUIT, [this] { drain(); }),
       sighup_(workers_.front()->loop, SIGHUP, [this] { reload(); }),
+      sigusr1_(workers_.front()->loop, SIGUSR1, [] { reopen_log(); }),
       sigusr2_(workers_.front()->loop, SIGUSR2, [this] { upgrade(); }) {}
 
 Server::~Server() = default;
 
 void Server::run() {
+  shared_.board.address = socket_.name();
   try {
     for (size_t i = 1; i < workers_.size(); ++i) {
       threads_.emplace_back([&worker = *workers_[i]] { worker.loop.run(); });
@@ -98,8 +100,9 @@ void Server::on_upgraded() {
 void Server::report() {
   const auto watchdog = service_manager_.watchdog();
   report_.start(watchdog ? *watchdog / 2 : kStatusInterval);
-  service_manager_.status(fmt::format("{} streams, {} requests", shared_.streams.taken(),
-                                      shared_.requests.load(std::memory_order_relaxed)));
+  uint64_t requests = 0;
+  for (const auto& loop : shared_.board.loops()) requests += loop->requests.get();
+  service_manager_.status(fmt::format("{} streams, {} requests", shared_.streams.taken(), requests));
   if (!watchdog) return;
   if (silent_loops_ > 0) return log(LogLevel::kError, "loop_hangs", "the watchdog is told nothing");
   silent_loops_ = workers_.size();
@@ -124,6 +127,7 @@ void Server::reload() {
     log(LogLevel::kError, "reload_failed", error.what());
   }
   shared_.metrics.count_reload(good);
+  (good ? shared_.board.reloads : shared_.board.failed_reloads).add(1);
   service_manager_.ready();
 }
 
@@ -133,7 +137,7 @@ void Server::use(LoadedConfig loaded) {
     log(LogLevel::kWarning, "setting", fmt::format("{} has changed, which needs a restart", key));
   }
   config_ = std::move(loaded.config);
-  set_log_level(config_.debug ? LogLevel::kDebug : LogLevel::kInfo);
+  set_log_level(least_log_level(config_));
   const auto workers_left = std::make_shared<std::atomic<size_t>>(workers_.size());
   for (const auto& worker : workers_) {
     worker->loop.post([config = config_, workers_left, &own = *worker] {

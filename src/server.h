@@ -20,7 +20,8 @@ namespace bailian {
 /// The running program: one loop for each of WORKERS, all accepting from one socket. SIGTERM or SIGINT drains
 /// it: live answers finish, up to DRAIN_TIMEOUT; a second signal ends it at once. SIGQUIT drains it, however
 /// often it comes. SIGHUP reads the settings again: faulty ones change nothing, and chats under way keep
-/// those they began with. SIGUSR2 starts a successor, and drains this one when that serves.
+/// those they began with. SIGUSR1 opens the log file again. SIGUSR2 starts a successor, and drains this one
+/// when that serves.
 class Server {
  public:
   /// Reads the settings again, or throws ConfigError.
@@ -75,6 +76,7 @@ class Server {
   SignalEvent sigint_;
   SignalEvent sigquit_;
   SignalEvent sighup_;
+  SignalEvent sigusr1_;
   SignalEvent sigusr2_;
   std::vector<std::thread> threads_;
 };

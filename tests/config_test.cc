@@ -92,6 +92,10 @@ TEST_F(Configs, DefaultsAreThoseOfTheTable) {
   EXPECT_EQ(c.bot_profile.json, default_bot_profile().json);
   EXPECT_EQ(c.drain_timeout, Seconds(60));
   EXPECT_FALSE(c.log_format.has_value());
+  EXPECT_FALSE(c.log_level.has_value());
+  EXPECT_EQ(c.log_file, "");
+  EXPECT_EQ(c.slow_first_token, Seconds(10));
+  EXPECT_EQ(c.slow_answer, Seconds(60));
 }
 
 TEST_F(Configs, EnvExampleHoldsEverySettingOnceInOrderWithItsDefault) {
@@ -189,33 +193,34 @@ TEST_P(BadSettings, AreRefused) {
 
 INSTANTIATE_TEST_SUITE_P(
     Config, BadSettings,
-    testing::Values(BadSetting{"KeyWithNewline", "DASHSCOPE_API_KEY=sk-a\nX: y"},
-                    BadSetting{"AppIdWithSpace", "APP_ID=a b"},
-                    BadSetting{"PlainHttp", "DASHSCOPE_BASE_URL=http://dashscope.aliyuncs.com/api/v1"},
-                    BadSetting{"NearlyLoopback", "DASHSCOPE_BASE_URL=http://127.0.0.1.evil.example@x/"},
-                    BadSetting{"LoopbackInNameOnly", "DASHSCOPE_BASE_URL=http://127.evil.example/"},
-                    BadSetting{"Ftp", "DASHSCOPE_BASE_URL=ftp://127.0.0.1/"},
-                    BadSetting{"NoHost", "DASHSCOPE_BASE_URL=https:///x"},
-                    BadSetting{"Query", "DASHSCOPE_BASE_URL=https://a/?x"},
-                    BadSetting{"ParametersArray", "DASHSCOPE_PARAMETERS=[]"},
-                    BadSetting{"ParametersNoJson", "DASHSCOPE_PARAMETERS={top_p:1}"},
-                    BadSetting{"TemperatureNan", "TEMPERATURE=nan"},
-                    BadSetting{"TemperatureNegative", "TEMPERATURE=-0.1"},
-                    BadSetting{"PromptBadUtf8", "SYSTEM_PROMPT=\xff"}, BadSetting{"PortZero", "PORT=0"},
-                    BadSetting{"PortBig", "PORT=65536"}, BadSetting{"PortText", "PORT=80x"},
-                    BadSetting{"PortEmpty", "PORT="}, BadSetting{"Mode", "FCGI_SOCKET_MODE=0888"},
-                    BadSetting{"ModeBig", "FCGI_SOCKET_MODE=01777"},
-                    BadSetting{"Listen", "FCGI_LISTEN=nothing"}, BadSetting{"ListenPort", "FCGI_LISTEN=a:b"},
-                    BadSetting{"ListenBareIpv6", "FCGI_LISTEN=::1:9000"},
-                    BadSetting{"ListenLongPath", "FCGI_LISTEN=/" + std::string(108, 'x')},
-                    BadSetting{"TimeoutZero", "TIMEOUT=0"}, BadSetting{"TimeoutUnit", "TIMEOUT=5 minutes"},
-                    BadSetting{"Negative", "UPSTREAM_RETRIES=-1"},
-                    BadSetting{"Origin", "ALLOWED_ORIGINS=example.com"},
-                    BadSetting{"OriginWithPath", "ALLOWED_ORIGINS=https://a/b"},
-                    BadSetting{"OriginEmpty", "ALLOWED_ORIGINS="},
-                    BadSetting{"NoProfile", "BOT_CONFIG_FILE=/nonexistent"},
-                    BadSetting{"NoKeyFile", "DASHSCOPE_API_KEY_FILE=/nonexistent"},
-                    BadSetting{"LogFormat", "LOG_FORMAT=xml"}),
+    testing::Values(
+        BadSetting{"KeyWithNewline", "DASHSCOPE_API_KEY=sk-a\nX: y"},
+        BadSetting{"AppIdWithSpace", "APP_ID=a b"},
+        BadSetting{"PlainHttp", "DASHSCOPE_BASE_URL=http://dashscope.aliyuncs.com/api/v1"},
+        BadSetting{"NearlyLoopback", "DASHSCOPE_BASE_URL=http://127.0.0.1.evil.example@x/"},
+        BadSetting{"LoopbackInNameOnly", "DASHSCOPE_BASE_URL=http://127.evil.example/"},
+        BadSetting{"Ftp", "DASHSCOPE_BASE_URL=ftp://127.0.0.1/"},
+        BadSetting{"NoHost", "DASHSCOPE_BASE_URL=https:///x"},
+        BadSetting{"Query", "DASHSCOPE_BASE_URL=https://a/?x"},
+        BadSetting{"ParametersArray", "DASHSCOPE_PARAMETERS=[]"},
+        BadSetting{"ParametersNoJson", "DASHSCOPE_PARAMETERS={top_p:1}"},
+        BadSetting{"TemperatureNan", "TEMPERATURE=nan"},
+        BadSetting{"TemperatureNegative", "TEMPERATURE=-0.1"},
+        BadSetting{"PromptBadUtf8", "SYSTEM_PROMPT=\xff"}, BadSetting{"PortZero", "PORT=0"},
+        BadSetting{"PortBig", "PORT=65536"}, BadSetting{"PortText", "PORT=80x"},
+        BadSetting{"PortEmpty", "PORT="}, BadSetting{"Mode", "FCGI_SOCKET_MODE=0888"},
+        BadSetting{"ModeBig", "FCGI_SOCKET_MODE=01777"}, BadSetting{"Listen", "FCGI_LISTEN=nothing"},
+        BadSetting{"ListenPort", "FCGI_LISTEN=a:b"}, BadSetting{"ListenBareIpv6", "FCGI_LISTEN=::1:9000"},
+        BadSetting{"ListenLongPath", "FCGI_LISTEN=/" + std::string(108, 'x')},
+        BadSetting{"TimeoutZero", "TIMEOUT=0"}, BadSetting{"TimeoutUnit", "TIMEOUT=5 minutes"},
+        BadSetting{"Negative", "UPSTREAM_RETRIES=-1"}, BadSetting{"Origin", "ALLOWED_ORIGINS=example.com"},
+        BadSetting{"OriginWithPath", "ALLOWED_ORIGINS=https://a/b"},
+        BadSetting{"OriginEmpty", "ALLOWED_ORIGINS="},
+        BadSetting{"NoProfile", "BOT_CONFIG_FILE=/nonexistent"},
+        BadSetting{"NoKeyFile", "DASHSCOPE_API_KEY_FILE=/nonexistent"},
+        BadSetting{"LogFormat", "LOG_FORMAT=xml"}, BadSetting{"LogLevel", "LOG_LEVEL=verbose"},
+        BadSetting{"LogFile", "LOG_FILE=/var/log/"}, BadSetting{"SlowFirstToken", "SLOW_FIRST_TOKEN=-1"},
+        BadSetting{"SlowAnswer", "SLOW_ANSWER=1m"}),
     [](const auto& test) { return test.param.name; });
 
 TEST_F(Configs, KeyFileIsReadWhenOnlyItsOwnerCan) {
@@ -263,6 +268,14 @@ TEST_F(Configs, ProfileFileIsReadAndItsFaultsNamed) {
   ASSERT_EQ(all.size(), 1U);
   EXPECT_NE(all[0].find("botStatus: expected 0"), std::string::npos);
   EXPECT_NE(all[0].find("fontSize: missing"), std::string::npos);
+}
+
+TEST_F(Configs, TheLogsLevelGoesByDebugUnlessItIsSet) {
+  EXPECT_EQ(least_log_level(config({"DEBUG=True"})), LogLevel::kDebug);
+  EXPECT_EQ(least_log_level(config({"DEBUG=False"})), LogLevel::kInfo);
+  EXPECT_EQ(least_log_level(config({"DEBUG=True", "LOG_LEVEL=WARNING"})), LogLevel::kWarning);
+  EXPECT_EQ(least_log_level(config({"DEBUG=False", "LOG_LEVEL=debug"})), LogLevel::kDebug);
+  EXPECT_EQ(least_log_level(config({"LOG_LEVEL=error"})), LogLevel::kError);
 }
 
 TEST_F(Configs, AMissingEnvFileIsAFault) { EXPECT_THROW(load_config({}, "/nonexistent/.env"), ConfigError); }

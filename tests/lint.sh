@@ -12,10 +12,10 @@ fault() {
 # Lowest first; a file may include its own layer and those before it.
 layers=(
   "unique_fd utf8 json http log process_stats metrics service_manager"
-  "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php"
-  "event_loop http_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket upgrade"
-  "dashscope_client chat router"
-  "server ping import supervisor main"
+  "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php status_board status_page top_frame"
+  "event_loop http_client fcgi_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket upgrade"
+  "dashscope_client slow_log chat router status"
+  "server ping import top supervisor main"
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
@@ -23,7 +23,7 @@ homes=(
   "event2/:event_loop"
   "rapidjson/:json"
   "fcgiapp.h:fcgi_output fcgi_request"
-  "fastcgi.h:fcgi_records fcgi_output"
+  "fastcgi.h:fcgi_client fcgi_records fcgi_output"
   "spdlog/:log"
   "CLI/:main"
   "systemd/:listen_socket service_manager"

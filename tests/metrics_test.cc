@@ -13,9 +13,9 @@
 namespace bailian {
 namespace {
 
-constexpr auto kResources = {Resource::kNothing, Resource::kHealth,     Resource::kBotProfile,
-                             Resource::kChat,    Resource::kChatStream, Resource::kMetrics,
-                             Resource::kPing};
+constexpr auto kResources = {Resource::kNothing,    Resource::kHealth, Resource::kReady,
+                             Resource::kBotProfile, Resource::kChat,   Resource::kChatStream,
+                             Resource::kMetrics,    Resource::kPing,   Resource::kStatus};
 
 RequestRecord answered(const std::string& model, uint64_t output_tokens) {
   RequestRecord record;

@@ -41,7 +41,7 @@ TEST_F(CommandLine, HelpsWithEveryOption) {
   const auto finished = run_with({"--help"});
   EXPECT_EQ(finished.exit_code, 0);
   for (const char* option : {"--env-file", "--listen", "--check", "--ping", "--import-config-php",
-                             "--output-dir", "--force", "--version", "--help"})
+                             "--output-dir", "--force", "--version", "--help", "top"})
     EXPECT_TRUE(contains(finished.out, option)) << option;
 }
 

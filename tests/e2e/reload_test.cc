@@ -127,10 +127,11 @@ TEST(Reload, LetsLiveChatsGoOnWithWhatTheyBeganWith) {
 TEST(Reload, NamesWhatNeedsARestart) {
   ReloadingSite site;
   site.write_env(
-      "WORKERS=2\nMAX_STREAMS=5\nTOKEN_COALESCE=1\nLOG_FORMAT=text\nFCGI_SOCKET_MODE=0600\nPORT=81\n");
+      "WORKERS=2\nMAX_STREAMS=5\nTOKEN_COALESCE=1\nLOG_FORMAT=text\nLOG_FILE=a.log\nFCGI_SOCKET_MODE="
+      "0600\nPORT=81\n");
   EXPECT_EQ(site.reload(), "reloaded");
   for (const char* key :
-       {"WORKERS", "MAX_STREAMS", "TOKEN_COALESCE", "LOG_FORMAT", "FCGI_SOCKET_MODE", "PORT"})
+       {"WORKERS", "MAX_STREAMS", "TOKEN_COALESCE", "LOG_FORMAT", "LOG_FILE", "FCGI_SOCKET_MODE", "PORT"})
     EXPECT_TRUE(site->responder().logs(std::string(key) + " has changed, which needs a restart")) << key;
   EXPECT_FALSE(contains(site->responder().log(), "FCGI_LISTEN has changed"));
   EXPECT_EQ(site->ask("[[sim events=1]]").status, 200);
@@ -169,6 +170,19 @@ TEST(Reload, IsToldToSystemd) {
     EXPECT_TRUE(receive_some(socket).starts_with("RELOADING=1\nMONOTONIC_USEC=")) << env;
     EXPECT_EQ(receive_some(socket), "READY=1") << env;
   }
+}
+
+TEST(Reload, ChangesWhatIsSlow) {
+  ReloadingSite site(Settings{{"SLOW_FIRST_TOKEN", "0"}});
+  site.write_env("SLOW_ANSWER=0\n");
+  EXPECT_EQ(site.reload(), "reloaded");
+  const auto quick = site->ask("[[sim events=1]]").headers.get("X-Request-Id");
+  site.write_env("SLOW_ANSWER=0.000001\n");
+  EXPECT_EQ(site.reload(), "reloaded");
+  const auto slow = site->ask("[[sim events=1]]").headers.get("X-Request-Id");
+  const std::string line = R"("event":"slow","request_id":")";
+  EXPECT_TRUE(site->responder().logs(line + slow));
+  EXPECT_FALSE(contains(site->responder().log(), line + quick));
 }
 
 TEST(Reload, ChangesHowMuchIsToldAndTaken) {
