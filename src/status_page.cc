@@ -99,7 +99,7 @@ void write_number(JsonWriter& writer, std::string_view key, uint64_t number) {
 }
 
 std::string json_row(const ChatView& chat) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   write_member(writer, "request_id", chat.request_id);
@@ -118,7 +118,7 @@ std::string json_row(const ChatView& chat) {
 
 // Without its last brace, as there may be more to come.
 std::string json_start(const std::vector<StatusFigure>& figures) {
-  rapidjson::StringBuffer buffer;
+  JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
   for (const StatusFigure& figure : figures) {

@@ -19,23 +19,23 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-std::string text_of(const rapidjson::Value& object, std::string_view name) {
-  const rapidjson::Value* value = find_member(object, name);
+std::string text_of(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = find_member(object, name);
   return value != nullptr && value->IsString() ? std::string(as_view(*value)) : "";
 }
 
-uint64_t number_of(const rapidjson::Value& object, std::string_view name) {
-  const rapidjson::Value* value = find_member(object, name);
+uint64_t number_of(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = find_member(object, name);
   return value != nullptr && value->IsUint64() ? value->GetUint64() : 0;
 }
 
-std::optional<double> seconds_of(const rapidjson::Value& object, std::string_view name) {
-  const rapidjson::Value* value = find_member(object, name);
+std::optional<double> seconds_of(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = find_member(object, name);
   if (value == nullptr || !value->IsNumber()) return std::nullopt;
   return value->GetDouble();
 }
 
-TopSample::Stream stream_of(const rapidjson::Value& row) {
+TopSample::Stream stream_of(const JsonValue& row) {
   TopSample::Stream stream;
   stream.request_id = text_of(row, "request_id");
   stream.state = text_of(row, "state");
@@ -96,7 +96,7 @@ uint64_t in_state(const TopSample& sample, std::string_view state) {
 }  // namespace
 
 std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_point taken) {
-  rapidjson::Document page;
+  JsonDocument page;
   if (parse_json(json, page) || text_of(page, "program") != "bailian-fcgi") return std::nullopt;
   TopSample sample;
   sample.taken = taken;
@@ -122,9 +122,9 @@ std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_poi
       {"retries", &sample.retries},
   };
   for (const auto& [name, number] : numbers) *number = number_of(page, name);
-  const rapidjson::Value* streams = find_member(page, "streams");
+  const JsonValue* streams = find_member(page, "streams");
   if (streams != nullptr && streams->IsArray()) {
-    for (const rapidjson::Value& row : streams->GetArray()) sample.streams.push_back(stream_of(row));
+    for (const JsonValue& row : streams->GetArray()) sample.streams.push_back(stream_of(row));
   }
   return sample;
 }

@@ -61,7 +61,7 @@ TEST(StatusPage, IsJson) {
             R"({"request_id":"new","worker":0,"age":0.000,"state":"waiting","mode":"json","tokens":0,)"
             R"("sent_bytes":0,"waiting_bytes":0,"first_token":null,"silent":null}]})"
             "\n");
-  rapidjson::Document document;
+  JsonDocument document;
   EXPECT_FALSE(parse_json(page("json&full", {a_chat(), a_new_chat()}), document));
 }
 
