@@ -123,7 +123,7 @@ is_set "$(setting '' APP_ID)" || missing+="${missing:+ and }APP_ID"
 
 [[ -x $build/bailian-fcgi ]] || die 66 "$build/bailian-fcgi is missing: run make"
 [[ ! $missing || -x $build/simulator ]] || die 66 "$build/simulator is missing: run make $build/simulator"
-for file in nginx/dev.conf.in nginx/bailian-fcgi.conf nginx/www/index.html nginx/www/chat-widget.js /etc/nginx/fastcgi_params; do
+for file in nginx/dev.conf.in nginx/bailian-fcgi.conf nginx/bailian-fcgi-status.conf nginx/www/index.html nginx/www/chat-widget.js /etc/nginx/fastcgi_params; do
   [[ -r $file ]] || die 66 "$file is missing"
 done
 for tool in nginx curl; do
@@ -159,7 +159,9 @@ fi
 start bailian-fcgi "$run/bailian-fcgi.log" "${responder[@]}"
 
 # Paths relative to the checkout: a unix socket's path has room for 107 bytes only.
-sed "s|unix:[^;]*|unix:$socket|" nginx/bailian-fcgi.conf >"$run/bailian-fcgi.conf"
+for file in bailian-fcgi.conf bailian-fcgi-status.conf; do
+  sed "s|unix:[^;]*|unix:$socket|" "nginx/$file" >"$run/$file"
+done
 sed "s|@HOST@|$host|; s|@PORT@|$port|; s|@WWW@|../../nginx/www|; s|@MODEL@|${missing:+simulator}|" nginx/dev.conf.in >"$run/nginx.conf"
 ln -sf /etc/nginx/fastcgi_params "$run/"
 start nginx "$run/nginx.log" nginx -p "$run" -c nginx.conf -g 'daemon off;'
@@ -180,6 +182,7 @@ bailian-fcgi runs; Ctrl-C stops it.
   listens    $host:$port
   model      $model
   logs       $run/*.log
+  metrics    http://$reachable:$port/metrics (from this machine only)
   try        curl -N http://$reachable:$port/myapi/v1/chat-bot/stream -d '{"last_prompt":"What is SEO?"}'
 EOF
 

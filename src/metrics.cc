@@ -1,6 +1,7 @@
 #include "metrics.h"
 
 #include <prometheus/counter.h>
+#include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
@@ -199,7 +200,18 @@ struct Metrics::Families {
 
   // The names that all Prometheus clients use.
   void add_process(std::vector<MetricFamily>& families) {
-    const ProcessStats stats = read_process_stats();
+    if (const auto stats = read_process_stats()) add_process_stats(families, *stats);
+    if (const auto files = open_files.count()) {
+      families.push_back(single("process_open_fds", "Open file descriptors.", MetricType::Gauge,
+                                static_cast<double>(*files)));
+    }
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    families.push_back(single("process_max_fds", "Most file descriptors that may be open.", MetricType::Gauge,
+                              static_cast<double>(limit.rlim_cur)));
+  }
+
+  static void add_process_stats(std::vector<MetricFamily>& families, const ProcessStats& stats) {
     families.push_back(single("process_cpu_seconds_total", "User and system CPU time of the process.",
                               MetricType::Counter, stats.cpu_seconds));
     families.push_back(single("process_start_time_seconds", "Start of the process, in seconds since 1970.",
@@ -209,14 +221,6 @@ struct Metrics::Families {
     families.push_back(
         single("process_virtual_memory_bytes", "Virtual memory.", MetricType::Gauge, stats.virtual_bytes));
     families.push_back(single("process_threads", "Threads.", MetricType::Gauge, stats.threads));
-    if (const auto files = open_files.count()) {
-      families.push_back(single("process_open_fds", "Open file descriptors.", MetricType::Gauge,
-                                static_cast<double>(*files)));
-    }
-    rlimit limit{};
-    ::getrlimit(RLIMIT_NOFILE, &limit);
-    families.push_back(single("process_max_fds", "Most file descriptors that may be open.", MetricType::Gauge,
-                              static_cast<double>(limit.rlim_cur)));
   }
 
   prometheus::Registry registry;

@@ -14,8 +14,8 @@ struct ProcessStats {
   double virtual_bytes = 0;
   double threads = 0;
 };
-/// Throws std::runtime_error where there is no /proc.
-ProcessStats read_process_stats();
+/// Nothing where there is no /proc.
+std::optional<ProcessStats> read_process_stats();
 
 /// How many files the process holds open. One thread at a time.
 class OpenFiles {

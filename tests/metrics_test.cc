@@ -176,7 +176,9 @@ TEST(MetricsText, IsWholeWhileOthersCount) {
 }
 
 TEST(ProcessStats, AreThoseOfThisProcess) {
-  const ProcessStats stats = read_process_stats();
+  const auto read = read_process_stats();
+  ASSERT_TRUE(read);
+  const ProcessStats& stats = *read;
   rusage usage{};
   ASSERT_EQ(getrusage(RUSAGE_SELF, &usage), 0);
   const auto peak_bytes = static_cast<double>(usage.ru_maxrss) * 1024;

@@ -112,7 +112,8 @@ export class Site {
     this.origin = `http://127.0.0.1:${port}`;
     const read = name => readFileSync(path.join(root, "nginx", name), "utf8");
     const write = (name, text) => writeFileSync(path.join(this.dir, name), text);
-    write("bailian-fcgi.conf", read("bailian-fcgi.conf").replace(/unix:[^;]*/, `unix:${this.dir}/fcgi.sock`));
+    for (const file of ["bailian-fcgi.conf", "bailian-fcgi-status.conf"])
+      write(file, read(file).replace(/unix:[^;]*/, `unix:${this.dir}/fcgi.sock`));
     write("nginx.conf", read("dev.conf.in").replaceAll("@HOST@", "127.0.0.1").replaceAll("@PORT@", port)
       .replaceAll("@WWW@", `${root}/nginx/www`).replaceAll("@MODEL@", "simulator").replace("error_log nginx.log", "error_log stderr notice"));
     symlinkSync("/etc/nginx/fastcgi_params", path.join(this.dir, "fastcgi_params"));

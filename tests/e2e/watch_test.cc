@@ -48,7 +48,7 @@ Names families_in(const std::string& metrics) {
 std::string family_of(const std::string& series, const Names& families) {
   for (const char* suffix : {"_bucket", "_count", "_sum"}) {
     if (!series.ends_with(suffix)) continue;
-    const auto family = series.substr(0, series.size() - std::string_view(suffix).size());
+    auto family = series.substr(0, series.size() - std::string_view(suffix).size());
     if (families.contains(family)) return family;
   }
   return series;
