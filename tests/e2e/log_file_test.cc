@@ -122,6 +122,7 @@ TEST_F(LogFile, IsRotatedUnderLoadWithEveryLineOnceAndWhole) {
   std::atomic<bool> stop{false};
   std::atomic<int> asked{0};
   std::vector<std::jthread> visitors;
+  visitors.reserve(4);
   for (int visitor = 0; visitor < 4; ++visitor)
     visitors.emplace_back([&, visitor] {
       while (!stop) ask("visitor-" + std::to_string(visitor) + "-" + std::to_string(asked++));

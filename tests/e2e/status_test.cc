@@ -195,7 +195,7 @@ TEST(StatusOfStreams, TellsEveryState) {
   EXPECT_GT(at(streaming, "/first_token").GetDouble(), 0);
   EXPECT_GE(at(streaming, "/age").GetDouble(), at(streaming, "/first_token").GetDouble());
   EXPECT_GE(at(streaming, "/silent").GetDouble(), 0);
-  EXPECT_GT(number_at(row_of(page, "p0"), "/waiting_bytes"), 262144 / 4);
+  EXPECT_GT(number_at(row_of(page, "p0"), "/waiting_bytes"), 262144 / 8);
   EXPECT_GT(number_at(row_of(page, "f0"), "/waiting_bytes"), 0);
   for (const char* query : {"?full", "?full&json", "?full&html"}) {
     const auto body = site.get(std::string(kStatusPath) + query).body;
