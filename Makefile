@@ -6,7 +6,7 @@
 #   WERROR=1                     warnings are errors (set in CI)
 #   FILTER='Chat*'               only these tests
 #   QUICK=1                      bench: about a minute; ARGS='--only load' and more: tests/bench/README.md
-#   TORTURE=quick                torture: fewer n, less than a minute
+#   TORTURE=quick                torture: fewer n, a minute or two
 #   MINUTES=30                   soak: how long
 #   PREFIX=/usr/local            install: where to; DESTDIR, bindir, sysconfdir, ... as GNU has them
 #   CLEAN=1                      test-package: the package is built in a clean system too

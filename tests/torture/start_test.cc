@@ -24,8 +24,7 @@ class TortureStart : public testing::Test {
     settings.merge(
         Settings{{"WORKERS", "3"}, {"TIMEOUT", "3"}, {"CONNECT_TIMEOUT", "1"}, {"FIRST_TOKEN_TIMEOUT", "1"}});
     auto made = responder_command(dir_, settings, arguments);
-    made.env.push_back("LD_PRELOAD=" + sibling_program("fail_nth.so"));
-    made.env.push_back("FAIL_NTH=" + plan_.path());
+    plan_.preload(made);
     return made;
   }
 

@@ -126,6 +126,13 @@ SharedPlan::SharedPlan(const std::string& path) : path_(path) {
 
 SharedPlan::~SharedPlan() { ::munmap(plan_, sizeof(Plan)); }
 
+void SharedPlan::preload(Command& command) const {
+  command.env.push_back("LD_PRELOAD=" + sibling_program("fail_nth.so"));
+  command.env.push_back("FAIL_NTH=" + path_);
+  // What is preloaded comes before the sanitizer, and calls it.
+  command.env.emplace_back("ASAN_OPTIONS=verify_asan_link_order=0");
+}
+
 void SharedPlan::count() {
   disarm();
   for (auto& count : plan_->calls) count = 0;
@@ -168,8 +175,7 @@ void Torture::restart() {
 
 Command Torture::command() const {
   auto command = responder_command(dir_, settings_);
-  command.env.push_back("LD_PRELOAD=" + sibling_program("fail_nth.so"));
-  command.env.push_back("FAIL_NTH=" + plan_.path());
+  plan_.preload(command);
   return command;
 }
 

@@ -45,7 +45,8 @@ class SharedPlan {
   SharedPlan& operator=(const SharedPlan&) = delete;
 
   Plan* operator->() const { return plan_; }
-  const std::string& path() const { return path_; }
+  // The command runs with the library that fails.
+  void preload(Command& command) const;
   // No call fails, and none has been counted yet.
   void count();
   bool was_called(Call call) const { return plan_->calls[call] > 0; }
