@@ -306,10 +306,17 @@ ItsSandboxHoldsAndIsNotMissed() {
   inside systemctl restart bailian-fcgi
   expect 'a stream over a restart' 'tok2 tok3 1' "$(end_stream)"
   expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
-  # Resolvers, TLS and a failing connection.
-  set_setting DASHSCOPE_BASE_URL https://localhost:1/api/v1
-  inside systemctl restart bailian-fcgi
-  expect 'an upstream that is not there' 1 "$(answer | grep -c '"code":"upstream_error"')"
+  # The resolver; TLS as far as a certificate that nobody has signed.
+  openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout "$work/tls.key" -out "$work/tls.crt" 2>/dev/null
+  start tls '^ACCEPT' nsenter --net --target "$leader" \
+    openssl s_server -accept 127.0.0.1:4433 -cert "$work/tls.crt" -key "$work/tls.key"
+  local upstream
+  for upstream in dashscope.invalid localhost:4433; do
+    set_setting DASHSCOPE_BASE_URL "https://$upstream/api/v1"
+    inside systemctl restart bailian-fcgi
+    expect "the upstream $upstream" upstream_error "$(answer | sed 's/.*"code":"\([a-z_]*\)".*/\1/')"
+  done
+  expect 'certificates refused' 1 "$(await_journal '"upstream_code":"tls_failed"')"
   set_setting DASHSCOPE_BASE_URL "$simulator_url/api/v1"
   inside rm -r /run/systemd/system/bailian-fcgi.service.d
   inside systemctl daemon-reload
