@@ -7,7 +7,7 @@
 #   FILTER='Chat*'               only these tests
 #   QUICK=1                      bench: about a minute; ARGS='--only load' and more: tests/bench/README.md
 #   PREFIX=/usr/local            install: where to; DESTDIR, bindir, sysconfdir, ... as GNU has them
-#   CLEAN=1                      test-package: the package is built in a clean system too
+#   CLEAN=1                      test-package: the package is built in a clean system too; RELEASE=trixie: in another release
 
 VERSION  := 0.1.0
 MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
