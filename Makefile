@@ -9,7 +9,7 @@
 #   TORTURE=quick                torture: fewer n, a minute or two
 #   MINUTES=30                   soak: how long
 #   PREFIX=/usr/local            install: where to; DESTDIR, bindir, sysconfdir, ... as GNU has them
-#   CLEAN=1                      test-package: the package is built in a clean system too
+#   CLEAN=1                      test-package: the package is built in a clean system too; RELEASE=trixie: in another release
 #   RESTARTS=100                 test-restart: how many of each kind, QUICK=1: ten
 
 VERSION  := 0.1.0

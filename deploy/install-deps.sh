@@ -55,7 +55,7 @@ clang the compiler of the fuzzers
 libclang-rt-dev libFuzzer and sanitizers for clang
 gcovr coverage
 systemd the check of the units
-groff the check of the man pages
+groff-base the check of the man pages
 python3-yaml reads the Kubernetes manifests
 EOF
   ! in_group deb || cat <<EOF

@@ -120,7 +120,7 @@ TEST_F(CommandLine, ReadsTheKeyFromAFileOfItsOwnOnly) {
   auto settings = good_settings();
   settings.erase("DASHSCOPE_API_KEY");
   const auto file = settings["DASHSCOPE_API_KEY_FILE"] = dir_.write("key", std::string(kApiKey) + "\n");
-  chmod(file.c_str(), 0640);
+  chmod(file.c_str(), 0604);
   EXPECT_EQ(run_with({"--check"}, settings).exit_code, 78);
   chmod(file.c_str(), 0600);
   EXPECT_EQ(run_with({"--check"}, settings).exit_code, 0);

@@ -1,6 +1,8 @@
 // What was read can be written down again, and every fault names a line of the file.
 #include "dotenv.h"
 
+#include <algorithm>
+
 #include "fuzz.h"
 
 namespace bailian {

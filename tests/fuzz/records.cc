@@ -2,6 +2,7 @@
 // meant.
 #include <fastcgi.h>
 
+#include <algorithm>
 #include <csignal>
 #include <optional>
 #include <string>

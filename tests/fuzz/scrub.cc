@@ -1,5 +1,6 @@
 // A key is in no text that was scrubbed, wherever it stood. The first line of the input is the key, `@` in
 // the others stands for it.
+#include <algorithm>
 #include <string>
 
 #include "chat_api.h"

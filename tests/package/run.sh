@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The package in a Debian of its own: installed by apt, run by systemd in its sandbox behind nginx, upgraded, purged.
 #   usage: tests/package/run.sh BUILD_DIR DEB [--clean]      (`make test-package` calls it; needs root)
-#   --clean  the package is first built in that Debian, with nothing but what it says it needs
-# The Debian is of this machine's release and mirror. It is made once, in build/package/base, and booted by
-# systemd-nspawn without network, with all changes in memory. Ends with `[  PASSED  ] N tests.` and exit code 0, else 1.
+#   --clean         the package is first built in that Debian, with nothing but what it says it needs
+#   RELEASE=trixie  not this machine's release but another of the same mirror; implies --clean
+# The Debian is made once, in build/package/base.RELEASE, and booted by systemd-nspawn without network, with all changes
+# in memory. Ends with `[  PASSED  ] N tests.` and exit code 0, else 1.
 # shellcheck disable=SC2016 # other programs have variables of their own
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -12,9 +13,8 @@ PATH=$PATH:/usr/sbin:/sbin
 usage='usage: tests/package/run.sh BUILD_DIR DEB [--clean]'
 build=$(realpath "${1:?$usage}")
 deb=$(realpath "${2:?$usage}")
-clean=${3:-}
+clean=${3:-${RELEASE:-}}
 work=$PWD/build/package
-base=$work/base
 patience=60 # seconds; an upper bound against hanging, never an expectation
 
 die() {
@@ -65,7 +65,7 @@ stop_all() {
 exec {lock}>"$PWD/build/package.lock"
 flock -n "$lock" || die 'already running from this checkout'
 mkdir -p "$work"
-find "$work" -mindepth 1 -maxdepth 1 ! -name 'base*' -exec rm -rf {} +
+find "$work" -mindepth 1 -maxdepth 1 ! -name 'base.*' -exec rm -rf {} +
 trap stop_all EXIT
 leader=''
 show_journal() { [[ ! $leader ]] || inside journalctl --no-pager -o short-monotonic -n 30 _SYSTEMD_UNIT=bailian-fcgi.service + UNIT=bailian-fcgi.service || true; }
@@ -75,10 +75,12 @@ trap 'exit 130' INT TERM HUP
 # --- The system ------------------------------------------------------------------------------------------------
 
 # shellcheck source=/dev/null
-release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+own_release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+release=${RELEASE:-$own_release}
+base=$work/base.$release
 mirror=$(apt-get indextargets --format '$(CODENAME) $(SITE)' 'Created-By: Packages' |
-  sed -n "s/^$release //p" | head -n 1)
-[[ $mirror ]] || die "apt knows no mirror of $release"
+  sed -n "s/^$own_release //p" | head -n 1)
+[[ $mirror ]] || die "apt knows no mirror of $own_release"
 keyring=$(find /usr/share/keyrings -name 'debian-archive-keyring.gpg' -o -name 'ubuntu-archive-keyring.gpg' | head -n 1)
 
 # A command in the system at rest; what it changes stays. It has this machine's network.
@@ -90,7 +92,7 @@ in_base() {
 make_base() {
   local components=main
   [[ $mirror != *ubuntu* ]] || components=main,universe
-  echo "test-package: makes a system of $release from $mirror in build/package/base"
+  echo "test-package: makes a system of $release from $mirror in build/package/base.$release"
   rm -rf "$base".*
   unshare --mount debootstrap --variant=minbase --components=$components ${keyring:+--keyring="$keyring"} \
     "$release" "$base.new" "$mirror" >"$work/debootstrap.log" 2>&1 || die "see $work/debootstrap.log"
@@ -306,10 +308,17 @@ ItsSandboxHoldsAndIsNotMissed() {
   inside systemctl restart bailian-fcgi
   expect 'a stream over a restart' 'tok2 tok3 1' "$(end_stream)"
   expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
-  # Resolvers, TLS and a failing connection.
-  set_setting DASHSCOPE_BASE_URL https://localhost:1/api/v1
-  inside systemctl restart bailian-fcgi
-  expect 'an upstream that is not there' 1 "$(answer | grep -c '"code":"upstream_error"')"
+  # The resolver; TLS as far as a certificate that nobody has signed.
+  openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout "$work/tls.key" -out "$work/tls.crt" 2>/dev/null
+  start tls '^ACCEPT' nsenter --net --target "$leader" \
+    openssl s_server -accept 127.0.0.1:4433 -cert "$work/tls.crt" -key "$work/tls.key"
+  local upstream
+  for upstream in dashscope.invalid localhost:4433; do
+    set_setting DASHSCOPE_BASE_URL "https://$upstream/api/v1"
+    inside systemctl restart bailian-fcgi
+    expect "the upstream $upstream" upstream_error "$(answer | sed 's/.*"code":"\([a-z_]*\)".*/\1/')"
+  done
+  expect 'certificates refused' 1 "$(await_journal '"upstream_code":"tls_failed"')"
   set_setting DASHSCOPE_BASE_URL "$simulator_url/api/v1"
   inside rm -r /run/systemd/system/bailian-fcgi.service.d
   inside systemctl daemon-reload
@@ -378,7 +387,7 @@ RemovedItLeavesSettingsAndPurgedNothing() {
   inside ln -s /etc/nginx/sites-available/default /etc/nginx/sites-enabled/default
   inside systemctl stop nginx
   inside apt-get -qy purge bailian-fcgi >>"$work/remove.log" 2>&1
-  inside apt-get -qy autoremove --purge >>"$work/remove.log" 2>&1
+  inside apt-get -qy autoremove --purge -o APT::AutoRemove::SuggestsImportant=false >>"$work/remove.log" 2>&1
   list_system >"$work/after"
   expect 'what is left' '' "$(diff "$work/before" "$work/after" || true)"
 }
