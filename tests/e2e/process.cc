@@ -91,6 +91,8 @@ struct Launch {
 void Launch::run_in_child(pid_t parent, int out, int err) {
   prctl(PR_SET_PDEATHSIG, signal_when_we_die);
   if (getppid() != parent) _exit(125);
+  // A shell ignores them for what it runs in the background, and what is ignored stays so.
+  for (const int number : {SIGINT, SIGQUIT, SIGHUP}) ::signal(number, SIG_DFL);
   if (!directory.empty() && chdir(directory.c_str()) < 0) _exit(126);
   // Above the targets first, so that no target overwrites a source that is still needed.
   constexpr int kAboveTargets = 64;
