@@ -2,14 +2,18 @@
 
 #include <fmt/format.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <string>
 
 namespace bailian {
 
 ServiceManager::ServiceManager() {
-  const char* const socket = ::getenv("NOTIFY_SOCKET");  // NOLINT(concurrency-mt-unsafe)
-  is_there_ = socket != nullptr && !std::string_view(socket).starts_with(kPredecessor);
+  const char* const socket = ::getenv("NOTIFY_SOCKET");      // NOLINT(concurrency-mt-unsafe)
+  const char* const started = ::getenv("SYSTEMD_EXEC_PID");  // NOLINT(concurrency-mt-unsafe)
+  is_there_ = (socket != nullptr && !std::string_view(socket).starts_with(kPredecessor)) ||
+              (started != nullptr && started == std::to_string(::getpid()));
   uint64_t limit_us = 0;
   if (is_there_ && ::sd_watchdog_enabled(0, &limit_us) > 0) watchdog_ = std::chrono::microseconds(limit_us);
 }

@@ -17,7 +17,7 @@ class ServiceManager {
   /// Before there is any other thread: the environment is changed.
   ServiceManager();
 
-  /// systemd, or somebody like it, who goes on listening.
+  /// systemd, or somebody like it, who goes on listening, or who looks at the process alone.
   [[nodiscard]] bool is_there() const { return is_there_; }
   /// How long it waits for alive() before it takes the program for hung.
   [[nodiscard]] std::optional<std::chrono::microseconds> watchdog() const { return watchdog_; }

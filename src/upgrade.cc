@@ -43,7 +43,7 @@ std::string find_program(const std::string& name) {
   std::string_view rest = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
   while (!rest.empty()) {
     const std::string_view directory = rest.substr(0, rest.find(':'));
-    const std::string candidate = fmt::format("{}/{}", directory.empty() ? "." : directory, name);
+    std::string candidate = fmt::format("{}/{}", directory.empty() ? "." : directory, name);
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
     rest.remove_prefix(std::min(directory.size() + 1, rest.size()));
   }

@@ -181,10 +181,18 @@ TEST_F(TheServiceManager, HearsNoSignOfLifeWhenALoopHangs) {
 }
 
 TEST_F(TheServiceManager, IsNotLostByAnUpgrade) {
-  Responder responder(watched());
-  responder.process().signal(SIGUSR2);
-  EXPECT_TRUE(responder.logs(R"("event":"upgrade_ignored")"));
-  EXPECT_EQ(ask("[[sim events=1]]").status, 200);
+  auto unheard = command();  // Type=simple
+  unheard.announces_listen_fds = false;
+  unheard.fds = {{listener_.get(), 0}};
+  unheard.argv = {"/bin/sh", "-c", "SYSTEMD_EXEC_PID=$$ exec \"$0\"", unheard.argv.front()};
+  for (const auto& start : {watched(), unheard}) {
+    Responder responder(start);
+    responder.process().signal(SIGUSR2);
+    EXPECT_TRUE(responder.logs(R"("event":"upgrade_ignored")"));
+    EXPECT_EQ(ask("[[sim events=1]]").status, 200);
+    responder.process().signal(SIGTERM);
+    EXPECT_EQ(responder.process().wait(), 0);
+  }
 }
 
 }  // namespace

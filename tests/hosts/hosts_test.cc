@@ -104,6 +104,7 @@ class Hosts : public testing::Test {
   // Asked all at once.
   void expect_no_error(int count) {
     std::vector<Exchange> exchanges;
+    exchanges.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i)
       exchanges.push_back(send(i % 2 == 0 ? kChatPath : kStreamPath, "[[sim events=2]]"));
     for (auto& exchange : exchanges) {
