@@ -161,11 +161,11 @@ set output '{file}'
 $data << EOD
 {rows}
 EOD
-set multiplot layout 2,1 title 'Soak: {len(samples) / 60:.0f} minutes, {samples[-1].visits} visits'
+set multiplot layout 2,1 title 'Soak: {clock(samples[-1].seconds)} minutes, {samples[-1].visits} visits'
 set grid linecolor rgb '#e2e8f0' linetype 1
 set border 3 linecolor rgb '#475569'
 set tics nomirror
-set key top left
+set key above
 set yrange [0:*]
 set ylabel 'MiB'
 plot $data using 1:2 with lines linewidth 2 linecolor rgb '#2563eb' title 'RSS'
