@@ -145,8 +145,8 @@ TEST(Secret, IsInNoCoreFile) {
   command.argv.insert(command.argv.begin(),
                       {"/bin/sh", "-c", "ulimit -c unlimited 2>/dev/null; exec \"$0\" \"$@\""});
   Responder responder(command);
-  responder.process().signal(SIGQUIT);
-  EXPECT_EQ(responder.process().wait(), 128 + SIGQUIT);
+  responder.process().signal(SIGABRT);
+  EXPECT_EQ(responder.process().wait(), 128 + SIGABRT);
   EXPECT_FALSE(responder.process().dumped_core());
 }
 
