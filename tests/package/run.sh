@@ -64,6 +64,9 @@ stop_all() {
 
 exec {lock}>"$PWD/build/package.lock"
 flock -n "$lock" || die 'already running from this checkout'
+# Two such systems would share a control group, and clear it away beneath each other.
+exec {nspawn}<"$(command -v systemd-nspawn)"
+flock -n "$nspawn" || { echo 'test-package: waits for that of another checkout' && flock "$nspawn"; }
 mkdir -p "$work"
 find "$work" -mindepth 1 -maxdepth 1 ! -name 'base.*' -exec rm -rf {} +
 trap stop_all EXIT
@@ -387,7 +390,8 @@ RemovedItLeavesSettingsAndPurgedNothing() {
   inside ln -s /etc/nginx/sites-available/default /etc/nginx/sites-enabled/default
   inside systemctl stop nginx
   inside apt-get -qy purge bailian-fcgi >>"$work/remove.log" 2>&1
-  inside apt-get -qy autoremove --purge -o APT::AutoRemove::SuggestsImportant=false >>"$work/remove.log" 2>&1
+  inside apt-get -qy autoremove --purge -o APT::AutoRemove::SuggestsImportant=false -o APT::AutoRemove::RecommendsImportant=false \
+    >>"$work/remove.log" 2>&1
   list_system >"$work/after"
   expect 'what is left' '' "$(diff "$work/before" "$work/after" || true)"
 }
