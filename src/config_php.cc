@@ -309,13 +309,8 @@ class Import {
   [[nodiscard]] std::string shown(std::string_view text) const {
     constexpr size_t kMaxShownBytes = 200;
     if (!is_utf8(text)) return "text that is not UTF-8";
-    std::string masked;
-    while (!text.empty() && masked.size() <= kMaxShownBytes) {
-      const size_t key = key_at_start(text);
-      masked += key > 0 ? '*' : text.front();
-      text.remove_prefix(std::max(key, size_t{1}));
-    }
-    std::string clean(utf8_prefix(masked, kMaxShownBytes));
+    const std::string hidden = hide_keys(text, kMaxShownBytes + 1);
+    std::string clean(utf8_prefix(hidden, kMaxShownBytes));
     for (char& c : clean) {
       if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
     }
@@ -324,7 +319,18 @@ class Import {
       if (at + 1 < clean.size() && static_cast<unsigned char>(clean[at + 1]) < 0xa0)
         clean.replace(at, 2, "?");
     }
-    return clean.size() < masked.size() ? clean + "..." : clean;
+    // A question mark may have completed one.
+    return hide_keys(clean, kMaxShownBytes) + (hidden.size() > kMaxShownBytes ? "..." : "");
+  }
+
+  [[nodiscard]] std::string hide_keys(std::string_view text, size_t most_bytes) const {
+    std::string hidden;
+    while (!text.empty() && hidden.size() < most_bytes) {
+      const size_t key = key_at_start(text);
+      hidden += key > 0 ? '*' : text.front();
+      text.remove_prefix(std::max(key, size_t{1}));
+    }
+    return hidden;
   }
 
   // The length of the longest key that the text begins with; 0 when it begins with none.

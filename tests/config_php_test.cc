@@ -314,6 +314,12 @@ TEST(ConfigPhps, KeysAreHiddenWhereverTheTextIsCut) {
   }
 }
 
+TEST(ConfigPhps, AKeyIsHiddenWhereAControlCharacterShownAsAQuestionMarkCompletesIt) {
+  const ConfigPhp php = read_config_php("$api_key = 'sk-abcdefghij?'; $model = 'sk-abcdefghij\x01';");
+  const std::string told = joined(php.taken) + joined(php.not_taken) + joined(php.called);
+  EXPECT_EQ(told.find("sk-abcdefghij"), std::string::npos) << told;
+}
+
 TEST(ConfigPhps, AKeyThatBeginsAnotherHidesNoLessOfIt) {
   const ConfigPhp php = read_config_php(
       "$api_key = 'sk-abcdef'; $x_api_key = 'sk-abcdef-ghijkl'; $model = 'sk-abcdef-ghijkl';");
