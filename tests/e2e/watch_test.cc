@@ -4,11 +4,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
+#include <string_view>
 
 #include "answer.h"
 #include "site.h"
@@ -18,11 +19,17 @@ namespace {
 
 using Names = std::set<std::string>;
 
-Names names_in(const std::string& text) {
-  const std::regex name(R"(\b(bailian|process)_[a-z_]+)");
+bool is_of_a_name(char c) { return (c >= 'a' && c <= 'z') || c == '_'; }
+
+Names names_in(std::string_view text) {
   Names names;
-  for (std::sregex_iterator match(text.begin(), text.end(), name), end; match != end; ++match)
-    names.insert(match->str());
+  for (size_t at = 0; at < text.size(); ++at) {
+    const auto rest = text.substr(at);
+    const auto end = std::find_if_not(rest.begin(), rest.end(), is_of_a_name);
+    const std::string word(rest.begin(), end);
+    if (word.starts_with("bailian_") || word.starts_with("process_")) names.insert(word);
+    at += word.size();
+  }
   return names;
 }
 
@@ -37,10 +44,12 @@ Names names_in_rows(const std::string& text) {
 
 // The names behind "# TYPE ".
 Names families_in(const std::string& metrics) {
-  const std::regex type(R"(# TYPE (\S+) )");
+  std::istringstream lines(metrics);
   Names names;
-  for (std::sregex_iterator match(metrics.begin(), metrics.end(), type), end; match != end; ++match)
-    names.insert((*match)[1]);
+  const std::string type = "# TYPE ";
+  for (std::string line; std::getline(lines, line);)
+    if (line.starts_with(type))
+      names.insert(line.substr(type.size(), line.find(' ', type.size()) - type.size()));
   return names;
 }
 
