@@ -90,7 +90,7 @@ run: deps $B/bailian-fcgi $B/simulator ## start nginx, the responder and, withou
 
 test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator $B/clock_jumps.so ## unit tests, then end to end through a real nginx
 	$B/unit_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
-	$B/e2e_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+	tests/shards.sh $(if $(FILTER),1,3) $B/e2e_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
 
 test-wordpress: deps $B/bailian-fcgi $B/simulator $(packages) ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
 	tests/wordpress/run.sh $B
