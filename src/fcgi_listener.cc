@@ -20,8 +20,7 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 }  // namespace
 
 FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, LoopBoard& board,
-                           Metrics& metrics,
-                           Handler handler)
+                           Metrics& metrics, Handler handler)
     : loop_(loop),
       listening_fd_(listening_fd),
       limits_(limits),

@@ -27,8 +27,8 @@ class FcgiListener {
 
   /// `listening_fd` is not blocking and, like `board` and `metrics`, outlives the listener. Throws
   /// std::system_error.
-  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, LoopBoard& board, Metrics& metrics,
-               Handler handler);
+  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, LoopBoard& board,
+               Metrics& metrics, Handler handler);
   ~FcgiListener();
   FcgiListener(const FcgiListener&) = delete;
   FcgiListener& operator=(const FcgiListener&) = delete;
