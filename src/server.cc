@@ -101,16 +101,27 @@ void Server::on_upgraded() {
 void Server::report() {
   const auto watchdog = service_manager_.watchdog();
   report_.start(watchdog ? *watchdog / 2 : kStatusInterval);
+  // First, and whatever becomes of the rest: without memory for a sentence the program is still alive.
+  if (watchdog) ask_loops();
   uint64_t requests = 0;
   for (const auto& loop : shared_.board.loops()) requests += loop->requests.get();
   service_manager_.status(fmt::format("{} streams, {} requests", shared_.streams.taken(), requests));
-  if (!watchdog) return;
+}
+
+void Server::ask_loops() {
   if (silent_loops_ > 0) return log(LogLevel::kError, "loop_hangs", "the watchdog is told nothing");
   silent_loops_ = workers_.size();
-  for (const auto& worker : workers_) {
-    worker->loop.post([this] {
-      if (--silent_loops_ == 0) service_manager_.alive();
-    });
+  size_t asked = 0;
+  try {
+    for (const auto& worker : workers_) {
+      worker->loop.post([this] {
+        if (--silent_loops_ == 0) service_manager_.alive();
+      });
+      ++asked;
+    }
+  } catch (const std::exception&) {
+    silent_loops_ -= workers_.size() - asked;  // these will not answer
+    throw;
   }
 }
 

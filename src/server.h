@@ -53,6 +53,7 @@ class Server {
   void upgrade();
   void on_upgraded();
   void report();
+  void ask_loops();
   void reload();
   void use(LoadedConfig loaded);
   void drain();
