@@ -200,6 +200,6 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bailian-fcgi: %s\n", error.what());
   }
-  bailian::stop_log();
+  bailian::stop_log(code);
   return code;
 }
