@@ -78,6 +78,7 @@ int serve(const LoadedConfig& loaded, const Options& options) {
   std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGUSR2, SIG_IGN);
   std::signal(SIGTERM, SIG_DFL);
+  std::signal(SIGCHLD, SIG_DFL);  // ignored, as some parents leave it, it would hide how a successor ended
   const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
   start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
             least_log_level(config), config.log_file);
@@ -158,7 +159,6 @@ int run_command(int argc, char** argv) {
                    "serve in a child process, so that systemctl restart need not wait for live answers");
   app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
   app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
-  for (const char* other : {"--check", "--ping"}) supervise->excludes(app.get_option(other));
   auto* const import = app.add_option("--import-config-php", options.import_config_php,
                                       "make .env and bot.json of an old config.php, which is read, not run");
   import->type_name("FILE");
@@ -166,9 +166,11 @@ int run_command(int argc, char** argv) {
       ->type_name("DIR")
       ->needs(import);
   app.add_flag("--force", options.import.force, "let --import-config-php replace files")->needs(import);
+  for (const char* other : {"--check", "--ping", "--import-config-php"})
+    supervise->excludes(app.get_option(other));
   auto* const top = app.add_subcommand(
       "top", "watch the running program in the terminal: what it does and the chats under way; q ends it");
-  top->fallthrough();
+  top->fallthrough()->excludes(supervise);
   top->add_option("--interval", options.top_interval, "SECONDS between two looks (1)")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 3600.0));
