@@ -32,6 +32,7 @@ struct Options {
   bool check = false;
   bool ping = false;
   bool supervise = false;
+  pid_t supervisor = 0;
   std::vector<std::string> argv;
   bool top = false;
   double top_interval = 1;
@@ -92,14 +93,15 @@ int serve(const LoadedConfig& loaded, const Options& options) {
         "its own would be in the way of the next start");
   }
   if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
-  Server(config, *socket, [&options] { return load(options); }, {options.argv, options.supervise}).run();
+  Server(config, *socket, [&options] { return load(options); }, {options.argv, options.supervisor}).run();
   log(LogLevel::kInfo, "stopped", "");
   return EX_OK;
 }
 
-int run(const Options& options) {
+int run(Options options) {
   if (options.import_config_php) return import_config_php(*options.import_config_php, options.import);
   if (options.supervise) {
+    options.supervisor = ::getpid();
     if (const auto code = supervise()) return *code;
   }
   // The key is kept out of core files and from other processes of this user.

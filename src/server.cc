@@ -84,7 +84,7 @@ void Server::on_signal() {
 
 void Server::upgrade() {
   if (shared_.draining) return;
-  const char* const instead = start_.supervised || service_manager_.is_there()
+  const char* const instead = start_.supervisor != 0 || service_manager_.is_there()
                                   ? "the service manager would lose sight of it: systemctl restart"
                               : ::getpid() == 1 ? "this is the first process of a container: replace that"
                                                 : nullptr;
@@ -172,7 +172,8 @@ void Server::drain() {
   try {
     upgrade_.cancel();
     report_.cancel();
-    if (!start_.supervised) service_manager_.stopping();
+    // A supervisor's end has told it already; while that one lives, the silence would be taken for a hang.
+    if (start_.supervisor == 0 || ::getppid() == start_.supervisor) service_manager_.stopping();
     service_manager_.fall_silent();
     log(LogLevel::kInfo, "draining", "live answers may finish; a second signal ends them",
         {{"seconds", config_.drain_timeout.count()}});
