@@ -90,7 +90,10 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
 FcgiConnection::~FcgiConnection() {
   if (state_ != State::kAnswering && state_ != State::kEnding) return;
   record_.outcome = Outcome::kError;
-  if (record_.detail.empty()) record_.detail = kStopping;
+  try {
+    if (record_.detail.empty()) record_.detail = kStopping;
+  } catch (const std::exception&) {  // out of memory: the line goes without
+  }
   record_end();
 }
 

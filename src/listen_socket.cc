@@ -128,6 +128,7 @@ ListenSocket ListenSocket::of_predecessor(UniqueFd fd) {
     const std::string path = reinterpret_cast<const sockaddr_un&>(address).sun_path;
     ListenSocket socket(std::move(fd), path, false);
     socket.remember_file(path);
+    socket.owns_file_ = false;
     return socket;
   }
   const int error = ::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(),
@@ -165,7 +166,7 @@ ListenSocket ListenSocket::open_tcp(const TcpAddress& address) {
 }
 
 ListenSocket::~ListenSocket() {
-  if (!fd_ || bound_path_.empty()) return;
+  if (!fd_ || !owns_file_ || bound_path_.empty()) return;
   struct stat status {};
   const bool still_ours =
       ::lstat(bound_path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_;

@@ -23,8 +23,8 @@ class ListenError : public std::runtime_error {
 class ListenSocket {
  public:
   /// Takes over the socket that systemd (LISTEN_FDS) or, as descriptor 0, a FastCGI process manager passed
-  /// on; nothing when there is none. One that a predecessor had made is this program's own from now on.
-  /// Throws ListenError.
+  /// on; nothing when there is none. One that a predecessor had made is this program's own, but its file is
+  /// so only after own_file(). Throws ListenError.
   static std::optional<ListenSocket> inherited();
 
   /// A unix socket gets exactly `mode`. One that a dead process left is replaced; one that answers, and
@@ -41,6 +41,8 @@ class ListenSocket {
   [[nodiscard]] bool is_shared() const { return shared_; }
   /// In LISTEN_FDNAMES: whether a successor may call it its own.
   [[nodiscard]] std::string_view name_for_successor() const { return shared_ ? "inherited" : kOwn; }
+  /// The predecessor, if there was one, hands it over: from now on the file is removed with the object.
+  void own_file() { owns_file_ = true; }
   /// A successor accepts from it and removes it.
   void hand_over() {
     shared_ = true;
@@ -62,6 +64,7 @@ class ListenSocket {
   std::string name_;
   bool shared_;
   std::string bound_path_;  // to be removed
+  bool owns_file_ = true;
   dev_t device_ = 0;
   ino_t inode_ = 0;
 };

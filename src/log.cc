@@ -264,14 +264,14 @@ void reopen_log() {
   log.logger->log(kPassed, "");
 }
 
-void stop_log() {
+void stop_log(int exit_code) {
   if (!the_log().logger) return;
   // Whoever reads our stderr may have stopped; the last lines are not worth a process that never ends.
   // Without memory for the thread the wait has no end.
   try {
-    std::thread([] {
+    std::thread([exit_code] {
       std::this_thread::sleep_for(kLastLines);
-      ::_exit(0);
+      ::_exit(exit_code);
     }).detach();
   } catch (const std::exception&) {
   }

@@ -45,8 +45,9 @@ void reopen_log();
 /// Any thread.
 void set_log_level(LogLevel least);
 
-/// Writes out what is waiting and ends the thread.
-void stop_log();
+/// Writes out what is waiting and ends the thread. When nobody takes the lines, the process ends after 2 s
+/// with this exit code.
+void stop_log(int exit_code);
 
 /// How often something was lost because the writing thread fell too far behind; each time may be a few lines.
 uint64_t lost_log_writes();

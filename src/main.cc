@@ -32,6 +32,7 @@ struct Options {
   bool check = false;
   bool ping = false;
   bool supervise = false;
+  pid_t supervisor = 0;
   std::vector<std::string> argv;
   bool top = false;
   double top_interval = 1;
@@ -78,6 +79,7 @@ int serve(const LoadedConfig& loaded, const Options& options) {
   std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGUSR2, SIG_IGN);
   std::signal(SIGTERM, SIG_DFL);
+  std::signal(SIGCHLD, SIG_DFL);  // ignored, as some parents leave it, it would hide how a successor ended
   const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
   start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
             least_log_level(config), config.log_file);
@@ -91,14 +93,15 @@ int serve(const LoadedConfig& loaded, const Options& options) {
         "its own would be in the way of the next start");
   }
   if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
-  Server(config, *socket, [&options] { return load(options); }, {options.argv, options.supervise}).run();
+  Server(config, *socket, [&options] { return load(options); }, {options.argv, options.supervisor}).run();
   log(LogLevel::kInfo, "stopped", "");
   return EX_OK;
 }
 
-int run(const Options& options) {
+int run(Options options) {
   if (options.import_config_php) return import_config_php(*options.import_config_php, options.import);
   if (options.supervise) {
+    options.supervisor = ::getpid();
     if (const auto code = supervise()) return *code;
   }
   // The key is kept out of core files and from other processes of this user.
@@ -158,7 +161,6 @@ int run_command(int argc, char** argv) {
                    "serve in a child process, so that systemctl restart need not wait for live answers");
   app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
   app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
-  for (const char* other : {"--check", "--ping"}) supervise->excludes(app.get_option(other));
   auto* const import = app.add_option("--import-config-php", options.import_config_php,
                                       "make .env and bot.json of an old config.php, which is read, not run");
   import->type_name("FILE");
@@ -166,9 +168,11 @@ int run_command(int argc, char** argv) {
       ->type_name("DIR")
       ->needs(import);
   app.add_flag("--force", options.import.force, "let --import-config-php replace files")->needs(import);
+  for (const char* other : {"--check", "--ping", "--import-config-php"})
+    supervise->excludes(app.get_option(other));
   auto* const top = app.add_subcommand(
       "top", "watch the running program in the terminal: what it does and the chats under way; q ends it");
-  top->fallthrough();
+  top->fallthrough()->excludes(supervise);
   top->add_option("--interval", options.top_interval, "SECONDS between two looks (1)")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 3600.0));
@@ -200,6 +204,6 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bailian-fcgi: %s\n", error.what());
   }
-  bailian::stop_log();
+  bailian::stop_log(code);
   return code;
 }

@@ -12,6 +12,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -201,7 +202,7 @@ struct Metrics::Families {
   // The names that all Prometheus clients use.
   void add_process(std::vector<MetricFamily>& families) {
     if (const auto stats = read_process_stats()) add_process_stats(families, *stats);
-    if (const auto files = open_files.count()) {
+    if (const auto files = count_open_files()) {
       families.push_back(single("process_open_fds", "Open file descriptors.", MetricType::Gauge,
                                 static_cast<double>(*files)));
     }
@@ -209,6 +210,11 @@ struct Metrics::Families {
     ::getrlimit(RLIMIT_NOFILE, &limit);
     families.push_back(single("process_max_fds", "Most file descriptors that may be open.", MetricType::Gauge,
                               static_cast<double>(limit.rlim_cur)));
+  }
+
+  std::optional<uint64_t> count_open_files() {
+    const std::lock_guard lock(open_files_mutex);
+    return open_files.count();
   }
 
   static void add_process_stats(std::vector<MetricFamily>& families, const ProcessStats& stats) {
@@ -264,6 +270,9 @@ struct Metrics::Families {
   double whole_answers = 0;
   double whole_answers_tokens = 0;
   std::array<std::deque<Tally>, 2> tallies;
+
+  // Another, because /proc is read under it: no chat's end may wait for that.
+  std::mutex open_files_mutex;
   OpenFiles open_files;
 };
 
@@ -304,11 +313,13 @@ std::string Metrics::text(const Gauges& gauges) const {
       single("bailian_log_writes_lost_total",
              "Writes to the log, of one or more lines, that were lost because it could not keep up.",
              MetricType::Counter, static_cast<double>(gauges.lost_log_writes)));
-  const std::lock_guard lock(families_->mutex);
-  families_->add_traffic(all, Traffic::kToClients, "bailian_client_sent_bytes_total",
-                         "Bytes sent to the web server, headers and framing included.");
-  families_->add_traffic(all, Traffic::kFromUpstream, "bailian_upstream_received_bytes_total",
-                         "Bytes of answers received from the upstream, without what HTTP and TLS add.");
+  {
+    const std::lock_guard lock(families_->mutex);
+    families_->add_traffic(all, Traffic::kToClients, "bailian_client_sent_bytes_total",
+                           "Bytes sent to the web server, headers and framing included.");
+    families_->add_traffic(all, Traffic::kFromUpstream, "bailian_upstream_received_bytes_total",
+                           "Bytes of answers received from the upstream, without what HTTP and TLS add.");
+  }
   families_->add_process(all);
   return prometheus::TextSerializer().Serialize(all);
 }

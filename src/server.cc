@@ -60,6 +60,7 @@ void Server::run() {
       threads_.emplace_back([&worker = *workers_[i]] { worker.loop.run(); });
     }
     log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
+    socket_.own_file();
     service_manager_.ready();
     if (service_manager_.is_there()) report();
     workers_.front()->loop.run();
@@ -83,7 +84,7 @@ void Server::on_signal() {
 
 void Server::upgrade() {
   if (shared_.draining) return;
-  const char* const instead = start_.supervised || service_manager_.is_there()
+  const char* const instead = start_.supervisor != 0 || service_manager_.is_there()
                                   ? "the service manager would lose sight of it: systemctl restart"
                               : ::getpid() == 1 ? "this is the first process of a container: replace that"
                                                 : nullptr;
@@ -100,16 +101,27 @@ void Server::on_upgraded() {
 void Server::report() {
   const auto watchdog = service_manager_.watchdog();
   report_.start(watchdog ? *watchdog / 2 : kStatusInterval);
+  // First, and whatever becomes of the rest: without memory for a sentence the program is still alive.
+  if (watchdog) ask_loops();
   uint64_t requests = 0;
   for (const auto& loop : shared_.board.loops()) requests += loop->requests.get();
   service_manager_.status(fmt::format("{} streams, {} requests", shared_.streams.taken(), requests));
-  if (!watchdog) return;
+}
+
+void Server::ask_loops() {
   if (silent_loops_ > 0) return log(LogLevel::kError, "loop_hangs", "the watchdog is told nothing");
   silent_loops_ = workers_.size();
-  for (const auto& worker : workers_) {
-    worker->loop.post([this] {
-      if (--silent_loops_ == 0) service_manager_.alive();
-    });
+  size_t asked = 0;
+  try {
+    for (const auto& worker : workers_) {
+      worker->loop.post([this] {
+        if (--silent_loops_ == 0) service_manager_.alive();
+      });
+      ++asked;
+    }
+  } catch (const std::exception&) {
+    silent_loops_ -= workers_.size() - asked;  // these will not answer
+    throw;
   }
 }
 
@@ -160,7 +172,8 @@ void Server::drain() {
   try {
     upgrade_.cancel();
     report_.cancel();
-    if (!start_.supervised) service_manager_.stopping();
+    // A supervisor's end has told it already; while that one lives, the silence would be taken for a hang.
+    if (start_.supervisor == 0 || ::getppid() == start_.supervisor) service_manager_.stopping();
     service_manager_.fall_silent();
     log(LogLevel::kInfo, "draining", "live answers may finish; a second signal ends them",
         {{"seconds", config_.drain_timeout.count()}});

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -30,7 +32,7 @@ class Server {
   /// How the program was started.
   struct Start {
     std::vector<std::string> argv;
-    bool supervised = false;  // a supervisor stands before the service manager, see supervise()
+    pid_t supervisor = 0;  // stands before the service manager, see supervise(); 0: none
   };
 
   /// Throws std::system_error. `socket` must outlive it.
@@ -53,6 +55,7 @@ class Server {
   void upgrade();
   void on_upgraded();
   void report();
+  void ask_loops();
   void reload();
   void use(LoadedConfig loaded);
   void drain();

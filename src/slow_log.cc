@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 namespace bailian {
@@ -16,7 +17,12 @@ constexpr std::chrono::seconds kWindow{10};
 LineLimit::LineLimit(EventLoop& loop, int most, Clock::duration window, std::function<void(int)> tell)
     : most_(most), window_(window), tell_(std::move(tell)), window_end_(loop, [this] { end_window(); }) {}
 
-LineLimit::~LineLimit() { end_window(); }
+LineLimit::~LineLimit() {
+  try {
+    end_window();
+  } catch (const std::exception&) {  // out of memory: like any log line it is lost
+  }
+}
 
 bool LineLimit::admit() {
   if (asked_ == 0) window_end_.start(window_);

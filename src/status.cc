@@ -2,10 +2,12 @@
 
 #include <unistd.h>
 
+#include <exception>
 #include <functional>
 #include <utility>
 
 #include "chat.h"
+#include "log.h"
 #include "router.h"
 
 namespace bailian {
@@ -22,7 +24,14 @@ StatusExchange::StatusExchange(EventLoop& loop, const Shared& shared, ClientStre
       client_(client),
       reply_{200, std::move(headers), {}},
       writer_(query),
-      next_rows_(loop, [this] { go_on(); }) {
+      next_rows_(loop, [this] {
+        try {
+          go_on();
+        } catch (const std::exception& error) {
+          log(LogLevel::kError, "status_failed", error.what());
+          client_.abandon();
+        }
+      }) {
   reply_.headers.emplace_back("Content-Type", content_type(query.format));
   reply_.headers.emplace_back("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
   writer_.start(status_figures(shared));

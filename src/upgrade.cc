@@ -198,6 +198,10 @@ Upgrade::Upgrade(EventLoop& loop, std::vector<std::string> argv, std::function<v
         fail(fmt::format("it was not ready in {} s", kPatience.count()));
       }) {}
 
+Upgrade::~Upgrade() {
+  if (successor_ != 0) kill_successor();
+}
+
 void Upgrade::start(const ListenSocket& socket) {
   if (successor_ != 0) return log(LogLevel::kInfo, "upgrade", "one is under way already");
   try {
@@ -236,8 +240,9 @@ void Upgrade::on_message() {
 
 void Upgrade::on_end() {
   int status = 0;
-  if (::waitpid(successor_, &status, WNOHANG) != successor_) return;
-  fail(what_ended(status));
+  const pid_t ended = ::waitpid(successor_, &status, WNOHANG);
+  if (ended == 0) return;
+  fail(ended == successor_ ? what_ended(status) : "it is gone");
 }
 
 void Upgrade::kill_successor() {
@@ -246,8 +251,8 @@ void Upgrade::kill_successor() {
 }
 
 void Upgrade::fail(std::string_view why) {
-  log(LogLevel::kError, "upgrade_failed", fmt::format("no successor, nothing changes: {}", why));
   forget();
+  log(LogLevel::kError, "upgrade_failed", fmt::format("no successor, nothing changes: {}", why));
 }
 
 void Upgrade::forget() {

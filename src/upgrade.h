@@ -20,7 +20,7 @@ class Upgrade {
  public:
   /// `on_ready` is called when a successor serves.
   Upgrade(EventLoop& loop, std::vector<std::string> argv, std::function<void()> on_ready);
-  ~Upgrade() { cancel(); }
+  ~Upgrade();
   Upgrade(const Upgrade&) = delete;
   Upgrade& operator=(const Upgrade&) = delete;
 

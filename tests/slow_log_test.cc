@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <new>
+
 namespace bailian {
 namespace {
 
@@ -76,6 +78,20 @@ TEST(LineLimit, TellsOfTheRestAtItsEnd) {
     limit.admit();
   }
   EXPECT_EQ(told, 2);
+}
+
+TEST(LineLimit, EndsWellWithoutMemoryToTell) {
+  EventLoop loop{std::chrono::nanoseconds::zero()};
+  int tried = 0;
+  {
+    LineLimit limit(loop, 1, std::chrono::hours(1), [&](int) {
+      ++tried;
+      throw std::bad_alloc();
+    });
+    limit.admit();
+    limit.admit();
+  }
+  EXPECT_EQ(tried, 1);
 }
 
 }  // namespace

@@ -54,6 +54,19 @@ TEST_F(CommandLine, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(run_with({"--env-file"}, good_settings()).exit_code, 64);
 }
 
+TEST_F(CommandLine, SupervisesOnlyWhatServes) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"--supervise", "--check"},
+                                             {"--supervise", "--ping"},
+                                             {"--supervise", "--import-config-php", "config.php"},
+                                             {"--supervise", "top"},
+                                             {"top", "--supervise"}}) {
+    const auto finished = run_with(arguments, good_settings());
+    EXPECT_EQ(finished.exit_code, 64) << arguments.back();
+    EXPECT_TRUE(contains(finished.err, "--supervise")) << finished.err;
+  }
+}
+
 TEST_F(CommandLine, ChecksGoodSettings) {
   EXPECT_EQ(check({}).exit_code, 0);
   EXPECT_EQ(simulator_.count("requests"), 0);

@@ -191,6 +191,17 @@ TEST_F(LogFile, ThatNobodyReadsHoldsNobodyUp) {
   EXPECT_EQ(end(), 0);
 }
 
+TEST_F(LogFile, ThatNobodyReadsLeavesTheExitCode) {
+  ASSERT_EQ(mkfifo(log_.c_str(), 0600), 0);
+  const Fd reader(open(log_.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  const std::string full(65536, '.');
+  while (write(reader.get(), full.data(), full.size()) > 0) {
+  }
+  Settings settings = {{"LOG_FILE", log_}, {"APP_ID", ""}, {"FCGI_LISTEN", dir_.file("nowhere/fcgi")}};
+  settings.merge(site_settings(dir_, simulator_));
+  EXPECT_EQ(run(responder_command(dir_, settings)).exit_code, 69);
+}
+
 TEST_F(LogFile, ThatCannotBeHadStopsTheStart) {
   ASSERT_EQ(mkfifo(dir_.file("fifo").c_str(), 0600), 0);
   for (const auto& [file, why] :

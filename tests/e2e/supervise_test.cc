@@ -126,6 +126,20 @@ TEST_F(Supervised, TheServiceManagerHearsNothingOfItsEnd) {
   EXPECT_EQ(manager.next_now(), std::nullopt);
 }
 
+TEST_F(Supervised, TheServiceManagerHearsWhenTheChildAloneIsToldToEnd) {
+  for (const int signal : {SIGTERM, SIGQUIT}) {
+    const ServiceManager manager(dir_);
+    auto watched = supervised();
+    manager.watch(watched);
+    Responder responder(watched);
+    manager.await("READY=1");
+    const Stranger child(child_of(responder));
+    child.signal(signal);
+    manager.await("STOPPING=1");
+    EXPECT_EQ(responder.process().wait(), 0);
+  }
+}
+
 class TheServiceManager : public PassedSocket {
  protected:
   Command watched(Settings settings = {}) const {
