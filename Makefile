@@ -61,6 +61,8 @@ all_code := $(sources) $(units) $(e2e) $(restart) $(hosts) $(preloads) $(simulat
   $(fuzz) $(torture) $(fail_nth)
 object    = $(patsubst %.cc,$B/%.o,$1)
 packages := tests/browser/node_modules/.package-lock.json
+# What a compiler makes waits for the packages where they are installed in the same run.
+after_deps:= $(if $(filter run test test-% bench check torture soak valgrind,$(MAKECMDGOALS)),deps)
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
 
 PREFIX        ?= /usr/local
@@ -151,7 +153,7 @@ deb: deps $(deb) ## a Debian package: build/deb/bailian-fcgi_VERSION_ARCH.deb
 	@echo $(deb)
 
 # Built from a copy, because the top level of the sources has no room for debian/.
-$(deb): Makefile .env.example $(shell find src nginx deploy -type f) $(filter %.md,$(documents)) LICENSE
+$(deb): Makefile .env.example $(shell find src nginx deploy -type f) $(filter %.md,$(documents)) LICENSE | deps
 	deploy/make-deb.sh $(VERSION)
 
 test-package: deps $B/bailian-fcgi $B/simulator deb ## the package in a Debian of its own: installed, run, upgraded, purged
@@ -225,14 +227,14 @@ $B/e2e_tests: $(call object,$(e2e))
 $B/torture_tests: $(call object,$(torture) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
 # Not itself under a sanitizer, whose malloc it leaves alone.
-$B/fail_nth.so: $(fail_nth) tests/torture/plan.h Makefile
+$B/fail_nth.so: $(fail_nth) tests/torture/plan.h Makefile | $(after_deps)
 	@mkdir -p $(@D)
 	$(CXX) -std=c++20 -O2 $(warnings) $(CXXFLAGS) -fPIC -shared $(if $(SANITIZE),-DKEEP_MALLOC) $< -o $@
 $B/restart_tests: $(call object,$(restart) $(harness) tests/bench/connection.cc)
 	$(link) $^ -lgtest -lgtest_main -o $@
 $B/hosts_tests: $(call object,$(hosts) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
-$B/%.so: tests/e2e/preload/%.cc Makefile
+$B/%.so: tests/e2e/preload/%.cc Makefile | $(after_deps)
 	@mkdir -p $(@D)
 	$(filter-out -fPIE -fsanitize=%,$(compile)) -fPIC -shared $< -o $@
 $B/simulator: $(call object,$(simulator))
@@ -249,14 +251,14 @@ $B/bench_micro: $(call object,$(bench_micro)) $(product)
 $(fuzzers): $B/fuzz_%: $B/tests/fuzz/%.o $(product)
 	$(link) $^ $(libs) -o $@
 
-build/promtool:
+build/promtool: | deps
 	tests/watch/get-promtool.sh $@
 
 $(packages): tests/browser/package-lock.json | deps
 	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-$B/%.o: %.cc Makefile | $(if $(filter run test test-% bench check torture soak valgrind,$(MAKECMDGOALS)),deps)
+$B/%.o: %.cc Makefile | $(after_deps)
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the Kubernetes manifests without a cluster: every name that one part uses is there in another, the times and
-the sandbox are right, and nginx takes its configuration."""
+"""Checks the Kubernetes manifests and their image without a cluster: every name that one part uses is there in another,
+the libraries, the times and the sandbox are right, and nginx takes its configuration."""
 import glob
 import os
 import re
@@ -74,6 +74,15 @@ for container in every:
 expect(used == set(volumes), f'volumes nobody mounts: {set(volumes) - used}')
 expect(len({c['image'] for c in every}) == 1, 'one image for all')
 
+# The image: a package for each library that the program is linked with, named as Debian names them, and no other.
+linked = re.findall(r'-l(\S+)', re.search(r'^libs\s*:=(.*)$', read('Makefile'), re.M)[1])
+runtime = set(re.findall(r'\blib\S+', re.search(r'no-install-recommends(.*?)&&', read('deploy/Dockerfile'), re.S)[1]))
+for library in linked:
+    package = {name for name in runtime if re.match(rf"lib{library.replace('_', '-')}-?\d", name)}
+    expect(package, f'deploy/Dockerfile: the image lacks the library {library}')
+    runtime -= package
+expect(not runtime, f'deploy/Dockerfile: the program is linked with none of {runtime}')
+
 # Paths.
 routes = set(re.findall(r'Route\{"([^"]+)"', read('src/router.cc')))
 for container in containers.values():
@@ -81,7 +90,9 @@ for container in containers.values():
         if not probe:
             continue
         get_ = probe.get('httpGet')
-        expect((get_ or probe['tcpSocket'])['port'] in ports, f'{probe}: no such port')
+        # A name is looked up in this container alone; a number is good for any of the pod, which share their network.
+        own = {port['name'] for port in container.get('ports', [])} | set(ports.values())
+        expect((get_ or probe['tcpSocket'])['port'] in own, f"{container['name']}: {probe}: no such port")
         expect(not get_ or get_['path'] in routes, f'{probe}: the responder has no such route')
         expect(not get_ or re.search(rf"\b{get_['path'].strip('/')}\b", nginx_conf), f'{probe}: nginx does not route it')
 
