@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -56,6 +57,29 @@ TEST_F(ListenSockets, HaveExactlyTheirMode) {
 
 TEST_F(ListenSockets, AreRemovedWithTheirOwner) {
   { const auto socket = ListenSocket::open(address(), 0660); }
+  EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
+// In a process of its own: the descriptor's number and the environment are given.
+[[noreturn]] void take_over_and_end(int passed, bool serves) {
+  ::dup2(passed, 3);
+  ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+  ::setenv("LISTEN_FDS", "1", 1);
+  ::setenv("LISTEN_FDNAMES", "bailian-fcgi-own", 1);
+  bool taken = false;
+  {
+    auto socket = ListenSocket::inherited();
+    taken = socket.has_value();
+    if (taken && serves) socket->own_file();
+  }
+  ::_exit(taken ? 0 : 1);
+}
+
+TEST_F(ListenSockets, AreRemovedByASuccessorOnlyWhenItServes) {
+  const auto predecessor = ListenSocket::open(address(), 0660);
+  EXPECT_EXIT(take_over_and_end(predecessor.fd(), false), testing::ExitedWithCode(0), "");
+  EXPECT_TRUE(std::filesystem::exists(path()));
+  EXPECT_EXIT(take_over_and_end(predecessor.fd(), true), testing::ExitedWithCode(0), "");
   EXPECT_FALSE(std::filesystem::exists(path()));
 }
 

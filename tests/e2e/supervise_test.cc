@@ -127,10 +127,10 @@ TEST_F(Supervised, TheServiceManagerHearsNothingOfItsEnd) {
 }
 
 TEST_F(Supervised, TheServiceManagerHearsWhenTheChildAloneIsToldToEnd) {
+  const ServiceManager manager(dir_);
+  auto watched = supervised();
+  manager.watch(watched);
   for (const int signal : {SIGTERM, SIGQUIT}) {
-    const ServiceManager manager(dir_);
-    auto watched = supervised();
-    manager.watch(watched);
     Responder responder(watched);
     manager.await("READY=1");
     const Stranger child(child_of(responder));

@@ -183,13 +183,6 @@ TEST_F(Upgrade, ThatFailsChangesNothing) {
   expect_answers();
 }
 
-TEST_F(Upgrade, ThatFailsWithTheSocketInItsHandsLeavesTheFile) {
-  Responder responder(own_copy());
-  replace_copy("#!/bin/sh\nulimit -n 260\nMAX_STREAMS=1 WORKERS=64 exec " + sibling_program("bailian-fcgi") +
-               "\n");
-  expect_failure(responder, "exit code 71");
-}
-
 TEST_F(Upgrade, ThatFailsIsSeenWhereTheEndsOfChildrenWereIgnored) {
   auto start = own_copy();
   start.argv = {"/bin/sh", "-c", "trap '' CHLD; exec \"$0\"", copy_};
