@@ -114,6 +114,11 @@ case $host in
   0.0.0.0 | '[::]') reachable=localhost ;;
   *) reachable=$host ;;
 esac
+# A request to another address of this machine comes from there too, and gets 403.
+case $reachable in
+  localhost | 127.* | '[::1]') metrics=http://$reachable:$port/metrics ;;
+  *) metrics='' ;;
+esac
 
 missing=''
 if ! is_set "$(setting '' DASHSCOPE_API_KEY API_KEY)" && ! is_set "$(setting '' DASHSCOPE_API_KEY_FILE)"; then
@@ -181,8 +186,8 @@ bailian-fcgi runs; Ctrl-C stops it.
   chat page  http://$reachable:$port/
   listens    $host:$port
   model      $model
-  logs       $run/*.log
-  metrics    http://$reachable:$port/metrics (from this machine only)
+  logs       $run/*.log${metrics:+
+  metrics    $metrics (from this machine only)}
   try        curl -N http://$reachable:$port/myapi/v1/chat-bot/stream -d '{"last_prompt":"What is SEO?"}'
 EOF
 
