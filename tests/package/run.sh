@@ -266,11 +266,14 @@ AptInstallsItAndItRunsWithoutAKey() {
   expect 'warnings of a missing key' 1 "$(inside journalctl -o cat -u bailian-fcgi.service | grep -c '"event":"not_configured"')"
   expect 'what --check finds' 'the configuration is good' \
     "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --check 2>/dev/null | tail -n 1)"
-  expect 'options that the shell completes' '--env-file' "$(inside bash -c '
+  expect 'options that the shell completes' '--env-file --interval' "$(inside bash -c '
     . /usr/share/bash-completion/completions/bailian-fcgi
     COMP_WORDS=(bailian-fcgi --env) COMP_CWORD=1
     _bailian_fcgi bailian-fcgi
-    echo "${COMPREPLY[@]}"')"
+    found=${COMPREPLY[*]}
+    COMP_WORDS=(bailian-fcgi top --int) COMP_CWORD=2
+    _bailian_fcgi bailian-fcgi
+    echo "$found ${COMPREPLY[*]}"')"
 }
 
 TheExampleSiteChats() {
@@ -289,6 +292,45 @@ TheExampleSiteChats() {
   expect 'the rest of a stream' 'tok2 tok3 1' "$(end_stream)"
   expect 'what --ping meets, with the key that only root can read' 1 \
     "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --ping | grep -c qwen)"
+}
+
+TheExampleSiteShowsMetricsAndStatusAndTopShowsTheSame() {
+  local own=http://127.0.0.1:9180
+  expect 'the probes' '200 200 200 200' \
+    "$(for page in ping ready metrics status; do ask -o /dev/null -w '%{http_code}\n' "$own/$page"; done | xargs)"
+  expect 'a metric' 1 "$(ask "$own/metrics" | grep -c '^bailian_streams_limit')"
+  begin_stream
+  expect 'streams in the status page' 1 "$(ask "$own/status?full" | grep -cE '^ .* streaming +stream ')"
+  expect 'streams that top shows' 1 \
+    "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env top </dev/null | grep -cE ' streaming +stream ')"
+  expect 'the rest of the stream' 'tok2 tok3 1' "$(end_stream)"
+  expect 'the metrics to the visitors' 404 "$(ask -o /dev/null -w '%{http_code}' "$url/metrics")"
+}
+
+ALogFileIsForItsGroupToRead() {
+  set_setting LOG_FILE /var/log/bailian-fcgi/bailian-fcgi.log
+  inside systemctl restart bailian-fcgi
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+  expect 'mode and owner' '640 bailian-fcgi:bailian-fcgi' "$(inside stat -c '%a %U:%G' /var/log/bailian-fcgi/bailian-fcgi.log)"
+  set_setting LOG_FILE ''
+  inside systemctl restart bailian-fcgi
+}
+
+# As deploy/scaling.md says.
+TheSocketMovesToAnAddressBySystemctlEdit() {
+  printf '[Socket]\nListenStream=\nListenStream=127.0.0.1:9000\n' >"$work/override.conf"
+  inside mkdir -p /etc/systemd/system/bailian-fcgi.socket.d
+  put "$work/override.conf" /etc/systemd/system/bailian-fcgi.socket.d/override.conf
+  inside systemctl daemon-reload
+  inside systemctl restart bailian-fcgi.socket
+  expect 'what it listens on' '127.0.0.1:9000 (Stream)' "$(inside systemctl show -P Listen bailian-fcgi.socket)"
+  expect 'the service' active "$(inside systemctl is-active bailian-fcgi)"
+  expect 'what answers there' accepting \
+    "$(inside bailian-fcgi --listen 127.0.0.1:9000 top </dev/null | grep -o -m 1 accepting)"
+  inside rm -r /etc/systemd/system/bailian-fcgi.socket.d
+  inside systemctl daemon-reload
+  inside systemctl restart bailian-fcgi.socket
+  expect 'health' 200 "$(health)"
 }
 
 # A system call outside the unit's list ends the program here, where it only fails on a real site.
@@ -414,6 +456,9 @@ run_test LintianHasNoComplaint
 run_test MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged
 run_test AptInstallsItAndItRunsWithoutAKey
 run_test TheExampleSiteChats
+run_test TheExampleSiteShowsMetricsAndStatusAndTopShowsTheSame
+run_test ALogFileIsForItsGroupToRead
+run_test TheSocketMovesToAnAddressBySystemctlEdit
 run_test ItsSandboxHoldsAndIsNotMissed
 run_test AWrongSettingIsNamedAndTheServiceComesBackWhenItIsMended
 run_test AnUpgradeKeepsSettingsAndStreams
