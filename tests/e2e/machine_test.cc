@@ -174,10 +174,14 @@ TEST(ClockJumps, NeitherEndNorDelayAnything) {
   EXPECT_GT(at(line, "/duration_ms").GetDouble(), 0);
   EXPECT_LT(at(line, "/duration_ms").GetDouble(), Deadline::kPatience.count());
   std::set<std::string> years;
-  std::istringstream log(site.responder().log());
-  for (std::string text; std::getline(log, text);)
-    years.insert(text_at(parse_json(text), "/time").substr(0, 4));
-  EXPECT_GT(years.size(), 1U) << "the clock has not jumped";
+  for (const Deadline deadline; years.size() < 2;) {
+    ASSERT_NE(deadline.left_ms(), 0) << "the clock has not jumped";
+    expect_served(site);
+    const std::string lines = site.responder().log();
+    std::istringstream log(lines.substr(0, lines.rfind('\n') + 1));
+    for (std::string text; std::getline(log, text);)
+      years.insert(text_at(parse_json(text), "/time").substr(0, 4));
+  }
 }
 
 TEST(Signals, AStormOfThoseThatMeanNothingIsSurvived) {
