@@ -266,6 +266,12 @@ TEST(AnswerParser, ANullFinishReasonIsNone) {
             "truncated_answer");
 }
 
+TEST(AnswerParser, AMarkOfTheEndIsNoPieceOfIt) {
+  const Result result = parse(200, event("a") + "data: [DONE]\n\n" + event("b", "stop"), 7);
+  EXPECT_EQ(result.state, State::kFinished);
+  EXPECT_EQ(result.text, "ab");
+}
+
 TEST(AnswerParser, HeldTextIsToldBeforeTheFault) {
   EXPECT_EQ(parse(200, event("a") + event("ab"), 7).text, "aab");
 }

@@ -176,8 +176,10 @@ TEST_F(Import, LeavesNothingBehindWhenItCannotWrite) {
                         {"/bin/sh", "-c", R"(trap '' XFSZ; ulimit -f "$0"; exec "$@")", blocks});
     const auto finished = run(command);
     EXPECT_EQ(finished.exit_code, 73);
-    EXPECT_EQ(finished.err, "bailian-fcgi: cannot write: " + fs::canonical(dir_.path()).string() +
-                                "/.env: File too large\n");
+    // A build that counts what it runs can't write that either, and says so.
+    EXPECT_TRUE(finished.err.starts_with("bailian-fcgi: cannot write: " +
+                                         fs::canonical(dir_.path()).string() + "/.env: File too large\n"))
+        << finished.err;
     EXPECT_EQ(files(), (std::vector<std::string>{"config.php"}));
   }
 }
