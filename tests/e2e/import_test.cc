@@ -177,8 +177,8 @@ TEST_F(Import, LeavesNothingBehindWhenItCannotWrite) {
     const auto finished = run(command);
     EXPECT_EQ(finished.exit_code, 73);
     // A build that counts what it runs can't write that either, and says so.
-    EXPECT_TRUE(finished.err.starts_with("bailian-fcgi: cannot write: " +
-                                         fs::canonical(dir_.path()).string() + "/.env: File too large\n"))
+    EXPECT_TRUE(finished.err.starts_with(
+        "bailian-fcgi: cannot write: " + fs::canonical(dir_.path()).string() + "/.env: File too large\n"))
         << finished.err;
     EXPECT_EQ(files(), (std::vector<std::string>{"config.php"}));
   }
