@@ -78,7 +78,7 @@ TEST_F(Hardening, JumpsAndReturnsAreGuardedInOurCode) {
   }
 }
 
-// Every file is compiled by the same line, so what holds here holds in the program.
+// This file is compiled as those of the program are, so what holds here holds there.
 TEST_F(Hardening, CallsThatCanOverflowAreChecked) {
 #ifndef __OPTIMIZE__
   GTEST_SKIP() << "only when optimised";
