@@ -152,7 +152,6 @@ void Chat::on_retry(const UpstreamError& error) {
 
 void Chat::on_failed(const UpstreamError& error) {
   setup_->metrics.count_upstream_error(error_label(error.code), fault_label(error.fault));
-  watch_.board.upstream_errors.add(1);
   fail(error);
 }
 
@@ -226,11 +225,6 @@ void Chat::note_answer(const Answer& answer) {
 void Chat::note_end() {
   auto& record = client_.record();
   if (completion_) record.retries = completion_->retries();
-  watch_.board.retries.add(static_cast<uint64_t>(record.retries));
-  if (record.usage) {
-    watch_.board.input_tokens.add(record.usage->input_tokens);
-    watch_.board.output_tokens.add(record.usage->output_tokens);
-  }
   // A whole answer has no first token.
   const Seconds first_token_limit = mode_ == AnswerMode::kStream ? config_.slow_first_token : Seconds::zero();
   watch_.slow.note(record, first_token_limit, config_.slow_answer);

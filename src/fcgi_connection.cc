@@ -176,7 +176,7 @@ void FcgiConnection::start_exchange() {
   head_only_ = request->method == "HEAD";
   events_ = false;
   state_ = State::kAnswering;
-  listener_.board().requests.add(1);
+  listener_.board().requests += 1;
   exchange_ = listener_.handle(*request, *this);
 }
 
@@ -324,7 +324,6 @@ void FcgiConnection::end_exchange() {
 void FcgiConnection::record_end() {
   const auto now = Clock::now();
   log_request(record_, now);
-  listener_.board().ended.at(static_cast<size_t>(record_.outcome)).add(1);
   listener_.metrics().count_request(record_, now);
 }
 

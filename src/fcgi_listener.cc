@@ -55,7 +55,7 @@ void FcgiListener::accept_some() {
     try {
       FcgiConnection& connection = connections_.emplace_back(*this, std::move(fd), local);
       connection.set_place(std::prev(connections_.end()));
-      board_.connections.add(1);
+      board_.connections += 1;
     } catch (const std::exception& error) {
       log(LogLevel::kError, "accept_failed", error.what());
     }

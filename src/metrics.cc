@@ -70,6 +70,16 @@ MetricFamily single(const char* name, const char* help, MetricType type, double 
   return family;
 }
 
+uint64_t sum_of(const Counter& counter) { return static_cast<uint64_t>(counter.Value()); }
+
+uint64_t sum_of(const Family<Counter>& family) {
+  double sum = 0;
+  for (const MetricFamily& collected : family.Collect()) {
+    for (const auto& metric : collected.metric) sum += metric.counter.value;
+  }
+  return static_cast<uint64_t>(sum);
+}
+
 void count_safely(const auto& count) noexcept {
   try {
     count();
@@ -302,6 +312,30 @@ void Metrics::count_retry() noexcept { families_->retries.Increment(); }
 void Metrics::count_pause() noexcept { families_->pauses.Increment(); }
 
 void Metrics::count_reload(bool good) noexcept { families_->reload.at(good ? 1 : 0)->Increment(); }
+
+Totals Metrics::totals() const {
+  Totals totals;
+  for (const auto& of_resource : families_->request_counters) {
+    for (size_t outcome = 0; outcome < kOutcomes.size(); ++outcome) {
+      for (const auto& known : of_resource.at(outcome)) {
+        const Counter* const counter = known.load(std::memory_order_acquire);
+        if (counter != nullptr) totals.requests.at(outcome) += sum_of(*counter);
+      }
+    }
+  }
+  {
+    const std::lock_guard lock(families_->mutex);
+    for (const auto& [name, model] : families_->models) {
+      totals.input_tokens += sum_of(model.input);
+      totals.output_tokens += sum_of(model.output);
+    }
+  }
+  totals.upstream_errors = sum_of(families_->upstream_errors);
+  totals.retries = sum_of(families_->retries);
+  totals.reloads = sum_of(*families_->reload.at(1));
+  totals.failed_reloads = sum_of(*families_->reload.at(0));
+  return totals;
+}
 
 std::string Metrics::text(const Gauges& gauges) const {
   auto all = families_->registry.Collect();

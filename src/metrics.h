@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -31,6 +32,17 @@ struct Gauges {
   uint64_t lost_log_writes = 0;
 };
 
+/// What the status page tells of all that was counted since the start.
+struct Totals {
+  std::array<uint64_t, 4> requests{};  // that have ended, by Outcome
+  uint64_t input_tokens = 0;
+  uint64_t output_tokens = 0;
+  uint64_t upstream_errors = 0;
+  uint64_t retries = 0;
+  uint64_t reloads = 0;
+  uint64_t failed_reloads = 0;
+};
+
 /// Counts what happens, and tells it in Prometheus's text format. Any thread. Nothing here is called for each
 /// token but Tally, and nothing throws for want of memory: then a count is wrong, but no answer.
 class Metrics {
@@ -53,6 +65,8 @@ class Metrics {
 
   /// Everything, in the text format's version 0.0.4.
   [[nodiscard]] std::string text(const Gauges& gauges) const;
+
+  [[nodiscard]] Totals totals() const;
 
  private:
   struct Families;

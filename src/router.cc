@@ -206,7 +206,7 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
   if (config().app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
   StreamLimit::Place place = shared_.refusing ? StreamLimit::Place() : shared_.streams.take();
   if (!place) {
-    if (!shared_.refusing) watch_.board.rejected.add(1);
+    if (!shared_.refusing) watch_.board.rejected += 1;
     throw HttpError(503, "overloaded", "Server busy");
   }
   return std::make_unique<Chat>(loop_, watch_, setup_, std::move(place), client, chat_request, mode, common);

@@ -103,9 +103,8 @@ void Server::report() {
   report_.start(watchdog ? *watchdog / 2 : kStatusInterval);
   // First, and whatever becomes of the rest: without memory for a sentence the program is still alive.
   if (watchdog) ask_loops();
-  uint64_t requests = 0;
-  for (const auto& loop : shared_.board.loops()) requests += loop->requests.get();
-  service_manager_.status(fmt::format("{} streams, {} requests", shared_.streams.taken(), requests));
+  service_manager_.status(fmt::format("{} streams, {} requests", shared_.streams.taken(),
+                                      shared_.board.sum(&LoopBoard::requests)));
 }
 
 void Server::ask_loops() {
@@ -139,7 +138,6 @@ void Server::reload() {
     log(LogLevel::kError, "reload_failed", error.what());
   }
   shared_.metrics.count_reload(good);
-  (good ? shared_.board.reloads : shared_.board.failed_reloads).add(1);
   service_manager_.ready();
 }
 

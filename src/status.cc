@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <exception>
-#include <functional>
 #include <utility>
 
 #include "chat.h"
@@ -62,16 +61,8 @@ void StatusExchange::go_on() {
 
 std::vector<StatusFigure> status_figures(const Shared& shared) {
   const StatusBoard& board = shared.board;
-  const auto total = [&board](auto count) {
-    uint64_t sum = 0;
-    for (const auto& loop : board.loops()) sum += std::invoke(count, *loop).get();
-    return sum;
-  };
-  const auto ended = [&total](Outcome outcome) {
-    return total([outcome](const LoopBoard& loop) -> const Count& {
-      return loop.ended.at(static_cast<size_t>(outcome));
-    });
-  };
+  const Totals totals = shared.metrics.totals();
+  const auto ended = [&totals](Outcome outcome) { return totals.requests.at(static_cast<size_t>(outcome)); };
   const auto uptime = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - board.started);
   return {{"program", "bailian-fcgi"},
           {"version", BAILIAN_VERSION},
@@ -84,19 +75,19 @@ std::vector<StatusFigure> status_figures(const Shared& shared) {
           {"active streams", static_cast<uint64_t>(shared.streams.taken())},
           {"max active streams", static_cast<uint64_t>(shared.streams.peak())},
           {"max streams", static_cast<uint64_t>(shared.streams.most())},
-          {"connections", total(&LoopBoard::connections)},
-          {"requests", total(&LoopBoard::requests)},
+          {"connections", board.sum(&LoopBoard::connections)},
+          {"requests", board.sum(&LoopBoard::requests)},
           {"requests done", ended(Outcome::kDone)},
           {"requests error", ended(Outcome::kError)},
           {"requests timeout", ended(Outcome::kTimeout)},
           {"requests client gone", ended(Outcome::kClientGone)},
-          {"requests rejected", total(&LoopBoard::rejected)},
-          {"input tokens", total(&LoopBoard::input_tokens)},
-          {"output tokens", total(&LoopBoard::output_tokens)},
-          {"upstream errors", total(&LoopBoard::upstream_errors)},
-          {"retries", total(&LoopBoard::retries)},
-          {"reloads", board.reloads.get()},
-          {"failed reloads", board.failed_reloads.get()}};
+          {"requests rejected", board.sum(&LoopBoard::rejected)},
+          {"input tokens", totals.input_tokens},
+          {"output tokens", totals.output_tokens},
+          {"upstream errors", totals.upstream_errors},
+          {"retries", totals.retries},
+          {"reloads", totals.reloads},
+          {"failed reloads", totals.failed_reloads}};
 }
 
 }  // namespace bailian

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +11,7 @@
 
 #include "dashscope_api.h"
 #include "http.h"
+#include "metrics.h"
 
 namespace bailian {
 
@@ -76,29 +76,12 @@ class LiveChat {
   std::atomic<Clock::time_point> last_bytes_{Clock::time_point::min()};
 };
 
-/// A number that one loop counts and any thread may read.
-class Count {
- public:
-  void add(uint64_t more) {
-    number_.store(number_.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
-  }
-  [[nodiscard]] uint64_t get() const { return number_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<uint64_t> number_{0};
-};
-
 /// What one loop shows: what it has counted, and its chats.
-class alignas(64) LoopBoard {
+class LoopBoard {
  public:
-  Count connections;
-  Count requests;
-  std::array<Count, 4> ended;  // by Outcome
-  Count input_tokens;          // of chats that ended
-  Count output_tokens;
-  Count upstream_errors;
-  Count retries;
-  Count rejected;  // over MAX_STREAMS
+  Tally connections;
+  Tally requests;
+  Tally rejected;  // over MAX_STREAMS
 
   /// Adds the chats in the places from `place` on, at most `most` places, to `views`. The place to go on
   /// from, or nothing at the end. Each chat that is there all the time is met once, whatever comes and goes.
@@ -124,11 +107,15 @@ class StatusBoard {
   LoopBoard& add_loop();
   [[nodiscard]] const std::vector<std::unique_ptr<LoopBoard>>& loops() const { return loops_; }
 
+  [[nodiscard]] uint64_t sum(Tally LoopBoard::*tally) const {
+    uint64_t sum = 0;
+    for (const auto& loop : loops_) sum += (loop.get()->*tally).sum();
+    return sum;
+  }
+
   const Clock::time_point started;
   const std::string start_time;  // by the wall clock
   std::string address;           // set before any thread is started
-  Count reloads;                 // first loop only
-  Count failed_reloads;          // likewise
 
  private:
   std::vector<std::unique_ptr<LoopBoard>> loops_;

@@ -175,6 +175,36 @@ TEST(MetricsText, IsWholeWhileOthersCount) {
   }
 }
 
+TEST(Totals, AddUpEverySeries) {
+  Metrics metrics;
+  const Totals none = metrics.totals();
+  for (const uint64_t requests : none.requests) EXPECT_EQ(requests, 0U);
+  RequestRecord health;
+  health.resource = Resource::kHealth;
+  health.status = 200;
+  metrics.count_request(health, Clock::time_point());
+  for (const RequestRecord& record : {answered("m", 10), answered("n", 5), left(true, 2)}) {
+    metrics.count_request(record, Clock::time_point());
+  }
+  metrics.count_upstream_error("Throttling", "throttled");
+  metrics.count_upstream_error("InvalidApiKey", "auth");
+  metrics.count_upstream_error("InvalidApiKey", "auth");
+  metrics.count_retry();
+  metrics.count_reload(true);
+  metrics.count_reload(true);
+  metrics.count_reload(false);
+  const Totals totals = metrics.totals();
+  EXPECT_EQ(totals.requests.at(static_cast<size_t>(Outcome::kDone)), 3U);
+  EXPECT_EQ(totals.requests.at(static_cast<size_t>(Outcome::kError)), 0U);
+  EXPECT_EQ(totals.requests.at(static_cast<size_t>(Outcome::kClientGone)), 1U);
+  EXPECT_EQ(totals.input_tokens, 9U);
+  EXPECT_EQ(totals.output_tokens, 17U);
+  EXPECT_EQ(totals.upstream_errors, 3U);
+  EXPECT_EQ(totals.retries, 1U);
+  EXPECT_EQ(totals.reloads, 2U);
+  EXPECT_EQ(totals.failed_reloads, 1U);
+}
+
 TEST(ProcessStats, AreThoseOfThisProcess) {
   const auto read = read_process_stats();
   ASSERT_TRUE(read);

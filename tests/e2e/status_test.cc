@@ -137,7 +137,7 @@ TEST(StatusCounts, TellWhatHasHappened) {
   EXPECT_EQ(more("requests_timeout"), 1);
   EXPECT_EQ(more("requests_client_gone"), 1);
   EXPECT_EQ(more("requests_rejected"), 1);
-  EXPECT_EQ(more("upstream_errors"), 2);
+  EXPECT_EQ(more("upstream_errors"), 2 + 2);
   EXPECT_EQ(more("retries"), 2);
   EXPECT_GE(more("output_tokens"), 3 + 4 + 1 + 3);
   EXPECT_GT(more("input_tokens"), 0);
