@@ -34,8 +34,8 @@ std::string shown_title(std::string_view title) {
 
 std::string shown_url(std::string_view url) {
   const bool is_web = url.starts_with("http://") || url.starts_with("https://");
-  const bool is_good = is_web && url.size() <= kMaxUrlBytes && std::all_of(url.begin(), url.end(), is_plain);
-  return is_good ? std::string(url) : std::string();
+  if (!is_web || url.size() > kMaxUrlBytes || !std::all_of(url.begin(), url.end(), is_plain)) return {};
+  return std::string(url);
 }
 
 // A gateway's page is shown to nobody as it is: its bytes need not even be text.
@@ -76,23 +76,23 @@ AnswerParser::State AnswerParser::feed(int http_status, std::string_view bytes) 
 AnswerParser::State AnswerParser::finish(int http_status) {
   http_status_ = http_status;
   if (state_ != State::kReading) return state_;
-  switch (shape_) {
-    case Shape::kEvents:
-      events_.finish();
-      if (state_ == State::kReading) {
-        if (pieces_ == Pieces::kHeld) settle_held({});
-        fail_protocol("truncated_answer", "the stream ended before the answer did");
-      }
-      break;
-    case Shape::kJson:
-      take_body();
-      break;
-    case Shape::kUnknown:
-    case Shape::kOther:
-      fail(http_status_, "", body_.empty() ? "an empty answer" : shown_page(body_));
-      break;
+  if (shape_ == Shape::kEvents) {
+    finish_events();
+  } else if (shape_ == Shape::kJson) {
+    take_body();
+  } else if (body_.empty()) {
+    fail(http_status_, "", "an empty answer");
+  } else {
+    fail(http_status_, "", shown_page(body_));
   }
   return state_;
+}
+
+void AnswerParser::finish_events() {
+  events_.finish();
+  if (state_ != State::kReading) return;
+  if (pieces_ == Pieces::kHeld) settle_held({});
+  fail_protocol("truncated_answer", "the stream ended before the answer did");
 }
 
 void AnswerParser::sniff() {
@@ -187,29 +187,19 @@ void AnswerParser::take_references(const std::vector<AnswerFields::Reference>& r
 // may answer cumulatively although increments were asked for. A second piece that does not begin with the
 // first settles it, which is nearly always; one that does is held until the third.
 void AnswerParser::take_text(std::string_view text, bool last) {
-  switch (pieces_) {
-    case Pieces::kFirst:
-      if (text.empty()) return;
-      pieces_ = Pieces::kOne;
-      sent_ = text;
-      return emit(text);
-    case Pieces::kOne:
-      return take_second_piece(text, last);
-    case Pieces::kHeld:
-      if (text.starts_with(held_) && (last || text.size() > held_.size())) {
-        pieces_ = Pieces::kCumulative;
-        return emit_rest_of(text);
-      }
-      return settle_held(text);
-    case Pieces::kIncremental:
-      return emit(text);
-    case Pieces::kCumulative:
-      if (!text.empty()) emit_rest_of(text);
-      return;
-    case Pieces::kWorkflow:
-      if (text.starts_with(sent_)) emit_rest_of(text);
-      return;
-  }
+  if (pieces_ == Pieces::kIncremental) return emit(text);
+  if (pieces_ == Pieces::kFirst) return take_first_piece(text);
+  if (pieces_ == Pieces::kOne) return take_second_piece(text, last);
+  if (pieces_ == Pieces::kHeld) return take_third_piece(text, last);
+  const bool says_nothing = pieces_ == Pieces::kWorkflow ? !text.starts_with(sent_) : text.empty();
+  if (!says_nothing) emit_rest_of(text);
+}
+
+void AnswerParser::take_first_piece(std::string_view text) {
+  if (text.empty()) return;
+  pieces_ = Pieces::kOne;
+  sent_ = text;
+  emit(text);
 }
 
 void AnswerParser::take_second_piece(std::string_view text, bool last) {
@@ -227,6 +217,15 @@ void AnswerParser::take_second_piece(std::string_view text, bool last) {
   held_ = text;
 }
 
+void AnswerParser::take_third_piece(std::string_view text, bool last) {
+  const bool repeats = text.starts_with(held_) && (last || text.size() > held_.size());
+  if (!repeats) return settle_held(text);
+  pieces_ = Pieces::kCumulative;
+  emit_rest_of(text);
+}
+
+// Neither is so long that the first of the two could be one too many.
+static_assert(2 * SseParser::kMaxEventBytes < AnswerParser::kMaxAnswerBytes);
 void AnswerParser::settle_held(std::string_view text) {
   pieces_ = Pieces::kIncremental;
   sent_.clear();
@@ -235,7 +234,7 @@ void AnswerParser::settle_held(std::string_view text) {
 }
 
 void AnswerParser::emit(std::string_view text) {
-  if (text.empty() || state_ != State::kReading) return;
+  if (text.empty()) return;
   emitted_bytes_ += text.size();
   if (emitted_bytes_ > kMaxAnswerBytes) return fail_protocol("invalid_answer", "the answer is too long");
   on_text_(text);

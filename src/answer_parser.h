@@ -52,13 +52,16 @@ class AnswerParser {
   };
 
   void sniff();
+  void finish_events();
   void take_event(const SseEvent& event);
   void take_body();
   void take_fields(int http_status, const AnswerFields& fields, bool is_error);
   void take_thought(std::string_view thought);
   void take_references(const std::vector<AnswerFields::Reference>& references);
   void take_text(std::string_view text, bool last);
+  void take_first_piece(std::string_view text);
   void take_second_piece(std::string_view text, bool last);
+  void take_third_piece(std::string_view text, bool last);
   void settle_held(std::string_view text);
   void emit(std::string_view text);
   void emit_rest_of(std::string_view whole);

@@ -75,17 +75,14 @@ class Checker {
   }
 
   void check_value(const Key& key, const JsonValue& value) {
-    switch (key.kind) {
-      case Kind::kStatus:
-        return expect(value.IsInt() && (value.GetInt() == 0 || value.GetInt() == 1), key.name,
-                      "0 (offline) or 1 (online)", value);
-      case Kind::kString:
-        return expect(value.IsString(), key.name, "a string", value);
-      case Kind::kButtons:
-        if (!value.IsArray()) return expect(false, key.name, "an array", value);
-        for (rapidjson::SizeType i = 0; i < value.Size(); ++i) {
-          check_button(fmt::format("{}[{}]", key.name, i), value[i]);
-        }
+    if (key.kind == Kind::kString) return expect(value.IsString(), key.name, "a string", value);
+    if (key.kind == Kind::kStatus) {
+      return expect(value.IsInt() && (value.GetInt() == 0 || value.GetInt() == 1), key.name,
+                    "0 (offline) or 1 (online)", value);
+    }
+    if (!value.IsArray()) return expect(false, key.name, "an array", value);
+    for (rapidjson::SizeType i = 0; i < value.Size(); ++i) {
+      check_button(fmt::format("{}[{}]", key.name, i), value[i]);
     }
   }
 
@@ -133,11 +130,12 @@ BotProfile default_bot_profile() { return parse_bot_profile(kDefaultProfile); }
 
 BotProfile parse_bot_profile(std::string_view text) {
   JsonDocument document;
-  if (const auto fault = parse_json(text, document)) {
-    throw BotProfileError({fmt::format("not JSON: {} at byte {}", fault->what, fault->offset_bytes)});
-  }
   Checker checker;
-  checker.check(document);
+  if (const auto fault = parse_json(text, document)) {
+    checker.faults.push_back(fmt::format("not JSON: {} at byte {}", fault->what, fault->offset_bytes));
+  } else {
+    checker.check(document);
+  }
   if (!checker.faults.empty()) throw BotProfileError(std::move(checker.faults));
   std::string json = render(document);
   std::string etag = fmt::format("\"{:016x}\"", std::hash<std::string>{}(json));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "json.h"
 #include "utf8.h"
@@ -127,29 +128,16 @@ struct PublicError {
   std::string_view message;
 };
 
-PublicError public_error(UpstreamFault fault) {
-  switch (fault) {
-    case UpstreamFault::kAuth:
-      return {502, "upstream_auth", "Authentication failed"};
-    case UpstreamFault::kApp:
-      return {502, "upstream_app", "App not found"};
-    case UpstreamFault::kRejected:
-      return {400, "content_rejected", "API Error"};
-    case UpstreamFault::kTooLarge:
-      return {413, "too_large", "Request too large"};
-    case UpstreamFault::kThrottled:
-      return {429, "rate_limited", "API Error"};
-    case UpstreamFault::kQuota:
-      return {503, "upstream_quota", "API Error"};
-    case UpstreamFault::kTimeout:
-      return {504, "upstream_timeout", "Connection timeout"};
-    case UpstreamFault::kConnect:
-      return {502, "upstream_error", "Connection failed"};
-    case UpstreamFault::kFailed:
-      break;
-  }
-  return {502, "upstream_error", "API Error"};
-}
+// By UpstreamFault.
+constexpr std::array<PublicError, 9> kPublicErrors = {{{502, "upstream_auth", "Authentication failed"},
+                                                       {502, "upstream_app", "App not found"},
+                                                       {400, "content_rejected", "API Error"},
+                                                       {413, "too_large", "Request too large"},
+                                                       {429, "rate_limited", "API Error"},
+                                                       {503, "upstream_quota", "API Error"},
+                                                       {504, "upstream_timeout", "Connection timeout"},
+                                                       {502, "upstream_error", "Connection failed"},
+                                                       {502, "upstream_error", "API Error"}}};
 
 bool is_key_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_'; }
 
@@ -316,11 +304,11 @@ std::string scrub(std::string_view text, std::string_view api_key) {
 }
 
 HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view api_key) {
-  const PublicError shown = public_error(error.fault);
+  const PublicError& shown = kPublicErrors.at(static_cast<size_t>(error.fault));
   std::string message(shown.message);
   if (debug) {
-    for (const std::string& detail : {error.code, error.message}) {
-      if (!detail.empty()) message += ": " + scrub(detail, api_key);
+    for (const std::string* detail : {&error.code, &error.message}) {
+      if (!detail->empty()) message += ": " + scrub(*detail, api_key);
     }
   }
   return {shown.status, shown.code, message};

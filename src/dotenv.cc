@@ -129,8 +129,8 @@ std::string dotenv_line(std::string_view key, std::string_view value) {
   std::string line(key);
   line += is_bare ? "=" : "=\"";
   for (const char c : value) {
-    if (c == '"' || c == '\\') line += '\\';
-    line += c == '\n' ? "\\n" : c == '\t' ? "\\t" : std::string(1, c);
+    if (c == '"' || c == '\\' || c == '\n' || c == '\t') line += '\\';
+    line += c == '\n' ? 'n' : c == '\t' ? 't' : c;
   }
   return line += is_bare ? "\n" : "\"\n";
 }

@@ -77,6 +77,8 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+std::string_view written(const JsonBuffer& buffer) { return {buffer.GetString(), buffer.GetSize()}; }
+
 std::string to_json(const JsonValue& value) {
   JsonBuffer buffer;
   JsonWriter writer(buffer);

@@ -61,7 +61,7 @@ std::optional<JsonFault> parse_json(std::string_view text, JsonDocument& into);
 /// The member called `name`; of several the last, as PHP and Python have it. nullptr when there is none.
 const JsonValue* find_member(const JsonValue& object, std::string_view name);
 
-inline std::string_view as_view(const JsonValue& string) {
+inline std::string_view as_view(const JsonValue& string) noexcept {
   return {string.GetString(), string.GetStringLength()};
 }
 
@@ -80,6 +80,6 @@ inline void write_member(JsonWriter& writer, std::string_view key, std::string_v
   writer.Key(key.data(), static_cast<rapidjson::SizeType>(key.size()));
   write_string(writer, text);
 }
-inline std::string_view written(const JsonBuffer& buffer) { return {buffer.GetString(), buffer.GetSize()}; }
+std::string_view written(const JsonBuffer& buffer);
 
 }  // namespace bailian

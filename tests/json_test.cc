@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <new>
 #include <string>
 #include <vector>
+
+#include "sanitized.h"
 
 namespace bailian {
 namespace {
@@ -92,6 +95,24 @@ TEST(Json, IsWrittenAsRawUtf8) {
   JsonDocument document;
   ASSERT_FALSE(parse_json(R"({"a":"\u676d\u5dde \ud83d\udc4b\u2028\u0001"})", document));
   EXPECT_EQ(to_json(document), "{\"a\":\"杭州 👋\xe2\x80\xa8\\u0001\"}");
+}
+
+TEST(JsonMemory, IsNoneForNothing) {
+  JsonAllocator allocator;
+  EXPECT_EQ(allocator.Malloc(0), nullptr);
+  void* const block = allocator.Malloc(1);
+  EXPECT_NE(block, nullptr);
+  EXPECT_EQ(allocator.Realloc(block, 1, 0), nullptr);
+}
+
+TEST(JsonMemory, ThatCannotBeHadIsAnException) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer ends the program instead";
+  constexpr size_t kTooMuch = PTRDIFF_MAX;
+  JsonAllocator allocator;
+  EXPECT_THROW(allocator.Malloc(kTooMuch), std::bad_alloc);
+  void* const block = allocator.Malloc(1);
+  EXPECT_THROW(allocator.Realloc(block, 1, kTooMuch), std::bad_alloc);
+  JsonAllocator::Free(block);
 }
 
 TEST(Utf8, IsToldFromOtherBytes) {

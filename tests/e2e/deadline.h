@@ -3,15 +3,9 @@
 #include <chrono>
 #include <cstdlib>
 
-namespace bailian::e2e {
+#include "../sanitized.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-inline constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-inline constexpr bool kSanitized = false;
-#endif
+namespace bailian::e2e {
 
 // How long the harness waits for something that must happen. An upper bound against hanging, never an
 // expectation: no test passes or fails by being fast.
