@@ -15,52 +15,13 @@ build=$(realpath "${1:?$usage}")
 deb=$(realpath "${2:?$usage}")
 clean=${3:-${RELEASE:-}}
 work=$PWD/build/package
-patience=60 # seconds; an upper bound against hanging, never an expectation
 
 die() {
   printf 'test-package: %s\n' "$*" >&2
   exit 1
 }
+source tests/processes.sh
 [[ $(id -u) == 0 ]] || die 'only root can boot a system: sudo make test-package'
-
-# --- Processes -------------------------------------------------------------------------------------------------
-
-pids=() # in the order of start
-
-start() { # NAME READY_PATTERN COMMAND...
-  local name=$1 ready=$2 log line
-  mkfifo "$work/$name.pipe"
-  # Should this script be killed outright, the kernel ends them.
-  setsid setpriv --pdeathsig TERM "${@:3}" >"$work/$name.pipe" 2>&1 </dev/null &
-  pids+=($!)
-  exec {log}<"$work/$name.pipe"
-  while read -r -t $patience -u "$log" line; do
-    printf '%s\n' "$line" >>"$work/$name.log"
-    if [[ $line =~ $ready ]]; then
-      cat <&"$log" >>"$work/$name.log" &
-      exec {log}<&-
-      started=$line
-      return
-    fi
-  done
-  tail -n 20 "$work/$name.log" >&2 || true
-  die "$name does not start"
-}
-
-await_end() { # PID, of any process
-  timeout "${2:-$patience}" tail -s 0.05 --pid="$1" -f /dev/null
-}
-
-# shellcheck disable=SC2317 # the EXIT trap calls it
-stop_all() {
-  local i
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    kill -TERM "${pids[i]}" 2>/dev/null || continue
-    # A system that hangs while it ends is ended.
-    await_end "${pids[i]}" 30 || kill -KILL "${pids[i]}"
-    wait "${pids[i]}" 2>/dev/null || true
-  done
-}
 
 exec {lock}>"$PWD/build/package.lock"
 flock -n "$lock" || die 'already running from this checkout'
@@ -69,7 +30,7 @@ exec {nspawn}<"$(command -v systemd-nspawn)"
 flock -n "$nspawn" || { echo 'test-package: waits for that of another checkout' && flock "$nspawn"; }
 mkdir -p "$work"
 find "$work" -mindepth 1 -maxdepth 1 ! -name 'base.*' -exec rm -rf {} +
-trap stop_all EXIT
+trap stop_processes EXIT
 leader=''
 show_journal() { [[ ! $leader ]] || inside journalctl --no-pager -o short-monotonic -n 30 _SYSTEMD_UNIT=bailian-fcgi.service + UNIT=bailian-fcgi.service || true; }
 trap '((BASH_SUBSHELL)) || { echo "test-package: line $LINENO: $BASH_COMMAND" && show_journal; } >&2' ERR

@@ -219,25 +219,26 @@ void Load::run() {
         crowd.send(Kind::kHealth);
     }
     crowd.serve(totals_);
-    open_streams_ = crowd.streams();
-    answers_ = totals_.streams + totals_.chats + totals_.healths;
+    {
+      const std::lock_guard lock(mutex_);
+      open_streams_ = crowd.streams();
+      answers_ = totals_.streams + totals_.chats + totals_.healths;
+    }
+    changed_.notify_all();
   }
 }
 
-void Load::await_streams() const {
-  const Deadline deadline;
-  while (open_streams_ < streams_) {
-    if (deadline.left_ms() == 0) throw std::runtime_error("not all streams get opened");
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+void Load::await_streams() {
+  std::unique_lock lock(mutex_);
+  if (!changed_.wait_for(lock, Deadline::kPatience, [this] { return open_streams_ >= streams_; }))
+    throw std::runtime_error("not all streams get opened");
 }
 
-void Load::await_answers(size_t more) const {
-  const Deadline deadline;
-  for (const size_t enough = answers_ + more; answers_ < enough;) {
-    if (deadline.left_ms() == 0) throw std::runtime_error("answers stay away");
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+void Load::await_answers(size_t more) {
+  std::unique_lock lock(mutex_);
+  const size_t enough = answers_ + more;
+  if (!changed_.wait_for(lock, Deadline::kPatience, [&] { return answers_ >= enough; }))
+    throw std::runtime_error("answers stay away");
 }
 
 Totals Load::finish() {

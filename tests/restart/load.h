@@ -1,8 +1,10 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -28,9 +30,9 @@ class Load {
   ~Load();
 
   // Waits until all streams are open.
-  void await_streams() const;
+  void await_streams();
   // Waits for so many answers more.
-  void await_answers(size_t more) const;
+  void await_answers(size_t more);
   // Nothing more is asked; waits for the answers under way.
   Totals finish();
 
@@ -39,8 +41,10 @@ class Load {
 
   const uint16_t port_;
   const size_t streams_;
-  std::atomic<size_t> open_streams_{0};
-  std::atomic<size_t> answers_{0};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  size_t open_streams_ = 0;  // guarded by mutex_
+  size_t answers_ = 0;       // likewise
   std::atomic<bool> ending_{false};
   Totals totals_;  // the thread's, until it has ended
   std::thread thread_;

@@ -14,51 +14,17 @@ here=$PWD/tests/wordpress
 work=$PWD/build/wordpress
 workers=5  # of PHP
 visitors=50
-patience=60 # seconds; an upper bound against hanging, never an expectation
 readonly password='correct horse battery staple'
 
 die() {
   printf 'test-wordpress: %s\n' "$*" >&2
   exit 1
 }
-
-# --- Processes -------------------------------------------------------------------------------------------------
-
-pids=() # in the order of start
-declare -A pid_of
-
-start() { # NAME READY_PATTERN COMMAND...
-  local name=$1 ready=$2 log line
-  mkfifo "$work/$name.pipe"
-  # Should this script be killed outright, the kernel ends them.
-  setsid setpriv --pdeathsig TERM "${@:3}" >"$work/$name.pipe" 2>&1 </dev/null &
-  pids+=($!)
-  pid_of[$name]=$!
-  exec {log}<"$work/$name.pipe"
-  while read -r -t $patience -u "$log" line; do
-    printf '%s\n' "$line" >>"$work/$name.log"
-    if [[ $line =~ $ready ]]; then
-      cat <&"$log" >>"$work/$name.log" &
-      exec {log}<&-
-      started=$line
-      return
-    fi
-  done
-  tail -n 20 "$work/$name.log" >&2 || true
-  die "$name does not start"
-}
-
-await_end() { # PID, of any process
-  timeout $patience tail -s 0.05 --pid="$1" -f /dev/null || die "process $1 does not end"
-}
+source tests/processes.sh
 
 # shellcheck disable=SC2317 # the EXIT trap calls it
 stop_all() {
-  local i
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    kill -TERM "${pids[i]}" 2>/dev/null || continue
-    wait "${pids[i]}" 2>/dev/null || true
-  done
+  stop_processes
   rm -rf "$sockets"
 }
 
@@ -67,7 +33,7 @@ reload_nginx() {
   local nginx=${pid_of[nginx]} workers worker
   workers=$(<"/proc/$nginx/task/$nginx/children")
   kill -HUP "$nginx"
-  for worker in $workers; do await_end "$worker"; done
+  for worker in $workers; do await_end "$worker" || die "process $worker does not end"; done
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------
