@@ -180,7 +180,7 @@ fuzzers: $(fuzzers)
 
 coverage: deps ## the tests, then the lines and branches of src that they miss
 	find build/coverage -name '*.gcda' -delete 2>/dev/null || true
-	$(MAKE) test VARIANT=coverage
+	E2E_SLOW=1 $(MAKE) test VARIANT=coverage
 	tests/coverage.sh build/coverage
 
 bench: deps $B/bailian-fcgi $B/simulator $B/bench_load $B/bench_stub $B/bench_micro ## measure it beside its rivals: build/bench/report.md

@@ -13,7 +13,7 @@ class Deadline {
  public:
   Deadline() : end_(Clock::now() + kPatience) {}
 
-  // E2E_SLOW is for programs that run under valgrind.
+  // E2E_SLOW is for programs that run under valgrind or count what they run.
   static inline const std::chrono::milliseconds kPatience{
       kSanitized || std::getenv("E2E_SLOW") != nullptr ? 60'000 : 12'000};  // NOLINT(concurrency-mt-unsafe)
 
