@@ -168,9 +168,10 @@ test-hosts: deps $B/hosts_tests $B/bailian-fcgi $B/simulator ## three hosts in n
 test-watch: deps build/promtool ## the alert rules, checked and played through by promtool
 	tests/watch/run.sh build/promtool
 
-check: lint ## format, lint, and the tests under ASan+UBSan and under TSan
+check: lint ## format, lint, the tests under ASan+UBSan and under TSan, a short run under valgrind
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
 	$(MAKE) test SANITIZE=thread WERROR=1
+	$(MAKE) valgrind
 
 fuzz: deps ## libFuzzer over every parser, under ASan+UBSan
 	$(MAKE) fuzzers VARIANT=fuzz CXX=clang++ SANITIZE=fuzzer,address,undefined
