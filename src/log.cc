@@ -6,7 +6,6 @@
 #include <spdlog/async.h>
 #include <spdlog/details/null_mutex.h>
 #include <spdlog/sinks/base_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -43,11 +42,13 @@ constexpr size_t kMaxBatchBytes = 8192;
 
 thread_local LogBatch* batch_of_thread = nullptr;
 
-class FileSink;
+std::atomic<uint64_t> lost_writes{0};
+
+class Sink;
 
 struct Log {
   std::shared_ptr<spdlog::logger> logger;  // spdlog shares its loggers by design
-  std::shared_ptr<FileSink> file;          // none: stderr
+  std::shared_ptr<Sink> sink;
   LogFormat format = LogFormat::kText;
 };
 
@@ -106,17 +107,20 @@ UniqueFd open_log_file(const std::string& path) {
   return fd;
 }
 
-/// Writes to a file by its name. All but reopen_soon() runs on the log's thread.
-class FileSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+/// Writes to a file by its name, or to stderr when it has none. All but reopen_soon() runs on the log's
+/// thread.
+class Sink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  public:
-  FileSink(std::string path, LogFormat format)
-      : path_(std::move(path)), format_(format), fd_(open_log_file(path_)) {
-    if (!fd_) {
+  Sink(std::string path, LogFormat format) : path_(std::move(path)), format_(format) {
+    if (path_.empty()) return;
+    file_ = open_log_file(path_);
+    if (!file_) {
       const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
       throw LogFileError(fmt::format("cannot open the log file {}: {}", path_, why));
     }
   }
 
+  [[nodiscard]] bool is_file() const { return !path_.empty(); }
   /// Before the next line, which may be empty.
   void reopen_soon() { reopen_ = true; }
 
@@ -129,26 +133,32 @@ class FileSink final : public spdlog::sinks::base_sink<spdlog::details::null_mut
 
   void reopen() {
     UniqueFd fd = open_log_file(path_);
-    const LogFields fields = {{"file", path_}};
     if (!fd) {
       const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
-      return write(
-          format_log_line(format_, now_rfc3339(), LogLevel::kError, "log_reopen_failed", why, fields));
+      return tell(LogLevel::kError, "log_reopen_failed", why);
     }
-    fd_ = std::move(fd);
+    file_ = std::move(fd);
     torn_ = false;
-    write(format_log_line(format_, now_rfc3339(), LogLevel::kInfo, "log_reopened", "", fields));
+    tell(LogLevel::kInfo, "log_reopened", "");
+  }
+
+  void tell(LogLevel level, std::string_view event, std::string_view message) {
+    write(format_log_line(format_, now_rfc3339(), level, event, message, {{"file", path_}}));
   }
 
   // What a full disk has cut short must not be joined to the next line.
   void write(std::string_view lines) {
     std::string text = torn_ ? "\n" : "";
     text.append(lines).append("\n");
+    const int fd = is_file() ? file_.get() : STDERR_FILENO;
     size_t written = 0;
     while (written < text.size()) {
-      const ssize_t now = ::write(fd_.get(), text.data() + written, text.size() - written);
+      const ssize_t now = ::write(fd, text.data() + written, text.size() - written);
       if (now < 0 && errno == EINTR) continue;
-      if (now <= 0) break;
+      if (now <= 0) {
+        ++lost_writes;
+        break;
+      }
       written += static_cast<size_t>(now);
     }
     if (written > 0) torn_ = text[written - 1] != '\n';
@@ -156,7 +166,7 @@ class FileSink final : public spdlog::sinks::base_sink<spdlog::details::null_mut
 
   const std::string path_;
   const LogFormat format_;
-  UniqueFd fd_;
+  UniqueFd file_;
   bool torn_ = false;  // the last line in the file has no end
   std::atomic<bool> reopen_{false};
 };
@@ -236,7 +246,7 @@ LogFields request_fields(const RequestRecord& record, Clock::time_point now) {
 }
 
 void start_log(LogFormat format, LogLevel least, const std::string& file) {
-  auto file_sink = file.empty() ? nullptr : std::make_shared<FileSink>(file, format);
+  auto sink = std::make_shared<Sink>(file, format);
   // Signals are for the loops: this thread may be stuck in a write.
   sigset_t all;
   sigset_t before;
@@ -244,14 +254,11 @@ void start_log(LogFormat format, LogLevel least, const std::string& file) {
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   spdlog::init_thread_pool(kQueuedLines, 1);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  // A sink that fails (a full disk, a closed pipe) must not fill the pipe with its own complaints.
-  const spdlog::sink_ptr sink =
-      file_sink ? spdlog::sink_ptr(file_sink) : std::make_shared<spdlog::sinks::stderr_sink_mt>();
   auto logger = std::make_shared<spdlog::async_logger>("bailian", sink, spdlog::thread_pool(),
                                                        spdlog::async_overflow_policy::overrun_oldest);
-  logger->set_error_handler([](const std::string&) {});
+  logger->set_error_handler([](const std::string&) { ++lost_writes; });
   logger->set_pattern("%v");
-  the_log() = Log{std::move(logger), std::move(file_sink), format};
+  the_log() = Log{std::move(logger), std::move(sink), format};
   set_log_level(least);
 }
 
@@ -259,8 +266,8 @@ void set_log_level(LogLevel least) { the_log().logger->set_level(to_spdlog(least
 
 void reopen_log() {
   const Log& log = the_log();
-  if (!log.file) return;
-  log.file->reopen_soon();
+  if (!log.sink || !log.sink->is_file()) return;
+  log.sink->reopen_soon();
   log.logger->log(kPassed, "");
 }
 
@@ -281,7 +288,7 @@ void stop_log(int exit_code) {
 
 uint64_t lost_log_writes() {
   const auto pool = spdlog::thread_pool();
-  return pool ? pool->overrun_counter() : 0;
+  return lost_writes + (pool ? pool->overrun_counter() : 0);
 }
 
 LogBatch::LogBatch() { batch_of_thread = this; }
@@ -305,6 +312,7 @@ void LogBatch::flush() noexcept try {
   if (const auto& logger = the_log().logger) logger->log(kPassed, spdlog::string_view_t(lines_));
   lines_.clear();
 } catch (const std::exception&) {
+  ++lost_writes;
   lines_.clear();
 }
 
@@ -319,7 +327,7 @@ void log(LogLevel level, std::string_view event, std::string_view message, const
     log.logger->log(kPassed, spdlog::string_view_t(line));
   }
 } catch (const std::exception&) {
-  return;
+  ++lost_writes;
 }
 
 void log_request(const RequestRecord& record, Clock::time_point now) noexcept try {
@@ -329,7 +337,7 @@ void log_request(const RequestRecord& record, Clock::time_point now) noexcept tr
                                                             : LogLevel::kInfo;
   log(level, "request", "", request_fields(record, now));
 } catch (const std::exception&) {
-  return;
+  ++lost_writes;
 }
 
 }  // namespace bailian

@@ -49,7 +49,8 @@ void set_log_level(LogLevel least);
 /// with this exit code.
 void stop_log(int exit_code);
 
-/// How often something was lost because the writing thread fell too far behind; each time may be a few lines.
+/// How often something was lost: the writing thread fell too far behind, a write failed, or there was no
+/// memory. Each time may be a few lines.
 uint64_t lost_log_writes();
 
 /// While one lives, the lines of its thread wait for flush() or for its end: waking the writing thread costs

@@ -117,6 +117,13 @@ class BadLog : public testing::Test {
     const std::string name = "\nbailian_log_writes_lost_total ";
     return std::stod(metrics.substr(metrics.find(name) + name.size()));
   }
+  void await_lost_write() const {
+    const Deadline deadline;
+    while (lost_writes() == 0) {
+      ASSERT_TRUE(is_healthy());
+      ASSERT_NE(deadline.left_ms(), 0) << "lost, but not counted";
+    }
+  }
   void expect_served_and_ended() {
     for (int i = 0; i < 3000; ++i) ASSERT_TRUE(is_healthy());
     FcgiPeer peer({.unix_path = dir_.socket("fcgi")});
@@ -133,6 +140,7 @@ class BadLog : public testing::Test {
 
 TEST_F(BadLog, OnAFullDiskHoldsNobodyUp) {
   start(Fd(open("/dev/full", O_WRONLY | O_CLOEXEC)));
+  await_lost_write();
   expect_served_and_ended();
 }
 
@@ -142,11 +150,7 @@ TEST_F(BadLog, InAPipeThatNobodyReadsHoldsNobodyUp) {
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   const Fd reader(ends[0]);
   start(Fd(ends[1]));
-  const Deadline deadline;
-  while (lost_writes() == 0) {
-    ASSERT_TRUE(is_healthy());
-    ASSERT_NE(deadline.left_ms(), 0) << "lost, but not counted";
-  }
+  await_lost_write();
   expect_served_and_ended();
 }
 
@@ -156,6 +160,7 @@ TEST_F(BadLog, InAPipeWithoutAReaderHoldsNobodyUp) {
   Fd reader(ends[0]);
   reader.close();
   start(Fd(ends[1]));
+  await_lost_write();
   expect_served_and_ended();
 }
 
