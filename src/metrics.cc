@@ -13,6 +13,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -343,10 +344,9 @@ std::string Metrics::text(const Gauges& gauges) const {
       single("bailian_streams_active", "Chats under way.", MetricType::Gauge, gauges.active_streams));
   all.push_back(single("bailian_streams_limit", "MAX_STREAMS: one more is turned away.", MetricType::Gauge,
                        gauges.stream_limit));
-  all.push_back(
-      single("bailian_log_writes_lost_total",
-             "Writes to the log, of one or more lines, that were lost because it could not keep up.",
-             MetricType::Counter, static_cast<double>(gauges.lost_log_writes)));
+  all.push_back(single("bailian_log_writes_lost_total",
+                       "Writes to the log, of one or more lines, that were lost.", MetricType::Counter,
+                       static_cast<double>(gauges.lost_log_writes)));
   {
     const std::lock_guard lock(families_->mutex);
     families_->add_traffic(all, Traffic::kToClients, "bailian_client_sent_bytes_total",
@@ -355,7 +355,10 @@ std::string Metrics::text(const Gauges& gauges) const {
                            "Bytes of answers received from the upstream, without what HTTP and TLS add.");
   }
   families_->add_process(all);
-  return prometheus::TextSerializer().Serialize(all);
+  std::ostringstream text;
+  text.exceptions(std::ios::badbit);  // else it would end where there is no memory, and nobody would know
+  prometheus::TextSerializer().Serialize(text, all);
+  return text.str();
 }
 
 }  // namespace bailian

@@ -37,7 +37,7 @@ uint64_t list_files() {
 std::optional<ProcessStats> read_process_stats() {
   std::ifstream file("/proc/self/stat");
   std::string line;
-  std::getline(file, line);
+  if (!std::getline(file, line)) return std::nullopt;
   // The program's name may have blanks and parentheses in it.
   const size_t name_end = line.rfind(')');
   if (name_end == std::string::npos) return std::nullopt;
@@ -79,6 +79,7 @@ std::optional<ProcessStats> read_process_stats() {
         break;
     }
   }
+  if (!fields) return std::nullopt;  // as a stream tells that there is no memory
   return stats;
 }
 
