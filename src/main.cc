@@ -159,8 +159,9 @@ int run_command(int argc, char** argv) {
   auto* const supervise =
       app.add_flag("--supervise", options.supervise,
                    "serve in a child process, so that systemctl restart need not wait for live answers");
-  app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
-  app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
+  auto* const check = app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
+  auto* const ping =
+      app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
   auto* const import = app.add_option("--import-config-php", options.import_config_php,
                                       "make .env and bot.json of an old config.php, which is read, not run");
   import->type_name("FILE");
@@ -168,8 +169,8 @@ int run_command(int argc, char** argv) {
       ->type_name("DIR")
       ->needs(import);
   app.add_flag("--force", options.import.force, "let --import-config-php replace files")->needs(import);
-  for (const char* other : {"--check", "--ping", "--import-config-php"})
-    supervise->excludes(app.get_option(other));
+  // Not by their names, which CLI11 copies where nothing may be thrown.
+  for (auto* const other : {check, ping, import}) supervise->excludes(other);
   auto* const top = app.add_subcommand(
       "top", "watch the running program in the terminal: what it does and the chats under way; q ends it");
   top->fallthrough()->excludes(supervise);
