@@ -118,37 +118,40 @@ int FcgiAnswer::status() const {
 
 std::string_view FcgiAnswer::body() const { return std::string_view(content_).substr(head_bytes()); }
 
+template <typename Call>
+void FcgiGet::guarded(Call call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    end();
+    on_error_(error);
+  }
+}
+
 FcgiGet::FcgiGet(EventLoop& loop, ListenAddress address, std::string_view uri, OnAnswer on_answer,
                  OnError on_error)
     : address_(std::move(address)),
       on_answer_(std::move(on_answer)),
       on_error_(std::move(on_error)),
       request_(get_request(uri)),
-      io_(loop, [this](short ready) { on_ready(ready); }),
-      begin_(loop, [this] { start(); }),
+      io_(loop,
+          [this](short ready) {
+            guarded([&] { (ready & IoEvent::kWrite) != 0 ? send_some() : receive_some(); });
+          }),
+      begin_(loop, [this] { guarded([&] { start(); }); }),
       deadline_(loop, [this] {
-        fail({EX_UNAVAILABLE, fmt::format("{} does not answer", to_string(address_))});
+        guarded([&] {
+          throw FcgiClientError(EX_UNAVAILABLE, fmt::format("{} does not answer", to_string(address_)));
+        });
       }) {
   begin_.start(Clock::duration::zero());
 }
 
 void FcgiGet::start() {
   deadline_.start(kPatience);
-  try {
-    const auto* local = std::get_if<UnixAddress>(&address_);
-    fd_ = local != nullptr ? connect_unix(*local) : connect_tcp(std::get<TcpAddress>(address_));
-    io_.watch(fd_.get(), IoEvent::kWrite);
-  } catch (const FcgiClientError& error) {
-    fail(error);
-  }
-}
-
-void FcgiGet::on_ready(short ready) {
-  try {
-    (ready & IoEvent::kWrite) != 0 ? send_some() : receive_some();
-  } catch (const FcgiClientError& error) {
-    fail(error);
-  }
+  const auto* local = std::get_if<UnixAddress>(&address_);
+  fd_ = local != nullptr ? connect_unix(*local) : connect_tcp(std::get<TcpAddress>(address_));
+  io_.watch(fd_.get(), IoEvent::kWrite);
 }
 
 void FcgiGet::send_some() {
@@ -168,11 +171,6 @@ void FcgiGet::receive_some() {
   if (!answer_.feed({buffer, static_cast<size_t>(got)})) return;
   end();
   on_answer_(answer_);
-}
-
-void FcgiGet::fail(const FcgiClientError& error) {
-  end();
-  on_error_(error);
 }
 
 void FcgiGet::end() {

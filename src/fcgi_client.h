@@ -42,18 +42,18 @@ class FcgiAnswer {
 class FcgiGet {
  public:
   using OnAnswer = std::function<void(const FcgiAnswer&)>;
-  using OnError = std::function<void(const FcgiClientError&)>;
+  using OnError = std::function<void(const std::exception&)>;
 
-  /// One of the two is called, once, from the loop. The object may be destroyed at any time but in there.
-  /// `uri` is short.
+  /// One of the two is called, once, from the loop; `on_error` also with what `on_answer` throws. The object
+  /// may be destroyed at any time but in there. `uri` is short.
   FcgiGet(EventLoop& loop, ListenAddress address, std::string_view uri, OnAnswer on_answer, OnError on_error);
 
  private:
+  template <typename Call>
+  void guarded(Call call);
   void start();
-  void on_ready(short ready);
   void send_some();
   void receive_some();
-  void fail(const FcgiClientError& error);
   void end();
 
   const ListenAddress address_;

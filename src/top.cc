@@ -6,9 +6,11 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <string>
@@ -22,14 +24,16 @@ namespace bailian {
 namespace {
 
 constexpr std::string_view kStatusUri = "/status?full&json";
+constexpr size_t kMostFault = 400;  // kept free, so that a fault can be told without memory
 
-void write_all(std::string_view bytes) {
+bool write_all(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;
+    if (written <= 0) return false;
     bytes.remove_prefix(static_cast<size_t>(written));
   }
+  return true;
 }
 
 /// The terminal's other screen, with keys that come as they are pressed; the terminal is as it was when the
@@ -81,7 +85,9 @@ class Top {
       : address_(address),
         interval_(to_duration(interval)),
         loop_(std::chrono::nanoseconds::zero()),
-        next_(loop_, [this] { ask(); }) {}
+        next_(loop_, [this] { ask(); }) {
+    fault_.reserve(kMostFault);
+  }
 
   int run() {
     const bool live = ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
@@ -113,43 +119,42 @@ class Top {
   void ask() {
     get_.emplace(
         loop_, address_, kStatusUri, [this](const FcgiAnswer& answer) { on_answer(answer); },
-        [this](const FcgiClientError& error) { on_error(error); });
+        [this](const std::exception& error) { on_error(error); });
   }
 
   void on_answer(const FcgiAnswer& answer) {
-    try {
-      if (answer.status() != 200) {
-        return on_error({EX_PROTOCOL, fmt::format("{} answers with status {}: is it bailian-fcgi {}?",
-                                                  to_string(address_), answer.status(), BAILIAN_VERSION)});
-      }
-      auto sample = parse_top_sample(answer.body(), Clock::now());
-      if (!sample)
-        return on_error({EX_PROTOCOL, fmt::format("{} shows no status page", to_string(address_))});
-      before_ = std::move(now_);
-      now_ = std::move(sample);
-      fault_.clear();
-    } catch (const FcgiClientError& error) {
-      return on_error(error);
+    if (answer.status() != 200) {
+      throw FcgiClientError(EX_PROTOCOL, fmt::format("{} answers with status {}: is it bailian-fcgi {}?",
+                                                     to_string(address_), answer.status(), BAILIAN_VERSION));
     }
+    auto sample = parse_top_sample(answer.body(), Clock::now());
+    if (!sample)
+      throw FcgiClientError(EX_PROTOCOL, fmt::format("{} shows no status page", to_string(address_)));
+    before_ = std::move(now_);
+    now_ = std::move(sample);
+    fault_.clear();
     show();
   }
 
-  // The program may be restarted under a view that has begun.
-  void on_error(const FcgiClientError& error) {
-    fault_ = error.what();
-    if (now_) return show();
-    exit_code_ = error.exit_code();
+  void on_error(const std::exception& error) {
+    fault_.assign(error.what(), std::min(std::strlen(error.what()), kMostFault));
+    // The program may be restarted under a view that has begun.
+    if (now_ && !once_) return show();
+    const auto* named = dynamic_cast<const FcgiClientError*>(&error);
+    exit_code_ = named != nullptr ? named->exit_code() : EX_OSERR;
     loop_.stop();
   }
 
   void show() {
     if (once_) {
       constexpr size_t kAll = std::numeric_limits<size_t>::max();
-      for (const std::string& line : top_frame(*now_, nullptr, {kAll, kAll})) write_all(line + '\n');
+      std::string frame;
+      for (const std::string& line : top_frame(*now_, nullptr, {kAll, kAll})) frame += line + '\n';
+      if (!write_all(frame)) throw std::system_error(errno, std::generic_category(), "write");
       return loop_.stop();
     }
-    draw();
     next_.start(interval_);
+    draw();
   }
 
   void draw() {

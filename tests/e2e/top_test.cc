@@ -233,6 +233,16 @@ TEST(TopFaults, AreNamed) {
   EXPECT_EQ(run(responder_command(dir, {}, {"top", "--interval", "0"})).exit_code, 64);
 }
 
+TEST(TopFaults, AFullDiskIsNamed) {
+  Site site;
+  const Fd full(open("/dev/full", O_WRONLY | O_CLOEXEC));
+  auto command = top_command(site);
+  command.fds = {{full.get(), 1}};
+  const auto finished = run(command);
+  EXPECT_EQ(finished.exit_code, 71);
+  EXPECT_EQ(finished.err, "bailian-fcgi: write: No space left on device\n");
+}
+
 TEST(TopFaults, AMissingPermissionIsNamed) {
   Site site;
   if (getuid() != 0) GTEST_SKIP() << "another user is needed";
