@@ -2,11 +2,14 @@
 
 #include <event2/event.h>
 #include <sys/eventfd.h>
+#include <sysexits.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <new>
 #include <system_error>
 
@@ -47,19 +50,29 @@ void guard(const auto& call) noexcept {
   }
 }
 
+// Without descriptors libevent ends the program, where it should say so to its caller.
+event_base* new_base() {
+  event_set_log_callback([](int severity, const char* message) {
+    if (severity == EVENT_LOG_ERR) std::fprintf(stderr, "bailian-fcgi: libevent: %s\n", message);
+    if (severity == EVENT_LOG_WARN) log(LogLevel::kWarning, "libevent", message);
+  });
+  event_set_fatal_callback([](int) {
+    stop_log(EX_OSERR);
+    ::_exit(EX_OSERR);
+  });
+  return event_base_new();
+}
+
 }  // namespace
 
 void EventLoop::FreeBase::operator()(event_base* base) const { event_base_free(base); }
 
 EventLoop::EventLoop(std::chrono::nanoseconds coalesce)
-    : base_(event_base_new()),
+    : base_(new_base()),
       coalesce_(coalesce),
       window_start_(std::chrono::steady_clock::now()),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!base_) throw std::bad_alloc();
-  event_set_log_callback([](int severity, const char* message) {
-    if (severity >= EVENT_LOG_WARN) log(LogLevel::kWarning, "libevent", message);
-  });
   if (!wake_) throw std::system_error(errno, std::generic_category(), "eventfd");
   posted_.reserve(kMostPosted);
   running_.reserve(kMostPosted);
