@@ -60,8 +60,8 @@ void Server::run() {
       threads_.emplace_back([&worker = *workers_[i]] { worker.loop.run(); });
     }
     log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
-    socket_.own_file();
     service_manager_.ready();
+    socket_.own_file();
     if (service_manager_.is_there()) report();
     workers_.front()->loop.run();
   } catch (const std::exception&) {

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <system_error>
 
 namespace bailian {
 
@@ -18,13 +19,13 @@ ServiceManager::ServiceManager() {
   if (is_there_ && ::sd_watchdog_enabled(0, &limit_us) > 0) watchdog_ = std::chrono::microseconds(limit_us);
 }
 
-void ServiceManager::tell(const char* state) {
-  if (!silent_) ::sd_notify(0, state);
-}
+// 0 or more, or the error made negative.
+int ServiceManager::tell(const char* state) { return silent_ ? 0 : ::sd_notify(0, state); }
 
 void ServiceManager::ready() {
-  tell("READY=1");
+  const int told = tell("READY=1");
   if (is_there_) return;
+  if (told < 0) throw std::system_error(-told, std::generic_category(), "tell the predecessor");
   fall_silent();
 }
 

@@ -22,6 +22,7 @@ class ServiceManager {
   /// How long it waits for alive() before it takes the program for hung.
   [[nodiscard]] std::optional<std::chrono::microseconds> watchdog() const { return watchdog_; }
 
+  /// Throws std::system_error when a predecessor can't be told, which would then end this process for it.
   void ready();
   void reloading();
   void stopping();
@@ -31,7 +32,7 @@ class ServiceManager {
   void fall_silent() { silent_ = true; }
 
  private:
-  void tell(const char* state);
+  int tell(const char* state);
 
   bool is_there_ = false;
   std::optional<std::chrono::microseconds> watchdog_;
