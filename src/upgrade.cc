@@ -232,9 +232,10 @@ void Upgrade::on_message() {
   std::array<char, 4096> buffer;
   while (const auto message = receive(notifications_.get(), buffer)) {
     if (message->sender != successor_ || !has_line(message->text, "READY=1")) continue;
-    log(LogLevel::kInfo, "upgraded", "the successor serves", {{"pid", double(successor_)}});
+    const double pid = successor_;
     forget();
-    return on_ready_();
+    on_ready_();  // first: without memory for a sentence it serves all the same
+    return log(LogLevel::kInfo, "upgraded", "the successor serves", {{"pid", pid}});
   }
 }
 
