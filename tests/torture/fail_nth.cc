@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -35,6 +36,7 @@ namespace bailian::torture {
 namespace {
 
 Plan* plan = nullptr;
+bool in_main = false;
 
 #ifndef KEEP_MALLOC
 // Where it was, for addr2line.
@@ -71,7 +73,8 @@ __attribute__((constructor)) void map_plan() {
 
 // The error to fail with, 0 for none.
 int fault(Call call) {
-  if (plan == nullptr || !plan->counting) return 0;
+  if (plan == nullptr || !in_main || !plan->counting) return 0;
+  if (plan->process != 0 && plan->process != ::getpid()) return 0;
   const uint64_t count = ++plan->calls[call];
   if (call != plan->call || plan->nth == 0) return 0;
   if (count != plan->nth && !(plan->for_good && count > plan->nth)) return 0;
@@ -120,6 +123,7 @@ Function real(const char* name) {
 int (*program)(int, char**, char**) = nullptr;
 
 int counted_main(int argc, char** argv, char** environment) {
+  in_main = true;
   if (plan != nullptr && plan->from_main) plan->counting = true;
   return program(argc, argv, environment);
 }
@@ -173,6 +177,10 @@ ssize_t send(int fd, const void* buffer, size_t bytes, int flags) {
   REAL(send);
   return may_transfer(kSend, fd, bytes) ? real_send(fd, buffer, bytes, flags) : -1;
 }
+ssize_t write(int fd, const void* buffer, size_t bytes) {
+  REAL(write);
+  return may_transfer(kWrite, fd, bytes) ? real_write(fd, buffer, bytes) : -1;
+}
 ssize_t pwrite(int fd, const void* buffer, size_t bytes, off_t offset) {
   REAL(pwrite);
   return may_transfer(kPwrite, fd, bytes) ? real_pwrite(fd, buffer, bytes, offset) : -1;
@@ -185,6 +193,14 @@ ssize_t getrandom(void* buffer, size_t bytes, unsigned flags) {
   errno = error;
   return -1;
 }
+ssize_t recvmsg(int fd, msghdr* message, int flags) {
+  REAL(recvmsg);
+  return fails(kRecvmsg) ? -1 : real_recvmsg(fd, message, flags);
+}
+int setsockopt(int fd, int level, int option, const void* value, socklen_t size) noexcept {
+  REAL(setsockopt);
+  return fails(kSetsockopt) ? -1 : real_setsockopt(fd, level, option, value, size);
+}
 int connect(int fd, const sockaddr* address, socklen_t size) {
   REAL(connect);
   return fails(kConnect) ? -1 : real_connect(fd, address, size);
@@ -195,7 +211,15 @@ int socket(int domain, int type, int protocol) noexcept {
 }
 int socketpair(int domain, int type, int protocol, int* pair) noexcept {
   REAL(socketpair);
-  return fails(kSocketpair) ? -1 : real_socketpair(domain, type, protocol, pair);
+  return fails(kPair) ? -1 : real_socketpair(domain, type, protocol, pair);
+}
+int pipe2(int* ends, int flags) noexcept {
+  REAL(pipe2);
+  return fails(kPair) ? -1 : real_pipe2(ends, flags);
+}
+int pipe(int* ends) noexcept {
+  REAL(pipe);
+  return fails(kPair) ? -1 : real_pipe(ends);
 }
 int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
   REAL(accept4);
@@ -233,6 +257,47 @@ int open(const char* path, int flags, ...) {
   const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(more, mode_t) : 0;
   va_end(more);
   return fails(kOpen) ? -1 : real_open(path, flags, mode);
+}
+int fsync(int fd) {
+  REAL(fsync);
+  return fails(kFsync) ? -1 : real_fsync(fd);
+}
+int fchmod(int fd, mode_t mode) noexcept {
+  REAL(fchmod);
+  return fails(kFchmod) ? -1 : real_fchmod(fd, mode);
+}
+int rename(const char* from, const char* to) noexcept {
+  REAL(rename);
+  return fails(kRename) ? -1 : real_rename(from, to);
+}
+int link(const char* from, const char* to) noexcept {
+  REAL(link);
+  return fails(kLink) ? -1 : real_link(from, to);
+}
+int mkostemp(char* name, int flags) {
+  REAL(mkostemp);
+  return fails(kTemporaryFile) ? -1 : real_mkostemp(name, flags);
+}
+char* realpath(const char* path, char* resolved) noexcept {
+  REAL(realpath);
+  return fails(kRealpath) ? nullptr : real_realpath(path, resolved);
+}
+// This and execve() are called behind a fork(), where dlsym() might wait for a lock that nobody holds.
+// What is changed of a descriptor can't fail.
+int fcntl(int fd, int command, ...) {
+  va_list more;
+  va_start(more, command);
+  void* const argument = va_arg(more, void*);
+  va_end(more);
+  const bool makes = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+  return makes && fails(kDup) ? -1 : static_cast<int>(::syscall(SYS_fcntl, fd, command, argument));
+}
+pid_t fork() noexcept {
+  REAL(fork);
+  return fails(kFork) ? -1 : real_fork();
+}
+int execve(const char* path, char* const* arguments, char* const* environment) noexcept {
+  return fails(kExec) ? -1 : static_cast<int>(::syscall(SYS_execve, path, arguments, environment));
 }
 int bind(int fd, const sockaddr* address, socklen_t size) noexcept {
   REAL(bind);

@@ -15,7 +15,7 @@ enum Call : uint32_t {
   kSend,
   kConnect,
   kSocket,
-  kSocketpair,
+  kPair,  // pipe, pipe2, socketpair
   kAccept,
   kEpollCreate,
   kEpollCtl,
@@ -30,6 +30,18 @@ enum Call : uint32_t {
   kListen,
   kThread,
   kResolve,
+  kWrite,
+  kFsync,
+  kFchmod,
+  kRename,
+  kLink,
+  kTemporaryFile,
+  kRealpath,
+  kRecvmsg,
+  kSetsockopt,
+  kDup,
+  kFork,
+  kExec,
   kCalls
 };
 
@@ -37,10 +49,13 @@ enum Call : uint32_t {
 inline constexpr int kOneByte = -1;
 inline constexpr int kPieces = -700;
 
+inline constexpr int32_t kNoProcess = -1;
+
 struct Plan {
-  std::atomic<bool> counting;   // while false, everything is as ever
-  std::atomic<bool> from_main;  // counting begins when main() does
-  std::atomic<bool> for_good;   // not only the n-th fails, but all that follow too
+  std::atomic<bool> counting;    // while false, everything is as ever, and before main() too
+  std::atomic<bool> from_main;   // counting begins when main() does
+  std::atomic<bool> for_good;    // not only the n-th fails, but all that follow too
+  std::atomic<int32_t> process;  // only its calls; 0: those of all
   std::atomic<uint32_t> call;
   std::atomic<int32_t> error;
   std::atomic<uint64_t> nth;  // 0: none fails

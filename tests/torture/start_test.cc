@@ -1,15 +1,16 @@
 // A responder that starts: it serves, or it says why not and ends with an exit code of its own.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <poll.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <functional>
 #include <iostream>
-#include <optional>
-#include <set>
+#include <map>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "torture.h"
@@ -17,109 +18,130 @@
 namespace bailian::torture {
 namespace {
 
-class TortureStart : public testing::Test {
+class TortureStart : public TortureBase {
  protected:
-  Command command(const std::vector<std::string>& arguments) {
-    auto settings = site_settings(dir_, simulator_);
-    settings.merge(
-        Settings{{"WORKERS", "3"}, {"TIMEOUT", "3"}, {"CONNECT_TIMEOUT", "1"}, {"FIRST_TOKEN_TIMEOUT", "1"}});
-    auto made = responder_command(dir_, settings, arguments);
-    plan_.preload(made);
-    return made;
+  Command command(const std::vector<std::string>& arguments) const {
+    return failing_command(
+        {{"WORKERS", "3"}, {"TIMEOUT", "3"}, {"CONNECT_TIMEOUT", "1"}, {"FIRST_TOKEN_TIMEOUT", "1"}},
+        arguments);
   }
 
-  // With each call failing: exit codes are of those named, and one that is not 0 comes with a reason.
-  void survive(const std::function<int(const Command&, std::string&)>& run,
-               const std::vector<std::string>& arguments, const std::set<int>& codes) {
-    uint64_t runs = 0;
-    std::set<int> seen;
-    for (const Failure& failure : failures_at_start()) {
-      for (uint64_t n = 1;; n = next_n(n)) {
-        SCOPED_TRACE(std::string(failure.what) + ", call " + std::to_string(n));
-        plan_.arm(failure, n, true);
-        std::string said;
-        int code = -1;
-        ASSERT_NO_THROW(code = run(command(arguments), said));
-        ASSERT_TRUE(codes.contains(code)) << code << ": " << said;
-        EXPECT_FALSE(has_sanitizer_report(said)) << said;
-        EXPECT_EQ(said.find(kApiKey), said.npos) << said;
-        EXPECT_TRUE(code == 0 || !said.empty()) << "exit code " << code << " without a word";
-        if (HasFailure()) return;
-        seen.insert(code);
-        if (plan_->failed == 0) break;
-        ++runs;
-      }
-    }
-    EXPECT_TRUE(seen.contains(*codes.begin()));
+  // With each call failing: exit codes are of those named, and one that is not 0 comes with a reason. With
+  // none, it is the first of them.
+  void survive(const std::function<Finished()>& run, const std::vector<int>& codes) {
+    const auto run_once = [&] {
+      const Finished finished = run();
+      const std::string said = finished.out + finished.err;
+      EXPECT_NE(std::find(codes.begin(), codes.end(), finished.exit_code), codes.end())
+          << finished.exit_code << ": " << said;
+      EXPECT_FALSE(has_sanitizer_report(said)) << said;
+      EXPECT_EQ(said.find(kApiKey), said.npos) << said;
+      EXPECT_TRUE(finished.exit_code == 0 || !said.empty())
+          << "exit code " << finished.exit_code << " without a word";
+      return finished.exit_code;
+    };
+    plan().count();
+    plan()->from_main = true;
+    ASSERT_EQ(run_once(), codes.front()) << "with nothing failing";
+    const uint64_t runs = fail_each(run_once, From::kMain);
     std::cerr << testing::UnitTest::GetInstance()->current_test_info()->name() << ": " << runs
               << " failures survived\n";
   }
-
-  // Nothing when the process ends before it listens.
-  std::optional<FcgiPeer> connect(Process& process) {
-    const Deadline deadline;
-    while (process.is_running()) {
-      try {
-        return FcgiPeer({.unix_path = dir_.socket("fcgi")});
-      } catch (const std::system_error&) {
-        if (deadline.left_ms() == 0) throw;
-        constexpr int kLookAgainMs = 2;
-        ::poll(nullptr, 0, kLookAgainMs);
-      }
-    }
-    return std::nullopt;
+  void survive_run(const Command& command, const std::vector<int>& codes) {
+    survive([&] { return e2e::run(command); }, codes);
   }
 
-  bool is_served(Process& process) {
-    auto peer = connect(process);
-    if (!peer) return false;
-    try {
-      peer->send(fcgi::request("GET", kHealthPath));
-      return peer->read_reply().response.status == 200;
-    } catch (const WaitedInVain&) {
-      throw;
-    } catch (const std::exception&) {
-      return false;
-    }
+  // Serves, or says why not.
+  Finished serve(Process& process) {
+    // The first visitor comes as early as can be, and may be let down by what fails; the second is not,
+    // unless the process gives up.
+    is_served(process);
+    plan().disarm();
+    const bool serves = is_served(process);
+    if (serves) process.signal(SIGTERM);
+    const int code = process.wait();
+    EXPECT_EQ(code == 0, serves) << code;
+    return {code, process.out().text(), process.err().text()};
   }
-
-  void survive_run(const std::vector<std::string>& arguments, const std::set<int>& codes) {
-    survive(
-        [](const Command& command, std::string& said) {
-          const auto finished = e2e::run(command);
-          said = finished.out + finished.err;
-          return finished.exit_code;
-        },
-        arguments, codes);
-  }
-
-  WorkDir dir_;
-  Simulator simulator_{dir_};
-  SharedPlan plan_{dir_.write("plan", std::string(sizeof(Plan), '\0'))};
 };
 
 TEST_F(TortureStart, Serving) {
+  const auto serving = command({});
   survive(
-      [&](const Command& command, std::string& said) {
-        Process process(command);
-        // The first visitor comes as early as can be, and may be let down by what fails; the second is not,
-        // unless the process gives up.
-        is_served(process);
-        plan_.disarm();
-        const bool serves = is_served(process);
-        if (serves) process.signal(SIGTERM);
-        const int code = process.wait();
-        EXPECT_EQ(code == 0, serves) << code;
-        said = process.err().text();
-        return code;
+      [&] {
+        Process process(serving);
+        return serve(process);
       },
-      {}, {0, 69, 71, 78});
+      {0, 69, 71, 78});
 }
 
-TEST_F(TortureStart, Check) { survive_run({"--check"}, {0, 71, 78}); }
-TEST_F(TortureStart, Ping) { survive_run({"--ping"}, {0, 69, 71, 75, 78}); }
-TEST_F(TortureStart, Version) { survive_run({"--version"}, {0, 71}); }
-TEST_F(TortureStart, BadUsage) { survive_run({"--nonsense"}, {64, 71}); }
+TEST_F(TortureStart, ServingUnderASupervisor) {
+  auto supervised = command({"--supervise"});
+  supervised.announces_listen_fds = true;
+  survive(
+      [&] {
+        std::filesystem::remove(address().unix_path);
+        auto listener = listen_on_unix(address().unix_path);
+        supervised.fds = {{listener.get(), 3}};
+        Process process(supervised);
+        listener.close();  // whoever connects is refused when the process has ended
+        return serve(process);
+      },
+      {0, 69, 71, 78});
+}
+
+TEST_F(TortureStart, Check) { survive_run(command({"--check"}), {0, 71, 78}); }
+TEST_F(TortureStart, Ping) { survive_run(command({"--ping"}), {0, 69, 71, 75, 78}); }
+TEST_F(TortureStart, Version) { survive_run(command({"--version"}), {0, 71}); }
+TEST_F(TortureStart, BadUsage) { survive_run(command({"--nonsense"}), {64, 71}); }
+
+// What is printed is all of the frame.
+TEST_F(TortureStart, Top) {
+  const Responder responder(responder_command(dir(), site_settings(dir(), simulator())));
+  const auto screen = dir().file("screen");
+  auto top = command({"top", "--listen", address().unix_path});
+  survive(
+      [&] {
+        const Fd file(::open(screen.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+        top.fds = {{file.get(), STDOUT_FILENO}};
+        auto finished = e2e::run(top);
+        const auto frame = read_file(screen);
+        const bool is_whole = frame.starts_with("bailian-fcgi ") && frame.ends_with(" request id\n");
+        EXPECT_TRUE(finished.exit_code != 0 || is_whole) << frame;
+        return finished;
+      },
+      {0, 69, 71, 76, 77});
+}
+
+// Each file is there and whole, or it is not there, and there is no other.
+TEST_F(TortureStart, Import) {
+  const auto php = dir().write(
+      "config.php", "<?php $api_key = '" + std::string(kApiKey) +
+                        "'; $response = array('botStatus' => 1, 'StartUpMessage' => '您好', 'fontSize' => "
+                        "'16', 'userAvatarURL' => 'u', 'botImageURL' => 'b', 'commonButtons' => array());");
+  const auto output = dir().file("output");
+  std::map<std::string, std::string> whole;
+  for (const bool forced : {false, true}) {
+    SCOPED_TRACE(forced ? "--force" : "");
+    auto import = command({"--import-config-php", php, "--output-dir", output});
+    if (forced) import.argv.emplace_back("--force");
+    survive(
+        [&] {
+          std::filesystem::remove_all(output);
+          std::filesystem::create_directory(output);
+          const auto finished = e2e::run(import);
+          std::map<std::string, std::string> made;
+          for (const auto& entry : std::filesystem::directory_iterator(output))
+            made[entry.path().filename()] = read_file(entry.path());
+          if (whole.empty()) whole = made;
+          for (const auto& [name, content] : made)
+            EXPECT_TRUE(whole.contains(name) && content == whole.at(name)) << name << ": " << content;
+          EXPECT_TRUE(finished.exit_code != 0 || made.size() == 2);
+          return finished;
+        },
+        {0, 66, 71, 73});
+  }
+}
 
 }  // namespace
 }  // namespace bailian::torture

@@ -5,11 +5,10 @@
 #include <poll.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <sstream>
 #include <stdexcept>
@@ -25,94 +24,81 @@ bool is_quick() {
   return how != nullptr && std::string_view(how) == "quick";
 }
 
-size_t open_files(pid_t pid) {
-  const std::filesystem::directory_iterator files("/proc/" + std::to_string(pid) + "/fd");
-  return static_cast<size_t>(std::distance(begin(files), end(files)));
-}
-
-size_t rss_kib(pid_t pid) {
-  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmRSS:")) return std::stoul(line.substr(6));
-  throw std::runtime_error("the responder is gone");
-}
-
 }  // namespace
 
-const std::vector<Failure>& failures_in_service() {
-  // Of memory only without a sanitizer, which has its own.
+const std::vector<Failure>& all_failures() {
+  struct Error {
+    int error;
+    bool for_good = false;
+  };
+  struct Errors {
+    Call call;
+    const char* name;
+    std::vector<Error> errors;
+  };
+  static const std::vector<Errors> by_call = {
+      {kMemory, "memory", {{ENOMEM}, {ENOMEM, true}}},
+      {kRecv, "recv", {{ECONNRESET}, {EIO}, {EINTR}, {kOneByte}, {kPieces, true}}},
+      {kSend, "send", {{ECONNRESET}, {EPIPE}, {EIO}, {EINTR}, {EAGAIN}, {kOneByte}, {kPieces, true}}},
+      {kConnect, "connect", {{ECONNREFUSED}, {ETIMEDOUT}, {EADDRNOTAVAIL}, {EINTR}}},
+      {kSocket, "socket", {{EMFILE}, {ENOBUFS, true}}},
+      {kPair, "pipe or socketpair", {{EMFILE}, {EMFILE, true}}},
+      {kAccept, "accept4", {{EMFILE}, {ECONNABORTED}, {ENOMEM}, {EINTR}}},
+      {kEpollCreate, "epoll_create1", {{EMFILE}}},
+      {kEpollCtl, "epoll_ctl", {{ENOMEM}, {ENOSPC, true}}},
+      {kEpollWait, "epoll_wait", {{EINTR}, {ENOMEM}}},
+      {kEventfd, "eventfd", {{ENFILE}}},
+      {kRead, "read", {{EIO}, {EINTR}, {kOneByte}}},
+      {kWrite, "write", {{ENOSPC}, {ENOSPC, true}, {EIO}, {EINTR}, {EAGAIN}, {kOneByte}}},
+      {kMemfdCreate, "memfd_create", {{EMFILE, true}, {ENOMEM}}},
+      {kPwrite, "pwrite", {{ENOSPC}, {EINTR}, {kOneByte}}},
+      {kFtruncate, "ftruncate", {{EIO}}},
+      {kFsync, "fsync", {{EIO}}},
+      {kFchmod, "fchmod", {{EPERM}}},
+      {kRename, "rename", {{EACCES}}},
+      {kLink, "link", {{EEXIST}, {EMLINK}}},
+      {kTemporaryFile, "mkostemp", {{EEXIST}, {ENOSPC}}},
+      {kRealpath, "realpath", {{EACCES}}},
+      {kRecvmsg, "recvmsg", {{EINTR}, {ENOMEM}}},
+      {kSetsockopt, "setsockopt", {{ENOMEM}, {ENOMEM, true}}},
+      {kDup, "fcntl", {{EMFILE}}},
+      {kFork, "fork", {{EAGAIN}, {ENOMEM}}},
+      {kExec, "execve", {{ENOMEM}, {E2BIG}}},
+      {kGetrandom, "getrandom", {{EINTR}, {kOneByte}}},
+      {kOpen, "open", {{EMFILE}, {EACCES}}},
+      {kBind, "bind", {{EADDRINUSE}, {ENOSPC}}},
+      {kListen, "listen", {{EADDRINUSE}}},
+      {kThread, "pthread_create", {{EAGAIN}}},
+      {kResolve, "getaddrinfo", {{EAI_AGAIN}, {EAI_MEMORY}}}};
   static const std::vector<Failure> all = [] {
     std::vector<Failure> failures;
-    if (!kSanitized) {
-      failures.push_back({"memory: out once", kMemory, ENOMEM});
-      failures.push_back({"memory: out for good", kMemory, ENOMEM, true});
-    }
-    failures.insert(failures.end(), {{"recv: reset", kRecv, ECONNRESET},
-                                     {"recv: EIO", kRecv, EIO},
-                                     {"recv: interrupted", kRecv, EINTR},
-                                     {"recv: a byte", kRecv, kOneByte},
-                                     {"recv: small pieces", kRecv, kPieces, true},
-                                     {"send: reset", kSend, ECONNRESET},
-                                     {"send: broken pipe", kSend, EPIPE},
-                                     {"send: EIO", kSend, EIO},
-                                     {"send: interrupted", kSend, EINTR},
-                                     {"send: no room", kSend, EAGAIN},
-                                     {"send: a byte", kSend, kOneByte},
-                                     {"send: small pieces", kSend, kPieces, true},
-                                     {"connect: refused", kConnect, ECONNREFUSED},
-                                     {"connect: timed out", kConnect, ETIMEDOUT},
-                                     {"connect: no port left", kConnect, EADDRNOTAVAIL},
-                                     {"connect: interrupted", kConnect, EINTR},
-                                     {"socket: no descriptors", kSocket, EMFILE},
-                                     {"socket: no buffers", kSocket, ENOBUFS, true},
-                                     {"socketpair: no descriptors", kSocketpair, EMFILE},
-                                     {"accept4: no descriptors", kAccept, EMFILE},
-                                     {"accept4: gone already", kAccept, ECONNABORTED},
-                                     {"accept4: no memory", kAccept, ENOMEM},
-                                     {"accept4: interrupted", kAccept, EINTR},
-                                     {"epoll_ctl: no memory", kEpollCtl, ENOMEM},
-                                     {"epoll_ctl: too many watches", kEpollCtl, ENOSPC, true},
-                                     {"epoll_wait: interrupted", kEpollWait, EINTR},
-                                     {"epoll_wait: no memory", kEpollWait, ENOMEM},
-                                     {"read: EIO", kRead, EIO},
-                                     {"read: interrupted", kRead, EINTR},
-                                     {"read: a byte", kRead, kOneByte},
-                                     {"memfd_create: no descriptors", kMemfdCreate, EMFILE, true},
-                                     {"pwrite: no space", kPwrite, ENOSPC},
-                                     {"pwrite: interrupted", kPwrite, EINTR},
-                                     {"pwrite: a byte", kPwrite, kOneByte},
-                                     {"ftruncate: EIO", kFtruncate, EIO},
-                                     {"getrandom: interrupted", kGetrandom, EINTR},
-                                     {"getrandom: a byte", kGetrandom, kOneByte},
-                                     {"pthread_create: too many", kThread, EAGAIN},
-                                     {"getaddrinfo: try again", kResolve, EAI_AGAIN},
-                                     {"getaddrinfo: no memory", kResolve, EAI_MEMORY}});
+    for (const auto& [call, name, errors] : by_call)
+      for (const auto& [error, for_good] : errors) failures.push_back({call, name, error, for_good});
     return failures;
   }();
   return all;
 }
 
-const std::vector<Failure>& failures_at_start() {
-  static const std::vector<Failure> all = [] {
-    auto failures = failures_in_service();
-    failures.insert(failures.end(), {{"epoll_create1: no descriptors", kEpollCreate, EMFILE},
-                                     {"eventfd: no descriptors", kEventfd, ENFILE},
-                                     {"memfd_create: no memory", kMemfdCreate, ENOMEM},
-                                     {"open: no descriptors", kOpen, EMFILE},
-                                     {"open: not allowed", kOpen, EACCES},
-                                     {"bind: in use", kBind, EADDRINUSE},
-                                     {"bind: no space", kBind, ENOSPC},
-                                     {"listen: in use", kListen, EADDRINUSE},
-                                     {"socketpair: none", kSocketpair, EMFILE, true}});
-    return failures;
-  }();
-  return all;
+std::string describe(const Failure& failure) {
+  const std::string what = failure.call == kResolve    ? ::gai_strerror(failure.error)
+                           : failure.error == kOneByte ? "one byte"
+                           : failure.error == kPieces  ? "small pieces"
+                                                       : std::generic_category().message(failure.error);
+  return std::string(failure.name) + ": " + what + (failure.for_good ? ", for good" : "");
 }
 
 uint64_t next_n(uint64_t n, bool few) {
   if (few && is_quick()) return 4 * n;
   if (few || is_quick()) return n < 6 ? n + 1 : n + n / 2;
   return n < 60 ? n + 1 : n + n / 10;
+}
+
+void await(const std::string& what, const std::function<bool()>& happens) {
+  for (const Deadline deadline; !happens();) {
+    if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain for " + what);
+    constexpr int kLookAgainMs = 2;
+    ::poll(nullptr, 0, kLookAgainMs);
+  }
 }
 
 // --- SharedPlan ---
@@ -137,6 +123,7 @@ void SharedPlan::count() {
   disarm();
   for (auto& count : plan_->calls) count = 0;
   plan_->nth = 0;
+  plan_->process = 0;
 }
 
 void SharedPlan::arm(const Failure& failure, uint64_t n, bool from_main) {
@@ -147,6 +134,61 @@ void SharedPlan::arm(const Failure& failure, uint64_t n, bool from_main) {
   plan_->nth = n;
   plan_->failed = 0;
   (from_main ? plan_->from_main : plan_->counting) = true;
+}
+
+// --- TortureBase ---
+
+uint64_t TortureBase::fail_each(const std::function<void()>& run, From from, Times times) {
+  uint64_t failed = 0;
+  for (const Failure& failure : all_failures()) {
+    if (!plan_.was_called(failure.call)) continue;
+    for (uint64_t n = 1;; n = next_n(n, times == Times::kFew)) {
+      SCOPED_TRACE(describe(failure) + ", call " + std::to_string(n));
+      plan_.arm(failure, n, from == From::kMain);
+      try {
+        run();
+      } catch (const std::exception& error) {
+        ADD_FAILURE() << error.what();
+      }
+      plan_.disarm();
+      if (HasFailure()) return failed;
+      if (plan_->failed == 0) break;
+      ++failed;
+    }
+  }
+  return failed;
+}
+
+Command TortureBase::failing_command(Settings settings, const std::vector<std::string>& arguments) const {
+  settings.merge(site_settings(dir_, simulator_));
+  auto command = responder_command(dir_, settings, arguments);
+  plan_.preload(command);
+  return command;
+}
+
+std::optional<FcgiPeer> TortureBase::first_peer(Process& process) const {
+  std::optional<FcgiPeer> peer;
+  await("a listening socket", [&] {
+    try {
+      peer.emplace(address());
+    } catch (const std::system_error&) {
+    }
+    return peer || !process.is_running();
+  });
+  return peer;
+}
+
+bool TortureBase::is_served(Process& process) const {
+  auto peer = first_peer(process);
+  if (!peer) return false;
+  try {
+    peer->send(fcgi::request("GET", kHealthPath));
+    return peer->read_reply().response.status == 200;
+  } catch (const WaitedInVain&) {
+    throw;
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 // --- Torture ---
@@ -162,58 +204,37 @@ void Torture::start(Settings settings) {
                            {"DRAIN_TIMEOUT", "2"},
                            {"HEARTBEAT", "0"},
                            {"UPSTREAM_RETRIES", "0"}});
-  settings_.merge(site_settings(dir_, simulator_));
-  responder_.emplace(command());
+  restart();
 }
 
 void Torture::restart() {
-  const bool counts = plan_->counting.exchange(false);
+  const bool counts = plan()->counting.exchange(false);
   responder_.reset();
-  responder_.emplace(command());
-  plan_->counting = counts;
-}
-
-Command Torture::command() const {
-  auto command = responder_command(dir_, settings_);
-  plan_.preload(command);
-  return command;
+  responder_.emplace(failing_command(settings_));
+  if (!is_served(*responder_)) throw std::runtime_error("the responder does not start: " + log());
+  plan()->counting = counts;
 }
 
 void Torture::survive(const std::function<void()>& scenario, Ends ends, Times times) {
   const auto begin = std::chrono::steady_clock::now();
   calm_ = true;
   constexpr int kWarmUp = 4;
-  plan_.count();
+  plan().count();
   for (int i = 0; i < kWarmUp; ++i) {
-    plan_->counting = true;
+    plan()->counting = true;
     ASSERT_NO_THROW(run_once(scenario, ends)) << "with nothing failing";
     if (HasFailure()) return;
   }
-  const size_t files = ends == Ends::kServing ? open_files(responder().process().pid()) : 0;
-  const size_t rss = ends == Ends::kServing ? rss_kib(responder().process().pid()) : 0;
+  const size_t files = ends == Ends::kServing ? responder().open_files() : 0;
+  const int64_t rss = ends == Ends::kServing ? responder().memory_kib() : 0;
 
-  uint64_t runs = 0;
   calm_ = false;
-  for (const Failure& failure : failures_in_service()) {
-    if (!plan_.was_called(failure.call)) continue;
-    for (uint64_t n = 1;; n = next_n(n, times == Times::kFew)) {
-      SCOPED_TRACE(std::string(failure.what) + ", call " + std::to_string(n));
-      plan_.arm(failure, n);
-      try {
-        run_once(scenario, ends);
-      } catch (const std::exception& error) {
-        ADD_FAILURE() << error.what();
-      }
-      plan_.disarm();
-      if (HasFailure()) {
-        std::cerr << "--- responder\n"
-                  << responder().log().substr(responder().log().size() -
-                                              std::min<size_t>(responder().log().size(), 3000));
-        return;
-      }
-      if (plan_->failed == 0) break;
-      ++runs;
-    }
+  const uint64_t runs = fail_each([&] { run_once(scenario, ends); }, From::kNow, times);
+  if (HasFailure()) {
+    constexpr size_t kEnough = 3000;
+    const std::string said = log();
+    std::cerr << "--- responder\n" << said.substr(said.size() - std::min(said.size(), kEnough));
+    return;
   }
   calm_ = true;
   run_once(scenario, ends);
@@ -223,16 +244,16 @@ void Torture::survive(const std::function<void()>& scenario, Ends ends, Times ti
   summary << testing::UnitTest::GetInstance()->current_test_info()->name() << ": " << runs
           << " failures survived in " << took.count() << " s";
   if (ends == Ends::kServing) {
-    const size_t files_now = open_files(responder().process().pid());
-    const size_t rss_now = rss_kib(responder().process().pid());
+    const size_t files_now = responder().open_files();
+    const int64_t rss_now = responder().memory_kib();
     constexpr size_t kMoreFiles = 4;  // idle connections to the upstream come and go
     EXPECT_LE(files_now, files + kMoreFiles);
-    constexpr size_t kMoreKib = 4096;
+    constexpr int64_t kMoreKib = 4096;
     EXPECT_TRUE(kSanitized || rss_now <= rss + kMoreKib) << rss << " -> " << rss_now << " KiB";
     summary << ", RSS " << rss << " -> " << rss_now << " KiB, files " << files << " -> " << files_now;
-    responder().process().signal(SIGTERM);
-    EXPECT_EQ(responder().process().wait(), 0) << responder().log();
-    check_log(responder().log());
+    responder().signal(SIGTERM);
+    EXPECT_EQ(responder().wait(), 0) << log();
+    check_log(log());
   }
   std::cerr << summary.str() << "\n";
 }
@@ -244,18 +265,15 @@ void Torture::run_once(const std::function<void()>& scenario, Ends ends) {
 }
 
 void Torture::settle(Ends ends) {
-  simulator_.release();
+  simulator().release();
   if (ends == Ends::kEnded) {
-    const int code = responder().process().wait();
-    EXPECT_EQ(code, 0) << responder().log();
-    EXPECT_FALSE(has_sanitizer_report(responder().log())) << responder().log();
+    const int code = responder().wait();
+    EXPECT_EQ(code, 0) << log();
+    EXPECT_FALSE(has_sanitizer_report(log())) << log();
   } else {
-    EXPECT_TRUE(responder().process().is_running()) << responder().log();
-    auto peer = connect();
-    peer.send(fcgi::request("GET", kHealthPath));
-    EXPECT_EQ(peer.read_reply().response.status, 200);
+    EXPECT_TRUE(is_served(responder())) << log();
   }
-  EXPECT_TRUE(simulator_.falls_to("open", 0));
+  EXPECT_TRUE(simulator().falls_to("open", 0));
 }
 
 // True when the answer is whole.
@@ -352,6 +370,24 @@ bool Torture::read_text(FcgiPeer& peer) {
   }
 }
 
+FcgiPeer Torture::ask_for_stream(std::string_view prompt) const {
+  auto peer = connect();
+  send(peer, fcgi::request("POST", kStreamPath, chat_body(prompt)));
+  return peer;
+}
+
+FcgiPeer Torture::live_stream() {
+  auto peer = ask_for_stream("[[sim events=3 hold=1]]");
+  read_text(peer);
+  return peer;
+}
+
+std::string Torture::get(std::string_view path) const {
+  auto peer = connect();
+  peer.send(fcgi::request("GET", path));
+  return peer.read_reply().response.body;
+}
+
 bool Torture::ask(std::string_view path, std::string_view body, int status, std::string_view body_part) {
   auto peer = connect();
   send(peer, fcgi::request(body.empty() ? "GET" : "POST", path, body));
@@ -363,14 +399,13 @@ bool Torture::chat(std::string_view prompt, std::string_view text) {
 }
 
 bool Torture::stream(std::string_view prompt, std::string_view text) {
-  auto peer = connect();
-  send(peer, fcgi::request("POST", kStreamPath, chat_body(prompt)));
+  auto peer = ask_for_stream(prompt);
   return expect_stream(peer, text);
 }
 
 void Torture::await_upstream(const FcgiPeer& peer, std::string_view counter, int64_t count) {
   const Deadline deadline;
-  while (simulator_.count(counter) < count) {
+  while (simulator().count(counter) < count) {
     pollfd heard{peer.socket().get(), POLLIN, 0};
     constexpr int kLookAgainMs = 2;
     if (::poll(&heard, 1, kLookAgainMs) > 0) return;

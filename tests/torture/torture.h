@@ -21,22 +21,19 @@ namespace bailian::torture {
 using namespace e2e;
 
 struct Failure {
-  const char* what;
   Call call;
+  const char* name;
   int error;
-  bool for_good = false;
+  bool for_good;
 };
+std::string describe(const Failure& failure);
+// All that the program may meet, and what is not called is not met.
+const std::vector<Failure>& all_failures();
 
-// What a serving responder meets.
-const std::vector<Failure>& failures_in_service();
-// What one that starts meets besides.
-const std::vector<Failure>& failures_at_start();
+// For what can be looked at only; throws WaitedInVain.
+void await(const std::string& what, const std::function<bool()>& happens);
 
-// The n after this one: each up to 60, then a tenth more each time; of few, each up to 6, then half as much
-// again. TORTURE=quick: always few, and of those the powers of four.
-uint64_t next_n(uint64_t n, bool few = false);
-
-// The responder's view of plan.h's page.
+// The tests' view of plan.h's page.
 class SharedPlan {
  public:
   explicit SharedPlan(const std::string& path);
@@ -59,31 +56,57 @@ class SharedPlan {
   Plan* plan_;
 };
 
-class Torture : public testing::Test {
+// A place to run the program in, with a library that has its calls fail.
+class TortureBase : public testing::Test {
+ protected:
+  // kFew: for a scenario that has to wait each time.
+  enum class Times { kMany, kFew };
+  enum class From { kNow, kMain };
+  // `run` over and over, until each call that it makes has failed in each way, or the test has failed. Gives
+  // how often one has. The run before has called the same.
+  uint64_t fail_each(const std::function<void()>& run, From from, Times times = Times::kMany);
+
+  const WorkDir& dir() const { return dir_; }
+  Simulator& simulator() { return simulator_; }
+  SharedPlan& plan() { return plan_; }
+  Address address() const { return {.unix_path = dir_.socket("fcgi")}; }
+  // The program with a site's settings besides these, and calls that fail.
+  Command failing_command(Settings settings, const std::vector<std::string>& arguments = {}) const;
+  // Nothing when the process ends before it listens.
+  std::optional<FcgiPeer> first_peer(Process& process) const;
+  bool is_served(Process& process) const;
+
+ private:
+  WorkDir dir_;
+  Simulator simulator_{dir_};
+  SharedPlan plan_{dir_.write("plan", std::string(sizeof(Plan), '\0'))};
+};
+
+class Torture : public TortureBase {
  protected:
   // Once in the test: a responder with these settings besides a site's.
   void start(Settings settings = {});
   // For a scenario that ends the responder: a new one, whose start does not count.
   void restart();
-  Responder& responder() { return *responder_; }
-  Simulator& simulator() { return simulator_; }
-  const WorkDir& dir() const { return dir_; }
-  Command command() const;
+  Process& responder() { return *responder_; }
+  std::string log() const { return responder_->err().text(); }
 
   enum class Ends { kServing, kEnded };
-  // kFew: for a scenario that has to wait each time.
-  enum class Times { kMany, kFew };
   // The scenario with every call failing, one after the other. After each time the responder must serve
   // /health, or must have ended by itself, and at the end it may have grown by neither memory nor files.
   void survive(const std::function<void()>& scenario, Ends ends = Ends::kServing, Times times = Times::kMany);
 
   // For the rest of this run of the scenario nothing fails.
-  void stop_failing() { plan_->counting = false; }
+  void stop_failing() { plan()->counting = false; }
   // Whether nothing fails in this run of the scenario: then every answer must be as expected.
   bool is_calm() const { return calm_; }
 
   FcgiPeer connect() const { return FcgiPeer(address()); }
-  Address address() const { return {.unix_path = dir_.socket("fcgi")}; }
+  FcgiPeer ask_for_stream(std::string_view prompt) const;
+  // One of tokens(3) that has begun, and goes on when the simulator releases it.
+  FcgiPeer live_stream();
+  // The answer to this, which must come: nothing fails any more.
+  std::string get(std::string_view path) const;
 
   // These take an answer in place of the expected one, when it is whole and says that something failed, and
   // an end of the connection; nothing else. False: not answered as expected.
@@ -109,11 +132,8 @@ class Torture : public testing::Test {
   bool see(FcgiPeer& peer, std::optional<Response>& response);
   void check_events(std::string_view out, bool whole, std::string_view text, bool success);
 
-  WorkDir dir_;
-  Simulator simulator_{dir_};
   Settings settings_;
-  SharedPlan plan_{dir_.write("plan", std::string(sizeof(Plan), '\0'))};
-  std::optional<Responder> responder_;
+  std::optional<Process> responder_;
   bool calm_ = true;
 };
 

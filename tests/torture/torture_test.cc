@@ -4,12 +4,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "../e2e/answer.h"
 #include "../e2e/nginx.h"
 #include "../e2e/scripted_upstream.h"
+#include "../e2e/stranger.h"
 
 namespace bailian::torture {
 namespace {
@@ -24,6 +27,28 @@ TEST_F(Torture, Health) {
 TEST_F(Torture, BotConfig) {
   start();
   survive([&] { ask(kConfigPath, "", 200, "\"botStatus\""); });
+}
+
+TEST_F(Torture, Readiness) {
+  start();
+  survive([&] { ask(kReadyPath, "", 200, "\"ready\""); });
+}
+
+TEST_F(Torture, Metrics) {
+  start({{"WORKERS", "2"}});
+  survive([&] { ask("/metrics", "", 200, "\nprocess_max_fds "); });
+}
+
+TEST_F(Torture, StatusPagesWithALiveStream) {
+  start({{"WORKERS", "2"}});
+  survive([&] {
+    auto peer = live_stream();
+    ask("/status?full&json", "", 200, is_calm() ? R"("mode":"stream")" : R"("streams":[)");
+    ask("/status?full&html", "", 200, is_calm() ? "<td>stream</td>" : "</html>");
+    ask("/status?full", "", 200, is_calm() ? " stream " : "request id\n");
+    simulator().release();
+    expect_stream(peer, tokens(3));
+  });
 }
 
 TEST_F(Torture, Preflight) {
@@ -143,9 +168,7 @@ TEST_F(Torture, ManyAtOnce) {
   survive([&] {
     std::vector<FcgiPeer> peers;
     for (int i = 0; i < 12; ++i) {
-      peers.push_back(connect());
-      send(peers.back(),
-           fcgi::request("POST", kStreamPath, chat_body("[[sim text=echo]] visitor " + std::to_string(i))));
+      peers.push_back(ask_for_stream("[[sim text=echo]] visitor " + std::to_string(i)));
     }
     for (size_t i = 0; i < peers.size(); ++i) expect_stream(peers[i], "visitor " + std::to_string(i));
   });
@@ -156,8 +179,7 @@ TEST_F(Torture, TwoWorkers) {
   survive([&] {
     std::vector<FcgiPeer> peers;
     for (int i = 0; i < 4; ++i) {
-      peers.push_back(connect());
-      send(peers.back(), fcgi::request("POST", kStreamPath, chat_body("[[sim events=2]]")));
+      peers.push_back(ask_for_stream("[[sim events=2]]"));
     }
     for (auto& peer : peers) expect_stream(peer, tokens(2));
   });
@@ -166,8 +188,7 @@ TEST_F(Torture, TwoWorkers) {
 TEST_F(Torture, FullHouse) {
   start({{"MAX_STREAMS", "1"}});
   survive([&] {
-    auto first = connect();
-    send(first, fcgi::request("POST", kStreamPath, chat_body("[[sim events=2 hold=1]]")));
+    auto first = ask_for_stream("[[sim events=2 hold=1]]");
     read_text(first);
     if (is_calm())
       ask(kChatPath, chat_body("hello"), 503, "overloaded");
@@ -183,19 +204,14 @@ TEST_F(Torture, FullHouse) {
 TEST_F(Torture, ClientLeavesBeforeTheFirstText) {
   start();
   survive([&] {
-    auto peer = connect();
-    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=2 hold=0]]")));
+    auto peer = ask_for_stream("[[sim events=2 hold=0]]");
     await_upstream(peer, "held", 1);
   });
 }
 
 TEST_F(Torture, ClientLeavesWithinAStream) {
   start();
-  survive([&] {
-    auto peer = connect();
-    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
-    read_text(peer);
-  });
+  survive([&] { auto peer = live_stream(); });
 }
 
 TEST_F(Torture, ClientLeavesAWholeAnswer) {
@@ -212,8 +228,7 @@ TEST_F(Torture, SlowClient) {
   start({{"CLIENT_BUFFER_BYTES", "16384"}});
   survive(
       [&] {
-        auto peer = connect();
-        send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=300 batch=20]]")));
+        auto peer = ask_for_stream("[[sim events=300 batch=20]]");
         expect_stream(peer, tokens(300));
       },
       Ends::kServing, Times::kFew);
@@ -223,8 +238,7 @@ TEST_F(Torture, ClientThatReadsNothing) {
   start({{"CLIENT_BUFFER_BYTES", "16384"}, {"CLIENT_STALL_TIMEOUT", "0.02"}});
   survive([&] {
     simulator().reset();
-    auto peer = connect();
-    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim fault=flood]]")));
+    auto peer = ask_for_stream("[[sim fault=flood]]");
     await_upstream(peer, "requests", 1);
     EXPECT_TRUE(simulator().falls_to("open", 0));
   });
@@ -244,8 +258,7 @@ TEST_P(TortureByUpstream, IsSurvived) {
   start();
   const std::string prompt = std::string("[[sim ") + GetParam().directive + "]]";
   survive([&] {
-    auto peer = connect();
-    send(peer, fcgi::request("POST", kStreamPath, chat_body(prompt)));
+    auto peer = ask_for_stream(prompt);
     expect_failed_stream(peer, tokens(5));
     auto other = connect();
     send(other, fcgi::request("POST", kChatPath, chat_body(prompt)));
@@ -292,8 +305,7 @@ TEST_F(Torture, SilentUpstream) {
 TEST_F(Torture, UpstreamThatFallsSilent) {
   start({{"IDLE_TIMEOUT", "0.02"}});
   survive([&] {
-    auto peer = connect();
-    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim fault=stall events=5]]")));
+    auto peer = ask_for_stream("[[sim fault=stall events=5]]");
     expect_failed_stream(peer, tokens(5));
   });
 }
@@ -355,10 +367,8 @@ TEST_F(Torture, DrainWithALiveStream) {
   survive(
       [&] {
         restart();
-        auto peer = connect();
-        send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
-        read_text(peer);
-        responder().process().signal(SIGTERM);
+        auto peer = live_stream();
+        responder().signal(SIGTERM);
         simulator().release();
         expect_stream(peer, tokens(3));
       },
@@ -370,11 +380,9 @@ TEST_F(Torture, TwoSignals) {
   survive(
       [&] {
         restart();
-        auto peer = connect();
-        send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
-        read_text(peer);
-        responder().process().signal(SIGTERM);
-        responder().process().signal(SIGINT);
+        auto peer = live_stream();
+        responder().signal(SIGTERM);
+        responder().signal(SIGINT);
         expect_failed_stream(peer, tokens(3));
       },
       Ends::kEnded);
@@ -391,18 +399,16 @@ TEST_F(Torture, ReloadWithALiveStream) {
   start({{"BOT_CONFIG_FILE", "bot.json"}, {"WORKERS", "2"}});
   int run = 0;
   survive([&] {
-    auto peer = connect();
-    send(peer, fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
-    read_text(peer);
+    auto peer = live_stream();
     const auto greeting = "run " + std::to_string(++run) + ".";
     write_profile(greeting);
-    responder().process().signal(SIGHUP);
+    responder().signal(SIGHUP);
     ask(kConfigPath, "", 200, "\"StartUpMessage\":\"run ");
     simulator().release();
     expect_stream(peer, tokens(3));
 
     stop_failing();
-    responder().process().signal(SIGHUP);
+    responder().signal(SIGHUP);
     const Deadline deadline;
     int in_a_row = 0;  // either worker may answer
     while (in_a_row < 8) {
@@ -413,6 +419,93 @@ TEST_F(Torture, ReloadWithALiveStream) {
       if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain for the new settings");
     }
   });
+}
+
+// The lines that could not be written are lost, and counted; no other line is, and none is torn.
+TEST_F(Torture, LogOpenedAgainWithALiveStream) {
+  const auto file = dir().file("the.log");
+  start({{"LOG_FILE", file}});
+  const auto is_reopened = [&] {
+    return std::filesystem::exists(file) && read_file(file).find("\"log_reopened\"") != std::string::npos;
+  };
+  const auto lost_writes = [&] {
+    constexpr std::string_view kName = "\nbailian_log_writes_lost_total ";
+    const auto metrics = get("/metrics");
+    return std::stoull(metrics.substr(metrics.find(kName) + kName.size()));
+  };
+  uint64_t lost = 0;
+  survive([&] {
+    auto peer = live_stream();
+    std::filesystem::remove(file);
+    responder().signal(SIGUSR1);
+    ask(kHealthPath, "", 200, "\"healthy\"");
+    simulator().release();
+    expect_stream(peer, tokens(3));
+
+    stop_failing();
+    EXPECT_TRUE(is_served(responder()));
+    std::filesystem::remove(file);
+    responder().signal(SIGUSR1);
+    await("the new log", is_reopened);
+    const uint64_t now_lost = lost_writes();
+    const int error = plan()->error;
+    if (!is_calm() && plan()->call == kMemory) {
+      EXPECT_GE(now_lost, lost);
+    } else {
+      const bool loses = !is_calm() && plan()->call == kWrite && error > 0 && error != EINTR;
+      EXPECT_EQ(now_lost, lost + (loses ? plan()->failed.load() : 0));
+    }
+    lost = now_lost;
+    check_log(read_file(file));
+  });
+}
+
+// Either the program or its successor serves, and what an upgrade has met is not in the way of the next.
+class TortureUpgrade : public Torture {
+ protected:
+  bool has_successor() { return !children_of(responder().pid()).empty(); }
+
+  void await_end_of_upgrade() {
+    await("the end of the upgrade", [&] { return !responder().is_running() || !has_successor(); });
+    stop_failing();
+    EXPECT_NE(get(kHealthPath).find("\"healthy\""), std::string::npos);
+    responder().signal(SIGUSR2);
+    EXPECT_EQ(responder().wait_alone(), 0);
+    const Stranger successor(static_cast<pid_t>(number_at(parse_json(get("/status?json")), "/pid")));
+    successor.signal(SIGTERM);
+    successor.await_end();
+    EXPECT_EQ(log().find("was not ready"), std::string::npos);
+    EXPECT_TRUE(!is_calm() || log().find("upgrade_failed") == std::string::npos);
+  }
+};
+
+TEST_F(TortureUpgrade, WithALiveStream) {
+  start();
+  survive(
+      [&] {
+        restart();
+        auto peer = live_stream();
+        responder().signal(SIGUSR2);
+        ask(kHealthPath, "", 200, "\"healthy\"");
+        simulator().release();
+        expect_stream(peer, tokens(3));
+        await_end_of_upgrade();
+      },
+      Ends::kEnded);
+}
+
+TEST_F(TortureUpgrade, WithASuccessorUnderWay) {
+  start();
+  survive(
+      [&] {
+        restart();
+        plan()->process = kNoProcess;
+        responder().signal(SIGUSR2);
+        await("a successor", [&] { return has_successor(); });
+        plan()->process = responder().pid();
+        await_end_of_upgrade();
+      },
+      Ends::kEnded);
 }
 
 TEST_F(Torture, NginxReloadsWithALiveStream) {
