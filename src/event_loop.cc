@@ -197,8 +197,10 @@ SignalEvent::SignalEvent(EventLoop& loop, int signal, std::function<void()> call
           loop.base(), signal,
           [](int, short, void* self) { guard(static_cast<SignalEvent*>(self)->callback_); }, this))) {
   std::signal(signal, SIG_IGN);  // what libevent will put back
-  if (event_add(event_, nullptr) != 0)
-    throw std::system_error(errno, std::generic_category(), "watch a signal");
+  if (event_add(event_, nullptr) == 0) return;
+  const int error = errno;
+  event_free(event_);
+  throw std::system_error(error, std::generic_category(), "watch a signal");
 }
 
 SignalEvent::~SignalEvent() { event_free(event_); }
