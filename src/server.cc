@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <latch>
 
 #include "log.h"
 
@@ -55,17 +56,25 @@ Server::~Server() = default;
 
 void Server::run() {
   shared_.board.address = socket_.name();
+  // No loop serves anybody before it is sure that all will.
+  std::latch decided(1);
+  bool starts = false;
   try {
     for (size_t i = 1; i < workers_.size(); ++i) {
-      threads_.emplace_back([&worker = *workers_[i]] { worker.loop.run(); });
+      threads_.emplace_back([&decided, &starts, &worker = *workers_[i]] {
+        decided.wait();
+        if (starts) worker.loop.run();
+      });
     }
     log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
     service_manager_.ready();
     socket_.own_file();
+    starts = true;
+    decided.count_down();
     if (service_manager_.is_there()) report();
     workers_.front()->loop.run();
   } catch (const std::exception&) {
-    stop();
+    starts ? stop() : decided.count_down();
     join();
     throw;
   }
