@@ -129,7 +129,7 @@ TEST_F(TortureStart, Import) {
         [&] {
           std::filesystem::remove_all(output);
           std::filesystem::create_directory(output);
-          const auto finished = e2e::run(import);
+          auto finished = e2e::run(import);
           std::map<std::string, std::string> made;
           for (const auto& entry : std::filesystem::directory_iterator(output))
             made[entry.path().filename()] = read_file(entry.path());
