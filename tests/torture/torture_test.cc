@@ -167,6 +167,7 @@ TEST_F(Torture, ManyAtOnce) {
   start();
   survive([&] {
     std::vector<FcgiPeer> peers;
+    peers.reserve(12);
     for (int i = 0; i < 12; ++i) {
       peers.push_back(ask_for_stream("[[sim text=echo]] visitor " + std::to_string(i)));
     }
@@ -178,6 +179,7 @@ TEST_F(Torture, TwoWorkers) {
   start({{"WORKERS", "2"}});
   survive([&] {
     std::vector<FcgiPeer> peers;
+    peers.reserve(4);
     for (int i = 0; i < 4; ++i) {
       peers.push_back(ask_for_stream("[[sim events=2]]"));
     }
