@@ -246,9 +246,7 @@ void Torture::survive(const std::function<void()>& scenario, Ends ends, Times ti
   if (ends == Ends::kServing) {
     const size_t files_now = responder().open_files();
     const int64_t rss_now = responder().memory_kib();
-    constexpr size_t kMoreFiles =
-        12;  // idle connections to the upstream come and go, as many as were at once
-    EXPECT_LE(files_now, files + kMoreFiles);
+    EXPECT_LE(files_now, files + most_at_once_);
     constexpr int64_t kMoreKib = 4096;
     EXPECT_TRUE(kSanitized || rss_now <= rss + kMoreKib) << rss << " -> " << rss_now << " KiB";
     summary << ", RSS " << rss << " -> " << rss_now << " KiB, files " << files << " -> " << files_now;
