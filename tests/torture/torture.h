@@ -96,9 +96,6 @@ class Torture : public TortureBase {
   // /health, or must have ended by itself, and at the end it may have grown by neither memory nor files.
   void survive(const std::function<void()>& scenario, Ends ends = Ends::kServing, Times times = Times::kMany);
 
-  // Chats at once in the scenario: so many connections to the upstream may be left idle.
-  size_t most_at_once_ = 4;
-
   // For the rest of this run of the scenario nothing fails.
   void stop_failing() { plan()->counting = false; }
   // Whether nothing fails in this run of the scenario: then every answer must be as expected.

@@ -165,11 +165,11 @@ TEST_F(Torture, KeptConnection) {
 
 TEST_F(Torture, ManyAtOnce) {
   start();
-  most_at_once_ = 12;
   survive([&] {
+    constexpr size_t kVisitors = 12;
     std::vector<FcgiPeer> peers;
-    peers.reserve(most_at_once_);
-    for (size_t i = 0; i < most_at_once_; ++i) {
+    peers.reserve(kVisitors);
+    for (size_t i = 0; i < kVisitors; ++i) {
       peers.push_back(ask_for_stream("[[sim text=echo]] visitor " + std::to_string(i)));
     }
     for (size_t i = 0; i < peers.size(); ++i) expect_stream(peers[i], "visitor " + std::to_string(i));
