@@ -178,7 +178,12 @@ TEST(StatusOfStreams, TellsEveryState) {
   }
   await([&] { return states(site) == expected; });
 
-  const auto page = site.get(kFullJson).json();
+  auto page = site.get(kFullJson).json();
+  await([&] {
+    page = site.get(kFullJson).json();
+    const auto& streaming = row_of(page, "s0");
+    return number_at(streaming, "/tokens") == 3 && number_at(streaming, "/waiting_bytes") == 0;
+  });
   EXPECT_EQ(number_at(page, "/workers"), 3);
   EXPECT_EQ(number_at(page, "/active_streams"), 50);
   EXPECT_EQ(number_at(page, "/max_active_streams"), 50);
@@ -189,10 +194,8 @@ TEST(StatusOfStreams, TellsEveryState) {
   EXPECT_TRUE(at(waiting, "/first_token").IsNull());
   EXPECT_EQ(text_at(row_of(page, "j0"), "/mode"), "json");
   const auto& streaming = row_of(page, "s0");
-  EXPECT_EQ(number_at(streaming, "/tokens"), 3);
   EXPECT_GT(number_at(streaming, "/sent_bytes"), 0);
-  EXPECT_EQ(number_at(streaming, "/waiting_bytes"), 0);
-  EXPECT_GT(at(streaming, "/first_token").GetDouble(), 0);
+  EXPECT_GE(at(streaming, "/first_token").GetDouble(), 0);
   EXPECT_GE(at(streaming, "/age").GetDouble(), at(streaming, "/first_token").GetDouble());
   EXPECT_GE(at(streaming, "/silent").GetDouble(), 0);
   EXPECT_GT(number_at(row_of(page, "p0"), "/waiting_bytes"), 262144 / 8);
