@@ -4,7 +4,7 @@
 #   usage: deploy/run.sh BUILD_DIR      (`make run` calls it)
 # HOST, PORT and the key come from the environment, else from .env. Everything written is in build/run.
 # Exit codes: 0 stopped on request, 64 bad setting, 66 file missing, 69 port busy or no answer, 75 already running,
-# else that of the program that ended.
+# 78 bad configuration, else that of the program that ended.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PATH:/usr/sbin # nginx, for those who are not root
@@ -42,9 +42,6 @@ setting() { # DEFAULT NAME [ALIAS]
   for name in "${@:2}"; do from_dotenv "$name" && return; done
   printf %s "$1"
 }
-
-# The placeholders of old examples count as not set, as in the responder.
-is_set() { [[ $1 && $1 != sk-your* && $1 != your-* && $1 != sk-0E && $1 != sk-XXX ]]; }
 
 port_holder() {
   local hex inode pid
@@ -120,13 +117,12 @@ case $reachable in
   *) metrics='' ;;
 esac
 
-missing=''
-if ! is_set "$(setting '' DASHSCOPE_API_KEY API_KEY)" && ! is_set "$(setting '' DASHSCOPE_API_KEY_FILE)"; then
-  missing=DASHSCOPE_API_KEY
-fi
-is_set "$(setting '' APP_ID)" || missing+="${missing:+ and }APP_ID"
-
 [[ -x $build/bailian-fcgi ]] || die 66 "$build/bailian-fcgi is missing: run make"
+checked=$("$build/bailian-fcgi" --check 2>&1) || die $? "$checked"
+missing=''
+if [[ $'\n'$checked == *$'\nkey: not set'* ]]; then missing=DASHSCOPE_API_KEY; fi
+if [[ $'\n'$checked == *$'\napplication: not set'* ]]; then missing+="${missing:+ and }APP_ID"; fi
+
 [[ ! $missing || -x $build/simulator ]] || die 66 "$build/simulator is missing: run make $build/simulator"
 for file in nginx/dev.conf.in nginx/bailian-fcgi.conf nginx/bailian-fcgi-status.conf nginx/www/index.html nginx/www/chat-widget.js /etc/nginx/fastcgi_params; do
   [[ -r $file ]] || die 66 "$file is missing"

@@ -40,6 +40,7 @@ struct Answer {
 };
 
 /// How an upstream failure is to be treated; one row of the error table in the README each.
+/// kPublicErrors of chat_api.cc and fault_label() of dashscope_api.cc have a row for each, in this order.
 enum class UpstreamFault {
   kAuth,       // the key is bad
   kApp,        // the app is unknown, unpublished or not allowed

@@ -74,7 +74,11 @@ void Server::run() {
     if (service_manager_.is_there()) report();
     workers_.front()->loop.run();
   } catch (const std::exception&) {
-    starts ? stop() : decided.count_down();
+    if (starts) {
+      stop();
+    } else {
+      decided.count_down();
+    }
     join();
     throw;
   }

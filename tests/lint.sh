@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks what no compiler does: includes in src/ point down its layers, each third-party header has one home, the
-# Kubernetes manifests fit together, and shell scripts are clean.
+# READMEs name the log's events, the Kubernetes manifests fit together, and shell scripts are clean.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 faults=0
@@ -58,6 +58,13 @@ done
 while read -r use; do fault "$use: only log.cc and process_stats.cc look at the wall clock"; done < <(
   grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' src/*.cc src/*.h | grep -vE '^src/(log|process_stats)\.cc:'
 )
+
+# Both READMEs name every event of the log.
+while read -r event; do
+  for readme in README.md README.zh-CN.md; do
+    grep -q "\`$event\`" $readme || fault "$readme: says nothing of the event $event"
+  done
+done < <(grep -hoP '(log|tell)\(LogLevel::\w+, "\K\w+' src/*.cc | sort -u)
 
 tests/kubernetes.py || faults=1
 shellcheck deploy/*.sh deploy/examples/*.sh tests/*.sh tests/*/*.sh tests/bench/contenders/*.sh .ci/run || faults=1

@@ -195,7 +195,7 @@ TEST(StatusOfStreams, TellsEveryState) {
   EXPECT_EQ(text_at(row_of(page, "j0"), "/mode"), "json");
   const auto& streaming = row_of(page, "s0");
   EXPECT_GT(number_at(streaming, "/sent_bytes"), 0);
-  EXPECT_GE(at(streaming, "/first_token").GetDouble(), 0);
+  ASSERT_TRUE(at(streaming, "/first_token").IsNumber());
   EXPECT_GE(at(streaming, "/age").GetDouble(), at(streaming, "/first_token").GetDouble());
   EXPECT_GE(at(streaming, "/silent").GetDouble(), 0);
   EXPECT_GT(number_at(row_of(page, "p0"), "/waiting_bytes"), 262144 / 8);
