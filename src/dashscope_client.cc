@@ -95,20 +95,20 @@ bool Completion::guarded(Call call) noexcept {
   }
 }
 
-bool Completion::on_data(int http_status, std::string_view bytes) noexcept {
+bool Completion::on_data(const ResponseHead& head, std::string_view bytes) noexcept {
   bool go_on = false;
-  return guarded([&] { go_on = take_data(http_status, bytes); }) && go_on;
+  return guarded([&] { go_on = take_data(head, bytes); }) && go_on;
 }
 
 void Completion::on_done(const TransferResult& result) noexcept {
   guarded([&] { take_result(result); });
 }
 
-bool Completion::take_data(int http_status, std::string_view bytes) {
+bool Completion::take_data(const ResponseHead& head, std::string_view bytes) {
   last_bytes_ = Clock::now();
   client_.received_ += bytes.size();
   handler_.on_bytes(last_bytes_);
-  switch (parser_->feed(http_status, bytes)) {
+  switch (parser_->feed(head.status, bytes)) {
     case AnswerParser::State::kReading:
       // A JSON answer begins with its first byte, a stream with its first event.
       if (!begun_ && (mode_ == AnswerMode::kJson || parser_->has_begun())) {
@@ -131,7 +131,7 @@ bool Completion::take_data(int http_status, std::string_view bytes) {
 
 void Completion::take_result(const TransferResult& result) {
   if (ended_) return;
-  if (result.fault == TransferFault::kNone) parser_->finish(result.http_status);
+  if (result.fault == TransferFault::kNone) parser_->finish(result.head.status);
   switch (parser_->state()) {
     case AnswerParser::State::kFinished:
       ended_ = true;

@@ -56,12 +56,12 @@ class Completion final : private TransferHandler {
   [[nodiscard]] const Answer& answer() const { return parser_->answer(); }
 
  private:
-  bool on_data(int http_status, std::string_view bytes) noexcept override;
+  bool on_data(const ResponseHead& head, std::string_view bytes) noexcept override;
   void on_done(const TransferResult& result) noexcept override;
 
   template <typename Call>
   bool guarded(Call call) noexcept;
-  bool take_data(int http_status, std::string_view bytes);
+  bool take_data(const ResponseHead& head, std::string_view bytes);
   void take_result(const TransferResult& result);
   void start_try();
   void try_again();

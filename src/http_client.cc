@@ -419,7 +419,7 @@ size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) no
   if (transfer.body_) transfer.free_what_was_sent();
   if (transfer.handler_ == nullptr) return total;
   constexpr size_t kEndTransfer = 0;
-  return transfer.handler_->on_data(transfer.http_status(), {bytes, total}) ? total : kEndTransfer;
+  return transfer.handler_->on_data(transfer.head(), {bytes, total}) ? total : kEndTransfer;
 }
 
 // A conversation may have a megabyte, and its answer takes minutes. Once the response is there, libcurl does
@@ -433,10 +433,18 @@ void Transfer::free_what_was_sent() {
   curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, kUploadBufferBytes);
 }
 
-int Transfer::http_status() const {
+const ResponseHead& Transfer::head() {
+  if (head_.status != 0) return head_;
   long status = 0;
+  curl_off_t retry_after = 0;
+  const char* content_type = nullptr;
   curl_easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
-  return static_cast<int>(status);
+  curl_easy_getinfo(easy_, CURLINFO_RETRY_AFTER, &retry_after);
+  curl_easy_getinfo(easy_, CURLINFO_CONTENT_TYPE, &content_type);
+  head_.status = static_cast<int>(status);
+  head_.retry_after = std::chrono::seconds(retry_after);
+  if (content_type != nullptr) head_.content_type = content_type;
+  return head_;
 }
 
 // libcurl tries a request that died on a kept connection again, but on the next kept one, and gives up after
@@ -444,7 +452,7 @@ int Transfer::http_status() const {
 bool Transfer::starts_afresh(int curl_code) {
   long connects = 0;
   curl_easy_getinfo(easy_, CURLINFO_NUM_CONNECTS, &connects);
-  if (curl_code != CURLE_SEND_ERROR || connects > 0 || http_status() != 0 || !body_ || multi_.is_retired)
+  if (curl_code != CURLE_SEND_ERROR || connects > 0 || head().status != 0 || !body_ || multi_.is_retired)
     return false;
   try {
     set(easy_, CURLOPT_FRESH_CONNECT, 1L);
@@ -464,7 +472,7 @@ void Transfer::fail_later(int curl_code) {
 void Transfer::finish(int curl_code, const char* error) noexcept {
   if (done_) return;
   const auto code = static_cast<CURLcode>(curl_code);
-  TransferResult result{http_status(), fault_of(code), {}};
+  TransferResult result{head(), fault_of(code), {}};
   multi_.remove(*this);
   if (starts_afresh(curl_code)) return;
   done_ = true;

@@ -21,8 +21,15 @@ enum class TransferFault {
   kBroken      // the connection failed during the exchange
 };
 
+/// What the head of a response says.
+struct ResponseHead {
+  int status = 0;                 // 0: no response
+  std::string_view content_type;  // as sent, of any length; empty when there is none; dies with the call
+  std::chrono::seconds retry_after{0};  // Retry-After (RFC 9110, 10.2.3), a date as the time until then; 0: none
+};
+
 struct TransferResult {
-  int http_status = 0;  // 0: no response
+  ResponseHead head;
   TransferFault fault = TransferFault::kNone;
   std::string detail;  // libcurl's words for the fault
 };
@@ -33,7 +40,7 @@ class TransferHandler {
   virtual ~TransferHandler() = default;
   /// Bytes of the body, whose view dies with the call. The transfer must not be destroyed in here; false ends
   /// it, and on_done follows.
-  virtual bool on_data(int http_status, std::string_view bytes) noexcept = 0;
+  virtual bool on_data(const ResponseHead& head, std::string_view bytes) noexcept = 0;
   /// The end of the response, or what came instead. The transfer may be destroyed in here.
   virtual void on_done(const TransferResult& result) noexcept = 0;
 };
@@ -97,7 +104,7 @@ class Transfer {
            std::chrono::milliseconds connect_timeout, TransferHandler& handler);
 
   static size_t on_write(char* bytes, size_t size, size_t count, void* self) noexcept;
-  [[nodiscard]] int http_status() const;
+  const ResponseHead& head();
   void free_what_was_sent();
   bool starts_afresh(int curl_code);
   void fail_later(int curl_code);
@@ -108,6 +115,7 @@ class Transfer {
   TransferHandler* handler_;                 // none: nobody listens any more
   std::shared_ptr<const std::string> body_;  // none once it was sent
   void* easy_;
+  ResponseHead head_;
   bool done_ = false;
   bool paused_ = false;
   bool watched_ = false;          // libcurl has a socket of it watched
