@@ -30,6 +30,7 @@ struct Options {
   std::optional<std::string> import_config_php;
   ImportOptions import;
   bool check = false;
+  bool strict = false;
   bool ping = false;
   bool supervise = false;
   pid_t supervisor = 0;
@@ -61,14 +62,19 @@ LoadedConfig load(const Options& options) {
   return loaded;
 }
 
-int check(const LoadedConfig& loaded) {
-  for (const std::string& warning : loaded.warnings) fmt::print(stderr, "warning: {}\n", warning);
+int check(const LoadedConfig& loaded, bool strict) {
   const Config& config = loaded.config;
-  fmt::print("key: {}\napplication: {}\nupstream: {}\nlistens on: {}\nthe configuration is good\n",
+  std::vector<std::string> warnings = loaded.warnings;  // whatever else is looked at here appends to it
+  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+  fmt::print("key: {}\napplication: {}\nupstream: {}\nlistens on: {}\n",
              config.api_key.empty() ? "not set, chats will get an error" : "set",
              config.app_id.empty() ? "not set, chats will get an error" : config.app_id, config.base_url,
              to_string(config.listen));
-  return EX_OK;
+  const std::string count =
+      warnings.empty() ? "" : fmt::format(", {} warning{}", warnings.size(), warnings.size() > 1 ? "s" : "");
+  const bool good = warnings.empty() || !strict;
+  fmt::print("the configuration is {}{}\n", good ? "good" : "not good", count);
+  return good ? EX_OK : EX_CONFIG;
 }
 
 int serve(const LoadedConfig& loaded, const Options& options) {
@@ -112,7 +118,7 @@ int run(Options options) {
                Seconds(options.top_interval));
   }
   const LoadedConfig loaded = load(options);
-  if (options.check) return check(loaded);
+  if (options.check) return check(loaded, options.strict);
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
     throw std::runtime_error("cannot initialise libcurl");
   const int code = options.ping ? ping(loaded.config) : serve(loaded, options);
@@ -160,6 +166,7 @@ int run_command(int argc, char** argv) {
       app.add_flag("--supervise", options.supervise,
                    "serve in a child process, so that systemctl restart need not wait for live answers");
   auto* const check = app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
+  app.add_flag("--strict", options.strict, "let --check fail on a warning too")->needs(check);
   auto* const ping =
       app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
   auto* const import = app.add_option("--import-config-php", options.import_config_php,
@@ -185,6 +192,9 @@ int run_command(int argc, char** argv) {
       "something else, 77 may not connect; --import-config-php: 65 nothing in the file is of use, 66 it "
       "cannot be read,\n"
       "73 a file exists or cannot be written.");
+  app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
+    return "bailian-fcgi: " + CLI::FailureMessage::simple(failed, error);
+  });
   try {
     app.parse(argc, argv);
     options.top = top->parsed();

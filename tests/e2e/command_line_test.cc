@@ -40,7 +40,7 @@ TEST_F(CommandLine, TellsItsVersion) {
 TEST_F(CommandLine, HelpsWithEveryOption) {
   const auto finished = run_with({"--help"});
   EXPECT_EQ(finished.exit_code, 0);
-  for (const char* option : {"--env-file", "--listen", "--check", "--ping", "--import-config-php",
+  for (const char* option : {"--env-file", "--listen", "--check", "--strict", "--ping", "--import-config-php",
                              "--output-dir", "--force", "--version", "--help", "top"})
     EXPECT_TRUE(contains(finished.out, option)) << option;
 }
@@ -49,6 +49,7 @@ TEST_F(CommandLine, RefusesWhatItDoesNotKnow) {
   for (const char* argument : {"--nonsense", "-z", "stray"}) {
     const auto finished = run_with({argument}, good_settings());
     EXPECT_EQ(finished.exit_code, 64) << argument;
+    EXPECT_TRUE(finished.err.starts_with("bailian-fcgi: ")) << finished.err;
     EXPECT_TRUE(contains(finished.err, argument)) << finished.err;
   }
   EXPECT_EQ(run_with({"--env-file"}, good_settings()).exit_code, 64);
@@ -146,6 +147,26 @@ TEST_F(CommandLine, WarnsOfAMisspeltKey) {
   EXPECT_EQ(finished.exit_code, 0);
   EXPECT_TRUE(contains(finished.err, "MAX_STREMS")) << finished.err;
   EXPECT_TRUE(contains(finished.err, "MAX_STREAMS")) << finished.err;
+}
+
+TEST_F(CommandLine, CheckCountsItsWarningsAndStrictRefusesThem) {
+  const auto summary = [](const Finished& finished) {
+    const size_t start = finished.out.rfind("\nthe configuration");
+    return start == std::string::npos ? finished.out : finished.out.substr(start + 1);
+  };
+  EXPECT_EQ(summary(check({})), "the configuration is good\n");
+  for (const auto& [content, count] :
+       {std::pair{"MAX_STREMS=5\n", "1 warning"}, std::pair{"MAX_STREMS=5\nTIMOUT=5\n", "2 warnings"}}) {
+    const auto file = dir_.write("site.env", content);
+    auto finished = run_with({"--check", "--env-file", file}, good_settings());
+    EXPECT_EQ(finished.exit_code, 0);
+    EXPECT_EQ(summary(finished), std::string("the configuration is good, ") + count + "\n");
+    finished = run_with({"--check", "--strict", "--env-file", file}, good_settings());
+    EXPECT_EQ(finished.exit_code, 78);
+    EXPECT_EQ(summary(finished), std::string("the configuration is not good, ") + count + "\n");
+  }
+  EXPECT_EQ(run_with({"--check", "--strict"}, good_settings()).exit_code, 0);
+  EXPECT_EQ(run_with({"--strict"}, good_settings()).exit_code, 64);
 }
 
 TEST_F(CommandLine, PingsTheUpstream) {
