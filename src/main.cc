@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "check.h"
 #include "config.h"
 #include "fcgi_request.h"
 #include "import.h"
@@ -30,7 +31,7 @@ struct Options {
   std::optional<std::string> import_config_php;
   ImportOptions import;
   bool check = false;
-  bool strict = false;
+  CheckOptions check_options;
   bool ping = false;
   bool supervise = false;
   pid_t supervisor = 0;
@@ -60,21 +61,6 @@ LoadedConfig load(const Options& options) {
   LoadedConfig loaded = load_config(environment(), options.env_file);
   if (options.listen) loaded.config.listen = listen_option(*options.listen);
   return loaded;
-}
-
-int check(const LoadedConfig& loaded, bool strict) {
-  const Config& config = loaded.config;
-  std::vector<std::string> warnings = loaded.warnings;  // whatever else is looked at here appends to it
-  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
-  fmt::print("key: {}\napplication: {}\nupstream: {}\nlistens on: {}\n",
-             config.api_key.empty() ? "not set, chats will get an error" : "set",
-             config.app_id.empty() ? "not set, chats will get an error" : config.app_id, config.base_url,
-             to_string(config.listen));
-  const std::string count =
-      warnings.empty() ? "" : fmt::format(", {} warning{}", warnings.size(), warnings.size() > 1 ? "s" : "");
-  const bool good = warnings.empty() || !strict;
-  fmt::print("the configuration is {}{}\n", good ? "good" : "not good", count);
-  return good ? EX_OK : EX_CONFIG;
 }
 
 int serve(const LoadedConfig& loaded, const Options& options) {
@@ -118,7 +104,7 @@ int run(Options options) {
                Seconds(options.top_interval));
   }
   const LoadedConfig loaded = load(options);
-  if (options.check) return check(loaded, options.strict);
+  if (options.check) return check(loaded, options.check_options);
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
     throw std::runtime_error("cannot initialise libcurl");
   const int code = options.ping ? ping(loaded.config) : serve(loaded, options);
@@ -166,7 +152,7 @@ int run_command(int argc, char** argv) {
       app.add_flag("--supervise", options.supervise,
                    "serve in a child process, so that systemctl restart need not wait for live answers");
   auto* const check = app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
-  app.add_flag("--strict", options.strict, "let --check fail on a warning too")->needs(check);
+  app.add_flag("--strict", options.check_options.strict, "let --check fail on a warning too")->needs(check);
   auto* const ping =
       app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
   auto* const import = app.add_option("--import-config-php", options.import_config_php,

@@ -15,7 +15,7 @@ layers=(
   "sse fcgi_records chat_types bot_profile dotenv config chat_api dashscope_api answer_parser php_tokens php_values config_php status_board status_page top_frame"
   "event_loop http_client fcgi_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket upgrade"
   "dashscope_client slow_log chat router status"
-  "server ping import top supervisor main"
+  "server check ping import top supervisor main"
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
