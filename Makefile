@@ -4,6 +4,8 @@
 #   SECONDS=60                   fuzz: how long each target runs; or RUNS=1000000, how often; FILTER=sse: only this one
 #   CXX=clang++                  another compiler
 #   WERROR=1                     warnings are errors (set in CI)
+#   V=1                          print every command in full, not one short line for each file
+#   -j N                         this many jobs at once, else one for each processor
 #   FILTER='Chat*'               only these tests
 #   TIDY='src/chat.cc'           lint: clang-tidy reads these files only, it takes a quarter of an hour for all
 #   QUICK=1                      bench: about a minute; ARGS='--only load' and more: tests/bench/README.md
@@ -14,10 +16,19 @@
 #   RESTARTS=100                 test-restart: how many of each kind, QUICK=1: ten
 
 VERSION  := 0.1.0
-MAKEFLAGS += --no-builtin-rules -j$(shell nproc)
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+# The user's -j, or that of the make above, counts. make 4.3 does not show it here yet, but prefers it to this one.
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
+MAKEFLAGS += $(shell case " $$MAKEFLAGS" in (*" -j"*) ;; (*) echo "-j$$(nproc)" ;; esac)
+endif
 comma    := ,
+empty    :=
 variant  := $(or $(subst $(comma),-,$(SANITIZE)),$(if $(DEBUG),debug,release))$(if $(filter clang%,$(notdir $(CXX))),-clang)
 B        := build/$(or $(VARIANT),$(variant))
+
+# One line for what a recipe makes, or with V=1 its commands.
+say       = $(if $V$(findstring s,$(firstword -$(MAKEFLAGS))),,$(info $(empty)  $1 $2))
+Q        := $(if $V,,@)
 
 CXX      := $(if $(filter default,$(origin CXX)),g++,$(CXX))
 # RapidJSON's iterators are older than C++20's reversed comparisons, which clang remarks on.
@@ -37,9 +48,9 @@ endif
 CXXFLAGS ?= -g
 # TSan must see spdlog's reference counts, so there its headers are compiled in place of the library.
 spdlog   := $(if $(filter thread,$(SANITIZE)),,-DSPDLOG_COMPILED_LIB -DSPDLOG_SHARED_LIB -DSPDLOG_FMT_EXTERNAL)
-compile   = $(CXX) -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CXXFLAGS) -pthread -Isrc \
+compile   = $(call say,CXX ,$<)$Q$(CXX) -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CXXFLAGS) -pthread -Isrc \
             $(spdlog) -DBAILIAN_VERSION='"$(VERSION)"' -MMD -MP
-link      = $(CXX) $(optimise) -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS) -pthread
+link      = $(call say,LINK,$@)$Q$(CXX) $(optimise) -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS) -pthread
 
 libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd -lprometheus-cpp-core
 sources  := $(wildcard src/*.cc)
@@ -92,14 +103,13 @@ run: deps $B/bailian-fcgi $B/simulator ## start nginx, the responder and, withou
 	@deploy/run.sh $B
 
 test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator $B/clock_jumps.so ## unit tests, then end to end through a real nginx
-	$B/unit_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
-	tests/shards.sh $(if $(FILTER),1,3) $B/e2e_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+	@FILTER='$(FILTER)' tests/shards.sh $B/unit_tests $B/e2e_tests$(if $(FILTER),,:3)
 
 test-wordpress: deps $B/bailian-fcgi $B/simulator $(packages) ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
-	tests/wordpress/run.sh $B
+	@tests/wordpress/run.sh $B
 
 test-browser: deps $B/bailian-fcgi $B/simulator $(packages) ## the chat page and the widget in a headless Chromium
-	BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') $(wildcard tests/browser/*_test.js)
+	@BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') $(wildcard tests/browser/*_test.js)
 
 install: $B/bailian-fcgi $(made) ## into PREFIX (/usr/local); settings that are there already stay
 	$(INSTALL) -D -t $(DESTDIR)$(bindir) $B/bailian-fcgi
@@ -154,19 +164,20 @@ deb: deps $(deb) ## a Debian package: build/deb/bailian-fcgi_VERSION_ARCH.deb
 
 # Built from a copy, because the top level of the sources has no room for debian/.
 $(deb): Makefile .env.example $(shell find src nginx deploy -type f) $(filter %.md,$(documents)) LICENSE | deps
-	deploy/make-deb.sh $(VERSION)
+	$(call say,DEB ,$@)
+	$Qdeploy/make-deb.sh $(VERSION) $(filter -j%,$(MAKEFLAGS))
 
 test-package: deps $B/bailian-fcgi $B/simulator deb ## the package in a Debian of its own: installed, run, upgraded, purged
-	tests/package/run.sh $B $(deb) $(if $(CLEAN),--clean)
+	@tests/package/run.sh $B $(deb) $(if $(CLEAN),--clean)
 
 test-restart: deps $B/restart_tests $B/bailian-fcgi $B/simulator ## a hundred restarts under a thousand streams, and nginx reloads: nothing is lost
-	RESTARTS=$(or $(RESTARTS),$(if $(QUICK),10,100)) $B/restart_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+	@RESTARTS=$(or $(RESTARTS),$(if $(QUICK),10,100)) FILTER='$(FILTER)' tests/shards.sh $B/restart_tests
 
 test-hosts: deps $B/hosts_tests $B/bailian-fcgi $B/simulator ## three hosts in network namespaces behind one nginx; needs root
-	$B/hosts_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+	@FILTER='$(FILTER)' tests/shards.sh $B/hosts_tests
 
 test-watch: deps build/promtool ## the alert rules, checked and played through by promtool
-	tests/watch/run.sh build/promtool
+	@tests/watch/run.sh build/promtool
 
 check: lint ## format, lint, the tests under ASan+UBSan and under TSan, a short run under valgrind
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
@@ -175,7 +186,7 @@ check: lint ## format, lint, the tests under ASan+UBSan and under TSan, a short 
 
 fuzz: deps ## libFuzzer over every parser, under ASan+UBSan
 	$(MAKE) fuzzers VARIANT=fuzz CXX=clang++ SANITIZE=fuzzer,address,undefined
-	tests/fuzz/run.sh $(if $(RUNS),-runs=$(RUNS),-max_total_time=$(or $(SECONDS),60)) $(FILTER)
+	@tests/fuzz/run.sh $(if $(RUNS),-runs=$(RUNS),-max_total_time=$(or $(SECONDS),60)) $(FILTER)
 
 fuzzers: $(fuzzers)
 
@@ -189,7 +200,7 @@ bench: deps $B/bailian-fcgi $B/simulator $B/bench_load $B/bench_stub $B/bench_mi
 	  tests/bench/bench.py --build $B $(if $(QUICK),--quick) $(ARGS)
 
 torture: deps $B/torture_tests $B/fail_nth.so $B/bailian-fcgi $B/simulator ## every call that can fail is seen to fail
-	TORTURE='$(TORTURE)' $B/torture_tests --gtest_brief=1 --gtest_filter='$(or $(FILTER),*)'
+	@TORTURE='$(TORTURE)' FILTER='$(FILTER)' tests/shards.sh $B/torture_tests
 
 soak: deps $B/bailian-fcgi $B/simulator ## hundreds of visitors for MINUTES=30: build/soak/report.md
 	@tests/soak/soak.py --build $B --minutes $(or $(MINUTES),30) $(ARGS)
@@ -229,8 +240,9 @@ $B/torture_tests: $(call object,$(torture) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
 # Not itself under a sanitizer, whose malloc it leaves alone.
 $B/fail_nth.so: $(fail_nth) tests/torture/plan.h Makefile | $(after_deps)
+	$(call say,CXX ,$<)
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 -O2 $(warnings) $(CXXFLAGS) -fPIC -shared $(if $(SANITIZE),-DKEEP_MALLOC) $< -o $@
+	$Q$(CXX) -std=c++20 -O2 $(warnings) $(CXXFLAGS) -fPIC -shared $(if $(SANITIZE),-DKEEP_MALLOC) $< -o $@
 $B/restart_tests: $(call object,$(restart) $(harness) tests/bench/connection.cc)
 	$(link) $^ -lgtest -lgtest_main -o $@
 $B/hosts_tests: $(call object,$(hosts) $(harness))
@@ -253,10 +265,12 @@ $(fuzzers): $B/fuzz_%: $B/tests/fuzz/%.o $(product)
 	$(link) $^ $(libs) -o $@
 
 build/promtool: | deps
-	tests/watch/get-promtool.sh $@
+	$(call say,GET ,$@)
+	$Qtests/watch/get-promtool.sh $@
 
 $(packages): tests/browser/package-lock.json | deps
-	npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund
+	$(call say,NPM ,$(<D))
+	$Qnpm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund $(if $V,,--loglevel=error)
 	@touch $@
 
 $B/%.o: %.cc Makefile | $(after_deps)

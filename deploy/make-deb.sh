@@ -1,9 +1,9 @@
 #!/bin/sh
 # Builds the Debian package from a copy of the sources, whose top level has room for debian/: build/deb/*.deb.
-#   usage: deploy/make-deb.sh VERSION      (`make deb` calls it)
+#   usage: deploy/make-deb.sh VERSION [-jJOBS]      (`make deb` calls it)
 set -eu
 cd "$(dirname "$0")/.."
-version=${1:?usage: deploy/make-deb.sh VERSION}
+version=${1:?usage: deploy/make-deb.sh VERSION [-jJOBS]}
 copy=build/deb/bailian-fcgi-$version
 
 rm -rf "$copy"
@@ -20,4 +20,4 @@ EOF
 
 cd "$copy"
 unset MAKEFLAGS MAKELEVEL MAKEOVERRIDES
-dpkg-buildpackage --build=binary --no-sign
+dpkg-buildpackage --build=binary --no-sign ${2:+"$2"}

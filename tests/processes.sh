@@ -41,3 +41,10 @@ stop_processes() {
     wait "${pids[i]}" 2>/dev/null || true
   done
 }
+
+# Ends a script that counted its tests in $passed and ${failed[@]}, with the last lines of tests/shards.sh.
+sum_up() {
+  if ((${#failed[@]})); then printf '  failed: %s\n' "${failed[@]}"; fi
+  echo "$passed passed, ${#failed[@]} failed, 0 skipped in $SECONDS s"
+  if ((${#failed[@]})); then exit 1; fi
+}

@@ -425,9 +425,4 @@ run_test AnUpgradeKeepsSettingsAndStreams
 run_test SpawnFcgiAndSupervisordRunItAsTheExamplesSay
 run_test RemovedItLeavesSettingsAndPurgedNothing
 
-echo "[  PASSED  ] $passed tests."
-if ((${#failed[@]})); then
-  echo "[  FAILED  ] ${#failed[@]} tests, listed below:"
-  printf '[  FAILED  ] %s\n' "${failed[@]}"
-  exit 1
-fi
+sum_up

@@ -23,7 +23,7 @@ END
 chmod +x "$work/bailian-fcgi"
 
 status=0
-E2E_SLOW=yes "$work/e2e_tests" --gtest_brief=1 --gtest_filter="$filter" || status=$?
+E2E_SLOW=yes FILTER=$filter "$here/../shards.sh" "$work/e2e_tests" || status=$?
 for log in "$work"/memcheck-*.log; do
   [ -s "$log" ] || continue
   echo "--- $log"

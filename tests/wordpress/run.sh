@@ -420,9 +420,4 @@ run_test RemovingTheLineSwitchesBack
 echo "A page of the site, median: $page_ms_alone ms alone," \
   "$page_ms_beside_old_chats ms beside $visitors chats in PHP," \
   "$page_ms_beside_chats ms beside $visitors chats in bailian-fcgi ($workers PHP workers)."
-echo "[  PASSED  ] $passed tests."
-if ((${#failed[@]})); then
-  echo "[  FAILED  ] ${#failed[@]} tests, listed below:"
-  printf '[  FAILED  ] %s\n' "${failed[@]}"
-  exit 1
-fi
+sum_up
