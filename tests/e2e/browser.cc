@@ -18,7 +18,8 @@ bool same_name(std::string_view a, std::string_view b) {
 }
 
 std::string wire_text(const HttpRequest& request) {
-  std::string text = request.method + " " + request.path + " HTTP/1.1\r\nHost: chat.example\r\n";
+  std::string text = request.method + " " + request.path + " HTTP/1.1\r\n";
+  if (request.headers.count("Host") == 0) text += "Host: chat.example\r\n";
   for (const auto& [name, value] : request.headers)
     text.append(name).append(": ").append(value).append(kLineEnd);
   if (!request.body.empty() || request.method == "POST")

@@ -391,8 +391,9 @@ class StatusInclude : public ExistingSite {
                  .status = true,
                  .status_edits = std::move(edits)});
   }
-  Response get_from(uint8_t source, const std::string& path) const {
-    return Browser({.unix_path = {}, .port = port_, .source = source}).get(path);
+  Response get_from(uint8_t source, const std::string& path, const std::string& host = "127.0.0.1") const {
+    return Browser({.unix_path = {}, .port = port_, .source = source})
+        .fetch({.path = path, .headers = {{"Host", host}}});
   }
 
   const uint16_t port_ = unused_port();
@@ -415,6 +416,19 @@ TEST_F(StatusInclude, LetsNobodyElse) {
                            "/x/../metrics", "/%6Detrics"}) {
     EXPECT_EQ(get_from(2, path).status, 403) << path;
     EXPECT_EQ(browser().get(path).status, 403) << path << " over a unix socket";
+  }
+}
+
+// Somebody's page, whose name leads to this machine by now.
+TEST_F(StatusInclude, LetsNoPageOfAnotherNameLook) {
+  start({}, "    server_name chat.example;\n");
+  for (const char* path : {"/status", "/ping", "/metrics", "/ready"}) {
+    for (const char* host : {"evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127-0-0-1",
+                             "1.evil", "evil.example:9180", "chat.example.evil.example"})
+      EXPECT_EQ(get_from(1, path, host).status, 403) << path << " of " << host;
+    for (const char* host : {"localhost", "LOCALHOST:9180", "127.0.0.1:9180", "[::1]:9180", "[::1]",
+                             "192.0.2.7", "[2001:db8::7]:80", "chat.example", "chat.example:8080"})
+      EXPECT_EQ(get_from(1, path, host).status, 200) << path << " of " << host;
   }
 }
 

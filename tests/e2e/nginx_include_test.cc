@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "answer.h"
 #include "existing_site.h"
@@ -116,6 +117,30 @@ TEST_F(NginxInclude, AllowsWhatTheResponderAllowsInPreflights) {
     EXPECT_EQ(down.headers.get(header), up.headers.get(header));
 }
 
+std::string many_names(int count) {
+  std::string names = "a0";
+  for (int i = 1; i < count; ++i) names += ",a" + std::to_string(i);
+  return names;
+}
+
+// As browser tracing adds to each request of a page.
+TEST_F(NginxInclude, AllowsTheHeadersThatAPreflightNamesWhenTheResponderIsDown) {
+  auto allowed = [this](const std::string& names) {
+    const auto answer =
+        send("OPTIONS", kChatPath, "", {{"Access-Control-Request-Headers", names}}).read_all();
+    EXPECT_EQ(answer.status, 204) << names;
+    return answer.headers.get("Access-Control-Allow-Headers");
+  };
+  const auto always = send("OPTIONS", kChatPath).read_all().headers.get("Access-Control-Allow-Headers");
+  for (const auto& names : std::vector<std::string>{"baggage,sentry-trace,traceparent", "x-a, x-b",
+                                                    "!#$%&'*+-.^_`|~9A", many_names(32)})
+    EXPECT_EQ(allowed(names), always + ", " + names);
+  for (const auto& names :
+       std::vector<std::string>{"a b", "a,,b", ",", "a,", "x:y", "x\"y", "x;y", "*/*", "\xe4", many_names(33),
+                                std::string(65, 'a'), std::string(3000, 'a')})
+    EXPECT_EQ(allowed(names), always) << names;
+}
+
 TEST_F(NginxInclude, SaysSoInJsonWhenTheBodyIsTooLarge) {
   start_responder();
   const auto answer = browser().post(kChatPath, std::string(1'100'000, ' '));
@@ -159,7 +184,10 @@ TEST_F(NginxInclude, SpendsAPageOfMemoryOnAStream) {
 
 TEST_F(NginxInclude, LetsTheProfileBeKeptForAMinute) {
   start_responder();
-  for (const char* path : {kConfigPath, "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot-config"}) {
+  for (const char* path :
+       {kConfigPath, "/myapi/v1/chat-bot-config/?x=y", "/wp-json/myapi/v1/chat-bot-config",
+        "/blog/index.php/wp-json/myapi/v1/chat-bot-config/", "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot-config",
+        "/index.php?rest_route=/myapi/v1/chat-bot-config/", "/myapi/v1/chat%2Dbot-config"}) {
     const auto answer = browser().get(path);
     EXPECT_EQ(answer.headers.get("Cache-Control"), "max-age=60") << path;
     const auto again = send("GET", path, "", {{"If-None-Match", answer.headers.get("ETag")}}).read_all();
@@ -179,6 +207,27 @@ TEST_F(NginxInclude, LetsNothingElseBeKept) {
   const auto down = browser().get(kHealthPath);
   expect_error(down, 502, "upstream_error", "Connection failed");
   EXPECT_EQ(down.headers.get("Cache-Control"), "no-store");
+}
+
+TEST_F(NginxInclude, LetsNothingBeKeptForTheNameOfTheProfileInAnAddress) {
+  start_responder();
+  for (const char* name : {"?chat-bot-config", "?/myapi/v1/chat-bot-config", "?x=y&chat-bot-config="}) {
+    SCOPED_TRACE(name);
+    const auto path = [&](const char* route) { return route + std::string(name); };
+    auto exchange = send("POST", path(kStreamPath), chat_body("[[sim events=1]]"));
+    read_stream(exchange);
+    EXPECT_EQ(exchange.headers().get("Cache-Control"), "no-cache, no-transform");
+    EXPECT_EQ(exchange.headers().count("Expires"), 0U);
+    for (const auto& answer :
+         {browser().get(path(kHealthPath)), browser().post(path(kChatPath), chat_body("[[sim events=1]]")),
+          browser().post(std::string("/?rest_route=/myapi/v1/chat-bot&") + (name + 1),
+                         chat_body("[[sim events=1]]"))}) {
+      EXPECT_EQ(answer.status, 200);
+      EXPECT_EQ(answer.headers.get("Cache-Control"), "no-store");
+      EXPECT_EQ(answer.headers.count("Expires"), 0U);
+    }
+  }
+  EXPECT_EQ(send("OPTIONS", kConfigPath).read_all().headers.count("Cache-Control"), 0U);
 }
 
 TEST_F(NginxInclude, SendsNoHeaderTwice) {

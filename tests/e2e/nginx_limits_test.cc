@@ -65,19 +65,38 @@ TEST_F(NginxLimits, WhateverNginxFindsHasTheShapeOfOurErrors) {
   }
 }
 
-TEST_F(NginxLimits, OnlyQuestionsAreCounted) {
+TEST_F(NginxLimits, ABodyToAnyNameIsAQuestion) {
   start({kSlow});
-  for (int i = 0; i < 2; ++i) {
-    for (int j = 0; j < 2 * kQuestionsAtOnce; ++j) {
-      EXPECT_EQ(browser().fetch({.method = "OPTIONS", .path = kStreamPath}).status, 204);
-      EXPECT_EQ(browser().get(kConfigPath).status, 200);
-      EXPECT_EQ(browser().get(kHealthPath).status, 200);
-      EXPECT_EQ(browser().get("/myapi/v1/chat-bot").status, 405);
-      EXPECT_EQ(ask("/myapi/v1/chat-bot/other").status, 404);
-    }
-    EXPECT_TRUE(reaches_php("/"));
-    if (i == 0) use_up_the_questions();
+  const std::string large(1'000'000, ' ');
+  const std::vector<HttpRequest> requests = {
+      {.method = "POST", .path = "/myapi/v1/nothing", .body = large},
+      {.method = "POST", .path = "/wp-json/myapi/v2/x/y", .body = large},
+      {.method = "POST", .path = "/?rest_route=/myapi/v1/nothing", .body = large},
+      {.method = "PUT", .path = kChatPath, .body = large},
+      {.method = "DELETE", .path = "/myapi/", .body = large}};
+  for (int i = 0; i < kQuestionsAtOnce; ++i) {
+    const auto status = browser().fetch(requests[static_cast<size_t>(i) % requests.size()]).status;
+    EXPECT_TRUE(status == 404 || status == 405) << status;
   }
+  for (const auto& request : requests)
+    expect_error(browser().fetch(request), 429, "rate_limited", "Too many requests");
+  EXPECT_EQ(ask().status, 429);
+}
+
+TEST_F(NginxLimits, WhatIsNoQuestionHasABudgetOfItsOwn) {
+  start({kSlow, {"rate=10r/s", "rate=1r/m"}});
+  use_up_the_questions();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(browser().fetch({.method = "OPTIONS", .path = kStreamPath}).status, 204);
+    EXPECT_EQ(browser().get(kConfigPath).status, 200);
+    EXPECT_EQ(browser().get(kHealthPath).status, 200);
+    EXPECT_EQ(browser().get("/myapi/v1/chat-bot").status, 405);
+    EXPECT_EQ(browser().get("/myapi/v1/nothing").status, 404);
+  }
+  EXPECT_EQ(browser().get(kHealthPath).status, 200) << "one, and the burst";
+  for (const char* path : {kHealthPath, "/wp-json/health/", kConfigPath, "/wp-json/myapi/v1/nothing"})
+    expect_error(browser().get(path), 429, "rate_limited", "Too many requests");
+  for (int i = 0; i < 10; ++i) EXPECT_TRUE(reaches_php("/")) << "the site has no limit";
 }
 
 TEST_F(NginxLimits, AVisitorHasSoManyAnswersAtOnce) {
@@ -121,6 +140,49 @@ TEST_F(NginxLimits, VisitorsBehindATrustedProxyHaveABudgetEach) {
          {"#real_ip_header", "real_ip_header"}});
   use_up_the_questions({{"X-Forwarded-For", "198.51.100.1"}});
   EXPECT_EQ(ask(kChatPath, {{"X-Forwarded-For", "198.51.100.2"}}).status, 400);
+}
+
+// Whoever has one IPv6 address has a /64 of them.
+TEST_F(NginxLimits, ANetworkOfIpv6IsOneVisitor) {
+  start({kSlow,
+         {"#set_real_ip_from 192.0.2.0/24", "set_real_ip_from unix:"},
+         {"#real_ip_header", "real_ip_header"}});
+  auto ask_from = [this](const std::string& address) {
+    return ask(kChatPath, {{"X-Forwarded-For", address}}).status;
+  };
+  for (int i = 0; i < kQuestionsAtOnce; ++i)
+    EXPECT_EQ(ask_from("2001:db8:0:a0a::" + std::to_string(i)), 400) << i;
+  for (const char* address : {"2001:db8:0:a0a::99", "2001:db8:0:a0a:ffff:ffff:ffff:ffff"})
+    EXPECT_EQ(ask_from(address), 429) << address;
+  for (const char* address : {"2001:db8:0:a0b::1", "2001:db8:1:a0a::1", "::1"})
+    EXPECT_EQ(ask_from(address), 400) << address;
+
+  // IPv4 is counted by the whole address, however it is written.
+  for (int i = 0; i < kQuestionsAtOnce; ++i) EXPECT_EQ(ask_from("::ffff:192.0.2.10"), 400) << i;
+  for (const char* address : {"::ffff:192.0.2.10", "192.0.2.10", "64:ff9b::192.0.2.10"})
+    EXPECT_EQ(ask_from(address), 429) << address;
+  for (const char* address : {"::ffff:192.0.2.11", "192.0.2.12", "64:ff9b::192.0.2.13", "10.10.10.10"})
+    EXPECT_EQ(ask_from(address), 400) << address;
+}
+
+TEST_F(NginxLimits, ANetworkOfIpv6HasSoManyAnswersAtOnce) {
+  start({{"rate=20r/m", "rate=1000r/s"},
+         {"#set_real_ip_from 192.0.2.0/24", "set_real_ip_from unix:"},
+         {"#real_ip_header", "real_ip_header"}});
+  auto stream_to = [this](const std::string& address) {
+    return browser().send({.method = "POST",
+                           .path = kStreamPath,
+                           .headers = {{"X-Forwarded-For", address}},
+                           .body = chat_body("[[sim events=2 hold=1]]")});
+  };
+  std::vector<Exchange> open;
+  for (int i = 0; i < 10; ++i) {
+    open.push_back(stream_to("2001:db8::" + std::to_string(i)));
+    EXPECT_EQ(read_text(open.back()), "tok1 ");
+  }
+  expect_error(stream_to("2001:db8::99").read_all(), 429, "rate_limited", "Too many requests");
+  auto neighbour = stream_to("2001:db8:0:1::");
+  EXPECT_EQ(read_text(neighbour), "tok1 ");
 }
 
 TEST_F(NginxLimits, AHeaderFromElsewhereBuysNoSecondBudget) {
