@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -167,6 +169,61 @@ TEST_F(CommandLine, CheckCountsItsWarningsAndStrictRefusesThem) {
   }
   EXPECT_EQ(run_with({"--check", "--strict"}, good_settings()).exit_code, 0);
   EXPECT_EQ(run_with({"--strict"}, good_settings()).exit_code, 64);
+}
+
+// The settings checked where /etc has a configuration of PHP-FPM with one pool more.
+class CheckBesidePhp : public CommandLine {
+ protected:
+  void SetUp() override {
+    if (run(beside("", {"true"})).exit_code != 0) GTEST_SKIP() << "no overlay mounts here (they need root)";
+    ASSERT_EQ(chown(dir_.socket("fcgi").c_str(), kOwner, kGroup), 0);
+    ASSERT_EQ(chmod(dir_.socket("fcgi").c_str(), 0660), 0);
+  }
+  Command beside(const std::string& pool, const std::vector<std::string>& command) const {
+    const std::string directory = dir_.file("etc/php/0.0/fpm/pool.d");
+    std::filesystem::create_directories(directory);
+    std::ofstream(directory + "/test.conf") << "[test]\nlisten = 9000\n" << pool;
+    Command all{
+        .argv = {"unshare", "--mount", "sh", "-c",
+                 R"(mount -t overlay overlay -o "lowerdir=$0:/etc" /etc && exec "$@")", dir_.file("etc")},
+        .env = {},
+        .directory = dir_.path(),
+        .fds = {}};
+    all.argv.insert(all.argv.end(), command.begin(), command.end());
+    return all;
+  }
+  Finished check_beside(const std::string& pool) const {
+    const auto plain = responder_command(dir_, good_settings(), {"--check", "--strict"});
+    auto command = beside(pool, plain.argv);
+    command.env = plain.env;
+    return run(command);
+  }
+
+  // Nobody's on this machine.
+  static constexpr uid_t kOwner = 54'321;
+  static constexpr gid_t kGroup = 54'322;
+  const Fd socket_ = listen_on_unix(dir_.socket("fcgi"));
+};
+
+TEST_F(CheckBesidePhp, WarnsOfAPoolThatMayOpenTheSocket) {
+  for (const char* pool : {"user = 1\ngroup = 54322\n", "user = 54321\ngroup = 1\n", "user = root\n"}) {
+    const auto finished = check_beside(pool);
+    EXPECT_EQ(finished.exit_code, 78) << pool;
+    EXPECT_TRUE(
+        contains(finished.err, "warning: /etc/php/0.0/fpm/pool.d/test.conf: the pool test runs PHP as "));
+    EXPECT_TRUE(contains(finished.out, ", 1 warning\n")) << finished.out;
+  }
+}
+
+TEST_F(CheckBesidePhp, IsContentWithPoolsThatMayNot) {
+  for (const char* pool : {"user = 1\ngroup = 1\n", "user = nobody\n", "user = 54322\ngroup = 54321\n",
+                           "user = no-such-user\n", "user = 54323\n"}) {
+    const auto finished = check_beside(pool);
+    EXPECT_EQ(finished.exit_code, 0) << pool;
+    EXPECT_EQ(finished.err, "") << pool;
+  }
+  ASSERT_EQ(chmod(dir_.socket("fcgi").c_str(), 0666), 0);
+  EXPECT_EQ(check_beside("user = nobody\n").exit_code, 78) << "anybody may";
 }
 
 TEST_F(CommandLine, PingsTheUpstream) {
