@@ -17,6 +17,7 @@
 
 #include "dotenv.h"
 #include "json.h"
+#include "placeholder.h"
 
 namespace bailian {
 namespace {
@@ -440,10 +441,6 @@ std::string to_string(const ListenAddress& address) {
   const auto& tcp = std::get<TcpAddress>(address);
   if (tcp.host.find(':') != std::string::npos) return fmt::format("[{}]:{}", tcp.host, tcp.port);
   return fmt::format("{}:{}", tcp.host, tcp.port);
-}
-
-bool is_placeholder(std::string_view text) {
-  return text.starts_with("sk-your") || text.starts_with("your-") || text == "sk-0E" || text == "sk-XXX";
 }
 
 std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read) {

@@ -120,7 +120,4 @@ LoadedConfig load_config(const std::vector<std::string>& environment,
 /// Puts into `read` what cannot change while the program runs, as it is in `running`. The keys that differed.
 std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read);
 
-/// What old examples have where the key or the application id should stand.
-bool is_placeholder(std::string_view text);
-
 }  // namespace bailian

@@ -10,9 +10,9 @@
 #include <set>
 
 #include "bot_profile.h"
-#include "config.h"
 #include "json.h"
 #include "php_values.h"
+#include "placeholder.h"
 #include "utf8.h"
 
 namespace bailian {
