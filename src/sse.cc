@@ -9,6 +9,15 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
+// Some files and gateways set more than one.
+std::string_view without_marks(std::string_view line) {
+  constexpr int kMostMarks = 3;
+  for (int i = 0; i < kMostMarks && line.starts_with(kByteOrderMark); ++i) {
+    line.remove_prefix(kByteOrderMark.size());
+  }
+  return line;
+}
+
 // LF is what DashScope sends, so it is looked for first; a CR can only stand before it.
 size_t find_line_end(std::string_view bytes) {
   const size_t lf = bytes.find('\n');
@@ -38,31 +47,46 @@ bool SseParser::feed(std::string_view bytes) {
       continue;
     }
     const size_t end = find_line_end(bytes);
-    if (line_.size() + std::min(end, bytes.size()) > kMaxEventBytes) return false;
-    if (end == std::string_view::npos) {
-      line_.append(bytes);
-      return true;
-    }
+    if (end == std::string_view::npos) return keep(bytes);
     std::string_view line = bytes.substr(0, end);
-    if (!line_.empty()) line = line_.append(line);
+    if (skipping_ || !line_.empty()) {
+      if (!keep(line)) return false;
+      line = line_;
+    }
     after_cr_ = bytes[end] == '\r';
     bytes.remove_prefix(end + 1);
-    if (!take_line(line)) return false;
+    if (!std::exchange(skipping_, false) && !take_line(line)) return false;
     line_.clear();
   }
   return true;
 }
 
 void SseParser::finish() {
-  if (!line_.empty() && !take_line(line_)) return;
+  if (!std::exchange(skipping_, false) && !line_.empty() && !take_line(line_)) return;
   line_.clear();
   dispatch();
 }
 
-bool SseParser::take_line(std::string_view line) {
-  if (std::exchange(at_start_, false) && line.starts_with(kByteOrderMark)) {
-    line.remove_prefix(kByteOrderMark.size());
+// Adds to the unfinished line what may be of interest.
+bool SseParser::keep(std::string_view bytes) {
+  if (skipping_) return true;
+  const size_t room = kMaxOtherBytes - std::min(line_.size(), kMaxOtherBytes);
+  line_.append(bytes.substr(0, room));
+  bytes.remove_prefix(std::min(room, bytes.size()));
+  if (bytes.empty()) return true;
+  if (!without_marks(line_).starts_with("data:")) {
+    skipping_ = true;
+    line_ = std::string();
+    return true;
   }
+  if (line_.size() + bytes.size() > kMaxEventBytes) return false;
+  line_.append(bytes);
+  return true;
+}
+
+bool SseParser::take_line(std::string_view line) {
+  const size_t line_bytes = line.size();
+  line = without_marks(line);
   if (line.empty()) {
     dispatch();
     return true;
@@ -70,6 +94,8 @@ bool SseParser::take_line(std::string_view line) {
   const size_t colon = line.find(':');
   const std::string_view field = line.substr(0, colon);
   std::string_view value = colon == std::string_view::npos ? "" : line.substr(colon + 1);
+  const bool is_data = field == "data";
+  if (!is_data && line_bytes > kMaxOtherBytes) return true;
   if (field.empty()) {
     if (const int status = status_in_comment(value)) http_status_ = status;
     return true;
@@ -77,8 +103,8 @@ bool SseParser::take_line(std::string_view line) {
   if (value.starts_with(' ')) value.remove_prefix(1);
   if (field == "event") {
     name_ = value;
-  } else if (field == "data") {
-    if (data_.size() + value.size() >= kMaxEventBytes) return false;
+  } else if (is_data) {
+    if (line_bytes > kMaxEventBytes || data_.size() + value.size() >= kMaxEventBytes) return false;
     if (has_data_) data_ += '\n';
     data_ += value;
     has_data_ = true;

@@ -65,6 +65,18 @@ INSTANTIATE_TEST_SUITE_P(
                "\xef\xbb\xbf"
                "data:x\n\n",
                {{"", 0, "x"}}},
+        Stream{"SeveralByteOrderMarks",
+               "\xef\xbb\xbf\xef\xbb\xbf"
+               "data:x\n\n\xef\xbb\xbf"
+               "event:a\n\xef\xbb\xbf"
+               "data:y\n\xef\xbb\xbf\n",
+               {{"", 0, "x"}, {"a", 0, "y"}}},
+        Stream{"LongLinesWithoutData",
+               ":" + std::string(300, 'x') + "\ndata:a\nfoo" + std::string(300, 'x') +
+                   ":bar\n:HTTP_STATUS/400" + std::string(300, ' ') + "\r\nevent:" + std::string(300, 'e') +
+                   "\n\n:" + std::string(128, 'x'),
+               {{"", 0, "a"}}},
+        Stream{"LongData", "data:" + std::string(300, 'x') + "\n\n", {{"", 0, std::string(300, 'x')}}},
         Stream{"Comments", ":connected\n\n:keepalive\n\n: HTTP_STATUS/500\ndata:x\n\n", {{"", 500, "x"}}},
         Stream{"StatusIsForgottenAfterItsEvent",
                ":HTTP_STATUS/400\ndata:a\n\ndata:b\n\n",
@@ -98,6 +110,18 @@ TEST(Sse, AnEndlessLineIsRefused) {
   for (int i = 0; i < 15; ++i) good = good && parser.feed(block);
   EXPECT_TRUE(good);
   EXPECT_FALSE(parser.feed(block) && parser.feed(block));
+}
+
+TEST(Sse, LinesWithoutDataMayBeEndless) {
+  for (const std::string start : {":", "foo:", "event:", "datax:", "x"}) {
+    int events = 0;
+    SseParser parser([&](const SseEvent&) { ++events; });
+    const std::string block(65536, 'x');
+    EXPECT_TRUE(parser.feed("data:a\n" + start));
+    for (int i = 0; i < 64; ++i) EXPECT_TRUE(parser.feed(block));
+    EXPECT_TRUE(parser.feed("\n\n"));
+    EXPECT_EQ(events, 1) << start;
+  }
 }
 
 TEST(Sse, AnEventOfEndlessLinesIsRefused) {
