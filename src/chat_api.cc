@@ -6,6 +6,8 @@
 #include <array>
 
 #include "json.h"
+#include "key_mask.h"
+#include "text.h"
 #include "utf8.h"
 
 namespace bailian {
@@ -104,19 +106,12 @@ void write_citations(JsonWriter& writer, const JsonBuffer& buffer, const std::ve
 
 std::string as_event(const JsonBuffer& json) { return fmt::format("data: {}\n\n", written(json)); }
 
-// How many bytes a character's lead byte takes in JSON; its continuation bytes count one each.
-size_t escaped_bytes(char c) {
-  constexpr size_t kUnicodeEscape = 6;
-  if (c == '"' || c == '\\' || c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t') return 2;
-  return static_cast<unsigned char>(c) < 0x20 ? kUnicodeEscape : 1;
-}
-
 std::string_view prefix_of_escaped_size(std::string_view text, size_t max_bytes) {
   constexpr size_t kLongestEscape = 6;
   if (text.size() * kLongestEscape <= max_bytes) return text;
   size_t end = 0;
   for (size_t size = 0; end < text.size(); ++end) {
-    size += escaped_bytes(text[end]);
+    size += json_bytes(text[end]);
     if (size > max_bytes) break;
   }
   return utf8_prefix(text, end);
@@ -287,14 +282,13 @@ std::string scrub(std::string_view text, std::string_view api_key) {
   constexpr size_t kMaxBytes = 500;
   constexpr size_t kMaxReadBytes = 8192;
   constexpr size_t kShortestKey = 8;
-  std::string clean(utf8_prefix(text, kMaxReadBytes));
-  std::replace_if(
-      clean.begin(), clean.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
+  std::string clean = printable(utf8_prefix(text, kMaxReadBytes));
   constexpr std::string_view kMask = "***";  // of no key's characters, so that it completes none
   for (size_t at = 0; !api_key.empty() && (at = clean.find(api_key, at)) != std::string::npos;
        at += kMask.size()) {
     clean.replace(at, api_key.size(), kMask);
   }
+  if (text.size() > kMaxReadBytes) clean = without_key(clean, api_key);  // the cut may lie within the key
   for (size_t at = 0; (at = clean.find("sk-", at)) != std::string::npos; at += 3) {
     size_t end = at + 3;
     while (end < clean.size() && is_key_char(clean[end])) ++end;

@@ -77,6 +77,12 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+size_t json_bytes(std::string_view text) {
+  size_t bytes = 0;
+  for (const char c : text) bytes += json_bytes(c);
+  return bytes;
+}
+
 std::string_view written(const JsonBuffer& buffer) { return {buffer.GetString(), buffer.GetSize()}; }
 
 std::string to_json(const JsonValue& value) {

@@ -67,6 +67,15 @@ inline std::string_view as_view(const JsonValue& string) noexcept {
 
 bool is_utf8(std::string_view text);
 
+/// How many bytes `c` takes in a JSON string that JsonWriter writes. Of a character of several bytes each
+/// counts one.
+inline size_t json_bytes(char c) {
+  constexpr size_t kUnicodeEscape = 6;
+  if (c == '"' || c == '\\' || c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t') return 2;
+  return static_cast<unsigned char>(c) < 0x20 ? kUnicodeEscape : 1;
+}
+size_t json_bytes(std::string_view text);
+
 /// Compact JSON in raw UTF-8.
 std::string to_json(const JsonValue& value);
 

@@ -11,7 +11,7 @@ fault() {
 
 # Lowest first; a file may include its own layer and those before it.
 layers=(
-  "unique_fd utf8 json http log process_stats metrics service_manager"
+  "unique_fd utf8 text key_mask answer_text json http log process_stats metrics service_manager"
   "sse fcgi_records chat_types bot_profile dotenv placeholder config chat_api dashscope_api answer_parser php_tokens php_values config_php php_pools status_board status_page top_frame"
   "event_loop http_client fcgi_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket upgrade"
   "dashscope_client slow_log chat router status"
