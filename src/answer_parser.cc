@@ -3,17 +3,21 @@
 #include <algorithm>
 #include <array>
 
+#include "json.h"
+#include "text.h"
 #include "utf8.h"
 
 namespace bailian {
 namespace {
 
-constexpr size_t kMaxSessionIdBytes = 128;
+constexpr size_t kMaxIdBytes = 128;
+constexpr size_t kMaxMessageBytes = 8192;
 constexpr size_t kMaxShownPageBytes = 200;
 constexpr size_t kMaxCitations = 32;
 constexpr size_t kMaxTitleBytes = 200;
 constexpr size_t kMaxUrlBytes = 500;
-constexpr size_t kMaxSniffedBytes = 4096;  // of white space before the answer
+constexpr size_t kMaxMislabelledBytes = size_t{64} << 10;
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::array<std::string_view, 4> kEventFields = {"id", "event", "data", "retry"};
 
 bool is_printable(char c) { return c > ' ' && c < '\x7f'; }
@@ -21,21 +25,21 @@ bool is_plain(char c) { return is_printable(c) && c != '"' && c != '\\'; }
 
 // A session id goes into every event, so it must be short and need no escapes.
 bool is_session_id(std::string_view id) {
-  return !id.empty() && id.size() <= kMaxSessionIdBytes && std::all_of(id.begin(), id.end(), is_plain);
+  return !id.empty() && id.size() <= kMaxIdBytes && std::all_of(id.begin(), id.end(), is_plain);
 }
 
 // One line that is not too long.
-std::string shown_title(std::string_view title) {
-  std::string shown(utf8_prefix(title, kMaxTitleBytes));
-  std::replace_if(
-      shown.begin(), shown.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, ' ');
-  return shown;
+std::string shown_title(std::string_view title, std::string_view api_key) {
+  // Masked before it is cut, as nothing masks half a key.
+  const std::string_view read = utf8_prefix(title, kMaxTitleBytes + api_key.size());
+  return std::string(utf8_prefix(printable(without_key(read, api_key)), kMaxTitleBytes));
 }
 
-std::string shown_url(std::string_view url) {
+std::string shown_url(std::string_view url, std::string_view api_key) {
   const bool is_web = url.starts_with("http://") || url.starts_with("https://");
-  if (!is_web || url.size() > kMaxUrlBytes || !std::all_of(url.begin(), url.end(), is_plain)) return {};
-  return std::string(url);
+  const bool good = is_web && url.size() <= kMaxUrlBytes && std::all_of(url.begin(), url.end(), is_plain) &&
+                    !shows_key(url, api_key);
+  return good ? std::string(url) : std::string();
 }
 
 // A gateway's page is shown to nobody as it is: its bytes need not even be text.
@@ -46,17 +50,46 @@ std::string shown_page(std::string_view page) {
   return shown;
 }
 
+// A type is compared without its parameters and in lower case (RFC 9110, 8.3.1).
+bool is_type(std::string_view content_type, std::string_view type) {
+  content_type = content_type.substr(0, content_type.find_first_of("; \t"));
+  return std::equal(content_type.begin(), content_type.end(), type.begin(), type.end(),
+                    [](unsigned char a, char b) { return std::tolower(a) == b; });
+}
+
+// What may stand before an answer: blank lines and byte order marks.
+std::string_view without_noise(std::string_view text) {
+  while (true) {
+    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+    if (!text.starts_with(kByteOrderMark)) return text;
+    text.remove_prefix(kByteOrderMark.size());
+  }
+}
+
 }  // namespace
 
-AnswerParser::AnswerParser(OnText on_text, OnText on_thought)
-    : on_text_(std::move(on_text)),
+AnswerParser::AnswerParser(std::string_view api_key, OnText on_text, OnText on_thought)
+    : api_key_(api_key),
+      on_text_(std::move(on_text)),
       on_thought_(std::move(on_thought)),
-      events_([this](const SseEvent& event) { take_event(event); }) {}
+      events_([this](const SseEvent& event) { take_event(event); }),
+      text_mask_(api_key),
+      thought_mask_(api_key) {}
+
+void AnswerParser::expect(std::string_view content_type) {
+  if (shape_ != Shape::kUnknown || expected_ != Shape::kUnknown) return;
+  if (is_type(content_type, "text/event-stream")) {
+    expected_ = shape_ = Shape::kEvents;
+    may_be_json_ = true;
+  }
+  if (is_type(content_type, "application/json")) expected_ = Shape::kJson;
+}
 
 AnswerParser::State AnswerParser::feed(int http_status, std::string_view bytes) {
   http_status_ = http_status;
   if (state_ != State::kReading) return state_;
   if (shape_ == Shape::kEvents) {
+    if (may_be_json_) keep_if_json(bytes);
     if (!events_.feed(bytes)) fail_protocol("invalid_answer", "an event is too long");
     return state_;
   }
@@ -88,24 +121,29 @@ AnswerParser::State AnswerParser::finish(int http_status) {
   return state_;
 }
 
+// An object that was labelled an event stream has no event. To be told from an unknown line, its start is
+// kept.
+void AnswerParser::keep_if_json(std::string_view bytes) {
+  body_ += bytes;
+  const std::string_view start = without_noise(body_);
+  may_be_json_ =
+      !has_begun_ && body_.size() <= kMaxMislabelledBytes && (start.empty() || start.starts_with('{'));
+  if (!may_be_json_) body_ = std::string();
+}
+
 void AnswerParser::finish_events() {
   events_.finish();
   if (state_ != State::kReading) return;
-  if (pieces_ == Pieces::kHeld) settle_held({});
+  if (may_be_json_ && !has_begun_ && !without_noise(body_).empty()) return take_body();
   fail_protocol("truncated_answer", "the stream ended before the answer did");
 }
 
 void AnswerParser::sniff() {
-  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-  std::string_view start = body_;
+  body_.erase(0, body_.size() - without_noise(body_).size());
+  const std::string_view start = body_;
   if (kByteOrderMark.starts_with(start)) return;
-  if (start.starts_with(kByteOrderMark)) start.remove_prefix(kByteOrderMark.size());
-  start.remove_prefix(std::min(start.find_first_not_of(" \t\r\n"), start.size()));
   const auto could_be_field = [&](std::string_view field) { return field.starts_with(start); };
-  if (body_.size() < kMaxSniffedBytes &&
-      std::any_of(kEventFields.begin(), kEventFields.end(), could_be_field)) {
-    return;
-  }
+  if (std::any_of(kEventFields.begin(), kEventFields.end(), could_be_field)) return;
   if (start.starts_with('{')) {
     shape_ = Shape::kJson;
     return;
@@ -126,7 +164,9 @@ void AnswerParser::take_event(const SseEvent& event) {
 }
 
 void AnswerParser::take_body() {
-  const auto fields = parse_answer_fields(body_);
+  std::string body = std::exchange(body_, {});
+  body.erase(0, body.size() - without_noise(body).size());
+  const auto fields = parse_answer_fields(body);
   if (!fields) return fail_protocol("invalid_answer", "the answer is not the JSON it should be");
   has_begun_ = true;
   take_fields(http_status_, *fields, false);
@@ -136,12 +176,14 @@ void AnswerParser::take_body() {
 }
 
 void AnswerParser::take_fields(int http_status, const AnswerFields& fields, bool is_error) {
-  if (answer_.request_id.empty()) answer_.request_id = fields.request_id;
+  if (answer_.request_id.empty()) answer_.request_id = shown_id(fields.request_id);
   if (is_error || (!fields.has_output && !fields.code.empty()))
     return fail(http_status, fields.code, fields.message);
   if (!fields.has_output) return;
-  if (is_session_id(fields.session_id)) answer_.session_id = fields.session_id;
-  if (answer_.model.empty()) answer_.model = fields.model;
+  if (is_session_id(fields.session_id) && !shows_key(fields.session_id, api_key_)) {
+    answer_.session_id = fields.session_id;
+  }
+  if (answer_.model.empty()) answer_.model = shown_id(fields.model);
   if (fields.has_usage) {
     answer_.usage = fields.usage;
     answer_.has_usage = true;
@@ -149,18 +191,10 @@ void AnswerParser::take_fields(int http_status, const AnswerFields& fields, bool
   take_references(fields.references);
   take_thought(fields.thought);
   const bool last = !fields.finish_reason.empty();
-  if (fields.text) {
-    take_text(*fields.text, last);
-  } else if (fields.workflow_text && fields.workflow_node_type != "LLM" &&
-             fields.workflow_node_type != "Start") {
-    // message_format_plus reports inner nodes too; what they say is no part of the answer.
-    pieces_ = Pieces::kWorkflow;
-    sent_ += *fields.workflow_text;
-    emit(*fields.workflow_text);
-  }
+  take_text(fields, last);
   if (last && state_ == State::kReading) {
-    if (pieces_ == Pieces::kHeld) settle_held({});
-    answer_.finish_reason = fields.finish_reason;
+    if (!emit_rest()) return fail_protocol("invalid_answer", "the answer is too long");
+    answer_.finish_reason = utf8_prefix(fields.finish_reason, kMaxIdBytes);
     state_ = State::kFinished;
   }
 }
@@ -168,9 +202,10 @@ void AnswerParser::take_fields(int http_status, const AnswerFields& fields, bool
 void AnswerParser::take_thought(std::string_view thought) {
   if (thought.empty() || !on_thought_) return;
   // No answer fails for what was thought beside it.
-  if (thought_bytes_ + thought.size() > kMaxAnswerBytes) return;
-  thought_bytes_ += thought.size();
-  on_thought_(thought);
+  const size_t bytes = json_bytes(thought);
+  if (thought_bytes_ + bytes > kMaxAnswerBytes) return;
+  thought_bytes_ += bytes;
+  tell_thought(thought_mask_.feed(thought));
 }
 
 // Each event repeats the list and may add to it.
@@ -179,81 +214,60 @@ void AnswerParser::take_references(const std::vector<AnswerFields::Reference>& r
   for (size_t i = citations.size(); i < std::min(references.size(), kMaxCitations); ++i) {
     const auto& reference = references[i];
     const int index = reference.index != 0 ? reference.index : static_cast<int>(i) + 1;
-    citations.push_back({index, shown_title(reference.title), shown_url(reference.url)});
+    citations.push_back({index, shown_title(reference.title, api_key_), shown_url(reference.url, api_key_)});
   }
 }
 
-// Whether pieces continue or repeat the text is not told by the stream (contract, 3.2 and 3.3): a workflow
-// may answer cumulatively although increments were asked for. A second piece that does not begin with the
-// first settles it, which is nearly always; one that does is held until the third.
-void AnswerParser::take_text(std::string_view text, bool last) {
-  if (pieces_ == Pieces::kIncremental) return emit(text);
-  if (pieces_ == Pieces::kFirst) return take_first_piece(text);
-  if (pieces_ == Pieces::kOne) return take_second_piece(text, last);
-  if (pieces_ == Pieces::kHeld) return take_third_piece(text, last);
-  const bool says_nothing = pieces_ == Pieces::kWorkflow ? !text.starts_with(sent_) : text.empty();
-  if (!says_nothing) emit_rest_of(text);
-}
-
-void AnswerParser::take_first_piece(std::string_view text) {
-  if (text.empty()) return;
-  pieces_ = Pieces::kOne;
-  sent_ = text;
-  emit(text);
-}
-
-void AnswerParser::take_second_piece(std::string_view text, bool last) {
-  const bool repeats = text.starts_with(sent_) && (last || text.size() > sent_.size());
-  if (!repeats) {
-    pieces_ = Pieces::kIncremental;
-    sent_.clear();
-    return emit(text);
+void AnswerParser::take_text(const AnswerFields& fields, bool last) {
+  std::string_view text;
+  if (fields.text) {
+    text = text_.take(*fields.text, last);
+  } else if (fields.workflow_text && fields.workflow_node_type != "LLM" &&
+             fields.workflow_node_type != "Start") {
+    // message_format_plus reports inner nodes too; what they say is no part of the answer.
+    text = text_.take_message(*fields.workflow_text);
   }
-  if (last) {
-    pieces_ = Pieces::kCumulative;
-    return emit_rest_of(text);
-  }
-  pieces_ = Pieces::kHeld;
-  held_ = text;
-}
-
-void AnswerParser::take_third_piece(std::string_view text, bool last) {
-  const bool repeats = text.starts_with(held_) && (last || text.size() > held_.size());
-  if (!repeats) return settle_held(text);
-  pieces_ = Pieces::kCumulative;
-  emit_rest_of(text);
-}
-
-// Neither is so long that the first of the two could be one too many.
-static_assert(2 * SseParser::kMaxEventBytes < AnswerParser::kMaxAnswerBytes);
-void AnswerParser::settle_held(std::string_view text) {
-  pieces_ = Pieces::kIncremental;
-  sent_.clear();
-  emit(std::exchange(held_, {}));
-  emit(text);
-}
-
-void AnswerParser::emit(std::string_view text) {
-  if (text.empty()) return;
-  emitted_bytes_ += text.size();
-  if (emitted_bytes_ > kMaxAnswerBytes) return fail_protocol("invalid_answer", "the answer is too long");
-  on_text_(text);
-}
-
-void AnswerParser::emit_rest_of(std::string_view whole) {
-  if (!whole.starts_with(sent_)) {
+  if (text_.is_contradictory()) {
     return fail_protocol("invalid_answer", "the upstream took back what it had said");
   }
-  emit(whole.substr(sent_.size()));
-  sent_ = whole;
+  if (!text.empty() && !emit(text_mask_.feed(text)))
+    fail_protocol("invalid_answer", "the answer is too long");
+}
+
+// False when the answer is too long.
+bool AnswerParser::emit(std::string_view text) {
+  if (text.empty()) return true;
+  emitted_bytes_ += json_bytes(text);
+  if (emitted_bytes_ > kMaxAnswerBytes) return false;
+  on_text_(text);
+  return true;
+}
+
+// Whatever becomes of the answer, what was held back of it is told. False when the answer is too long.
+bool AnswerParser::emit_rest() {
+  tell_thought(thought_mask_.finish());
+  return emit(text_mask_.feed(text_.release())) && emit(text_mask_.finish());
+}
+
+void AnswerParser::tell_thought(std::string_view thought) {
+  if (!thought.empty()) on_thought_(thought);
+}
+
+std::string AnswerParser::shown_id(std::string_view id) const {
+  if (!shows_key(id.substr(0, kMaxIdBytes + api_key_.size()), api_key_))
+    return std::string(utf8_prefix(id, kMaxIdBytes));
+  return "***";
 }
 
 void AnswerParser::fail(int http_status, std::string_view code, std::string_view message) {
+  emit_rest();
   state_ = State::kFailed;
-  error_ = classify_error(http_status, code, message, answer_.request_id);
+  error_ = classify_error(http_status, utf8_prefix(code, kMaxIdBytes), utf8_prefix(message, kMaxMessageBytes),
+                          answer_.request_id);
 }
 
 void AnswerParser::fail_protocol(std::string_view code, std::string_view message) {
+  emit_rest();
   state_ = State::kFailed;
   error_ = {UpstreamFault::kFailed, std::string(code), std::string(message), answer_.request_id, false};
 }

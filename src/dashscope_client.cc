@@ -63,9 +63,9 @@ void Completion::start_try() {
   waiting_to_retry_ = false;
   begun_ = false;
   try_started_ = last_bytes_ = Clock::now();
-  parser_ =
-      std::make_unique<AnswerParser>([this](std::string_view text) { handler_.on_text(text); },
-                                     [this](std::string_view thought) { handler_.on_thought(thought); });
+  parser_ = std::make_unique<AnswerParser>(
+      client_.config_.api_key, [this](std::string_view text) { handler_.on_text(text); },
+      [this](std::string_view thought) { handler_.on_thought(thought); });
   const Endpoint& endpoint = mode_ == AnswerMode::kStream ? client_.stream_endpoint_ : client_.json_endpoint_;
   const auto connect_timeout = std::chrono::ceil<std::chrono::milliseconds>(client_.config_.connect_timeout);
   transfer_ = client_.http_.post(endpoint, body_, connect_timeout, *this);
@@ -108,6 +108,7 @@ bool Completion::take_data(const ResponseHead& head, std::string_view bytes) {
   last_bytes_ = Clock::now();
   client_.received_ += bytes.size();
   handler_.on_bytes(last_bytes_);
+  parser_->expect(head.content_type);
   switch (parser_->feed(head.status, bytes)) {
     case AnswerParser::State::kReading:
       // A JSON answer begins with its first byte, a stream with its first event.

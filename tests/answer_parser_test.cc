@@ -16,6 +16,8 @@ namespace {
 
 using State = AnswerParser::State;
 
+constexpr std::string_view kKey = "sk-0123456789abcdef";
+
 struct Result {
   State state;
   std::string text;
@@ -23,12 +25,13 @@ struct Result {
   UpstreamError error;
 };
 
-Result parse(int status, std::string_view body, size_t step) {
+Result parse(int status, std::string_view body, size_t step, std::string_view content_type = {}) {
   std::string text;
-  AnswerParser parser([&](std::string_view piece) {
+  AnswerParser parser(kKey, [&](std::string_view piece) {
     EXPECT_FALSE(piece.empty());
     text += piece;
   });
+  parser.expect(content_type);
   for (size_t at = 0; at < body.size(); at += step) parser.feed(status, body.substr(at, step));
   const State state = parser.finish(status);
   return {state, text, parser.answer(), parser.error()};
@@ -142,43 +145,29 @@ std::string event(const std::string& text, const std::string& finish = "null") {
          "\"}}\n\n";
 }
 
-struct Pieces {
-  const char* name;
-  std::vector<std::string> pieces;  // the last comes with the finish reason
-  std::string text;
-};
-class TextPieces : public testing::TestWithParam<Pieces> {};
-
-TEST_P(TextPieces, AddUpToTheAnswer) {
-  std::string body;
-  for (size_t i = 0; i < GetParam().pieces.size(); ++i) {
-    body += event(GetParam().pieces[i], i + 1 < GetParam().pieces.size() ? "null" : "stop");
+// How pieces relate to each other is the matter of answer_text_test.cc; here they come in bytes.
+TEST(AnswerParser, PiecesAddUpToTheAnswerCutAnywhere) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> answers = {
+      {{"哈", "哈哈", "哈哈哈", "，好笑", ""}, "哈哈哈哈哈哈，好笑"},
+      {{"1", "10", "100", ""}, "110100"},
+      {{"a", "b", "c", "abc"}, "abc"},
+      {{"春", "春眠不觉晓，", "春眠不觉晓，处处", "春眠不觉晓，处处闻啼鸟。"}, "春眠不觉晓，处处闻啼鸟。"},
+  };
+  for (const auto& [pieces, text] : answers) {
+    std::string body;
+    for (size_t i = 0; i < pieces.size(); ++i)
+      body += event(pieces[i], i + 1 < pieces.size() ? "null" : "stop");
+    for (size_t step = 1; step <= body.size(); ++step) {
+      const Result result = parse(200, body, step);
+      ASSERT_EQ(result.state, State::kFinished) << result.error.message;
+      ASSERT_EQ(result.text, text) << "in steps of " << step;
+    }
   }
-  const Result result = parse(200, body, body.size());
-  EXPECT_EQ(result.state, State::kFinished) << result.error.message;
-  EXPECT_EQ(result.text, GetParam().text);
 }
-
-INSTANTIATE_TEST_SUITE_P(
-    AnswerParser, TextPieces,
-    testing::Values(Pieces{"None", {""}, ""}, Pieces{"OnlyTheLast", {"a"}, "a"},
-                    Pieces{"Increments", {"a", "b", "c", ""}, "abc"},
-                    Pieces{"LastIncrementHasText", {"a", "b", "c"}, "abc"},
-                    Pieces{"IncrementsRepeatAWord", {"ha", "ha", "ha", ""}, "hahaha"},
-                    Pieces{"SecondIncrementBeginsWithTheFirst", {"1", "10", "0", ""}, "1100"},
-                    Pieces{"SecondIncrementBeginsWithTheFirstAtTheEnd", {"1", "10", ""}, "110"},
-                    Pieces{"ThirdIncrementIsTheSecond", {"a", "ab", "ab", ""}, "aabab"},
-                    Pieces{"EmptyIncrementBetween", {"a", "", "ab", "abc", ""}, "aababc"},
-                    Pieces{"Cumulative", {"a", "ab", "abc", "abc"}, "abc"},
-                    Pieces{"CumulativeWithEmptyEnd", {"a", "ab", "abc", ""}, "abc"},
-                    Pieces{"CumulativeOfTwo", {"a", "ab"}, "ab"}, Pieces{"CumulativeOfOne", {"a", "a"}, "a"},
-                    Pieces{"CumulativeOfThree", {"a", "ab", "abc"}, "abc"},
-                    Pieces{"CumulativeStandingStill", {"a", "ab", "abc", "abc", "abcd", "abcd"}, "abcd"}),
-    [](const auto& test) { return test.param.name; });
 
 TEST(AnswerParser, EachIncrementIsReportedWithItsEvent) {
   std::string text;
-  AnswerParser parser([&](std::string_view piece) { text += piece; });
+  AnswerParser parser(kKey, [&](std::string_view piece) { text += piece; });
   parser.feed(200, event("a"));
   EXPECT_EQ(text, "a");
   parser.feed(200, event("b"));
@@ -191,8 +180,9 @@ TEST(AnswerParser, EachIncrementIsReportedWithItsEvent) {
 
 TEST(AnswerParser, ThoughtsAreToldApartFromTheText) {
   std::string told;
-  AnswerParser parser([&](std::string_view piece) { told.append("text:").append(piece).append(";"); },
-                      [&](std::string_view piece) { told.append("thought:").append(piece).append(";"); });
+  AnswerParser parser(
+      kKey, [&](std::string_view piece) { told.append("text:").append(piece).append(";"); },
+      [&](std::string_view piece) { told.append("thought:").append(piece).append(";"); });
   EXPECT_EQ(parser.feed(200, example("03-stream-thoughts")), State::kFinished);
   EXPECT_EQ(told, "thought:嗯;thought:，这是;thought:基础加法。;text:1+1;text: = 2;text: ✅;");
 }
@@ -229,9 +219,11 @@ TEST(AnswerParser, WhatFollowsTheEndInTheSamePieceIsNotHeard) {
 }
 
 TEST(AnswerParser, AnAnswerTakenBackIsAFault) {
-  const Result result = parse(200, event("a") + event("ab") + event("abc") + event("x", "stop"), 10);
+  const std::string start = "once upon a time";
+  const std::string body = event(start) + event(start + " there") + event(start + " there was");
+  const Result result = parse(200, body + event("x", "stop"), 10);
   EXPECT_EQ(result.state, State::kFailed);
-  EXPECT_EQ(result.text, "abc");
+  EXPECT_EQ(result.text, start + " there was");
 }
 
 std::string workflow(const std::string& node, const std::string& content) {
@@ -320,8 +312,9 @@ TEST(AnswerParser, AnEndlessAnswerIsRefused) {
 TEST(AnswerParser, AnEndlessThoughtIsCutAndTheAnswerGoesOn) {
   size_t thought_bytes = 0;
   std::string text;
-  AnswerParser parser([&](std::string_view piece) { text += piece; },
-                      [&](std::string_view piece) { thought_bytes += piece.size(); });
+  AnswerParser parser(
+      kKey, [&](std::string_view piece) { text += piece; },
+      [&](std::string_view piece) { thought_bytes += piece.size(); });
   const std::string thought = R"(data:{"output":{"thoughts":[{"action_type":"reasoning","thought":")" +
                               std::string(100000, 'x') + "\"}]}}\n\n";
   for (int i = 0; i < 50; ++i) EXPECT_EQ(parser.feed(200, thought), State::kReading);
@@ -368,13 +361,145 @@ INSTANTIATE_TEST_SUITE_P(
                     Page{"Binary", 200, "\x1f\x8b\x08\x01\xff\xfe", UpstreamFault::kFailed, false}),
     [](const auto& test) { return test.param.name; });
 
+struct Labelled {
+  const char* name;
+  const char* type;
+  std::string body;
+};
+class LabelledAnswers : public testing::TestWithParam<Labelled> {};
+
+const std::string kWhole = R"({"output":{"text":"ab","finish_reason":"stop"}})";
+constexpr const char* kMark = "\xef\xbb\xbf";
+constexpr const char* kEventType = "text/event-stream;charset=UTF-8";
+
+TEST_P(LabelledAnswers, AreUnderstoodCutAnywhere) {
+  const std::string& body = GetParam().body;
+  for (size_t step = 1; step <= body.size(); step += step < 40 ? 1 : body.size() / 7 + 1) {
+    const Result result = parse(200, body, step, GetParam().type);
+    EXPECT_EQ(result.state, State::kFinished) << result.error.message << " in steps of " << step;
+    EXPECT_EQ(result.text, "ab") << "in steps of " << step;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    AnswerParser, LabelledAnswers,
+    testing::Values(
+        Labelled{"BlankLines", kEventType, std::string(9000, '\n') + event("a") + event("b", "stop")},
+        Labelled{"BlankLinesWithoutType", "", std::string(9000, '\n') + event("a") + event("b", "stop")},
+        Labelled{"UnknownLines", kEventType,
+                 "identity: x\n<p>hello</p>\nfoo\n\n" + event("a") + event("b", "stop")},
+        Labelled{"UnknownLineLikeAnObject", kEventType, "{\"a\":1}\n\n" + event("a") + event("b", "stop")},
+        Labelled{"TwoMarks", kEventType, std::string(kMark) + kMark + event("a") + event("b", "stop")},
+        Labelled{"TwoMarksWithoutType", "", std::string(kMark) + kMark + event("a") + event("b", "stop")},
+        Labelled{"AMarkInMidStream", kEventType, event("a") + kMark + event("b", "stop")},
+        Labelled{"LongComment", kEventType,
+                 ":" + std::string(1200000, 'x') + "\n\n" + event("a") + event("b", "stop")},
+        Labelled{"LongCommentWithoutType", "",
+                 ":" + std::string(1200000, 'x') + "\n" + event("a") + event("b", "stop")},
+        Labelled{"LongCommentInMidStream", "",
+                 event("a") + ":" + std::string(1200000, 'x') + "\n" + event("b", "stop")},
+        Labelled{"LongUnknownFieldInMidStream", "",
+                 event("a") + "foo:" + std::string(1200000, 'x') + "\n" + event("b", "stop")},
+        Labelled{"OtherCase", "Text/Event-Stream ; x=y", "junk\n" + event("a") + event("b", "stop")},
+        Labelled{"ObjectBehindBlanks", "application/json", std::string(9000, ' ') + kWhole},
+        Labelled{"ObjectBehindBlanksWithoutType", "", std::string(9000, ' ') + kWhole},
+        Labelled{"ObjectBehindMarks", "application/json", std::string(kMark) + kMark + "\n" + kWhole},
+        Labelled{"ObjectBehindAMarkWithoutType", "", kMark + kWhole},
+        Labelled{"ObjectLabelledAStream", kEventType, "\n" + kWhole},
+        Labelled{"StreamLabelledAnObject", "application/json", event("a") + event("b", "stop")},
+        Labelled{"StreamLabelledAPage", "text/html", event("a") + event("b", "stop")}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(AnswerParser, AnErrorLabelledAStreamIsUnderstood) {
+  const Result result = parse(401, example("05-pre-stream-401"), 7, kEventType);
+  EXPECT_EQ(result.error.code, "InvalidApiKey");
+}
+
+std::string json_answer(const std::string& members) {
+  return R"({"output":{"finish_reason":"stop",)" + members + "}";
+}
+
+TEST(AnswerParser, NoFieldShowsTheKey) {
+  const std::string key(kKey);
+  const std::string body =
+      json_answer(R"("session_id":"x)" + key + R"(","text":"a","doc_references":[{"title":"see )" + key +
+                  R"( here","doc_url":"https://a/?k=)" + key + R"("}]},"request_id":")" + key +
+                  R"(","usage":{"models":[{"model_id":")" + key + R"(","input_tokens":1}]})");
+  const Result result = parse(200, body, 9);
+  ASSERT_EQ(result.state, State::kFinished) << result.error.message;
+  EXPECT_EQ(result.answer.session_id, "");
+  EXPECT_EQ(result.answer.request_id, "***");
+  EXPECT_EQ(result.answer.model, "***");
+  ASSERT_EQ(result.answer.citations.size(), 1U);
+  EXPECT_EQ(result.answer.citations[0].title, "see *** here");
+  EXPECT_EQ(result.answer.citations[0].url, "");
+}
+
+TEST(AnswerParser, ATitleCutWithinTheKeyShowsNoneOfIt) {
+  const std::string title = std::string(195, 'x') + std::string(kKey);
+  const Result result = parse(200, json_answer(R"("doc_references":[{"title":")" + title + R"("}]})"), 99);
+  ASSERT_EQ(result.answer.citations.size(), 1U);
+  EXPECT_EQ(result.answer.citations[0].title, std::string(195, 'x') + "***");
+}
+
+TEST(AnswerParser, TextAndThoughtsShowNoKeyHoweverItIsCut) {
+  for (size_t cut = 1; cut < kKey.size(); ++cut) {
+    const std::string start(kKey.substr(0, cut));
+    const std::string end(kKey.substr(cut));
+    const std::string thought = R"(data:{"output":{"thoughts":[{"action_type":"reasoning","thought":")";
+    std::string said;
+    AnswerParser parser(
+        kKey, [&](std::string_view piece) { said += piece; }, [&](std::string_view piece) { said += piece; });
+    for (const std::string& piece : {start, end}) parser.feed(200, thought + piece + "\"}]}}\n\n");
+    parser.feed(200, event("It is " + start));
+    parser.feed(200, event(end));
+    EXPECT_EQ(parser.feed(200, event("", "stop")), State::kFinished);
+    EXPECT_EQ(said.find(kKey), std::string::npos) << said;
+    EXPECT_EQ(said.find(kKey.substr(3)), std::string::npos) << said;
+    EXPECT_NE(said.find("***"), std::string::npos) << said;
+  }
+}
+
+TEST(AnswerParser, WhatMayHaveBecomeTheKeyIsToldAtTheEnd) {
+  EXPECT_EQ(parse(200, event("It begins with sk-0123", "stop"), 9).text, "It begins with sk-0123");
+  EXPECT_EQ(parse(200, event("It begins with sk-0123"), 9).text, "It begins with sk-0123");
+}
+
+TEST(AnswerParser, IdsAndMessagesAreBounded) {
+  const std::string huge(500000, 'x');
+  Result result = parse(200,
+                        R"({"output":{"text":"a","finish_reason":")" + huge + R"("},"request_id":")" + huge +
+                            R"(","usage":{"models":[{"model_id":")" + huge + R"(","input_tokens":1}]}})",
+                        65536);
+  ASSERT_EQ(result.state, State::kFinished) << result.error.message;
+  EXPECT_EQ(result.answer.request_id.size(), 128U);
+  EXPECT_EQ(result.answer.model.size(), 128U);
+  EXPECT_EQ(result.answer.finish_reason.size(), 128U);
+  result = parse(
+      500, R"({"code":")" + huge + R"(","message":")" + huge + R"(","request_id":")" + huge + R"("})", 65536);
+  EXPECT_EQ(result.error.code.size(), 128U);
+  EXPECT_LE(result.error.message.size(), 8192U);
+  EXPECT_EQ(result.error.request_id.size(), 128U);
+}
+
+TEST(AnswerParser, AnAnswerIsAsLongAsItsJson) {
+  std::string body;
+  std::string escaped;
+  for (int i = 0; i < 20000; ++i) escaped += "\\u0001";
+  for (int i = 0; i < 36; ++i) body += event(escaped);
+  const Result result = parse(200, body + event("", "stop"), 65536);
+  EXPECT_EQ(result.state, State::kFailed);
+  EXPECT_LE(result.text.size(), AnswerParser::kMaxAnswerBytes / 6);
+  EXPECT_GT(result.text.size(), AnswerParser::kMaxAnswerBytes / 6 - 20000);
+}
+
 TEST(AnswerParser, ABinaryPageIsShownAsPlainCharacters) {
   const std::string message = parse(502, "\x1f\x8b\nbad\xff", 3).error.message;
   EXPECT_EQ(message, "   bad ");
 }
 
 TEST(AnswerParser, AnEndlessJsonAnswerIsRefused) {
-  AnswerParser parser([](std::string_view) {});
+  AnswerParser parser(kKey, [](std::string_view) {});
   const std::string block(1 << 20, ' ');
   EXPECT_EQ(parser.feed(200, "{"), State::kReading);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(parser.feed(200, block), State::kReading);
@@ -382,7 +507,7 @@ TEST(AnswerParser, AnEndlessJsonAnswerIsRefused) {
 }
 
 TEST(AnswerParser, AnEndlessEventIsRefused) {
-  AnswerParser parser([](std::string_view) {});
+  AnswerParser parser(kKey, [](std::string_view) {});
   const std::string block(1 << 19, 'x');
   EXPECT_EQ(parser.feed(200, "data:{"), State::kReading);
   EXPECT_EQ(parser.feed(200, block), State::kReading);
@@ -390,7 +515,7 @@ TEST(AnswerParser, AnEndlessEventIsRefused) {
 }
 
 TEST(AnswerParser, AnEndlessEventInOnePieceIsRefused) {
-  AnswerParser parser([](std::string_view) {});
+  AnswerParser parser(kKey, [](std::string_view) {});
   EXPECT_EQ(parser.feed(200, "data:" + std::string(SseParser::kMaxEventBytes, 'x')), State::kFailed);
 }
 

@@ -1,5 +1,5 @@
 // The upstream's answer, from its bytes to what the browser gets: the same however it is cut, each piece is
-// text, nothing follows a failure, and no error tells the key.
+// text, nothing follows a failure, and neither an answer nor an error tells the key.
 #include <array>
 #include <string>
 
@@ -14,6 +14,8 @@ namespace {
 using State = AnswerParser::State;
 
 constexpr std::string_view kKey = "sk-0123456789abcdef";
+constexpr std::array<std::string_view, 4> kTypes = {"", "text/event-stream;charset=UTF-8", "application/json",
+                                                    "text/html"};
 constexpr std::array kStatuses = {0, 200, 200, 200, 307, 400, 401, 403, 404, 408, 413, 429, 500, 503};
 
 std::string member_of(std::string_view event, std::string_view name) {
@@ -31,6 +33,7 @@ class Reader {
   std::string text;
   std::string thought;
 
+  void expect(std::string_view content_type) { parser_.expect(content_type); }
   bool feed(int status, std::string_view bytes) { return parser_.feed(status, bytes) == State::kReading; }
   void finish(int status) {
     fuzz::expect(parser_.finish(status) != State::kReading, "an answer that ended is finished or failed");
@@ -44,7 +47,7 @@ class Reader {
     all += piece;
   }
 
-  AnswerParser parser_{[this](std::string_view piece) { take(piece, text); },
+  AnswerParser parser_{kKey, [this](std::string_view piece) { take(piece, text); },
                        [this](std::string_view piece) { take(piece, thought); }};
 };
 
@@ -62,6 +65,14 @@ void check_same(const Reader& whole, const Reader& cut) {
 
 void check_events(const Reader& reader, bool debug) {
   const Answer& answer = reader.parser().answer();
+  for (const std::string* shown :
+       {&reader.text, &reader.thought, &answer.session_id, &answer.request_id, &answer.model}) {
+    fuzz::expect(shown->find(kKey) == std::string::npos, "no answer tells the key");
+  }
+  for (const Citation& citation : answer.citations) {
+    fuzz::expect((citation.title + citation.url).find(kKey) == std::string::npos,
+                 "no citation tells the key");
+  }
   if (!reader.text.empty()) {
     std::string told;
     write_text_events(reader.text, answer.session_id,
@@ -96,10 +107,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text = fuzz::as_text(data, size);
   auto random = fuzz::choices_for(text);
   const int status = kStatuses.at(random() % kStatuses.size());
+  const std::string_view type = kTypes.at(random() % kTypes.size());
   Reader whole;
+  whole.expect(type);
   whole.feed(status, text);
   whole.finish(status);
   Reader cut;
+  cut.expect(type);
   fuzz::feed_in_pieces(text, random, [&](std::string_view piece) { return cut.feed(status, piece); });
   cut.finish(status);
   check_same(whole, cut);

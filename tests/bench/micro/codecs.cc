@@ -111,7 +111,7 @@ void token_goes_all_the_way(benchmark::State& state) {
   FcgiOutput output;
   output.start(1);
   AnswerParser* answer = nullptr;
-  AnswerParser parser([&](std::string_view text) {
+  AnswerParser parser("", [&](std::string_view text) {
     write_text_events(text, answer->answer().session_id,
                       [&](std::string_view out) { output.write_event(out); });
   });
@@ -122,7 +122,7 @@ void token_goes_all_the_way(benchmark::State& state) {
     if (++sent == 100000) {
       state.PauseTiming();
       std::destroy_at(&parser);
-      std::construct_at(&parser, [&](std::string_view text) {
+      std::construct_at(&parser, "", [&](std::string_view text) {
         write_text_events(text, answer->answer().session_id,
                           [&](std::string_view out) { output.write_event(out); });
       });
