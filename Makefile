@@ -59,6 +59,7 @@ e2e      := $(wildcard tests/e2e/*.cc)
 harness  := $(filter-out %_test.cc,$(e2e))
 restart  := $(wildcard tests/restart/*.cc)
 hosts    := $(wildcard tests/hosts/*.cc)
+servers  := $(wildcard tests/servers/*.cc)
 preloads := $(wildcard tests/e2e/preload/*.cc)
 simulator:= $(wildcard tests/simulator/*.cc)
 bench_load:= $(wildcard tests/bench/*.cc)
@@ -68,7 +69,7 @@ fuzz     := $(wildcard tests/fuzz/*.cc)
 fuzzers  := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
 fail_nth := tests/torture/fail_nth.cc
 torture  := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
-all_code := $(sources) $(units) $(e2e) $(restart) $(hosts) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) \
+all_code := $(sources) $(units) $(e2e) $(restart) $(hosts) $(servers) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) \
   $(fuzz) $(torture) $(fail_nth)
 object    = $(patsubst %.cc,$B/%.o,$1)
 packages := tests/browser/node_modules/.package-lock.json
@@ -176,6 +177,9 @@ test-restart: deps $B/restart_tests $B/bailian-fcgi $B/simulator ## a hundred re
 test-hosts: deps $B/hosts_tests $B/bailian-fcgi $B/simulator ## three hosts in network namespaces behind one nginx; needs root
 	@FILTER='$(FILTER)' tests/shards.sh $B/hosts_tests
 
+test-servers: deps $B/servers_tests $B/bailian-fcgi $B/simulator ## Apache, lighttpd, Caddy and HAProxy in place of nginx, by the recipes of deploy/other-servers.md
+	@FILTER='$(FILTER)' tests/shards.sh $B/servers_tests
+
 test-watch: deps build/promtool ## the alert rules, checked and played through by promtool
 	@tests/watch/run.sh build/promtool
 
@@ -220,7 +224,7 @@ lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes 
 
 deps: # what is missing is installed; returns at once when nothing is
 	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) \
-	  $(filter bench soak valgrind,$(MAKECMDGOALS)) $(if $(filter test-hosts,$(MAKECMDGOALS)),hosts) \
+	  $(filter bench soak valgrind,$(MAKECMDGOALS)) $(patsubst test-%,%,$(filter test-hosts test-servers,$(MAKECMDGOALS))) \
 	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress) \
 	  $(if $(filter deb test-package,$(MAKECMDGOALS)),deb) $(if $(filter test-package,$(MAKECMDGOALS)),package)
 
@@ -246,6 +250,8 @@ $B/fail_nth.so: $(fail_nth) tests/torture/plan.h Makefile | $(after_deps)
 $B/restart_tests: $(call object,$(restart) $(harness) tests/bench/connection.cc)
 	$(link) $^ -lgtest -lgtest_main -o $@
 $B/hosts_tests: $(call object,$(hosts) $(harness))
+	$(link) $^ -lgtest -lgtest_main -o $@
+$B/servers_tests: $(call object,$(servers) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
 $B/%.so: tests/e2e/preload/%.cc Makefile | $(after_deps)
 	@mkdir -p $(@D)
@@ -278,8 +284,8 @@ $B/%.o: %.cc Makefile | $(after_deps)
 	$(compile) $(unoptimised) -c $< -o $@
 
 # To compile the tests takes much longer than to run them. One of them tells how the program is compiled.
-$(call object,$(filter-out tests/e2e/security_test.cc,$(units) $(e2e) $(restart) $(hosts) $(torture))): unoptimised := -O0 -U_FORTIFY_SOURCE
+$(call object,$(filter-out tests/e2e/security_test.cc,$(units) $(e2e) $(restart) $(hosts) $(servers) $(torture))): unoptimised := -O0 -U_FORTIFY_SOURCE
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all install uninstall deb run test test-browser test-wordpress test-watch test-package test-restart test-hosts \
+.PHONY: all install uninstall deb run test test-browser test-wordpress test-watch test-package test-restart test-hosts test-servers \
   torture soak valgrind bench fuzz fuzzers coverage check format lint deps clean help FORCE

@@ -15,6 +15,7 @@ usage: deploy/install-deps.sh [--dry-run | --list] [GROUP]...
   soak        also what \`make soak\` needs: Python, gnuplot
   valgrind    also valgrind
   hosts       also those of \`make test-hosts\`: ip
+  servers     also those of \`make test-servers\`: Apache, lighttpd, HAProxy, Caddy (which Ubuntu 22.04 lacks)
   browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
   deb         also what \`make deb\` builds the package with
   package     also the system of its own in which \`make test-package\` installs it
@@ -94,6 +95,12 @@ EOF
   ! in_group hosts || cat <<EOF
 iproute2 network namespaces
 EOF
+  ! in_group servers || cat <<EOF
+apache2 a web server in place of nginx
+lighttpd another
+haproxy another
+caddy another
+EOF
   ! in_group browser || cat <<EOF
 chromium the browser of the tests
 nodejs runs them
@@ -112,7 +119,7 @@ fail() {
 groups='' dry_run='' list=''
 for argument; do
   case $argument in
-    check | wordpress | bench | soak | valgrind | hosts | browser | deb | package) groups="$groups $argument " ;;
+    check | wordpress | bench | soak | valgrind | hosts | servers | browser | deb | package) groups="$groups $argument " ;;
     --dry-run) dry_run=yes ;;
     --list) list=yes ;;
     -h | --help) usage && exit ;;
@@ -138,8 +145,8 @@ there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "
 ! command -v node >/dev/null || there="$there installed:nodejs "
 ! command -v npm >/dev/null || there="$there installed:npm "
-# There clang itself brings its runtime.
-case $system in 'Ubuntu 22.04'*) there="$there installed:libclang-rt-dev " ;; esac
+# There clang itself brings its runtime, and Caddy is not to be had.
+case $system in 'Ubuntu 22.04'*) there="$there installed:libclang-rt-dev installed:caddy " ;; esac
 
 missing=''
 for package in $packages; do
@@ -180,7 +187,7 @@ apt install --no-install-recommends $missing ||
   fail 69 "apt-get failed on $system (made for $supported; on Ubuntu the component universe must be on). Install $by_hand"
 
 if [ -d /run/systemd/system ]; then
-  for service in nginx php-fpm; do
+  for service in nginx php-fpm apache2 lighttpd haproxy caddy; do
     case "$missing " in
       *" $service "*) say "$service is not started now, but will be at the next boot (systemctl disable prevents it)" ;;
     esac

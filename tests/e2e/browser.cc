@@ -22,7 +22,7 @@ std::string wire_text(const HttpRequest& request) {
   if (request.headers.count("Host") == 0) text += "Host: chat.example\r\n";
   for (const auto& [name, value] : request.headers)
     text.append(name).append(": ").append(value).append(kLineEnd);
-  if (!request.body.empty() || request.method == "POST")
+  if ((!request.body.empty() || request.method == "POST") && request.headers.count("Transfer-Encoding") == 0)
     text.append("Content-Length: ").append(std::to_string(request.body.size())).append(kLineEnd);
   return text.append(kLineEnd).append(request.body);
 }
