@@ -42,6 +42,8 @@ class FcgiListener {
   void cut();
   /// Leaves new connections to whoever else accepts from the socket.
   void stop_accepting();
+  /// After stop_accepting(), as if it had not been called.
+  void accept_again();
 
   // For its connections.
   [[nodiscard]] EventLoop& loop() const { return loop_; }
@@ -59,7 +61,6 @@ class FcgiListener {
 
  private:
   void accept_some();
-  void accept_again();
   void bury();
   void tell_if_idle();
 

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -35,6 +36,16 @@ bool is_listening(int fd) {
   int listening = 0;
   socklen_t size = sizeof listening;
   return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening != 0;
+}
+
+// Where a unix socket is bound; empty when it is none, or its name is no file's.
+std::string path_of(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+  if (address.ss_family != AF_UNIX) return {};
+  const auto& local = reinterpret_cast<const sockaddr_un&>(address);
+  return {local.sun_path, ::strnlen(local.sun_path, size - offsetof(sockaddr_un, sun_path))};
 }
 
 sockaddr_un unix_address(const std::string& path) {
@@ -92,7 +103,17 @@ std::optional<ListenSocket> ListenSocket::inherited() {
   if (::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
     fail_errno(fmt::format("descriptor {}", fd));
   if (passed == 1 && is_own) return of_predecessor(std::move(owned));
-  return ListenSocket(std::move(owned), fmt::format("inherited descriptor {}", fd), true);
+  ListenSocket socket(std::move(owned), fmt::format("inherited descriptor {}", fd), true);
+  const std::string path = path_of(fd);
+  if (!path.empty()) socket.remember_file(path);
+  socket.owns_file_ = false;
+  return socket;
+}
+
+int ListenSocket::inherited_fd() {
+  const char* const count = ::getenv("LISTEN_FDS");  // NOLINT(concurrency-mt-unsafe)
+  const int fd = count != nullptr ? kSystemdFirstFd : kFastCgiFd;
+  return is_listening(fd) ? fd : -1;
 }
 
 ListenSocket ListenSocket::open(const ListenAddress& address, mode_t mode) {
@@ -165,12 +186,15 @@ ListenSocket ListenSocket::open_tcp(const TcpAddress& address) {
   return {std::move(fd), name, false};
 }
 
-ListenSocket::~ListenSocket() {
-  if (!fd_ || !owns_file_ || bound_path_.empty()) return;
+bool ListenSocket::has_file() const {
   struct stat status {};
-  const bool still_ours =
-      ::lstat(bound_path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_;
-  if (still_ours) ::unlink(bound_path_.c_str());
+  return ::lstat(bound_path_.c_str(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_;
+}
+
+bool ListenSocket::is_reachable() const { return bound_path_.empty() || has_file(); }
+
+ListenSocket::~ListenSocket() {
+  if (fd_ && owns_file_ && !bound_path_.empty() && has_file()) ::unlink(bound_path_.c_str());
 }
 
 }  // namespace bailian

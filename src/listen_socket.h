@@ -26,6 +26,8 @@ class ListenSocket {
   /// on; nothing when there is none. One that a predecessor had made is this program's own, but its file is
   /// so only after own_file(). Throws ListenError.
   static std::optional<ListenSocket> inherited();
+  /// Its descriptor, before it is taken over; -1: none was passed on.
+  static int inherited_fd();
 
   /// A unix socket gets exactly `mode`. One that a dead process left is replaced; one that answers, and
   /// anything that is no socket, is left alone and reported. Throws ListenError.
@@ -42,7 +44,9 @@ class ListenSocket {
   /// In LISTEN_FDNAMES: whether a successor may call it its own.
   [[nodiscard]] std::string_view name_for_successor() const { return shared_ ? "inherited" : kOwn; }
   /// The predecessor, if there was one, hands it over: from now on the file is removed with the object.
-  void own_file() { owns_file_ = true; }
+  void own_file() { owns_file_ = !shared_; }
+  /// False: a unix socket whose file is gone or another's by now, so that no client can come any more.
+  [[nodiscard]] bool is_reachable() const;
   /// A successor accepts from it and removes it.
   void hand_over() {
     shared_ = true;
@@ -59,11 +63,12 @@ class ListenSocket {
   static ListenSocket open_tcp(const TcpAddress& address);
   static ListenSocket of_predecessor(UniqueFd fd);
   void remember_file(const std::string& path);
+  [[nodiscard]] bool has_file() const;
 
   UniqueFd fd_;
   std::string name_;
   bool shared_;
-  std::string bound_path_;  // to be removed
+  std::string bound_path_;  // empty: not known, or handed over
   bool owns_file_ = true;
   dev_t device_ = 0;
   ino_t inode_ = 0;

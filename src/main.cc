@@ -10,6 +10,8 @@
 #include <exception>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "check.h"
 #include "config.h"
@@ -63,19 +65,39 @@ LoadedConfig load(const Options& options) {
   return loaded;
 }
 
-int serve(const LoadedConfig& loaded, const Options& options) {
-  const Config& config = loaded.config;
+// What the program runs with while its own settings have faults.
+LoadedConfig default_settings() {
+  LoadedConfig loaded = load_config({}, "/dev/null");
+  loaded.config.debug = false;
+  return loaded;
+}
+
+void begin_log(const Config& config) {
+  const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
+  start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
+            least_log_level(config), config.log_file);
+}
+
+// With `faults` in the settings, `loaded` has the defaults: chats get an error.
+int serve(LoadedConfig loaded, std::vector<std::string> faults, const Options& options) {
   init_libfcgi();
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGUSR1, SIG_IGN);  // these until the server listens to them
   std::signal(SIGHUP, SIG_IGN);
   std::signal(SIGUSR2, SIG_IGN);
   std::signal(SIGTERM, SIG_DFL);
+  std::signal(SIGALRM, SIG_DFL);  // the watchdog of a process whose supervisor has ended
   std::signal(SIGCHLD, SIG_DFL);  // ignored, as some parents leave it, it would hide how a successor ended
-  const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
-  start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
-            least_log_level(config), config.log_file);
-  log_warnings(loaded);
+  try {
+    begin_log(loaded.config);
+  } catch (const LogFileError& error) {
+    if (!options.supervise) throw;
+    faults = {error.what()};
+    loaded = default_settings();
+    begin_log(loaded.config);
+  }
+  const Config& config = loaded.config;
+  if (faults.empty()) log_warnings(loaded);
   raise_file_limit(config);
 
   auto socket = ListenSocket::inherited();
@@ -85,9 +107,11 @@ int serve(const LoadedConfig& loaded, const Options& options) {
         "its own would be in the way of the next start");
   }
   if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
-  Server(config, *socket, [&options] { return load(options); }, {options.argv, options.supervisor}).run();
+  const bool again = Server(config, *socket, [&options] { return load(options); },
+                            {options.argv, options.supervisor, std::move(faults)})
+                         .run();
   log(LogLevel::kInfo, "stopped", "");
-  return EX_OK;
+  return again ? kStartAgain : EX_OK;
 }
 
 int run(Options options) {
@@ -103,11 +127,20 @@ int run(Options options) {
     return top(options.listen ? listen_option(*options.listen) : load(options).config.listen,
                Seconds(options.top_interval));
   }
-  const LoadedConfig loaded = load(options);
+  LoadedConfig loaded;
+  std::vector<std::string> faults;
+  try {
+    loaded = load(options);
+  } catch (const ConfigError& error) {
+    if (!options.supervise) throw;
+    // To end would leave visitors waiting in the socket that the service manager keeps open.
+    faults = error.faults();
+    loaded = default_settings();
+  }
   if (options.check) return check(loaded, options.check_options);
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
     throw std::runtime_error("cannot initialise libcurl");
-  const int code = options.ping ? ping(loaded.config) : serve(loaded, options);
+  const int code = options.ping ? ping(loaded.config) : serve(std::move(loaded), std::move(faults), options);
   curl_global_cleanup();
   return code;
 }

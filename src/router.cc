@@ -85,6 +85,10 @@ Reply preflight_reply() {
           {}};
 }
 
+HttpError misconfigured_error() {
+  return {503, "not_configured", "The chat service has a fault in its settings"};
+}
+
 Reply state_reply(int status, std::string_view state) {
   return {status,
           {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
@@ -152,14 +156,17 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
     return send(std::move(reply));
   }
   const bool draining = shared_.draining;
+  const bool misconfigured = shared_.misconfigured;
   switch (route->resource) {
     case Resource::kNothing:
       break;
     case Resource::kHealth:
-      return send(state_reply(200, draining ? "draining" : "healthy"));
+      return send(state_reply(200, draining ? "draining" : misconfigured ? "misconfigured" : "healthy"));
     case Resource::kReady:
+      if (misconfigured && !draining) return send(state_reply(503, "misconfigured"));
       return send(state_reply(draining ? 503 : 200, draining ? "draining" : "ready"));
     case Resource::kBotProfile:
+      if (misconfigured) throw misconfigured_error();
       return send(bot_profile(request));
     case Resource::kChat:
       return chat(request, client, AnswerMode::kJson, common);
@@ -194,6 +201,7 @@ Reply Router::metrics() {
 
 std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& client, AnswerMode mode,
                                        const Headers& common) {
+  if (shared_.misconfigured) throw misconfigured_error();
   if (!is_allowed_origin(request)) throw HttpError(403, "origin_not_allowed", "Origin not allowed");
   if (request.body_too_large) {
     throw HttpError(

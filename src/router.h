@@ -22,6 +22,8 @@ struct Shared {
   std::atomic<bool> draining{false};
   /// Draining with nobody to take over: new chats are refused.
   std::atomic<bool> refusing{false};
+  /// The settings have faults: chats are refused until they are mended.
+  bool misconfigured = false;
   StatusBoard board;
 };
 

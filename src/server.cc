@@ -2,20 +2,42 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <latch>
 
+#include "json.h"
 #include "log.h"
+#include "serving_process.h"
+#include "supervisor.h"
+#include "utf8.h"
 
 namespace bailian {
 namespace {
 
-constexpr std::chrono::seconds kStatusInterval{5};
+constexpr std::chrono::seconds kStatusInterval{1};
+constexpr size_t kMaxStatusBytes = 400;
+// For a process without a service manager's watchdog: how long a loop may hang before the process ends.
+constexpr std::chrono::microseconds kOwnWatchdog = std::chrono::seconds(30);
+// What answers of a misconfigured program may take to finish once the settings are mended.
+constexpr std::chrono::seconds kMendedDrain{1};
 
 FcgiLimits fcgi_limits(const Config& config) {
   return {config.max_body_bytes, to_duration(config.client_stall_timeout)};
+}
+
+// As a service manager takes it: one line of valid UTF-8.
+std::string one_line(std::string text) {
+  const bool is_text = is_utf8(text);
+  for (char& c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f || (byte >= 0x80 && !is_text)) c = '?';
+  }
+  text.resize(utf8_prefix(text, kMaxStatusBytes).size());
+  return text;
 }
 
 }  // namespace
@@ -43,18 +65,25 @@ Server::Server(Config config, ListenSocket& socket, Load load, Start start)
       }()),
       busy_workers_(workers_.size()),
       drain_timeout_(workers_.front()->loop, [this] { stop(); }),
-      report_(workers_.front()->loop, [this] { report(); }),
+      status_(workers_.front()->loop, [this] { tell_status(); }),
+      watch_(workers_.front()->loop, [this] { watch(); }),
+      predecessor_end_(workers_.front()->loop, [this](short) { on_predecessor_gone(); }),
       upgrade_(workers_.front()->loop, start_.argv, [this] { on_upgraded(); }),
       sigterm_(workers_.front()->loop, SIGTERM, [this] { on_signal(); }),
       sigint_(workers_.front()->loop, SIGINT, [this] { on_signal(); }),
       sigquit_(workers_.front()->loop, SIGQUIT, [this] { drain(); }),
       sighup_(workers_.front()->loop, SIGHUP, [this] { reload(); }),
       sigusr1_(workers_.front()->loop, SIGUSR1, [] { reopen_log(); }),
-      sigusr2_(workers_.front()->loop, SIGUSR2, [this] { upgrade(); }) {}
+      sigusr2_(workers_.front()->loop, SIGUSR2, [this] { upgrade(); }) {
+  shared_.misconfigured = !start_.faults.empty();
+  if (start_.supervisor == 0) return;
+  hand_over_.emplace(workers_.front()->loop, hand_over_signal(), [this] { hand_over(); });
+  stop_.emplace(workers_.front()->loop, stop_signal(), [this] { stop_serving(); });
+}
 
 Server::~Server() = default;
 
-void Server::run() {
+bool Server::run() {
   shared_.board.address = socket_.name();
   // No loop serves anybody before it is sure that all will.
   std::latch decided(1);
@@ -66,12 +95,16 @@ void Server::run() {
         if (starts) worker.loop.run();
       });
     }
-    log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
+    if (start_.supervisor != 0) take_over();
+    if (!predecessor_)
+      log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
+    if (shared_.misconfigured) log_faults();
     service_manager_.ready();
     socket_.own_file();
     starts = true;
     decided.count_down();
-    if (service_manager_.is_there()) report();
+    if (service_manager_.is_there()) tell_status();
+    if (service_manager_.watchdog()) watch();
     workers_.front()->loop.run();
   } catch (const std::exception&) {
     if (starts) {
@@ -83,6 +116,7 @@ void Server::run() {
     throw;
   }
   join();
+  return mended_;
 }
 
 void Server::join() {
@@ -110,14 +144,95 @@ void Server::on_upgraded() {
   drain();
 }
 
-// Every loop must turn for the watchdog to be told so: a silent one is seen by its missing answer.
-void Server::report() {
-  const auto watchdog = service_manager_.watchdog();
-  report_.start(watchdog ? *watchdog / 2 : kStatusInterval);
-  // First, and whatever becomes of the rest: without memory for a sentence the program is still alive.
-  if (watchdog) ask_loops();
-  service_manager_.status(fmt::format("{} streams, {} requests", shared_.streams.taken(),
-                                      shared_.board.sum(&LoopBoard::requests)));
+// With faulty settings the earlier one is the better: it has those of before.
+void Server::take_over() {
+  UniqueFd earlier = other_serving_process(socket_.fd());
+  if (earlier && shared_.misconfigured) {
+    for (const auto& worker : workers_) worker->listener.stop_accepting();
+    predecessor_ = std::move(earlier);
+    predecessor_end_.watch(predecessor_.get(), IoEvent::kRead);
+    return;
+  }
+  note_serving(socket_.fd());
+  if (earlier) drain_process(earlier);
+}
+
+void Server::on_predecessor_gone() {
+  predecessor_end_.watch(-1, IoEvent::kNothing);
+  predecessor_ = {};
+  if (shared_.draining) return;
+  note_serving(socket_.fd());
+  for (const auto& worker : workers_) {
+    worker->loop.post([&own = *worker] { own.listener.accept_again(); });
+  }
+  log(LogLevel::kError, "misconfigured", "the earlier process has ended: every chat gets an error");
+}
+
+// The supervisor is gone and has not been told to stop.
+void Server::hand_over() {
+  // What it said would be taken for the word of whoever comes next.
+  service_manager_.fall_silent();
+  watch_alone();
+  if (shared_.draining) return;
+  if (shared_.misconfigured) return drain();
+  log(LogLevel::kInfo, "handing_over", "serves until a successor is ready");
+}
+
+// The supervisor is told to stop, and so gone.
+void Server::stop_serving() {
+  service_manager_.fall_silent();
+  watch_alone();
+  drain();
+}
+
+void Server::tell_status() {
+  status_.start(kStatusInterval);
+  std::string text = status_text();
+  if (text == told_status_) return;
+  service_manager_.status(text);
+  told_status_ = std::move(text);
+}
+
+std::string Server::status_text() const {
+  if (start_.faults.empty()) {
+    return fmt::format("{} streams, {} requests", shared_.streams.taken(),
+                       shared_.board.sum(&LoopBoard::requests));
+  }
+  const size_t count = start_.faults.size();
+  return one_line(
+      fmt::format("misconfigured ({} fault{}), {}: {}", count, count > 1 ? "s" : "",
+                  predecessor_ ? "the settings of before stay in use" : "every chat gets an error",
+                  start_.faults.front()));
+}
+
+void Server::log_faults() const {
+  for (const std::string& fault : start_.faults) log(LogLevel::kError, "setting", fault);
+  log(LogLevel::kError, "misconfigured",
+      predecessor_ ? "an earlier process serves on with the settings of before; SIGHUP reads them again"
+                   : "every chat gets an error; SIGHUP reads the settings again");
+}
+
+// Every loop must turn for a sign of life: a silent one is seen by its missing answer.
+void Server::watch() {
+  watch_.start(service_manager_.watchdog().value_or(kOwnWatchdog) / 2);
+  ask_loops();
+  if (alone_ && !socket_.is_reachable()) drain();
+}
+
+// Its supervisor is gone, and with it the service manager's watchdog.
+void Server::watch_alone() {
+  if (alone_.exchange(true)) return;
+  show_life();
+  if (!service_manager_.watchdog()) watch();
+}
+
+void Server::show_life() {
+  if (!alone_) return service_manager_.alive();
+  // SIGALRM ends a process that has not got this far again by then.
+  const std::chrono::microseconds limit = service_manager_.watchdog().value_or(kOwnWatchdog);
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limit);
+  const itimerval alarm = {{0, 0}, {seconds.count(), (limit - seconds).count()}};
+  ::setitimer(ITIMER_REAL, &alarm, nullptr);
 }
 
 void Server::ask_loops() {
@@ -127,7 +242,7 @@ void Server::ask_loops() {
   try {
     for (const auto& worker : workers_) {
       worker->loop.post([this] {
-        if (--silent_loops_ == 0) service_manager_.alive();
+        if (--silent_loops_ == 0) show_life();
       });
       ++asked;
     }
@@ -139,6 +254,7 @@ void Server::ask_loops() {
 
 void Server::reload() {
   if (shared_.draining) return;
+  if (shared_.misconfigured) return reload_faulty();
   bool good = false;
   try {
     service_manager_.reloading();
@@ -152,6 +268,28 @@ void Server::reload() {
   }
   shared_.metrics.count_reload(good);
   service_manager_.ready();
+}
+
+// Good settings are for a process that starts with them.
+void Server::reload_faulty() {
+  service_manager_.reloading();
+  try {
+    load_();
+    mended_ = true;
+  } catch (const ConfigError& error) {
+    start_.faults = error.faults();
+  } catch (const std::exception& error) {
+    start_.faults = {error.what()};
+  }
+  shared_.metrics.count_reload(mended_);
+  if (mended_) {
+    log(LogLevel::kInfo, "mended", "the settings are good: the program starts with them");
+    service_manager_.fall_silent();
+    return drain();
+  }
+  log_faults();
+  service_manager_.ready();
+  tell_status();
 }
 
 void Server::use(LoadedConfig loaded) {
@@ -178,17 +316,21 @@ void Server::use(LoadedConfig loaded) {
 void Server::drain() {
   if (shared_.draining) return;
   shared_.draining = true;
-  // An own socket would refuse connections; a shared one keeps them for our successor.
-  shared_.refusing = !socket_.is_shared();
   try {
     upgrade_.cancel();
-    report_.cancel();
+    // An own socket would refuse connections; a shared one keeps them for our successor.
+    shared_.refusing = !socket_.is_shared();
+    status_.cancel();
+    if (start_.supervisor != 0) note_not_serving(socket_.fd());
+    // Told to end by itself, it is told for both.
+    if (predecessor_ && !alone_ && !mended_) drain_process(predecessor_);
     // A supervisor's end has told it already; while that one lives, the silence would be taken for a hang.
     if (start_.supervisor == 0 || ::getppid() == start_.supervisor) service_manager_.stopping();
     service_manager_.fall_silent();
     log(LogLevel::kInfo, "draining", "live answers may finish; a second signal ends them",
         {{"seconds", config_.drain_timeout.count()}});
-    drain_timeout_.start(to_duration(config_.drain_timeout));
+    const Clock::duration limit = to_duration(config_.drain_timeout);
+    drain_timeout_.start(mended_ ? std::min<Clock::duration>(limit, kMendedDrain) : limit);
     for (const auto& worker : workers_) {
       worker->loop.post([this, &own = *worker] {
         if (socket_.is_shared()) own.listener.stop_accepting();

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "listen_socket.h"
 #include "router.h"
 #include "service_manager.h"
+#include "unique_fd.h"
 #include "upgrade.h"
 
 namespace bailian {
@@ -24,6 +26,10 @@ namespace bailian {
 /// often it comes. SIGHUP reads the settings again: faulty ones change nothing, and chats under way keep
 /// those they began with. SIGUSR1 opens the log file again. SIGUSR2 starts a successor, and drains this one
 /// when that serves.
+///
+/// Under a supervisor: when that is gone, this goes on serving until a successor on the same socket sends
+/// SIGQUIT, and ends itself should a loop hang. With faults in its settings it leaves the socket to a process
+/// of an earlier start; without one it answers chats with an error.
 class Server {
  public:
   /// Reads the settings again, or throws ConfigError.
@@ -32,15 +38,17 @@ class Server {
   /// How the program was started.
   struct Start {
     std::vector<std::string> argv;
-    pid_t supervisor = 0;  // stands before the service manager, see supervise(); 0: none
+    pid_t supervisor = 0;             // stands before the service manager, see supervise(); 0: none
+    std::vector<std::string> faults;  // of the settings; with some, `config` has the defaults
   };
 
   /// Throws std::system_error. `socket` must outlive it.
   Server(Config config, ListenSocket& socket, Load load, Start start);
   ~Server();
 
-  /// Serves until it was told to end. The first loop runs on the calling thread.
-  void run();
+  /// Serves until it was told to end. The first loop runs on the calling thread. True: the settings that had
+  /// faults are mended and the program should start again.
+  bool run();
 
  private:
   struct Worker {
@@ -54,9 +62,19 @@ class Server {
   void on_signal();
   void upgrade();
   void on_upgraded();
-  void report();
+  void take_over();
+  void on_predecessor_gone();
+  void hand_over();
+  void stop_serving();
+  void tell_status();
+  [[nodiscard]] std::string status_text() const;
+  void watch();
+  void watch_alone();
   void ask_loops();
+  void show_life();
   void reload();
+  void reload_faulty();
+  void log_faults() const;
   void use(LoadedConfig loaded);
   void drain();
   void on_idle();
@@ -72,8 +90,14 @@ class Server {
   std::vector<std::unique_ptr<Worker>> workers_;
   size_t busy_workers_;  // first loop only
   std::atomic<size_t> silent_loops_{0};
+  std::atomic<bool> alone_{false};  // nobody else would end it should a loop hang
+  bool mended_ = false;
+  UniqueFd predecessor_;  // serves in place of this one
+  std::string told_status_;
   Timer drain_timeout_;
-  Timer report_;
+  Timer status_;
+  Timer watch_;
+  IoEvent predecessor_end_;
   Upgrade upgrade_;
   SignalEvent sigterm_;
   SignalEvent sigint_;
@@ -81,6 +105,8 @@ class Server {
   SignalEvent sighup_;
   SignalEvent sigusr1_;
   SignalEvent sigusr2_;
+  std::optional<SignalEvent> hand_over_;
+  std::optional<SignalEvent> stop_;
   std::vector<std::thread> threads_;
 };
 

@@ -69,7 +69,9 @@ std::vector<StatusFigure> status_figures(const Shared& shared) {
           {"pid", static_cast<uint64_t>(::getpid())},
           {"start time", board.start_time},
           {"uptime", static_cast<uint64_t>(uptime.count())},
-          {"state", shared.draining ? "draining" : "accepting"},
+          {"state", shared.draining        ? "draining"
+                    : shared.misconfigured ? "misconfigured"
+                                           : "accepting"},
           {"listening", board.address},
           {"workers", static_cast<uint64_t>(board.loops().size())},
           {"active streams", static_cast<uint64_t>(shared.streams.taken())},

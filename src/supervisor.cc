@@ -11,13 +11,17 @@
 #include <string>
 #include <system_error>
 
+#include "listen_socket.h"
+#include "serving_process.h"
+
 namespace bailian {
 namespace {
 
 sigset_t signals_of_supervisor() {
   sigset_t set;
   ::sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGABRT, SIGCHLD})
+  for (const int signal :
+       {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGABRT, SIGCHLD, hand_over_signal()})
     ::sigaddset(&set, signal);
   return set;
 }
@@ -29,9 +33,7 @@ void name_this_process(const char* variable) {
 }
 
 void begin_child(pid_t supervisor) {
-  // Not SIGTERM: where a service manager sends that to all processes, this one would be the second, which
-  // ends the answers.
-  ::prctl(PR_SET_PDEATHSIG, SIGQUIT);
+  ::prctl(PR_SET_PDEATHSIG, hand_over_signal());
   if (::getppid() != supervisor) ::_exit(EX_OK);  // it died before
   for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2})
     std::signal(signal, SIG_IGN);  // until they are listened to
@@ -60,6 +62,15 @@ std::optional<int> reap(pid_t child) {
   return std::nullopt;
 }
 
+// The child, and one that serves in its place while it waits for better settings.
+void stop_serving(pid_t child) {
+  // Not SIGTERM: where a service manager sends that to all processes, this one would be the second, which
+  // ends the answers.
+  ::kill(child, stop_signal());
+  const UniqueFd earlier = other_serving_process(ListenSocket::inherited_fd(), child);
+  if (earlier) drain_process(earlier);
+}
+
 int wait_for_end(pid_t child, const sigset_t& signals) {
   for (;;) {
     int signal = 0;
@@ -68,17 +79,22 @@ int wait_for_end(pid_t child, const sigset_t& signals) {
       case SIGTERM:
       case SIGINT:
       case SIGQUIT:
+        stop_serving(child);
         return EX_OK;
       case SIGCHLD:
         if (const auto code = reap(child)) return *code;
         break;
       default:
+        if (signal == hand_over_signal()) return EX_OK;
         ::kill(child, signal);
     }
   }
 }
 
 }  // namespace
+
+int hand_over_signal() { return SIGRTMIN; }
+int stop_signal() { return SIGRTMIN + 1; }
 
 std::optional<int> supervise() {
   const sigset_t signals = signals_of_supervisor();
@@ -88,12 +104,17 @@ std::optional<int> supervise() {
   std::signal(SIGCHLD, SIG_DFL);
   ::prctl(PR_SET_DUMPABLE, 0);  // the key may be in the environment
   const pid_t supervisor = ::getpid();
-  const pid_t child = ::fork();
-  if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
-  if (child > 0) return wait_for_end(child, signals);
-  begin_child(supervisor);
-  ::sigprocmask(SIG_SETMASK, &before, nullptr);
-  return std::nullopt;
+  for (;;) {
+    const pid_t child = ::fork();
+    if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
+    if (child == 0) {
+      begin_child(supervisor);
+      ::sigprocmask(SIG_SETMASK, &before, nullptr);
+      return std::nullopt;
+    }
+    const int code = wait_for_end(child, signals);
+    if (code != kStartAgain) return code;
+  }
 }
 
 }  // namespace bailian

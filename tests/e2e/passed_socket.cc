@@ -1,5 +1,9 @@
 #include "passed_socket.h"
 
+#include <fcntl.h>
+
+#include <csignal>
+
 namespace bailian::e2e {
 
 Command PassedSocket::command(const std::vector<std::string>& arguments, Settings settings) const {
@@ -9,6 +13,16 @@ Command PassedSocket::command(const std::vector<std::string>& arguments, Setting
   command.fds.emplace_back(listener_.get(), 3);
   command.announces_listen_fds = true;
   return command;
+}
+
+void PassedSocket::TearDown() {
+  const pid_t left = listener_.is_open() ? serving_pid() : 0;
+  if (left > 0) kill(left, SIGKILL);
+}
+
+pid_t PassedSocket::serving_pid() const {
+  f_owner_ex owner{};
+  return fcntl(listener_.get(), F_GETOWN_EX, &owner) == 0 ? owner.pid : 0;
 }
 
 Exchange PassedSocket::stream(std::string_view prompt) const {

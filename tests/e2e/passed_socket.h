@@ -14,6 +14,10 @@ class PassedSocket : public testing::Test {
  protected:
   // One that inherits the socket as descriptor 3.
   Command command(const std::vector<std::string>& arguments = {}, Settings settings = {}) const;
+  // Ends the process that serves without a supervisor, if there is one.
+  void TearDown() override;
+  // The process that the kernel has noted with the socket as the one that accepts; 0: none.
+  pid_t serving_pid() const;
   Browser browser() const { return Browser({.unix_path = dir_.socket("web")}); }
   Exchange stream(std::string_view prompt) const;
   Response ask(std::string_view prompt) const;

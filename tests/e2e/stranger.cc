@@ -70,6 +70,9 @@ StoppedThread::StoppedThread(pid_t thread) : thread_(thread) {
   if (waitpid(thread_, nullptr, __WALL) != thread_) fail("waitpid");
 }
 
-StoppedThread::~StoppedThread() { ptrace(PTRACE_DETACH, thread_, nullptr, nullptr); }
+StoppedThread::~StoppedThread() {
+  // One whose process was ended meanwhile waits for its tracer.
+  if (ptrace(PTRACE_DETACH, thread_, nullptr, nullptr) < 0) waitpid(thread_, nullptr, __WALL | WNOHANG);
+}
 
 }  // namespace bailian::e2e

@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+#include <deque>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "answer.h"
@@ -15,19 +19,235 @@
 namespace bailian::e2e {
 namespace {
 
+// As in the unit: RestartKillSignal=SIGRTMIN.
+const int kHandOver = SIGRTMIN;
+
 class Supervised : public PassedSocket {
  protected:
   Command supervised(Settings settings = {}) const { return command({"--supervise"}, std::move(settings)); }
   static pid_t child_of(Responder& responder) { return children_of(responder.process().pid()).at(0); }
 };
 
+// A service manager that restarts the program. The settings of each start are in .env.
+class Misconfigured : public Supervised {
+ protected:
+  Command watched(Settings settings = {}) const {
+    auto command = supervised(std::move(settings));
+    manager_.watch(command);
+    return command;
+  }
+  void write_good(const std::string& prompt) const { dir_.write(".env", "SYSTEM_PROMPT=" + prompt + "\n"); }
+  void write_bad() const { dir_.write(".env", "SYSTEM_PROMPT=bad\nTIMEOUT=5m\n"); }
+  // Waits until the manager has been told of the bad settings.
+  void await_fault(std::string_view consequence) const {
+    const auto status = manager_.await("STATUS=misconfigured");
+    EXPECT_NE(status.find(consequence), status.npos) << status;
+    EXPECT_NE(status.find(".env:2: TIMEOUT: expected"), status.npos) << status;
+  }
+  void expect_answers_by(const std::string& prompt) const {
+    EXPECT_EQ(text_at(ask("[[sim events=2]]").json(), "/result"), tokens(2));
+    EXPECT_EQ(text_at(simulator_.last_request(), "/body/input/messages/0/content"), prompt);
+    EXPECT_EQ(text_at(browser().get(kHealthPath).json(), "/status"), "healthy");
+    EXPECT_EQ(text_at(browser().get(kReadyPath).json(), "/status"), "ready");
+  }
+  void expect_refusals() const {
+    for (const auto* path : {kChatPath, kStreamPath})
+      expect_error(browser().post(path, chat_body("hello")), 503, "not_configured", "The chat service");
+    EXPECT_EQ(browser().get(kConfigPath).status, 503);
+    const auto health = browser().get(kHealthPath);
+    EXPECT_EQ(health.status, 200);
+    EXPECT_EQ(text_at(health.json(), "/status"), "misconfigured");
+    const auto ready = browser().get(kReadyPath);
+    EXPECT_EQ(ready.status, 503);
+    EXPECT_EQ(text_at(ready.json(), "/status"), "misconfigured");
+  }
+  static void hand_over(Process& process) {
+    process.signal(kHandOver);
+    EXPECT_EQ(process.wait_alone(), 0);
+  }
+
+  const ServiceManager manager_{dir_};
+  static constexpr std::string_view kOldStays = "the settings of before stay in use";
+  static constexpr std::string_view kNoneServes = "every chat gets an error";
+};
+
+TEST_F(Misconfigured, ARestartIntoBadSettingsChangesNothing) {
+  write_good("before");
+  Responder first(watched());
+  auto exchange = stream("[[sim events=3 hold=1]]");
+  EXPECT_EQ(read_text(exchange), "tok1 ");
+
+  std::deque<Process> restarts;
+  auto* running = &first.process();
+  for (int i = 0; i < 3; ++i) {
+    write_bad();
+    hand_over(*running);
+    running = &restarts.emplace_back(watched());
+    await_fault(kOldStays);
+    expect_answers_by("before");
+  }
+  // Those between are gone with what they were told.
+  for (size_t i = 0; i + 1 < restarts.size(); ++i) EXPECT_EQ(restarts[i].wait(), 0);
+
+  write_good("after");
+  hand_over(*running);
+  Responder last(watched());
+  EXPECT_EQ(running->wait(), 0);
+  EXPECT_TRUE(first.logs("draining"));
+  expect_answers_by("after");
+  simulator_.release();
+  EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
+  first.process().wait();
+  last.process().signal(SIGTERM);
+  EXPECT_EQ(last.process().wait(), 0);
+}
+
+TEST_F(Misconfigured, AFirstStartAnswersAtOnceAndSighupMendsIt) {
+  write_bad();
+  Process process(watched());
+  EXPECT_EQ(manager_.next(), "READY=1");
+  await_fault(kNoneServes);
+  expect_refusals();
+  dir_.write(".env", "\nTIMEOUT=never\nWORKERS=none\n");
+  process.signal(SIGHUP);
+  manager_.await("RELOADING=1");
+  const auto status = manager_.await("STATUS=misconfigured (2 faults)");
+  EXPECT_NE(status.find(".env:3: WORKERS: expected"), status.npos) << status;
+  expect_refusals();
+
+  // All of the good settings count, also those that a reload leaves as they are.
+  dir_.write(".env", "SYSTEM_PROMPT=good\nLOG_FILE=" + dir_.file("chat.log") + "\n");
+  process.signal(SIGHUP);
+  manager_.await("STATUS=0 streams");
+  expect_answers_by("good");
+  EXPECT_TRUE(std::filesystem::exists(dir_.file("chat.log")));
+  process.signal(SIGTERM);
+  EXPECT_EQ(process.wait(), 0);
+
+  size_t faults = 0;
+  const auto log = process.err().text();
+  for (auto at = log.find(R"("event":"setting")"); at != log.npos;
+       at = log.find(R"("event":"setting")", at + 1))
+    ++faults;
+  EXPECT_EQ(faults, 3) << log;
+}
+
+TEST_F(Misconfigured, SighupWithGoodSettingsTakesOverFromTheEarlierProcess) {
+  write_good("before");
+  Responder first(watched());
+  hand_over(first.process());
+  write_bad();
+  Process second(watched());
+  await_fault(kOldStays);
+  write_good("after");
+  second.signal(SIGHUP);
+  manager_.await("STATUS=0 streams");
+  EXPECT_TRUE(first.logs("draining"));
+  first.process().wait();
+  expect_answers_by("after");
+}
+
+TEST_F(Misconfigured, AStopReachesTheEarlierProcess) {
+  for (const bool child_alone : {false, true}) {
+    write_good("before");
+    Responder first(watched());
+    auto exchange = stream("[[sim events=3 hold=1]]");
+    EXPECT_EQ(read_text(exchange), "tok1 ");
+    hand_over(first.process());
+    write_bad();
+    Process second(watched());
+    await_fault(kOldStays);
+    if (child_alone)
+      kill(children_of(second.pid()).at(0), SIGTERM);
+    else
+      second.signal(SIGTERM);
+    EXPECT_EQ(second.wait(), 0);
+    EXPECT_TRUE(first.logs("draining"));
+    simulator_.release();
+    EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
+    first.process().wait();
+    EXPECT_EQ(serving_pid(), 0);
+  }
+}
+
+TEST_F(Misconfigured, AnswersWhenTheEarlierProcessHasEnded) {
+  write_good("before");
+  Responder first(watched());
+  const Stranger child(child_of(first));
+  hand_over(first.process());
+  write_bad();
+  const Process second(watched());
+  await_fault(kOldStays);
+  child.signal(SIGKILL);
+  await_fault(kNoneServes);
+  expect_refusals();
+}
+
+TEST_F(Misconfigured, ALogFileThatCannotBeOpenedIsAFault) {
+  Process process(watched({{"LOG_FILE", dir_.file("nowhere/chat.log")}}));
+  const auto status = manager_.await("STATUS=misconfigured");
+  EXPECT_NE(status.find("nowhere/chat.log"), status.npos) << status;
+  expect_refusals();
+  process.signal(SIGTERM);
+  EXPECT_EQ(process.wait(), 0);
+}
+
+TEST_F(Misconfigured, APlainStartEnds) {
+  write_bad();
+  const auto finished = run(command());
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_NE(finished.err.find(".env:2: TIMEOUT: expected"), std::string::npos) << finished.err;
+}
+
+TEST_F(Supervised, AHungLoopEndsTheProcessWhoseSupervisorIsGone) {
+  for (const int signal : {kHandOver, SIGTERM}) {
+    auto impatient = supervised({{"WORKERS", "2"}});
+    impatient.env.emplace_back("WATCHDOG_USEC=200000");
+    Responder responder(impatient);
+    auto exchange = stream("[[sim events=3 hold=1]]");
+    EXPECT_EQ(read_text(exchange), "tok1 ");
+    const Stranger child(child_of(responder));
+    responder.process().signal(signal);
+    EXPECT_EQ(responder.process().wait_alone(), 0);
+    EXPECT_TRUE(responder.logs(signal == SIGTERM ? "draining" : "handing_over"));
+    // Its loops turn: it lives on.
+    simulator_.release();
+    EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
+    if (signal == SIGTERM) continue;
+    std::optional<StoppedThread> hung;
+    try {
+      hung.emplace(threads_of(child.pid()).back());
+    } catch (const std::system_error& error) {
+      GTEST_SKIP() << "threads can't be stopped here: " << error.what();
+    }
+    responder.process().wait();  // its streams have ended
+  }
+}
+
+TEST_F(Supervised, EndsWhenNobodyCanReachItsSocketAnyMore) {
+  auto impatient = supervised();
+  impatient.env.emplace_back("WATCHDOG_USEC=200000");
+  Responder responder(impatient);
+  responder.process().signal(kHandOver);
+  EXPECT_EQ(responder.process().wait_alone(), 0);
+  EXPECT_TRUE(responder.logs("handing_over"));
+  std::filesystem::remove(dir_.socket("fcgi"));
+  responder.process().wait();
+  EXPECT_TRUE(responder.logs("stopped"));
+}
+
 TEST_F(Supervised, RestartsWithoutTheEndOfAnAnswer) {
-  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGKILL}) {
+  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGKILL, kHandOver}) {
     Responder first(supervised());
     auto exchange = stream("[[sim events=3 hold=1]]");
     EXPECT_EQ(read_text(exchange), "tok1 ");
     first.process().signal(signal);
     EXPECT_EQ(first.process().wait_alone(), signal == SIGKILL ? 128 + SIGKILL : 0);
+    const bool goes_on = signal == SIGKILL || signal == kHandOver;
+    EXPECT_TRUE(first.logs(goes_on ? "handing_over" : "draining"));
+    if (goes_on) {
+      EXPECT_EQ(text_at(ask("[[sim events=2]]").json(), "/result"), tokens(2));
+    }
 
     Responder second(supervised());
     EXPECT_EQ(text_at(ask("[[sim events=2]]").json(), "/result"), tokens(2));
@@ -70,7 +290,6 @@ TEST_F(Supervised, WhatWasAcceptedIsServedToTheEnd) {
 }
 
 TEST_F(Supervised, EndsAsItsChildEnds) {
-  EXPECT_EQ(run(supervised({{"TIMEOUT", "soon"}})).exit_code, 78);
   Responder responder(supervised());
   const Stranger child(child_of(responder));
   child.signal(SIGTERM);
@@ -175,6 +394,22 @@ TEST_F(TheServiceManager, SeesWhatIsUnderWay) {
   manager_.await("WATCHDOG=1");
 }
 
+TEST_F(TheServiceManager, SeesWhatIsUnderWayWithinASecondHoweverSlowTheWatchdog) {
+  auto patient = watched();
+  patient.env.emplace_back("WATCHDOG_USEC=3600000000");
+  const Responder responder(patient);
+  EXPECT_EQ(manager_.next(), "READY=1");
+  EXPECT_EQ(manager_.next(), "STATUS=0 streams, 0 requests");
+  auto exchange = stream("[[sim events=3 hold=1]]");
+  read_text(exchange);
+  manager_.await("STATUS=1 streams, 1 requests");
+  // It says nothing twice.
+  ask("[[sim events=1]]");
+  for (auto message = manager_.next(); message.find("1 streams, 2 requests") == message.npos;
+       message = manager_.next())
+    EXPECT_EQ(message.find("STATUS=1 streams, 1 requests"), message.npos);
+}
+
 TEST_F(TheServiceManager, HearsNoSignOfLifeWhenALoopHangs) {
   auto impatient = watched({{"WORKERS", "2"}});
   impatient.env.emplace_back("WATCHDOG_USEC=200000");
@@ -189,7 +424,11 @@ TEST_F(TheServiceManager, HearsNoSignOfLifeWhenALoopHangs) {
   EXPECT_TRUE(responder.logs("loop_hangs"));
   while (manager_.next_now()) {
   }
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(manager_.next(), "STATUS=0 streams, 0 requests");
+  // The other loop still answers, and the first one tells what it does.
+  for (int i = 1; i <= 2; ++i) {
+    EXPECT_EQ(browser().get(kHealthPath).status, 200);
+    EXPECT_EQ(manager_.next(), "STATUS=0 streams, " + std::to_string(i) + " requests");
+  }
   hung.reset();
   manager_.await("WATCHDOG=1");
 }

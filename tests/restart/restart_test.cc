@@ -90,7 +90,7 @@ TEST_F(Restart, BySystemdLosesNothing) {
   all.emplace_back(command);
   expect_nothing_lost("supervised restarts", restarts(), [&](int) {
     auto& running = all.back().process();
-    running.signal(SIGTERM);
+    running.signal(SIGRTMIN);  // the unit's RestartKillSignal=
     EXPECT_EQ(running.wait_alone(), 0);
     all.emplace_back(command);
   });
