@@ -56,6 +56,8 @@ std::string_view reason_phrase(int status) {
       return "Method Not Allowed";
     case 413:
       return "Content Too Large";
+    case 431:
+      return "Request Header Fields Too Large";
     case 429:
       return "Too Many Requests";
     case 500:
@@ -79,7 +81,7 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
     : listener_(listener),
       fd_(std::move(fd)),
       local_(local),
-      records_(std::make_unique<RequestRecords>(listener.limits().max_body_bytes)),
+      records_(listener.limits().max_body_bytes, listener.limits().max_streams),
       readable_(listener.loop(), [this](short) { guarded([this] { receive(); }); }),
       flush_(listener.loop(), [this] { guarded([this] { flush(); }); }) {
   // One descriptor can't be watched with both triggers, and the writing side needs the edge.
@@ -125,33 +127,45 @@ void FcgiConnection::receive() {
 
 // False when nothing more is to be read.
 bool FcgiConnection::take(std::span<const unsigned char> bytes) {
-  if (state_ == State::kParked) {
+  const bool had_params = records_.state() == RequestRecords::State::kStdin;
+  if (!records_.feed(bytes)) {
+    listener_.note_bad_request(records_.fault());
+    close(state_ == State::kAnswering || state_ == State::kEnding ? Outcome::kClientGone : Outcome::kError);
+    return false;
+  }
+  if (const std::string replies = records_.take_replies(); !replies.empty()) send_replies(replies);
+  if (state_ == State::kParked && (!records_.is_idle() || records_.is_closing())) {
     state_ = State::kReading;
     start_deadline(kHeaderDeadline);
   }
-  if (state_ != State::kReading) {
-    close(Outcome::kClientGone);
-    return false;
+  if (state_ == State::kReading) {
+    if (records_.state() == RequestRecords::State::kComplete) {
+      start_exchange();
+    } else if (!had_params && records_.state() == RequestRecords::State::kStdin) {
+      start_deadline(listener_.draining() ? kDrainingDeadline : kBodyDeadline);
+    }
   }
-  const bool had_params = records_->state() == RequestRecords::State::kStdin;
-  if (!records_->feed(bytes)) {
-    log(LogLevel::kDebug, "bad_request", "not a FastCGI request", {{"fault", records_->fault()}});
-    close(Outcome::kError);
-    return false;
+  if (records_.aborted()) abort_exchange();
+  return state_ != State::kGone;
+}
+
+// While no answer is under way the socket has room for these few bytes, or the peer reads nothing.
+void FcgiConnection::send_replies(std::string_view records) {
+  if (state_ == State::kAnswering || state_ == State::kEnding) {
+    output_.add_records(records);
+    flush_.schedule();
+    return;
   }
-  if (records_->state() == RequestRecords::State::kComplete) {
-    start_exchange();
-  } else if (!had_params && records_->state() == RequestRecords::State::kStdin) {
-    start_deadline(listener_.draining() ? kDrainingDeadline : kBodyDeadline);
-  }
-  return true;
+  const ssize_t sent = ::send(fd_.get(), records.data(), records.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent != static_cast<ssize_t>(records.size())) return close(Outcome::kClientGone);
+  // What the peer still sends is read until it hangs up: a socket closed before that may lose the reply.
+  if (records_.is_closing()) ::shutdown(fd_.get(), SHUT_WR);
 }
 
 std::optional<Request> FcgiConnection::read_request() {
   try {
-    auto request = listener_.request_reader().read(*records_);
-    if (!request)
-      log(LogLevel::kDebug, "bad_request", "not a FastCGI request", {{"fault", "contradicts itself"}});
+    auto request = listener_.request_reader().read(records_);
+    if (!request) log(LogLevel::kError, "request_failed", "libfcgi does not take the request");
     return request;
   } catch (const std::exception& error) {
     log(LogLevel::kError, "request_failed", error.what());
@@ -163,9 +177,9 @@ void FcgiConnection::start_exchange() {
   const auto request = read_request();
   if (!request) return close(Outcome::kError);
   deadline_.reset();
-  keep_ = records_->keep_conn();
-  output_.start(records_->request_id());
-  records_.reset();
+  keep_ = records_.keep_conn();
+  output_.start(records_.request_id());
+  records_.release_wire();
   constexpr size_t kMaxLoggedPathBytes = 256;
   record_ = {};
   record_.started = Clock::now();
@@ -226,6 +240,17 @@ void FcgiConnection::finish() {
 
 void FcgiConnection::cut() {
   if (exchange_ && state_ == State::kAnswering) guarded([&] { exchange_->on_shutdown(); });
+}
+
+// The peer no longer wants the answer but may want the connection. Called with nothing of the exchange on the
+// stack.
+void FcgiConnection::abort_exchange() {
+  if (state_ != State::kAnswering) return;  // a complete answer is about to end anyway
+  record_.outcome = Outcome::kClientGone;
+  exchange_.reset();
+  output_.abort();
+  state_ = State::kEnding;
+  flush_.schedule();
 }
 
 void FcgiConnection::flush() {
@@ -329,7 +354,7 @@ void FcgiConnection::record_end() {
 
 void FcgiConnection::park() {
   state_ = State::kParked;
-  records_ = std::make_unique<RequestRecords>(listener_.limits().max_body_bytes);
+  records_.expect_next(listener_.limits().max_body_bytes);
   start_deadline(kParkedDeadline);
 }
 

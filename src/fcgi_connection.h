@@ -15,8 +15,8 @@ namespace bailian {
 class FcgiListener;
 
 /// One connection from the web server: takes a request in, hands it on, sends the answer out, and either
-/// closes or, when the peer asked for it (FCGI_KEEP_CONN), waits for the next. Everything else that the peer
-/// sends, or its hanging up, ends the exchange at once. Owned by its listener; loop thread only.
+/// closes or, when the peer asked for it (FCGI_KEEP_CONN), waits for the next. The peer's hanging up or
+/// breaking the protocol ends the exchange at once. Owned by its listener; loop thread only.
 class FcgiConnection final : public ClientStream {
  public:
   /// `local`: a unix socket, whose unread bytes can be counted.
@@ -53,6 +53,8 @@ class FcgiConnection final : public ClientStream {
   template <typename Call>
   void guarded(Call call) noexcept;
   void receive();
+  void send_replies(std::string_view records);
+  void abort_exchange();
   void on_writable();
   bool take(std::span<const unsigned char> bytes);
   std::optional<Request> read_request();
@@ -81,8 +83,8 @@ class FcgiConnection final : public ClientStream {
   bool drained_told_ = true;            // the exchange knows that nothing waits
   std::optional<uint64_t> stalled_at_;  // sent_bytes when the peer last had to be waited for
   Clock::time_point last_sent_;
-  size_t unread_bytes_ = 0;                  // sent since the peer was last known to have read all
-  std::unique_ptr<RequestRecords> records_;  // while a request comes in
+  size_t unread_bytes_ = 0;  // sent since the peer was last known to have read all
+  RequestRecords records_;
   FcgiOutput output_;
   RequestRecord record_;
   std::unique_ptr<Exchange> exchange_;

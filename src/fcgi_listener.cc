@@ -1,5 +1,6 @@
 #include "fcgi_listener.h"
 
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -16,6 +17,9 @@ namespace {
 constexpr int kAcceptsPerIteration = 64;
 // Out of descriptors the socket stays readable; waiting on it would spin.
 constexpr std::chrono::milliseconds kAcceptPause{100};
+// A broken peer may come again and again.
+constexpr int kMaxBadRequestLines = 10;
+constexpr std::chrono::seconds kBadRequestWindow{10};
 
 }  // namespace
 
@@ -30,6 +34,12 @@ FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& 
       handler_(std::move(handler)),
       acceptable_(loop, [this](short) { accept_some(); }),
       accept_again_(loop, [this] { accept_again(); }),
+      bad_requests_(loop, kMaxBadRequestLines, kBadRequestWindow,
+                    [](int left_out) {
+                      log(LogLevel::kWarning, "bad_request",
+                          fmt::format("{} more lines like this were left out", left_out),
+                          {{"left_out", static_cast<double>(left_out)}});
+                    }),
       bury_(loop, [this] { bury(); }) {
   acceptable_.watch(listening_fd_, IoEvent::kRead);
 }
@@ -85,6 +95,12 @@ void FcgiListener::drain(std::function<void()> on_idle) {
 
 void FcgiListener::cut() {
   for (FcgiConnection& connection : connections_) connection.cut();
+}
+
+void FcgiListener::note_bad_request(std::string_view fault) {
+  if (!bad_requests_.admit()) return;
+  log(LogLevel::kWarning, "bad_request", "a peer does not speak FastCGI as a web server does",
+      {{"fault", fault}});
 }
 
 void FcgiListener::remove(FcgiConnection& connection) noexcept {

@@ -10,12 +10,14 @@
 #include "fcgi_request.h"
 #include "http.h"
 #include "metrics.h"
+#include "slow_log.h"
 #include "status_board.h"
 
 namespace bailian {
 
 struct FcgiLimits {
   size_t max_body_bytes;
+  int max_streams;
   Clock::duration client_stall_timeout;
 };
 
@@ -56,6 +58,8 @@ class FcgiListener {
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client) {
     return handler_(request, client);
   }
+  /// A peer that breaks the protocol; logged, limited in rate.
+  void note_bad_request(std::string_view fault);
   /// Frees a connection at the end of the iteration.
   void remove(FcgiConnection& connection) noexcept;
 
@@ -75,6 +79,7 @@ class FcgiListener {
   std::function<void()> on_idle_;
   IoEvent acceptable_;
   Timer accept_again_;
+  LineLimit bad_requests_;
   EndOfIteration bury_;
   std::list<FcgiConnection> dead_;
   std::list<FcgiConnection> connections_;

@@ -13,7 +13,8 @@ namespace {
 
 constexpr size_t kMaxRecordBytes = 65528;  // a multiple of 8, so that no padding is called for
 constexpr size_t kFirstBufferBytes = 512;  // a token's record has some 150 bytes
-constexpr size_t kKeptSentBytes = 4096;    // fewer are not worth moving the rest
+constexpr char kCompleted[sizeof(FCGI_EndRequestBody)] = {};  // application status 0, FCGI_REQUEST_COMPLETE
+constexpr size_t kKeptSentBytes = 4096;                       // fewer are not worth moving the rest
 
 }  // namespace
 
@@ -52,6 +53,20 @@ void FcgiOutput::end() {
   FCGX_FClose(&stream_);
 }
 
+void FcgiOutput::abort() {
+  record_ = sent_ + partial_;
+  append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
+}
+
+void FcgiOutput::add_records(std::string_view records) {
+  take_buffer();
+  flush();
+  if (buffer_.size() < record_ + records.size()) buffer_.resize(record_ + records.size());
+  std::copy(records.begin(), records.end(), buffer_.begin() + static_cast<ptrdiff_t>(record_));
+  record_ += records.size();
+  open_record(0);
+}
+
 void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) {
   auto& output = *static_cast<FcgiOutput*>(stream->data);
   output.close_record();
@@ -59,7 +74,6 @@ void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) {
     // Called with a full record, there is more to come; after a flush there need not be.
     return output.open_record(stream->wrNext == stream->stop ? kMaxRecordBytes : 0);
   }
-  constexpr char kCompleted[sizeof(FCGI_EndRequestBody)] = {};  // application status 0, FCGI_REQUEST_COMPLETE
   output.append_record(FCGI_STDOUT, {});
   output.append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
 }

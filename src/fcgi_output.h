@@ -28,6 +28,10 @@ class FcgiOutput {
   void flush();
   /// Ends STDOUT and the request.
   void end();
+  /// Drops what has not begun to leave and ends the request; nothing more may be written.
+  void abort();
+  /// Adds whole records that belong to no stream, without padding, between those of the answer.
+  void add_records(std::string_view records);
 
   /// Bytes not sent yet, those of an open record included.
   [[nodiscard]] size_t waiting_bytes() const;

@@ -3,6 +3,7 @@
 #include <fastcgi.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace bailian {
@@ -16,7 +17,35 @@ namespace {
 // Enough for every header of a chat request, so that most bodies need one allocation.
 constexpr size_t kUsualRequestBytes = 2048;
 
+// Room for the names of all values there are.
+constexpr size_t kMaxGetValuesBytes = 256;
+
 size_t content_bytes(const unsigned char* header) { return size_t{header[4]} << 8 | header[5]; }
+uint16_t record_id(const unsigned char* header) { return static_cast<uint16_t>(header[2] << 8 | header[3]); }
+
+struct Pair {
+  std::string_view bytes;
+  std::string_view name;
+};
+
+// Takes a name-value pair (section 3.4) from the start of `left`, or nothing when there is no whole one.
+std::optional<Pair> take_pair(std::string_view& left) {
+  std::string_view rest = left;
+  size_t lengths[2] = {};  // of name and value
+  for (size_t& length : lengths) {
+    const size_t length_bytes = !rest.empty() && (rest.front() & 0x80) != 0 ? 4 : 1;
+    if (rest.size() < length_bytes) return std::nullopt;
+    length = rest.front() & 0x7f;
+    for (size_t i = 1; i < length_bytes; ++i) length = length << 8 | static_cast<unsigned char>(rest[i]);
+    rest.remove_prefix(length_bytes);
+  }
+  if (lengths[0] + lengths[1] > rest.size()) return std::nullopt;
+  const std::string_view name = rest.substr(0, lengths[0]);
+  rest.remove_prefix(lengths[0] + lengths[1]);
+  const Pair pair = {left.substr(0, left.size() - rest.size()), name};
+  left = rest;
+  return pair;
+}
 
 }  // namespace
 
@@ -34,8 +63,8 @@ void write_record_header(unsigned char* into, unsigned char type, uint16_t reque
 bool RequestRecords::feed(std::span<const unsigned char> bytes) {
   if (!fault_.empty()) return false;
   while (!bytes.empty()) {
-    if (state_ == State::kComplete) return reject("bytes behind the request");
     if (header_size_ < FCGI_HEADER_LEN) {
+      if (header_size_ == 0 && bytes.front() != FCGI_VERSION_1) return reject("not FastCGI version 1");
       header_[header_size_++] = bytes.front();
       bytes = bytes.subspan(1);
       if (header_size_ < FCGI_HEADER_LEN) continue;
@@ -57,52 +86,99 @@ bool RequestRecords::feed(std::span<const unsigned char> bytes) {
 
 bool RequestRecords::take_header() {
   const unsigned char type = header_[1];
-  const auto id = static_cast<uint16_t>(header_[2] << 8 | header_[3]);
+  const uint16_t id = record_id(header_);
   content_left_ = content_bytes(header_);
   padding_left_ = header_[6];
+  content_ = Content::kNothing;
 
-  if (header_[0] != FCGI_VERSION_1) return reject("not FastCGI version 1");
-  if (id == FCGI_NULL_REQUEST_ID) return reject("a management record");
-  if (state_ == State::kBegin) {
-    if (type != FCGI_BEGIN_REQUEST) return reject("a record before BEGIN_REQUEST");
+  if (is_closing_) return true;
+  if (id == FCGI_NULL_REQUEST_ID) return take_management(type);
+  if (type == FCGI_BEGIN_REQUEST && (state_ == State::kBegin || id != request_id_)) {
     if (content_left_ != sizeof begin_body_) return reject("a BEGIN_REQUEST of wrong length");
-    request_id_ = id;
+    content_ = Content::kBegin;
+    begin_size_ = 0;
     return true;
   }
-  if (id != request_id_) return reject("a second request on one connection");
-  if (type == FCGI_ABORT_REQUEST) return reject("ABORT_REQUEST");
-  if (type != (state_ == State::kParams ? FCGI_PARAMS : FCGI_STDIN)) return reject("a record out of order");
+  // "the receiver must ignore records with a request ID that is inactive" (section 3.3)
+  if (state_ == State::kBegin && !has_refused_) return reject("a record before BEGIN_REQUEST");
+  if (state_ == State::kBegin || id != request_id_) return true;
+  if (type == FCGI_ABORT_REQUEST) return true;
+  if (state_ == State::kParams && type == FCGI_PARAMS) {
+    content_ = Content::kParams;
+  } else if (state_ == State::kStdin && type == FCGI_STDIN) {
+    content_ = Content::kStdin;
+  } else {
+    return reject("a record out of order");
+  }
+  return true;
+}
+
+bool RequestRecords::take_management(unsigned char type) {
+  if (type <= FCGI_DATA) return reject("a request's record without a request id");
+  if (type != FCGI_GET_VALUES) {
+    const char unknown[sizeof(FCGI_UnknownTypeBody)] = {static_cast<char>(type)};
+    return reply(FCGI_UNKNOWN_TYPE, FCGI_NULL_REQUEST_ID, {unknown, sizeof unknown});
+  }
+  content_ = Content::kGetValues;
+  values_.clear();
   return true;
 }
 
 bool RequestRecords::take_content(std::span<const unsigned char> content) {
-  if (state_ == State::kBegin) {
-    std::copy(content.begin(), content.end(), begin_body_ + begin_size_);
-    begin_size_ += content.size();
-    return true;
-  }
-  if (state_ == State::kParams) {
-    if (wire_.size() - open_record_ - FCGI_HEADER_LEN + content.size() > kMaxParamsBytes) {
-      return reject("parameters over the limit");
+  switch (content_) {
+    case Content::kBegin:
+      std::copy(content.begin(), content.end(), begin_body_ + begin_size_);
+      begin_size_ += content.size();
+      break;
+    case Content::kParams:
+      return take_params_content(content);
+    case Content::kStdin:
+      take_stdin_content(content);
+      break;
+    case Content::kGetValues: {
+      const auto part = content.first(std::min(content.size(), kMaxGetValuesBytes - values_.size()));
+      values_.append(reinterpret_cast<const char*>(part.data()), part.size());
+      break;
     }
-    append(FCGI_PARAMS, content);
-    return true;
+    case Content::kNothing:
+      break;
   }
+  return true;
+}
+
+bool RequestRecords::take_params_content(std::span<const unsigned char> content) {
+  params_bytes_ += content.size();
+  if (params_bytes_ > kMaxDroppedParamsBytes) return reject("parameters without end");
+  const size_t kept = wire_.size() - open_record_ - FCGI_HEADER_LEN;
+  const auto part = content.first(std::min(content.size(), kMaxParamsBytes - kept));
+  if (!part.empty()) append(FCGI_PARAMS, part);
+  params_too_large_ = params_bytes_ > kMaxParamsBytes;
+  return true;
+}
+
+void RequestRecords::take_stdin_content(std::span<const unsigned char> content) {
   body_bytes_ += content.size();
   if (body_bytes_ > max_body_bytes_ && !body_too_large_) {
     body_too_large_ = true;
-    wire_.resize(body_start_);
-    append(FCGI_STDIN, {});
+    drop_body();
   }
-  if (!body_too_large_) append(FCGI_STDIN, content);
-  return true;
+  if (!body_dropped_) append(FCGI_STDIN, content);
+}
+
+void RequestRecords::drop_body() {
+  if (std::exchange(body_dropped_, true)) return;
+  wire_.resize(body_start_);
+  append(FCGI_STDIN, {});
 }
 
 bool RequestRecords::end_record() {
   header_size_ = 0;
-  if (state_ == State::kBegin) return begin_request();
-  if (content_bytes(header_) > 0) return true;
-  if (state_ == State::kParams) {
+  if (content_ == Content::kBegin) return end_begin();
+  if (content_ == Content::kGetValues) return end_get_values();
+  const bool is_ours = state_ != State::kBegin && record_id(header_) == request_id_;
+  if (is_ours && header_[1] == FCGI_ABORT_REQUEST) return abort();
+  if (content_ == Content::kNothing || content_bytes(header_) > 0) return true;
+  if (content_ == Content::kParams) {
     if (!take_params()) return reject("name or value longer than its record stream");
     close_stream(FCGI_PARAMS);
     state_ = State::kStdin;
@@ -115,15 +191,83 @@ bool RequestRecords::end_record() {
   return true;
 }
 
-bool RequestRecords::begin_request() {
-  if ((begin_body_[0] << 8 | begin_body_[1]) != FCGI_RESPONDER) return reject("a role other than responder");
+bool RequestRecords::end_begin() {
+  if (state_ != State::kBegin) return refuse(record_id(header_), FCGI_CANT_MPX_CONN);
   keep_conn_ = (begin_body_[2] & FCGI_KEEP_CONN) != 0;
+  if ((begin_body_[0] << 8 | begin_body_[1]) != FCGI_RESPONDER) {
+    is_closing_ = !keep_conn_;
+    return refuse(record_id(header_), FCGI_UNKNOWN_ROLE);
+  }
+  request_id_ = record_id(header_);
+  begin_request();
+  return true;
+}
+
+void RequestRecords::begin_request() {
   // libfcgi closes the descriptor it reads from unless the request says otherwise.
   begin_body_[2] |= FCGI_KEEP_CONN;
+  wire_.clear();
   wire_.reserve(kUsualRequestBytes);
+  open_record_ = 0;
   append(FCGI_BEGIN_REQUEST, begin_body_);
   state_ = State::kParams;
   append(FCGI_PARAMS, {});
+}
+
+// Section 4.1: the values that were asked for, as far as they are known.
+bool RequestRecords::end_get_values() {
+  const std::string max_requests = std::to_string(max_requests_);
+  std::array<std::pair<std::string_view, std::string_view>, 3> known = {
+      {{FCGI_MAX_CONNS, max_requests}, {FCGI_MAX_REQS, max_requests}, {FCGI_MPXS_CONNS, "0"}}};
+  std::string result;
+  std::string_view left = values_;
+  while (const auto pair = take_pair(left)) {
+    for (auto& [name, value] : known) {
+      if (name.empty() || pair->name != name) continue;
+      result += static_cast<char>(name.size());
+      result += static_cast<char>(value.size());
+      result.append(name).append(value);
+      name = {};  // once is enough
+    }
+  }
+  return reply(FCGI_GET_VALUES_RESULT, FCGI_NULL_REQUEST_ID, result);
+}
+
+bool RequestRecords::refuse(uint16_t id, unsigned char protocol_status) {
+  has_refused_ = true;
+  const char end[sizeof(FCGI_EndRequestBody)] = {0, 0, 0, 0, static_cast<char>(protocol_status)};
+  return reply(FCGI_END_REQUEST, id, {end, sizeof end});
+}
+
+// Section 5.4. Who answers a complete request ends it too.
+bool RequestRecords::abort() {
+  if (state_ == State::kComplete) {
+    aborted_ = true;
+    return true;
+  }
+  is_closing_ = !keep_conn_;
+  forget_request();
+  return refuse(request_id_, FCGI_REQUEST_COMPLETE);
+}
+
+void RequestRecords::expect_next(size_t max_body_bytes) {
+  max_body_bytes_ = max_body_bytes;
+  replied_ = 0;
+  forget_request();
+}
+
+void RequestRecords::forget_request() {
+  state_ = State::kBegin;
+  wire_ = {};
+  params_too_large_ = body_too_large_ = body_dropped_ = aborted_ = false;
+  params_bytes_ = body_bytes_ = 0;
+}
+
+bool RequestRecords::reply(unsigned char type, uint16_t id, std::string_view content) {
+  if (++replied_ > kMaxReplies) return reject("too many records that are no request");
+  unsigned char header[FCGI_HEADER_LEN];
+  write_record_header(header, type, id, content.size());
+  replies_.append(reinterpret_cast<const char*>(header), sizeof header).append(content);
   return true;
 }
 
@@ -152,30 +296,20 @@ void RequestRecords::close_stream(unsigned char type) {
   if (wire_.size() - open_record_ > FCGI_HEADER_LEN) append(type, {});
 }
 
-// Walks the name-value pairs (section 3.4) of the one PARAMS record that holds them all, and leaves those in
-// it that are read.
+// Leaves those parameters that are read in the one PARAMS record that holds them all. Of too many, the last
+// may be cut.
 bool RequestRecords::take_params() {
   const size_t content = open_record_ + FCGI_HEADER_LEN;
   std::array<bool, kParamsRead.size()> seen{};
   std::string kept;
   std::string_view left = std::string_view(wire_).substr(content);
-  while (!left.empty()) {
-    const std::string_view pair = left;
-    size_t lengths[2] = {};  // of name and value
-    for (size_t& length : lengths) {
-      const size_t length_bytes = !left.empty() && (left.front() & 0x80) != 0 ? 4 : 1;
-      if (left.size() < length_bytes) return false;
-      length = left.front() & 0x7f;
-      for (size_t i = 1; i < length_bytes; ++i) length = length << 8 | static_cast<unsigned char>(left[i]);
-      left.remove_prefix(length_bytes);
-    }
-    if (lengths[0] + lengths[1] > left.size()) return false;
-    const auto known = std::find(kParamsRead.begin(), kParamsRead.end(), left.substr(0, lengths[0]));
-    left.remove_prefix(lengths[0] + lengths[1]);
+  while (const auto pair = take_pair(left)) {
+    const auto known = std::find(kParamsRead.begin(), kParamsRead.end(), pair->name);
     if (known == kParamsRead.end()) continue;
     if (std::exchange(seen[static_cast<size_t>(known - kParamsRead.begin())], true)) continue;
-    kept += pair.substr(0, pair.size() - left.size());
+    kept += pair->bytes;
   }
+  if (!left.empty() && !params_too_large_) return false;
   wire_.resize(content);
   wire_ += kept;
   write_record_header(reinterpret_cast<unsigned char*>(&wire_[open_record_]), FCGI_PARAMS, request_id_,

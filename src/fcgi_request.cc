@@ -117,11 +117,13 @@ std::string_view request_uri(const LibfcgiRequest& request) {
   return {};
 }
 
+// "-1" is Caddy's for a body of unknown length, which came in chunks.
 bool is_as_long_as_declared(std::string_view content_length, size_t size) {
+  if (content_length.empty() || content_length == "-1") return true;
   size_t declared = 0;
   const auto [end, error] =
       std::from_chars(content_length.data(), content_length.data() + content_length.size(), declared);
-  return content_length.empty() || (error == std::errc() && declared == size);
+  return error == std::errc() && end == content_length.data() + content_length.size() && declared == size;
 }
 
 }  // namespace
@@ -161,11 +163,12 @@ std::optional<Request> FcgiRequestReader::read(const RequestRecords& records) {
   if (!body) return std::nullopt;
 
   Request request;
-  request.body_too_large = records.body_too_large();
-  if (!request.body_too_large && !is_as_long_as_declared(libfcgi.param("CONTENT_LENGTH"), body->size())) {
-    return std::nullopt;
-  }
-  request.body = std::move(*body);
+  request.fault = records.params_too_large() ? RequestFault::kParamsTooLarge
+                  : records.body_too_large() ? RequestFault::kBodyTooLarge
+                  : !is_as_long_as_declared(libfcgi.param("CONTENT_LENGTH"), records.body_bytes())
+                      ? RequestFault::kBadLength
+                      : RequestFault::kNone;
+  if (request.fault == RequestFault::kNone) request.body = std::move(*body);
   const std::string_view method = libfcgi.param("REQUEST_METHOD");
   request.method = is_word(method, kMaxMethodBytes) ? method : "";
   const std::string_view uri = request_uri(libfcgi);

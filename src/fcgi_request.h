@@ -19,7 +19,7 @@ class FcgiRequestReader {
   /// Throws std::system_error.
   FcgiRequestReader();
 
-  /// Nothing when the request contradicts itself: the body is not as long as CONTENT_LENGTH says.
+  /// Nothing when libfcgi does not take what was checked.
   std::optional<Request> read(const RequestRecords& records);
 
  private:

@@ -15,6 +15,14 @@ namespace bailian {
 
 using Clock = std::chrono::steady_clock;
 
+/// What is wrong with a request that is FastCGI all the same: it gets an answer.
+enum class RequestFault {
+  kNone,
+  kParamsTooLarge,  // only the first parameters are known
+  kBodyTooLarge,
+  kBadLength  // CONTENT_LENGTH is no number, or not the body's
+};
+
 /// One request as the web server passed it on. Every byte of it is the visitor's.
 struct Request {
   std::string method;
@@ -24,8 +32,8 @@ struct Request {
   std::string origin;
   std::string if_none_match;
   std::string request_id;  // safe to log and to send back
-  std::string body;
-  bool body_too_large = false;  // then `body` is empty
+  std::string body;        // empty when there is a fault
+  RequestFault fault = RequestFault::kNone;
 };
 
 using Headers = std::vector<std::pair<std::string_view, std::string>>;

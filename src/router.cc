@@ -146,6 +146,8 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
     client.send(reply);
     return nullptr;
   };
+  if (request.fault == RequestFault::kParamsTooLarge)
+    throw HttpError(431, "headers_too_large", "Request header fields too large");
   if (request.method == "OPTIONS") return send(preflight_reply());
   const Route* route = find_route(request.path);
   if (route != nullptr) client.record().resource = route->resource;
@@ -203,7 +205,9 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
                                        const Headers& common) {
   if (shared_.misconfigured) throw misconfigured_error();
   if (!is_allowed_origin(request)) throw HttpError(403, "origin_not_allowed", "Origin not allowed");
-  if (request.body_too_large) {
+  if (request.fault == RequestFault::kBadLength)
+    throw HttpError(400, "invalid_request", "Content-Length is not the length of the body");
+  if (request.fault == RequestFault::kBodyTooLarge) {
     throw HttpError(
         413, "too_large",
         fmt::format("Request too large: the body has more than {} bytes", config().max_body_bytes));

@@ -26,7 +26,7 @@ constexpr std::chrono::microseconds kOwnWatchdog = std::chrono::seconds(30);
 constexpr std::chrono::seconds kMendedDrain{1};
 
 FcgiLimits fcgi_limits(const Config& config) {
-  return {config.max_body_bytes, to_duration(config.client_stall_timeout)};
+  return {config.max_body_bytes, config.max_streams, to_duration(config.client_stall_timeout)};
 }
 
 // As a service manager takes it: one line of valid UTF-8.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "fcgi_request.h"
@@ -14,6 +15,7 @@ namespace {
 
 using State = RequestRecords::State;
 using wire::begin;
+using wire::end_request;
 using wire::pair;
 using wire::params;
 using wire::record;
@@ -32,6 +34,12 @@ bool feed(RequestRecords& records, std::string_view bytes, size_t step) {
 std::string chat_request() {
   return begin(1, FCGI_KEEP_CONN) + params(1, {{"REQUEST_METHOD", "POST"}, {"REQUEST_URI", "/health?x=1"}}) +
          stdin_stream(1, "{\"last_prompt\":\"hi\"}");
+}
+
+std::string repeated(const std::string& bytes, size_t count) {
+  std::string all;
+  for (size_t i = 0; i < count; ++i) all += bytes;
+  return all;
 }
 
 struct Bad {
@@ -58,17 +66,14 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Bad{"OtherProtocol", "GET / HTTP/1.1\r\n\r\n", "version"},
         Bad{"Version2", std::string("\x02\x01\x00\x01\x00\x08\x00\x00", 8), "version"},
-        Bad{"GetValues", record(FCGI_GET_VALUES, 0, pair("FCGI_MAX_CONNS", "")), "management"},
-        Bad{"UnknownManagementType", record(200, 0, ""), "management"},
+        Bad{"BeginWithoutId", begin(0, 0), "without a request id"},
+        Bad{"StdinWithoutId", begin(1, 0) + record(FCGI_STDIN, 0, "x"), "without a request id"},
         Bad{"ParamsFirst", record(FCGI_PARAMS, 1, ""), "before BEGIN"},
         Bad{"UnknownTypeFirst", record(77, 1, ""), "before BEGIN"},
         Bad{"ShortBegin", record(FCGI_BEGIN_REQUEST, 1, "1234"), "wrong length"},
         Bad{"LongBegin", record(FCGI_BEGIN_REQUEST, 1, "123456789"), "wrong length"},
-        Bad{"Authorizer", record(FCGI_BEGIN_REQUEST, 1, std::string("\0\2\0\0\0\0\0\0", 8)), "role"},
-        Bad{"Filter", record(FCGI_BEGIN_REQUEST, 1, std::string("\0\3\0\0\0\0\0\0", 8)), "role"},
         Bad{"SecondBegin", begin(1, 0) + begin(1, 0), "out of order"},
-        Bad{"OtherRequestId", begin(1, 0) + record(FCGI_PARAMS, 2, ""), "second request"},
-        Bad{"Abort", begin(1, 0) + record(FCGI_ABORT_REQUEST, 1, ""), "ABORT"},
+        Bad{"UnknownTypeWithin", begin(1, 0) + record(99, 1, "x"), "out of order"},
         Bad{"StdinBeforeParamsEnd", kOpenedParams + record(FCGI_STDIN, 1, "x"), "out of order"},
         Bad{"ParamsAfterParamsEnd", begin(1, 0) + record(FCGI_PARAMS, 1, "") + record(FCGI_PARAMS, 1, "x"),
             "out of order"},
@@ -83,16 +88,189 @@ INSTANTIATE_TEST_SUITE_P(
             "longer than"},
         Bad{"NameWithoutValueLength",
             begin(1, 0) + record(FCGI_PARAMS, 1, "\x01") + record(FCGI_PARAMS, 1, ""), "longer than"},
-        Bad{"BytesBehind", chat_request() + "x", "behind"}),
+        Bad{"BytesBehind", chat_request() + "x", "version"},
+        Bad{"BodyBehindTheBody", chat_request() + record(FCGI_STDIN, 1, "x"), "out of order"},
+        Bad{"BeginBehind", chat_request() + begin(1, 0), "out of order"},
+        Bad{"ManagementWithoutEnd", repeated(record(200, 0, ""), 17), "too many"},
+        Bad{"SecondRequestsWithoutEnd", begin(1, 0) + repeated(begin(2, 0), 17), "too many"},
+        Bad{"AbortedRequestsWithoutEnd", repeated(begin(1, 1) + record(FCGI_ABORT_REQUEST, 1, ""), 17),
+            "too many"}),
     [](const auto& test) { return test.param.name; });
 
-TEST(FcgiRecords, ParametersOverTheLimitAreRefused) {
+// What the peer is sent back for `bytes`, which break no rule, however they are cut.
+std::string replies_to(const std::string& bytes, int max_requests = 7) {
+  std::optional<std::string> first;
+  for (size_t step = 1; step <= bytes.size(); ++step) {
+    RequestRecords records(kMaxBody, max_requests);
+    EXPECT_TRUE(feed(records, bytes, step)) << records.fault() << ", in steps of " << step;
+    const std::string replies = records.take_replies();
+    EXPECT_EQ(replies, first.value_or(replies)) << "in steps of " << step;
+    first = replies;
+  }
+  return *first;
+}
+
+std::string get_values(const std::string& pairs) { return record(FCGI_GET_VALUES, 0, pairs, 3); }
+std::string values(const std::string& pairs) { return record(FCGI_GET_VALUES_RESULT, 0, pairs); }
+
+TEST(FcgiRecords, TheValuesThatAreAskedForAreGiven) {
+  EXPECT_EQ(replies_to(get_values(pair("FCGI_MAX_REQS", "") + pair("FCGI_MPXS_CONNS", "")), 1000),
+            values(pair("FCGI_MAX_REQS", "1000") + pair("FCGI_MPXS_CONNS", "0")));
+  EXPECT_EQ(replies_to(get_values(pair("FCGI_MAX_CONNS", "")), 20), values(pair("FCGI_MAX_CONNS", "20")));
+  EXPECT_EQ(replies_to(get_values(pair("NEW", "") + pair("FCGI_MPXS_CONNS", "1") + pair("X", "y"))),
+            values(pair("FCGI_MPXS_CONNS", "0")))
+      << "others are left out (section 4.1)";
+  EXPECT_EQ(replies_to(get_values("")), values(""));
+}
+
+TEST(FcgiRecords, HowOftenAValueIsAskedForDoesNotMakeTheAnswerLonger) {
+  EXPECT_EQ(replies_to(get_values(repeated(pair("FCGI_MPXS_CONNS", ""), 100))),
+            values(pair("FCGI_MPXS_CONNS", "0")));
+}
+
+TEST(FcgiRecords, OfNamesThatAreCutOffNoneIsRead) {
+  EXPECT_EQ(replies_to(get_values("\x0f\x7f"
+                                  "FCGI_MPXS_CONNS")),
+            values(""));
+  EXPECT_EQ(replies_to(get_values("\xff\xff\xff\xff\xff\xff\xff\xff")), values(""));
+}
+
+TEST(FcgiRecords, AnUnknownManagementRecordIsNamed) {
+  EXPECT_EQ(replies_to(record(200, 0, "what is this", 5)),
+            record(FCGI_UNKNOWN_TYPE, 0, std::string{'\xc8', 0, 0, 0, 0, 0, 0, 0}));
+}
+
+TEST(FcgiRecords, ManagementRecordsMayStandAnywhere) {
+  const std::string asks = get_values(pair("FCGI_MPXS_CONNS", ""));
   RequestRecords records(kMaxBody);
-  std::string bytes = begin(1, 0);
-  for (int i = 0; i < 70; ++i) bytes += record(FCGI_PARAMS, 1, std::string(1000, 'x'));
-  EXPECT_FALSE(feed(records, bytes, 4096));
-  EXPECT_EQ(records.fault(), "parameters over the limit");
-  EXPECT_LT(records.wire().size(), 70000U);
+  ASSERT_TRUE(feed(records,
+                   asks + begin(1, 0) + asks + record(FCGI_PARAMS, 1, pair("REQUEST_METHOD", "POST")) + asks +
+                       record(FCGI_PARAMS, 1, "") + asks + stdin_stream(1, "{}") + asks,
+                   3));
+  EXPECT_EQ(records.take_replies(), repeated(values(pair("FCGI_MPXS_CONNS", "0")), 5));
+  ASSERT_EQ(records.state(), State::kComplete);
+  const auto request = FcgiRequestReader().read(records);
+  EXPECT_EQ(request->method, "POST");
+  EXPECT_EQ(request->body, "{}");
+}
+
+TEST(FcgiRecords, AnotherRoleIsRefused) {
+  for (const char role : {'\0', '\2', '\3', '\x77'}) {
+    const std::string request = begin(5, 0, role) + record(FCGI_PARAMS, 5, "") + record(FCGI_STDIN, 5, "x");
+    EXPECT_EQ(replies_to(request), end_request(5, FCGI_UNKNOWN_ROLE));
+    RequestRecords records(kMaxBody);
+    ASSERT_TRUE(feed(records, request, 100));
+    EXPECT_TRUE(records.is_closing());
+    ASSERT_TRUE(feed(records, chat_request(), 100));
+    EXPECT_EQ(records.state(), State::kBegin) << "nothing counts on a connection that is being closed";
+  }
+}
+
+TEST(FcgiRecords, AfterAnotherRoleAKeptConnectionTakesTheNextRequest) {
+  RequestRecords records(kMaxBody);
+  ASSERT_TRUE(feed(records, begin(5, FCGI_KEEP_CONN, FCGI_AUTHORIZER) + record(FCGI_PARAMS, 5, ""), 1));
+  EXPECT_FALSE(records.is_closing());
+  ASSERT_TRUE(feed(records, chat_request(), 1));
+  EXPECT_EQ(records.state(), State::kComplete);
+}
+
+TEST(FcgiRecords, ASecondRequestOnAConnectionIsRefusedAndTheFirstGoesOn) {
+  RequestRecords records(kMaxBody);
+  const std::string second = begin(2, 0) + params(2, {{"REQUEST_METHOD", "PUT"}}) + stdin_stream(2, "other");
+  ASSERT_TRUE(
+      feed(records, begin(1, 0) + second + params(1, {}) + second + stdin_stream(1, "{}") + second, 7));
+  EXPECT_EQ(records.take_replies(), repeated(end_request(2, FCGI_CANT_MPX_CONN), 3));
+  ASSERT_EQ(records.state(), State::kComplete);
+  EXPECT_EQ(FcgiRequestReader().read(records)->body, "{}");
+}
+
+TEST(FcgiRecords, AnAbortedRequestEnds) {
+  const std::string abort = record(FCGI_ABORT_REQUEST, 1, "");
+  for (const auto& part :
+       {begin(1, FCGI_KEEP_CONN), begin(1, FCGI_KEEP_CONN) + record(FCGI_PARAMS, 1, "x"),
+        begin(1, FCGI_KEEP_CONN) + params(1, {}) + record(FCGI_STDIN, 1, std::string(2 * kMaxBody, 'x'))}) {
+    RequestRecords records(kMaxBody);
+    ASSERT_TRUE(feed(records, part + abort, 50));
+    EXPECT_EQ(records.take_replies(), end_request(1, FCGI_REQUEST_COMPLETE));
+    EXPECT_FALSE(records.is_closing());
+    ASSERT_TRUE(feed(records, chat_request(), 50));
+    ASSERT_EQ(records.state(), State::kComplete);
+    EXPECT_FALSE(records.body_too_large());
+    EXPECT_EQ(FcgiRequestReader().read(records)->body, "{\"last_prompt\":\"hi\"}");
+  }
+  RequestRecords records(kMaxBody);
+  ASSERT_TRUE(feed(records, begin(1, 0) + abort, 50));
+  EXPECT_TRUE(records.is_closing());
+}
+
+TEST(FcgiRecords, TheAbortOfAWholeRequestIsLeftToWhoAnswersIt) {
+  RequestRecords records(kMaxBody);
+  ASSERT_TRUE(feed(records, chat_request() + record(FCGI_ABORT_REQUEST, 1, ""), 50));
+  EXPECT_EQ(records.take_replies(), "");
+  EXPECT_TRUE(records.aborted());
+  records.expect_next(kMaxBody);
+  EXPECT_FALSE(records.aborted());
+  ASSERT_TRUE(feed(records, chat_request(), 50));
+  EXPECT_EQ(records.state(), State::kComplete);
+}
+
+// Parameters of `bytes` bytes; the first and the last are read.
+std::string many_params(size_t bytes) {
+  std::string pairs = pair("REQUEST_METHOD", "POST") + pair("HTTP_ORIGIN", "https://a.example");
+  const std::string last = pair("REQUEST_URI", "/late");
+  const size_t lengths = pair("X", std::string(200, 'x')).size() - 201;
+  pairs += pair("X", std::string(bytes - pairs.size() - last.size() - 1 - lengths, 'x')) + last;
+  std::string records;
+  for (size_t at = 0; at < pairs.size(); at += 5000)
+    records += record(FCGI_PARAMS, 1, pairs.substr(at, 5000));
+  return records + record(FCGI_PARAMS, 1, "");
+}
+
+TEST(FcgiRecords, ParametersOfExactlyTheLimitAreRead) {
+  RequestRecords records(kMaxBody);
+  ASSERT_TRUE(feed(records,
+                   begin(1, 0) + many_params(RequestRecords::kMaxParamsBytes) + stdin_stream(1, "{}"), 4096));
+  EXPECT_FALSE(records.params_too_large());
+  const auto request = FcgiRequestReader().read(records);
+  EXPECT_EQ(request->fault, RequestFault::kNone);
+  EXPECT_EQ(request->path, "/late");
+}
+
+TEST(FcgiRecords, OfTooManyParametersTheFirstAreRead) {
+  for (const size_t size : {RequestRecords::kMaxParamsBytes + 1, RequestRecords::kMaxDroppedParamsBytes}) {
+    RequestRecords records(kMaxBody);
+    ASSERT_TRUE(feed(records, begin(1, 0) + many_params(size) + stdin_stream(1, "{}"), 4096));
+    EXPECT_TRUE(records.params_too_large());
+    EXPECT_LT(records.wire().size(), 1000U);
+    const auto request = FcgiRequestReader().read(records);
+    EXPECT_EQ(request->fault, RequestFault::kParamsTooLarge);
+    EXPECT_EQ(request->method, "POST");
+    EXPECT_EQ(request->origin, "https://a.example");
+    EXPECT_EQ(request->body, "");
+  }
+}
+
+TEST(FcgiRecords, ParametersWithoutEndAreRefused) {
+  RequestRecords records(kMaxBody);
+  EXPECT_FALSE(feed(records, begin(1, 0) + many_params(RequestRecords::kMaxDroppedParamsBytes + 1), 4096));
+  EXPECT_EQ(records.fault(), "parameters without end");
+  EXPECT_LE(records.wire().size(), RequestRecords::kMaxParamsBytes + 100);
+}
+
+TEST(FcgiRecords, ABodyThatNobodyReadsIsNotKept) {
+  for (const size_t step : {1, 20, 10'000}) {
+    RequestRecords records(kMaxBody);
+    ASSERT_TRUE(feed(records, begin(1, 0) + params(1, {{"CONTENT_LENGTH", "500"}}), step));
+    const std::string body = stdin_stream(1, std::string(500, 'x'));
+    ASSERT_TRUE(feed(records, body.substr(0, 100), step));
+    records.drop_body();
+    ASSERT_TRUE(feed(records, body.substr(100), step));
+    EXPECT_LT(records.wire().size(), 100U);
+    EXPECT_EQ(records.body_bytes(), 500U);
+    const auto request = FcgiRequestReader().read(records);
+    EXPECT_EQ(request->body, "");
+    EXPECT_EQ(request->fault, RequestFault::kNone);
+  }
 }
 
 TEST(FcgiRecords, ACutRequestIsTheSameRequest) {
@@ -148,7 +326,7 @@ TEST(FcgiRecords, ABodyOverTheLimitIsReadAndThrownAway) {
   EXPECT_LT(records.wire().size(), 200U);
   const auto request = FcgiRequestReader().read(records);
   ASSERT_TRUE(request);
-  EXPECT_TRUE(request->body_too_large);
+  EXPECT_EQ(request->fault, RequestFault::kBodyTooLarge);
   EXPECT_EQ(request->body, "");
 }
 
@@ -216,11 +394,20 @@ TEST_F(FcgiRequests, NeverHoldAnOriginThatCouldForgeAHeader) {
   EXPECT_EQ(read({{"HTTP_ORIGIN", "https://a\r\nX: y"}}, "")->origin, "null");
 }
 
-TEST_F(FcgiRequests, ThatAreShorterThanDeclaredAreNone) {
-  EXPECT_FALSE(read({{"CONTENT_LENGTH", "3"}}, "{}"));
-  EXPECT_FALSE(read({{"CONTENT_LENGTH", "1"}}, "{}"));
-  EXPECT_FALSE(read({{"CONTENT_LENGTH", "x"}}, "{}"));
-  EXPECT_TRUE(read({{"CONTENT_LENGTH", ""}}, ""));
+TEST_F(FcgiRequests, WhoseLengthIsNotTheBodysAreFaulty) {
+  for (const char* length : {"3", "1", "x", "2x", " 2", "+2", "-2", "0x2", "18446744073709551618"}) {
+    const auto request = read({{"CONTENT_LENGTH", length}}, "{}");
+    EXPECT_EQ(request->fault, RequestFault::kBadLength) << length;
+    EXPECT_EQ(request->body, "");
+  }
+}
+
+TEST_F(FcgiRequests, OfUnknownLengthAreTakenAsTheyCome) {
+  for (const char* length : {"", "-1"}) {
+    const auto request = read({{"CONTENT_LENGTH", length}}, "{}");
+    EXPECT_EQ(request->fault, RequestFault::kNone) << length;
+    EXPECT_EQ(request->body, "{}");
+  }
 }
 
 TEST_F(FcgiRequests, KeepEveryByteOfABodyOfAMegabyte) {

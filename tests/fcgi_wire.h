@@ -21,8 +21,12 @@ inline std::string record(int type, uint16_t id, std::string_view content, size_
   return bytes.append(content).append(padding, '\xaa');
 }
 
-inline std::string begin(uint16_t id, char flags) {
-  return record(FCGI_BEGIN_REQUEST, id, std::string{'\0', FCGI_RESPONDER, flags, 0, 0, 0, 0, 0});
+inline std::string begin(uint16_t id, char flags, char role = FCGI_RESPONDER) {
+  return record(FCGI_BEGIN_REQUEST, id, std::string{'\0', role, flags, 0, 0, 0, 0, 0});
+}
+
+inline std::string end_request(uint16_t id, char protocol_status) {
+  return record(FCGI_END_REQUEST, id, std::string{0, 0, 0, 0, protocol_status, 0, 0, 0});
 }
 
 inline std::string length(size_t size) {

@@ -162,10 +162,26 @@ TEST_F(Routes, ChatsNeedAKeyAndAnApplication) {
 }
 
 TEST_F(Routes, ABodyOverTheLimitIsToldSo) {
-  request_.body_too_large = true;
+  request_.fault = RequestFault::kBodyTooLarge;
   const Browser browser = ask("POST", "/myapi/v1/chat-bot");
   EXPECT_EQ(browser.status(), 413);
   EXPECT_EQ(browser.code(), "too_large");
+}
+
+TEST_F(Routes, AWrongContentLengthIsToldSo) {
+  request_.fault = RequestFault::kBadLength;
+  const Browser browser = ask("POST", "/myapi/v1/chat-bot");
+  EXPECT_EQ(browser.status(), 400);
+  EXPECT_EQ(browser.code(), "invalid_request");
+}
+
+TEST_F(Routes, TooManyHeadersAreToldSoWhateverIsAskedFor) {
+  request_.fault = RequestFault::kParamsTooLarge;
+  for (const char* method : {"GET", "POST", "OPTIONS"}) {
+    const Browser browser = ask(method, "/myapi/v1/chat-bot");
+    EXPECT_EQ(browser.status(), 431);
+    EXPECT_EQ(browser.code(), "headers_too_large");
+  }
 }
 
 TEST_F(Routes, WhileDrainingItIsHealthyButNotReady) {

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <csignal>
 #include <random>
+#include <sstream>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -143,7 +145,7 @@ std::vector<Nonsense> nonsense() {
       {"two begins", begin + begin + kParams + kStdin},
       {"authorizer", fcgi::begin(false, fcgi::kAuthorizer) + kParams + kStdin},
       {"unknown role", fcgi::begin(false, 77) + kParams + kStdin},
-      {"management record", record(fcgi::kGetValues, fcgi::name_value("FCGI_MAX_CONNS", ""), {.id = 0})},
+      {"a management record without end", record(fcgi::kGetValues, "", {.id = 0}) + std::string(64, '\1')},
       {"management record within", begin + record(fcgi::kGetValues, "", {.id = 0}) + kParams + kStdin},
       {"unknown type", begin + record(99, "what") + kParams + kStdin},
       {"stdout from the peer", begin + record(fcgi::kStdout, "hello") + kParams + kStdin},
@@ -172,6 +174,34 @@ TEST_F(FastCgi, NonsenseIsDroppedWithoutHarm) {
     EXPECT_TRUE(site().responder().process().is_running());
   }
   expect_others_are_served();
+}
+
+TEST(FastCgiLog, NonsenseIsWarnedOfAFewTimesAndThenCounted) {
+  constexpr int kPeers = 25;
+  Site site;
+  for (int i = 0; i < kPeers; ++i) {
+    FcgiPeer client(site.fastcgi());
+    client.send("GET / HTTP/1.1\r\n\r\n");
+    EXPECT_NO_THROW(client.await_end());
+  }
+  EXPECT_TRUE(site.responder().logs(R"("fault":"not FastCGI version 1")"));
+  site.responder().process().signal(SIGTERM);
+  EXPECT_EQ(site.await_responder_end(), 0);
+  int lines = 0;
+  int left_out = 0;
+  std::istringstream log(site.responder().log());
+  for (std::string line; std::getline(log, line);) {
+    if (line.find(R"("event":"bad_request")") == std::string::npos) continue;
+    const Json json = parse_json(line);
+    EXPECT_EQ(text_at(json, "/level"), "warning");
+    if (has(json, "/left_out")) {
+      left_out += static_cast<int>(number_at(json, "/left_out"));
+    } else {
+      ++lines;
+    }
+  }
+  EXPECT_LT(lines, kPeers);
+  EXPECT_EQ(lines + left_out, kPeers);
 }
 
 TEST_F(FastCgi, NonsenseCostsNoMemory) {
@@ -204,30 +234,129 @@ TEST_F(FastCgi, EndlessParametersAreDropped) {
   expect_others_are_served();
 }
 
-TEST_F(FastCgi, ABodyThatIsNotAsLongAsItSaysDoesNoHarm) {
-  const auto body = chat_body("[[sim events=3]]");
-  for (const size_t claimed : {size_t{0}, size_t{5}, body.size() - 1, body.size() + 1, size_t{1'000'000}}) {
-    SCOPED_TRACE(claimed);
-    auto client = peer();
-    client.send(fcgi::begin() + fcgi::params_records(fcgi::params_for("POST", kChatPath, claimed)) +
-                fcgi::stdin_records(body));
-    EXPECT_NO_THROW(client.await_end());
+TEST_F(FastCgi, ParametersOf64KibibytesAreServedAndMoreAreRefusedWithAnAnswer) {
+  const auto request_of = [](size_t bytes) {
+    auto params = fcgi::params_for("GET", kHealthPath);
+    params.emplace_back("HTTP_COOKIE", std::string(1000, 'c'));  // its length takes four bytes too
+    size_t others = 0;
+    for (const auto& [name, value] : params) others += fcgi::name_value(name, value).size();
+    params.back().second.append(bytes - others, 'c');
+    return fcgi::begin(true) + fcgi::params_records(params) + kStdin;
+  };
+  auto client = peer();
+  client.send(request_of(65535));
+  EXPECT_EQ(client.read_reply().response.status, 200);
+  for (const size_t bytes : {65536, 70'000, 1'000'000}) {
+    SCOPED_TRACE(bytes);
+    client.send(request_of(bytes));
+    expect_error(client.read_reply().response, 431, "headers_too_large", "Request header fields too large");
   }
-  expect_others_are_served();
+  client.send(request_of(2000));
+  EXPECT_EQ(client.read_reply().response.status, 200) << "on the same connection";
 }
 
-TEST_F(FastCgi, ALengthThatIsNoLengthDoesNoHarm) {
+TEST_F(FastCgi, ABodyThatIsNotAsLongAsItSaysIsRefusedWithAnAnswer) {
   const auto body = chat_body("[[sim events=3]]");
-  for (const char* claimed : {"-1", "+1", "abc", "0x10", "1e3", " 5", "9223372036854775807",
-                              "18446744073709551616", "99999999999999999999999999999999"}) {
+  for (const std::string& claimed :
+       {std::string("5"), std::to_string(body.size() - 1), std::to_string(body.size() + 1),
+        std::string("1000000"), std::string("+1"), std::string("abc"), std::string("0x10"),
+        std::string("1e3"), std::string(" 5"), std::string("9223372036854775807"),
+        std::string("18446744073709551616"), std::string("99999999999999999999999999999999")}) {
     SCOPED_TRACE(claimed);
-    auto params = fcgi::params_for("POST", kChatPath);
+    auto params = fcgi::params_for("POST", kStreamPath);
+    std::erase_if(params, [](const auto& param) { return param.first == "CONTENT_LENGTH"; });
     params.emplace_back("CONTENT_LENGTH", claimed);
     auto client = peer();
     client.send(fcgi::begin() + fcgi::params_records(params) + fcgi::stdin_records(body));
-    EXPECT_NO_THROW(client.await_end());
+    expect_error(client.read_reply().response, 400, "invalid_request",
+                 "Content-Length is not the length of the body");
   }
+  EXPECT_EQ(site().simulator().count("requests"), 0);
   expect_others_are_served();
+}
+
+// Caddy's word for a body that comes in chunks.
+TEST_F(FastCgi, ABodyOfUnknownLengthIsTakenAsItComes) {
+  const auto body = chat_body("[[sim events=3]]");
+  auto params = fcgi::params_for("POST", kChatPath);
+  std::erase_if(params, [](const auto& param) { return param.first == "CONTENT_LENGTH"; });
+  params.emplace_back("CONTENT_LENGTH", "-1");
+  auto client = peer();
+  client.send(fcgi::begin() + fcgi::params_records(params) + fcgi::stdin_records(body));
+  EXPECT_EQ(text_at(client.read_reply().response.json(), "/result"), tokens(3));
+}
+
+// HAProxy asks before its first request ("option get-values").
+TEST_F(FastCgi, ValuesAreToldAndTheConnectionServesOn) {
+  const auto ask = fcgi::record(
+      fcgi::kGetValues, fcgi::name_value("FCGI_MAX_REQS", "") + fcgi::name_value("FCGI_MPXS_CONNS", ""),
+      {.id = 0});
+  const auto told = fcgi::name_value("FCGI_MAX_REQS", "10000") + fcgi::name_value("FCGI_MPXS_CONNS", "0");
+  auto client = peer();
+  for (int i = 0; i < 3; ++i) {
+    client.send(ask);
+    EXPECT_EQ(client.read_record(fcgi::kGetValuesResult), told);
+    client.send(fcgi::request("GET", kHealthPath, "", true));
+    EXPECT_EQ(client.read_reply().response.status, 200);
+  }
+  client.send(ask + fcgi::request("GET", kHealthPath, "", true));
+  EXPECT_EQ(client.read_record(fcgi::kGetValuesResult), told);
+  EXPECT_EQ(client.read_reply().response.status, 200);
+  client.send(fcgi::record(77, "what", {.id = 0}));
+  EXPECT_EQ(client.read_record(fcgi::kUnknownType), std::string("\x4d\0\0\0\0\0\0\0", 8));
+}
+
+TEST_F(FastCgi, ValuesAreToldWithinAnAnswerToo) {
+  auto client = peer();
+  client.send(fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
+  client.read_stdout();
+  client.send(fcgi::record(fcgi::kGetValues, fcgi::name_value("FCGI_MPXS_CONNS", ""), {.id = 0}));
+  EXPECT_EQ(client.read_record(fcgi::kGetValuesResult), fcgi::name_value("FCGI_MPXS_CONNS", "0"));
+  site().simulator().release();
+  EXPECT_TRUE(client.read_reply().response.body.ends_with("}\n\n"));
+}
+
+TEST_F(FastCgi, AnAbortedAnswerEndsAndTheConnectionServesOn) {
+  auto client = peer();
+  client.send(fcgi::request("POST", kStreamPath, chat_body("[[sim events=100000 interval=1]]"), true));
+  client.read_stdout();
+  client.send(fcgi::record(fcgi::kAbort, ""));
+  client.await_end_request(0);
+  EXPECT_TRUE(site().simulator().falls_to("open", 0));
+  EXPECT_EQ(site().simulator().count("completed"), 0);
+  client.send(fcgi::request("GET", kHealthPath));
+  EXPECT_EQ(client.read_reply().response.status, 200);
+  EXPECT_TRUE(client.is_dropped());
+}
+
+TEST_F(FastCgi, AQuestionThatIsAbortedAtOnceIsNotAsked) {
+  auto client = peer();
+  client.send(fcgi::request("POST", kStreamPath, chat_body("[[sim events=3]]"), true) +
+              fcgi::record(fcgi::kAbort, ""));
+  client.await_end_request(0);
+  client.send(fcgi::request("GET", kHealthPath));
+  EXPECT_EQ(client.read_reply().response.status, 200);
+  EXPECT_EQ(site().simulator().count("requests"), 0);
+}
+
+TEST_F(FastCgi, ASecondRequestOnABusyConnectionIsRefusedAndTheFirstGoesOn) {
+  constexpr uint8_t kCantMultiplex = 1;
+  auto client = peer();
+  client.send(fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
+  client.read_stdout();
+  client.send(fcgi::record(fcgi::kBegin, std::string("\0\1\1\0\0\0\0\0", 8), {.id = 2}) +
+              fcgi::record(fcgi::kParams, "", {.id = 2}) + fcgi::record(fcgi::kStdin, "", {.id = 2}));
+  EXPECT_EQ(client.read_record(fcgi::kEnd)[4], kCantMultiplex);
+  site().simulator().release();
+  EXPECT_TRUE(client.read_reply().response.body.ends_with("}\n\n"));
+}
+
+TEST_F(FastCgi, AnotherRoleIsRefusedInTheWordsOfTheProtocol) {
+  constexpr uint8_t kUnknownRole = 3;
+  auto client = peer();
+  client.send(fcgi::begin(false, fcgi::kAuthorizer) + kParams + kStdin);
+  EXPECT_EQ(client.read_record(fcgi::kEnd)[4], kUnknownRole);
+  EXPECT_NO_THROW(client.await_end());
 }
 
 // Damaged as a cosmic ray or a bad program would: bytes flipped, lost, doubled, put in, cut off; ends of
@@ -266,7 +395,9 @@ std::string mutated(std::string bytes, std::mt19937& random) {
 void expect_answer_records(std::string_view bytes) {
   while (bytes.size() >= 8) {
     EXPECT_EQ(bytes[0], 1);
-    EXPECT_TRUE(bytes[1] == fcgi::kStdout || bytes[1] == fcgi::kEnd) << int{bytes[1]};
+    EXPECT_TRUE(bytes[1] == fcgi::kStdout || bytes[1] == fcgi::kEnd || bytes[1] == fcgi::kGetValuesResult ||
+                bytes[1] == fcgi::kUnknownType)
+        << int{bytes[1]};
     const size_t content = size_t{static_cast<uint8_t>(bytes[4])} << 8 | static_cast<uint8_t>(bytes[5]);
     bytes.remove_prefix(std::min(bytes.size(), 8 + content + static_cast<uint8_t>(bytes[6])));
   }

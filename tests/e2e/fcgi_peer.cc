@@ -99,12 +99,24 @@ size_t big_endian(std::string_view bytes) {
 
 }  // namespace
 
-std::string FcgiPeer::read_stdout() {
+std::string FcgiPeer::read_record(uint8_t type) {
   auto record = read_record();
-  if (record.type != fcgi::kStdout)
-    throw std::runtime_error("unexpected record type " + std::to_string(record.type));
-  out_ += record.content;
+  if (record.type != type) throw std::runtime_error("unexpected record type " + std::to_string(record.type));
   return std::move(record.content);
+}
+
+std::string FcgiPeer::read_stdout() {
+  auto content = read_record(fcgi::kStdout);
+  out_ += content;
+  return content;
+}
+
+void FcgiPeer::await_end_request(uint8_t protocol_status) {
+  Record record = read_record();
+  while (record.type != fcgi::kEnd) record = read_record();
+  if (record.content.size() != 8 || static_cast<uint8_t>(record.content[4]) != protocol_status)
+    throw std::runtime_error("another END_REQUEST than expected");
+  out_.clear();
 }
 
 FcgiReply FcgiPeer::read_reply() {

@@ -23,7 +23,9 @@ enum Type : uint8_t {
   kStdin = 5,
   kStdout = 6,
   kStderr = 7,
-  kGetValues = 9
+  kGetValues = 9,
+  kGetValuesResult = 10,
+  kUnknownType = 11
 };
 enum Role : uint16_t { kResponder = 1, kAuthorizer = 2 };
 
@@ -68,6 +70,10 @@ class FcgiPeer {
   std::string received_by_now() const;
   // The content of the next STDOUT record.
   std::string read_stdout();
+  // The content of the next record, which must be of this type.
+  std::string read_record(uint8_t type);
+  // Reads up to END_REQUEST, whatever comes before it, which must have this protocol status.
+  void await_end_request(uint8_t protocol_status);
   // A whole answer, up to its END_REQUEST.
   FcgiReply read_reply();
   // What has come on STDOUT, whole answer or not, since the last whole one.
