@@ -3,8 +3,9 @@
 # simulator in DashScope's place. Ctrl-C, SIGTERM, or the end of any of them stops all.
 #   usage: deploy/run.sh BUILD_DIR      (`make run` calls it)
 # HOST, PORT and the key come from the environment, else from .env. Everything written is in build/run.
+# Started by root, nothing runs with root's privileges but nginx's first process.
 # Exit codes: 0 stopped on request, 64 bad setting, 66 file missing, 69 port busy or no answer, 75 already running,
-# 78 bad configuration, else that of the program that ended.
+# 77 not readable, 78 bad configuration, else that of the program that ended.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PATH:/usr/sbin # nginx, for those who are not root
@@ -17,6 +18,30 @@ patience=10 # seconds to answer, and to stop
 die() { # EXIT_CODE MESSAGE...
   printf 'run: %s\n' "${@:2}" >&2
   exit "$1"
+}
+
+workers=nobody          # whom root's nginx runs its workers as
+declare -A privileges_of # setpriv's options, by name
+drop_privileges() {
+  local owner
+  owner=$(stat -c %u .)
+  if ((owner)); then
+    # Everything as the owner of the checkout, who may listen on port 80 too.
+    mkdir -p "$run"
+    chown -hR "$owner" "$run"
+    exec setpriv --reuid "$owner" --regid "$(stat -c %g .)" --clear-groups --inh-caps=-all,+net_bind_service \
+      --ambient-caps=-all,+net_bind_service --bounding-set=-all,+net_bind_service "$PWD/deploy/run.sh" "$build"
+  fi
+  if id www-data >/dev/null 2>&1; then workers=www-data; fi
+  local group
+  group=$(id -gn "$workers")
+  privileges_of[simulator]="--reuid $workers --regid $group --clear-groups"
+  # .env and the key file may be readable by root alone.
+  privileges_of[bailian-fcgi]="--regid $group --clear-groups --bounding-set=-all --inh-caps=-all"
+  # shellcheck disable=SC2086 # options
+  setpriv ${privileges_of[simulator]} test -r nginx/www/index.html ||
+    die 77 "nginx's workers run as $workers, who may not read this checkout: chmod -R go+rX ."
+  workers+=" $group"
 }
 
 from_dotenv() { # NAME
@@ -59,7 +84,8 @@ start() { # NAME STDOUT COMMAND...
   : >"$run/$1.log"
   # A session of its own: Ctrl-C in the terminal reaches only this script, which then stops all in order.
   # Should the script be killed outright, the kernel ends them.
-  setsid setpriv --pdeathsig TERM "${@:3}" >>"$2" 2>>"$run/$1.log" </dev/null &
+  # shellcheck disable=SC2086 # options
+  setsid setpriv --pdeathsig TERM ${privileges_of[$1]-} "${@:3}" >>"$2" 2>>"$run/$1.log" </dev/null &
   pids+=($!)
   name_of[$!]=$1
 }
@@ -124,13 +150,14 @@ if [[ $'\n'$checked == *$'\nkey: not set'* ]]; then missing=DASHSCOPE_API_KEY; f
 if [[ $'\n'$checked == *$'\napplication: not set'* ]]; then missing+="${missing:+ and }APP_ID"; fi
 
 [[ ! $missing || -x $build/simulator ]] || die 66 "$build/simulator is missing: run make $build/simulator"
-for file in nginx/dev.conf.in nginx/bailian-fcgi.conf nginx/bailian-fcgi-status.conf nginx/www/index.html nginx/www/chat-widget.js /etc/nginx/fastcgi_params; do
+for file in nginx/dev.conf.in nginx/bailian-fcgi.conf nginx/bailian-fcgi-http.conf nginx/bailian-fcgi-status.conf nginx/www/index.html nginx/www/chat-widget.js /etc/nginx/fastcgi_params; do
   [[ -r $file ]] || die 66 "$file is missing"
 done
 for tool in nginx curl; do
   command -v $tool >/dev/null || die 66 "$tool is missing: run deploy/install-deps.sh"
 done
 
+if ((EUID == 0)); then drop_privileges; fi
 mkdir -p "$run"
 exec {lock}<>"$run/pid" # the children hold it too: as long as one lives, the directory is in use
 flock -n "$lock" || die 75 "already running from this checkout (pid $(<"$run/pid")); stop that one first"
@@ -160,10 +187,10 @@ fi
 start bailian-fcgi "$run/bailian-fcgi.log" "${responder[@]}"
 
 # Paths relative to the checkout: a unix socket's path has room for 107 bytes only.
-for file in bailian-fcgi.conf bailian-fcgi-status.conf; do
+for file in bailian-fcgi.conf bailian-fcgi-http.conf bailian-fcgi-status.conf; do
   sed "s|unix:[^;]*|unix:$socket|" "nginx/$file" >"$run/$file"
 done
-sed "s|@HOST@|$host|; s|@PORT@|$port|; s|@WWW@|../../nginx/www|; s|@MODEL@|${missing:+simulator}|" nginx/dev.conf.in >"$run/nginx.conf"
+sed "s|@USER@|$workers|; s|@HOST@|$host|; s|@PORT@|$port|; s|@WWW@|../../nginx/www|; s|@MODEL@|${missing:+simulator}|" nginx/dev.conf.in >"$run/nginx.conf"
 ln -sf /etc/nginx/fastcgi_params "$run/"
 start nginx "$run/nginx.log" nginx -p "$run" -c nginx.conf -g 'daemon off;'
 

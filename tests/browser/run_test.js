@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -22,6 +22,7 @@ async function freePort() {
 // deploy/run.sh in a copy of the checkout, because there can be one at a time in each.
 async function run(t, settings) {
   const dir = mkdtempSync(path.join(tmpdir(), "bailian-run-"));
+  chmodSync(dir, 0o755);
   for (const part of ["deploy", "nginx"]) cpSync(path.join(root, part), path.join(dir, part), { recursive: true });
   const port = await freePort();
   const { DASHSCOPE_API_KEY, DASHSCOPE_API_KEY_FILE, API_KEY, APP_ID, ...env } = process.env;

@@ -115,7 +115,8 @@ export class Site {
     for (const file of ["bailian-fcgi.conf", "bailian-fcgi-status.conf"])
       write(file, read(file).replace(/unix:[^;]*/, `unix:${this.dir}/fcgi.sock`));
     write("nginx.conf", read("dev.conf.in").replaceAll("@HOST@", "127.0.0.1").replaceAll("@PORT@", port)
-      .replaceAll("@WWW@", `${root}/nginx/www`).replaceAll("@MODEL@", "simulator").replace("error_log nginx.log", "error_log stderr notice"));
+      .replaceAll("@WWW@", `${root}/nginx/www`).replaceAll("@MODEL@", "simulator")
+      .replaceAll("@USER@", "root").replace("include bailian-fcgi-http.conf;", "").replace("error_log nginx.log", "error_log stderr notice"));
     symlinkSync("/etc/nginx/fastcgi_params", path.join(this.dir, "fastcgi_params"));
     this.nginx = new Program("nginx", ["-e", "stderr", "-p", this.dir, "-c", "nginx.conf", "-g", "daemon off;"], {
       stdio: ["ignore", "pipe", "pipe", listener._handle.fd],
