@@ -191,6 +191,19 @@ TEST_P(Servers, AVisitorWhoLeavesBeforeTheFirstTextStopsTheModelAtAKeepAlive) {
   EXPECT_TRUE(simulator_.reaches("cut", 1));
 }
 
+// As browsers send a body whose length they don't know.
+TEST_P(Servers, ABodyInChunksIsTaken) {
+  start();
+  const auto body = chat_body("[[sim events=2]]");
+  char size[20];
+  snprintf(size, sizeof size, "%zx", body.size());
+  const auto answer = browser().fetch({.method = "POST",
+                                       .path = kChatPath,
+                                       .headers = {{"Transfer-Encoding", "chunked"}},
+                                       .body = size + ("\r\n" + body) + "\r\n0\r\n\r\n"});
+  EXPECT_EQ(answer.status, 200) << answer.body;
+}
+
 class ServersHaproxy : public Servers {};
 INSTANTIATE_TEST_SUITE_P(One, ServersHaproxy, testing::Values(kHaproxy),
                          [](const auto& kind) { return std::string(kind.param.name); });
@@ -208,6 +221,14 @@ TEST_P(ServersHaproxy, LimitsEachVisitor) {
   EXPECT_EQ(browser().fetch({.method = "OPTIONS", .path = kChatPath}).status, 204);
   const Browser another({.unix_path = {}, .port = server_->address().port, .source = 2});
   EXPECT_EQ(another.post(kChatPath, "{}").status, 400);
+}
+
+// As HAProxy may be told to: it asks first how many connections it may make.
+TEST_P(ServersHaproxy, MayAskForValues) {
+  start({}, {{"docroot /\n", "docroot /\n    option get-values\n"}});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(browser().get(kHealthPath).status, 200);
+  auto exchange = stream("[[sim events=3]]");
+  EXPECT_EQ(read_stream(exchange, Chunks::kMayCutEvents).text, tokens(3));
 }
 
 }  // namespace
