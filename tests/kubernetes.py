@@ -52,11 +52,17 @@ for kind, name in objects:
     selector = objects[kind, name].get('spec', {}).get('selector')
     if selector:
         expect(selector.get('matchLabels', selector) == labels, f'{kind} {name} selects other pods')
+policy = get('NetworkPolicy', 'bailian-fcgi')['spec']
+expect(policy['podSelector']['matchLabels'] == labels, 'the NetworkPolicy selects other pods')
 target = get('HorizontalPodAutoscaler', 'bailian-fcgi')['spec']['scaleTargetRef']
 expect((target['kind'], target['name']) in objects, 'the autoscaler has no target')
 ports = {port['name']: port['containerPort'] for c in every for port in c.get('ports', [])}
 for port in get('Service', 'bailian-fcgi')['spec']['ports']:
     expect(port['targetPort'] in ports, f"the Service's port leads to {port['targetPort']}")
+for rule in policy['ingress']:
+    expect(rule.get('from') and all(rule['from']), f'the NetworkPolicy lets everybody in: {rule}')
+    for port in rule.get('ports') or [{}]:
+        expect(port.get('port') in ports, f'the NetworkPolicy has a port that no container has: {rule}')
 listens = {int(port) for port in re.findall(r'listen (\d+)', nginx_conf)}
 expect(set(ports.values()) == listens, f'containers have the ports {ports}, nginx listens on {listens}')
 for volume in volumes.values():
@@ -114,6 +120,8 @@ expect(pod['initContainers'][0]['command'][-2].rsplit('/')[-1] in get('Secret', 
        'the Secret has no such key')
 known = set(re.findall(r'^([A-Z_]+)=', read('.env.example'), re.M))
 expect(set(settings) <= known, f'unknown settings: {set(settings) - known}')
+
+expect('real_ip_recursive on' not in nginx_conf, 'a visitor behind SNAT can choose his address')
 
 # Times.
 grace = pod['terminationGracePeriodSeconds']
