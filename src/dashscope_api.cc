@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <utility>
 #include <vector>
@@ -285,6 +286,9 @@ constexpr std::array kKnownCodes = {
     KnownCode{"BadRequest.TooLarge", UpstreamFault::kTooLarge, false},
     KnownCode{"Throttling", UpstreamFault::kThrottled, true},
     KnownCode{"LimitRequests", UpstreamFault::kThrottled, true},
+    // Sounds like money and is none: the limit of tokens in a minute.
+    KnownCode{"insufficient_quota", UpstreamFault::kThrottled, true},
+    KnownCode{"rate_limit_exceeded", UpstreamFault::kThrottled, true},
     KnownCode{"ModelServingError", UpstreamFault::kThrottled, true},
     KnownCode{"Arrearage", UpstreamFault::kQuota, false},
     KnownCode{"AllocationQuota.FreeTierOnly", UpstreamFault::kQuota, false},
@@ -296,9 +300,24 @@ constexpr std::array kKnownCodes = {
     KnownCode{"ServiceUnavailableError", UpstreamFault::kFailed, false},
 };
 
+// Many codes have an alias in the style of OpenAI: invalid_api_key is InvalidApiKey.
+bool is_code(std::string_view code, std::string_view known) {
+  if (code == known) return true;
+  for (size_t i = 0; i < known.size(); ++i) {
+    const auto c = static_cast<unsigned char>(known[i]);
+    if (std::isupper(c) != 0 && i > 0 && known[i - 1] != '.') {
+      if (!code.starts_with('_')) return false;
+      code.remove_prefix(1);
+    }
+    if (code.empty() || code.front() != std::tolower(c)) return false;
+    code.remove_prefix(1);
+  }
+  return code.empty();
+}
+
 const KnownCode* find_code(std::string_view code) {
   for (const KnownCode& known : kKnownCodes) {
-    if (known.code == code) return &known;
+    if (is_code(code, known.code)) return &known;
   }
   if (code.starts_with("Throttling.")) return find_code("Throttling");
   return nullptr;
@@ -336,23 +355,42 @@ KnownCode classify_by_status(int status) {
   return {"", UpstreamFault::kFailed, status >= 500};
 }
 
-KnownCode classify(int status, std::string_view code, std::string_view message) {
+// A monthly budget of the console is used up, and its option to stop then is on: a 429 of whatever code,
+// which no waiting mends.
+bool names_the_budget(std::string_view message) {
+  return contains(message, "Budget Management") || contains(message, "预算管理");
+}
+
+KnownCode classify_by_code(int status, std::string_view code, std::string_view message) {
   // One code, two meanings: the rate was too high, or the free quota is gone for good.
-  if (code.ends_with("Throttling.AllocationQuota") && contains(message, "Free")) {
+  const bool is_allocation = code.ends_with("Throttling.AllocationQuota") || code == "insufficient_quota";
+  if (is_allocation && contains(message, "Free")) {
     return {"", UpstreamFault::kQuota, false};
   }
   // A wrong application id is reported as a bad parameter as well.
-  if (code.ends_with("InvalidParameter") && (contains(message, "AppId") || contains(message, "app_id"))) {
+  const bool is_parameter = code.ends_with("InvalidParameter") || code == "invalid_parameter_error";
+  if (is_parameter && (contains(message, "AppId") || contains(message, "app_id"))) {
     return {"", UpstreamFault::kApp, false};
+  }
+  // Arrears come under this code as well.
+  if (is_code(code, "AccessDenied") && contains(message, "in good standing")) {
+    return {"", UpstreamFault::kQuota, false};
   }
   if (const KnownCode* known = find_wrapped_code(code)) return *known;
   if (const KnownCode* known = find_wrapped_code(code_in_message(message))) return *known;
   return classify_by_status(status);
 }
 
+KnownCode classify(int status, std::string_view code, std::string_view message) {
+  const KnownCode known = classify_by_code(status, code, message);
+  const bool may_be_429 = status == 429 || status < 400 || known.fault == UpstreamFault::kThrottled;
+  return may_be_429 && names_the_budget(message) ? KnownCode{"", UpstreamFault::kQuota, false} : known;
+}
+
 // Those that kKnownCodes leaves to their status, and our own.
-constexpr std::array<std::string_view, 34> kOtherCodes = {
+constexpr std::array<std::string_view, 35> kOtherCodes = {
     "InvalidParameter",
+    "invalid_parameter_error",
     "BadRequest.EmptyInput",
     "BadRequest.EmptyParameters",
     "BadRequest.EmptyModel",
@@ -393,7 +431,8 @@ constexpr std::array<std::string_view, 34> kOtherCodes = {
 std::string_view error_label(std::string_view code) {
   if (code.empty()) return "none";
   while (true) {
-    const auto* other = std::find(kOtherCodes.begin(), kOtherCodes.end(), code);
+    const auto* other = std::find_if(kOtherCodes.begin(), kOtherCodes.end(),
+                                     [code](std::string_view known) { return is_code(code, known); });
     if (other != kOtherCodes.end()) return *other;
     if (const KnownCode* known = find_code(code)) return known->code;
     const size_t dot = code.find('.');

@@ -29,8 +29,10 @@ Advice advice(UpstreamFault fault) {
           "DASHSCOPE_WORKSPACE.",
           EX_CONFIG};
     case UpstreamFault::kQuota:
-      return {"The account is in arrears or its quota is used up: see the billing pages of the console.",
-              EX_UNAVAILABLE};
+      return {
+          "The account is in arrears, or its quota or monthly budget is used up: see the billing pages and "
+          "Budget Management (预算管理) in the console.",
+          EX_UNAVAILABLE};
     case UpstreamFault::kThrottled:
       return {"Too many requests at the moment; try again in a minute or have the limit raised.",
               EX_TEMPFAIL};

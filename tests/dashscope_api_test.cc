@@ -249,6 +249,31 @@ INSTANTIATE_TEST_SUITE_P(
         Code{429, "PrepaidBillOverdue", "", F::kQuota, false},
         Code{429, "PostpaidBillOverdue", "", F::kQuota, false}, Code{400, "Arrearage", "", F::kQuota, false},
         Code{403, "AllocationQuota.FreeTierOnly", "", F::kQuota, false},
+        Code{429, "Throttling.RateQuota",
+             "The budget configured in Budget Management has been exhausted. You will be unable to make "
+             "further API calls until the budget limit is increased or reset.",
+             F::kQuota, false},
+        Code{429, "", "您在「预算管理」中设置的预算额度已用尽。", F::kQuota, false},
+        Code{429, "insufficient_quota", "Budget Management", F::kQuota, false},
+        Code{200, "Unheard", "Budget Management", F::kQuota, false},
+        Code{400, "InvalidParameter", "Budget Management", F::kFailed, false},
+        Code{400, "DataInspectionFailed", "预算管理", F::kRejected, false},
+        Code{429, "insufficient_quota",
+             "You exceeded your current quota, please check your plan and billing details.", F::kThrottled,
+             true},
+        Code{429, "insufficient_quota", "Free allocated quota exceeded.", F::kQuota, false},
+        Code{429, "limit_requests", "", F::kThrottled, true},
+        Code{429, "rate_limit_exceeded", "", F::kThrottled, true},
+        Code{401, "invalid_api_key", "Incorrect API key provided.", F::kAuth, false},
+        Code{403, "access_denied", "", F::kApp, false},
+        Code{403, "access_denied", "Access denied, please make sure your account is in good standing.",
+             F::kQuota, false},
+        Code{403, "AccessDenied", "please make sure your account is in good standing", F::kQuota, false},
+        Code{404, "model_not_found", "", F::kApp, false},
+        Code{400, "data_inspection_failed", "", F::kRejected, false},
+        Code{400, "arrearage", "", F::kQuota, false},
+        Code{400, "invalid_parameter_error", "AppId is not valid", F::kApp, false},
+        Code{400, "invalid_parameter_error", "Required parameter(s) missing", F::kFailed, false},
         Code{429, "Unheard", "", F::kThrottled, true}, Code{500, "RequestTimeOut", "", F::kTimeout, true},
         Code{408, "", "", F::kTimeout, true}, Code{500, "InternalError", "", F::kFailed, true},
         Code{500, "InternalError.Timeout", "", F::kFailed, true},
@@ -256,6 +281,17 @@ INSTANTIATE_TEST_SUITE_P(
         Code{400, "ServiceUnavailableError", "", F::kFailed, false}, Code{200, "", "", F::kFailed, false},
         Code{307, "", "", F::kFailed, false}, Code{0, "Unheard", "<", F::kFailed, false},
         Code{400, "Unheard", "<400> Unheard2: x", F::kFailed, false}));
+
+TEST(DashScopeApi, AnAliasIsCountedAsItsCode) {
+  EXPECT_EQ(error_label("invalid_api_key"), "InvalidApiKey");
+  EXPECT_EQ(error_label("access_denied"), "AccessDenied");
+  EXPECT_EQ(error_label("limit_requests"), "LimitRequests");
+  EXPECT_EQ(error_label("internal_error"), "InternalError");
+  EXPECT_EQ(error_label("insufficient_quota"), "insufficient_quota");
+  EXPECT_EQ(error_label("invalid_parameter_error"), "invalid_parameter_error");
+  EXPECT_EQ(error_label("invalid_api_keys"), "other");
+  EXPECT_EQ(error_label("_"), "other");
+}
 
 }  // namespace
 }  // namespace bailian

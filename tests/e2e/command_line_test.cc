@@ -278,6 +278,24 @@ TEST_F(CommandLine, PingSaysWhatToDoAboutAFailure) {
   }
 }
 
+TEST_F(CommandLine, PingShowsTheUpstreamsWordsAsPlainText) {
+  const ScriptedUpstream upstream;
+  auto settings = good_settings();
+  settings["DASHSCOPE_BASE_URL"] = upstream.base_url();
+  settings["UPSTREAM_RETRIES"] = "0";
+  Process ping(responder_command(dir_, settings, {"--ping"}));
+  const std::string body =
+      R"({"code":"Unheard","message":"\u009b31m\u001b]0;x\u0007\u202eThe budget configured in Budget Management )"
+      R"(has been exhausted."})";
+  upstream.accept().send("HTTP/1.1 429 X\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+                         body);
+  EXPECT_EQ(ping.wait(), 69);
+  const std::string out = ping.out().text();
+  EXPECT_TRUE(contains(out, "monthly budget is used up")) << out;
+  for (const char* control : {"\xc2\x9b", "\x1b", "\x07", "\u202e"})
+    EXPECT_FALSE(contains(out, control)) << out;
+}
+
 TEST_F(CommandLine, PingDoesNotWaitForEver) {
   const ScriptedUpstream upstream;
   auto settings = good_settings();

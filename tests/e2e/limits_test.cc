@@ -151,6 +151,20 @@ TEST_F(Retries, HelpTheWholeAnswerToo) {
   EXPECT_EQ(site().simulator().count("requests"), 2);
 }
 
+TEST_F(Retries, DoNotAskAgainWhenTheMonthsBudgetIsSpent) {
+  for (const char* path : {kStreamPath, kChatPath}) {
+    for (const char* framing : {"json", "sse200", "sse"}) {
+      SCOPED_TRACE(std::string(path) + " " + framing);
+      site().simulator().reset();
+      const auto answer = site().post(
+          path, chat_body(std::string("[[sim status=429 message=budget framing=") + framing + "]]"));
+      expect_error(answer, 503, "upstream_quota", "API Error");
+      EXPECT_EQ(answer.headers.get("Retry-After"), "");
+      EXPECT_EQ(site().simulator().count("requests"), 1);
+    }
+  }
+}
+
 TEST_F(Retries, AreAsManyAsSet) {
   expect_error(site().ask("[[sim status=500 code=InternalError framing=json]]"), 502, "upstream_error",
                "API Error");

@@ -11,7 +11,7 @@ struct Published {
   std::string_view message;
 };
 
-// contract.md §4.2, "occured" as published.
+// contract.md §4.2, "occured" as published; the lower-case aliases are those of the compatible mode.
 constexpr Published kPublished[] = {
     {"InternalError", 500,
      "An internal error has occured, please try again later or contact service support."},
@@ -70,6 +70,15 @@ constexpr Published kPublished[] = {
     {"Throttling.AllocationQuota", 429, "Allocated quota exceeded, please increase your quota limit."},
     {"CommodityNotPurchased", 429, "Commodity has not purchased yet."},
     {"PrepaidBillOverdue", 429, "The prepaid bill is overdue."},
+    {"insufficient_quota", 429,
+     "You exceeded your current quota, please check your plan and billing details."},
+    {"limit_requests", 429, "You exceeded your current requests list."},
+    {"invalid_api_key", 401, "Incorrect API key provided."},
+    {"access_denied", 403, "Access denied."},
+    {"model_not_found", 404, "The model does not exist or you do not have access to it."},
+    {"data_inspection_failed", 400, "Input or output data may contain inappropriate content."},
+    {"invalid_parameter_error", 400,
+     "Required parameter(s) missing or invalid, please check the request parameters."},
     {"PostpaidBillOverdue", 429, "The postpaid bill is overdue."},
 };
 

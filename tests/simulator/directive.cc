@@ -55,6 +55,11 @@ constexpr std::pair<std::string_view, Framing> kFramings[] = {
     {"sse", Framing::kSse},
 };
 
+constexpr std::pair<std::string_view, Message> kMessages[] = {
+    {"key", Message::kKey},
+    {"budget", Message::kBudget},
+};
+
 struct BadValue {};
 
 std::size_t number(std::string_view value, std::size_t least, std::size_t most) {
@@ -120,7 +125,7 @@ constexpr Key kKeys[] = {
     {"status", [](Directive& d, std::string_view v) { d.status = static_cast<int>(number(v, 400, 599)); }},
     {"code", [](Directive& d, std::string_view v) { d.code = word(v); }},
     {"framing", [](Directive& d, std::string_view v) { d.framing = named(v, kFramings); }},
-    {"message", [](Directive& d, std::string_view v) { d.key_in_message = is_only(v, "key"); }},
+    {"message", [](Directive& d, std::string_view v) { d.message = named(v, kMessages); }},
     {"after", [](Directive& d, std::string_view v) { d.after = number(v, 0, kMany); }},
     {"fault", [](Directive& d, std::string_view v) { d.fault = named(v, kFaults); }},
     {"times", [](Directive& d, std::string_view v) { d.times = number(v, 1, kMany); }},

@@ -43,6 +43,9 @@ enum class Mode { kAgent, kMessageFormat, kFullThoughts, kThoughts, kRag };
 // The three framings of an error that comes before any text: contract.md §4.1, rows a to c.
 enum class Framing { kJson, kSse200, kSse };
 
+// Messages that are not published with a code.
+enum class Message { kKey, kBudget };
+
 // What `[[sim key=value ...]]` in a prompt asks for; an empty optional means the usual.
 struct Directive {
   std::string source;  // as it stands in the prompt: requests with the same one share `times`
@@ -65,7 +68,7 @@ struct Directive {
   std::optional<int> status;
   std::string code;
   std::optional<Framing> framing;
-  bool key_in_message = false;
+  std::optional<Message> message;  // in place of the published one
   std::optional<std::size_t> after;
   Fault fault = Fault::kNone;
   std::optional<std::size_t> times;

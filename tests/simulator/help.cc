@@ -43,7 +43,7 @@ values, decimal numbers. What can't be read is answered 400 InvalidParameter, wi
   framing=F             json: JSON with the status · sse200: event:error under 200 · sse: under the status
                         (a stream's 400 and 429: sse200; else json)
   after=K               in a stream: event:error after K text events; also moves a fault (below)
-  message=key           the message contains the caller's API key
+  message=key|budget    the message contains the caller's API key, or says that the month's budget is spent
  faults: fault=F; those with * hit the event after 2 text events, or after=K, or the whole body as JSON
   reset                 RST before the first byte      reset-midway*    RST inside an event
   cut*                  a clean end inside an event    no-stop          a clean end without the last event

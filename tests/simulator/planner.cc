@@ -23,9 +23,15 @@ ApiError directed_error(const Directive& directive, std::string_view key) {
   const std::string code =
       directive.code.empty() ? std::string(usual_code(directive.status.value_or(500))) : directive.code;
   const ApiError published(code);
-  const std::string message = directive.key_in_message
-                                  ? "Incorrect API key provided: " + std::string(key) + "."
-                                  : published.message();
+  std::string message = published.message();
+  if (directive.message == Message::kKey) message = "Incorrect API key provided: " + std::string(key) + ".";
+  // As documented under "Budget management", with a 429.
+  if (directive.message == Message::kBudget) {
+    message =
+        "The budget configured in Budget Management has been exhausted. You will be unable to make further "
+        "API "
+        "calls until the budget limit is increased or reset.";
+  }
   return {directive.status.value_or(published.status()), code, message};
 }
 
