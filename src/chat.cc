@@ -138,8 +138,9 @@ void Chat::on_finished(const Answer& answer) {
     state_ = State::kFinished;
     headers_.emplace_back("Content-Type", "application/json");
     headers_.emplace_back("Cache-Control", "no-store");
-    return client_.send(
-        {200, std::move(headers_), answer_json(text_, thought_, answer, client_.record().request_id)});
+    return client_.send({200, std::move(headers_),
+                         answer_json(std::exchange(text_, {}), std::exchange(thought_, {}), answer,
+                                     client_.record().request_id)});
   }
   if (state_ == State::kWaiting) open_stream();
   finish(finished_event(answer, client_.record().request_id));

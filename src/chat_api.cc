@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "json.h"
 #include "key_mask.h"
@@ -86,6 +87,18 @@ void write_citation(JsonWriter& writer, const Citation& citation) {
   write_member(writer, "title", citation.title);
   if (!citation.url.empty()) write_member(writer, "url", citation.url);
   writer.EndObject();
+}
+
+bool is_word(std::string_view text) {
+  constexpr size_t kMaxBytes = 32;
+  return text.size() <= kMaxBytes && text.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") == text.npos;
+}
+
+// Why an answer ended, when it did not end by itself: `length` for one that was cut.
+void write_finish_reason(JsonWriter& writer, const Answer& answer) {
+  const std::string& reason = answer.finish_reason;
+  if (reason.empty() || reason == "stop") return;
+  write_member(writer, "finish_reason", is_word(reason) ? reason : "other");
 }
 
 // As many as fit before the text is longer than `max_bytes`.
@@ -224,6 +237,7 @@ std::string finished_event(const Answer& answer, std::string_view request_id) {
   write_member(writer, "session_id", answer.session_id);
   write_usage(writer, answer.usage);
   write_member(writer, "request_id", request_id);
+  write_finish_reason(writer, answer);
   constexpr std::string_view kAround = "data: ]}\n\n";
   write_citations(writer, buffer, answer.citations, kMaxEventBytes - kAround.size());
   writer.EndObject();
@@ -245,23 +259,35 @@ std::string failed_event(const HttpError& error, std::string_view request_id) {
   return as_event(buffer);
 }
 
-std::string answer_json(std::string_view text, std::string_view thought, const Answer& answer,
+std::string answer_json(std::string text, std::string thought, const Answer& answer,
                         std::string_view request_id) {
   JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
-  writer.Key("success");
-  writer.Bool(true);
-  write_member(writer, "message", "Response Generated");
-  write_member(writer, "result", text);
-  write_member(writer, "response", text);
-  if (!thought.empty()) write_member(writer, "thought", thought);
   write_member(writer, "session_id", answer.session_id);
   write_usage(writer, answer.usage);
   write_member(writer, "request_id", request_id);
+  write_finish_reason(writer, answer);
   write_citations(writer, buffer, answer.citations, std::string_view::npos);
   writer.EndObject();
-  return std::string(written(buffer));
+  const std::string_view rest = written(buffer).substr(1);  // without the brace
+
+  constexpr size_t kMembersBytes = 128;
+  std::string json;
+  json.reserve(kMembersBytes + 2 * json_bytes(text) + json_bytes(thought) + rest.size());
+  json = R"({"success":true,"message":"Response Generated","result":)";
+  const size_t start = json.size();
+  append_json_string(json, text);
+  text = std::string();
+  const size_t end = json.size();
+  json += R"(,"response":)";
+  json.append(json, start, end - start);
+  if (!thought.empty()) {
+    json += R"(,"thought":)";
+    append_json_string(json, std::exchange(thought, {}));
+  }
+  json += ',';
+  return json += rest;
 }
 
 std::string error_json(const HttpError& error, std::string_view request_id) {

@@ -29,15 +29,17 @@ void write_text_events(std::string_view text, std::string_view session_id,
 void write_thought_events(std::string_view thought, std::string_view session_id,
                           const std::function<void(std::string_view)>& write);
 
-/// The terminal event of an answer that is complete.
+/// The terminal event of an answer that is complete. A finish reason other than `stop` is added: old front
+/// ends compare the message, so it stays the same, and pass the member over.
 std::string finished_event(const Answer& answer, std::string_view request_id);
 /// The terminal event after a failure in mid-stream.
 std::string failed_event(const HttpError& error, std::string_view request_id);
 
 inline constexpr std::string_view kKeepAliveComment = ": keep-alive\n\n";
 
-/// The body of a non-streamed answer; a thought that is empty is left out.
-std::string answer_json(std::string_view text, std::string_view thought, const Answer& answer,
+/// The body of a non-streamed answer; a thought that is empty is left out. The text, which may have
+/// megabytes, is in memory three times at most while the body is made and twice after.
+std::string answer_json(std::string text, std::string thought, const Answer& answer,
                         std::string_view request_id);
 /// The body of every error before anything was sent.
 std::string error_json(const HttpError& error, std::string_view request_id);

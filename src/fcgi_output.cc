@@ -15,6 +15,7 @@ constexpr size_t kMaxRecordBytes = 65528;  // a multiple of 8, so that no paddin
 constexpr size_t kFirstBufferBytes = 512;  // a token's record has some 150 bytes
 constexpr char kCompleted[sizeof(FCGI_EndRequestBody)] = {};  // application status 0, FCGI_REQUEST_COMPLETE
 constexpr size_t kKeptSentBytes = 4096;                       // fewer are not worth moving the rest
+constexpr size_t kLargeBytes = 65536;  // a buffer of so many is given back as it empties
 
 }  // namespace
 
@@ -40,6 +41,13 @@ void FcgiOutput::write_event(std::string_view event) {
 
 void FcgiOutput::write(std::string_view bytes) {
   take_buffer();
+  if (bytes.size() > kMaxRecordBytes) {
+    // A whole answer may have megabytes; growing by doubling would take three times as many.
+    const size_t position = write_position();
+    const size_t records = bytes.size() / kMaxRecordBytes + 2;  // and END_REQUEST
+    buffer_.reserve(position + bytes.size() + records * FCGI_HEADER_LEN + kMaxRecordBytes);
+    point_stream_at(position);
+  }
   reserve(std::min(bytes.size(), kMaxRecordBytes - (write_position() - record_ - FCGI_HEADER_LEN)));
   FCGX_PutStr(bytes.data(), static_cast<int>(bytes.size()), &stream_);
 }
@@ -109,6 +117,11 @@ void FcgiOutput::reserve(size_t bytes) {
   if (static_cast<size_t>(stream_.stop - stream_.wrNext) >= bytes) return;
   const size_t position = write_position();
   buffer_.resize(std::max(position + bytes, std::min(2 * buffer_.size(), position + kMaxRecordBytes)));
+  point_stream_at(position);
+}
+
+// After the buffer has moved.
+void FcgiOutput::point_stream_at(size_t position) {
   stream_.wrNext = buffer_.data() + position;
   stream_.stop = buffer_.data() + std::min(buffer_.size(), record_ + FCGI_HEADER_LEN + kMaxRecordBytes);
   stream_.rdNext = stream_.stop;
@@ -127,12 +140,15 @@ void FcgiOutput::append_record(unsigned char type, std::string_view content) {
 void FcgiOutput::compact() {
   if (sent_ < kKeptSentBytes || sent_ < waiting_bytes()) return;
   const size_t position = write_position() - sent_;
-  buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<ptrdiff_t>(sent_));
+  const auto rest = buffer_.begin() + static_cast<ptrdiff_t>(sent_);
+  if (buffer_.size() < kLargeBytes) {
+    buffer_.erase(buffer_.begin(), rest);
+  } else {
+    buffer_ = std::vector<unsigned char>(rest, buffer_.end());
+  }
   record_ -= sent_;
   sent_ = 0;
-  stream_.wrNext = buffer_.data() + position;
-  stream_.stop = buffer_.data() + std::min(buffer_.size(), record_ + FCGI_HEADER_LEN + kMaxRecordBytes);
-  stream_.rdNext = stream_.stop;
+  point_stream_at(position);
 }
 
 size_t FcgiOutput::write_position() const {

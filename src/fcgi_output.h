@@ -50,6 +50,7 @@ class FcgiOutput {
   void close_record();
   void open_record(size_t room);
   void reserve(size_t bytes);
+  void point_stream_at(size_t position);
   void compact();
   void append_record(unsigned char type, std::string_view content);
   [[nodiscard]] size_t write_position() const;

@@ -41,6 +41,14 @@ std::optional<JsonFault> find_overlooked_fault(std::string_view text) {
   return std::nullopt;
 }
 
+// A stream of RapidJSON's.
+struct Appender {
+  using Ch = char;
+  std::string& out;
+  void Put(char c) { out += c; }
+  void Flush() {}
+};
+
 }  // namespace
 
 std::optional<JsonFault> parse_json(std::string_view text, JsonDocument& into) {
@@ -81,6 +89,12 @@ size_t json_bytes(std::string_view text) {
   size_t bytes = 0;
   for (const char c : text) bytes += json_bytes(c);
   return bytes;
+}
+
+void append_json_string(std::string& out, std::string_view text) {
+  Appender appender{out};
+  rapidjson::Writer<Appender, rapidjson::UTF8<>, rapidjson::UTF8<>, JsonAllocator> writer(appender);
+  writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
 }
 
 std::string_view written(const JsonBuffer& buffer) { return {buffer.GetString(), buffer.GetSize()}; }

@@ -76,6 +76,9 @@ inline size_t json_bytes(char c) {
 }
 size_t json_bytes(std::string_view text);
 
+/// Appends `text` as a JSON string. JsonWriter would reserve six times its size.
+void append_json_string(std::string& out, std::string_view text);
+
 /// Compact JSON in raw UTF-8.
 std::string to_json(const JsonValue& value);
 

@@ -214,6 +214,40 @@ TEST(ChatApi, ThoughtAndCitationsAreAddedWhereThereAreAny) {
   EXPECT_NE(json.find(R"("response":"x","thought":"嗯","session_id")"), std::string::npos) << json;
 }
 
+TEST(ChatApi, AnAnswerThatWasCutSaysSo) {
+  Answer answer;
+  answer.session_id = "s";
+  const auto endings = [&](const std::string& reason) {
+    answer.finish_reason = reason;
+    const std::string event = finished_event(answer, "r");
+    EXPECT_NE(event.find(R"("message":"Stream completed")"), std::string::npos)
+        << "old front ends compare it";
+    const std::string json = answer_json("x", "", answer, "r");
+    const std::string end = R"("request_id":"r")";
+    EXPECT_EQ(json.substr(json.find(end)) + "\n\n", event.substr(event.find(end)));
+    return json.substr(json.find(end) + end.size());
+  };
+  EXPECT_EQ(endings("stop"), "}");
+  EXPECT_EQ(endings(""), "}");
+  EXPECT_EQ(endings("length"), R"(,"finish_reason":"length"})");
+  EXPECT_EQ(endings("tool_calls"), R"(,"finish_reason":"tool_calls"})");
+  EXPECT_EQ(endings("<b>\""), R"(,"finish_reason":"other"})");
+  EXPECT_EQ(endings(std::string(33, 'x')), R"(,"finish_reason":"other"})");
+}
+
+TEST(ChatApi, AWholeAnswerOfAnyCharactersIsItsJson) {
+  std::string text;
+  for (int c = 0; c < 0x80; ++c) text += static_cast<char>(c);
+  text += "杭州 👋";
+  Answer answer;
+  answer.session_id = "s";
+  JsonDocument document;
+  const std::string json = answer_json(text, text, answer, "r");
+  ASSERT_FALSE(parse_json(json, document)) << json;
+  for (const char* name : {"result", "response", "thought"}) EXPECT_EQ(as_view(document[name]), text) << name;
+  EXPECT_EQ(as_view(document["session_id"]), "s");
+}
+
 TEST(ChatApi, ALastEventHasAsManyCitationsAsFit) {
   Answer answer;
   answer.session_id = std::string(128, 's');

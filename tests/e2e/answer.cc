@@ -43,6 +43,7 @@ std::string take_text(const Json& event) {
 void check_terminal(const Json& event, const std::string& request_id) {
   if (bool_at(event, "/success")) {
     Names names{"success", "finished", "message", "session_id", "usage", "request_id"};
+    if (has(event, "/finish_reason")) names.emplace_back("finish_reason");
     if (has(event, "/citations")) names.emplace_back("citations");
     EXPECT_EQ(member_names(event), names);
     EXPECT_EQ(text_at(event, "/message"), "Stream completed");

@@ -36,6 +36,9 @@ const UpstreamError kUpstreamErrors[] = {
     {429, 503, "CommodityNotPurchased", "upstream_quota", "API Error"},
     {429, 503, "PrepaidBillOverdue", "upstream_quota", "API Error"},
     {429, 503, "PostpaidBillOverdue", "upstream_quota", "API Error"},
+    {429, 429, "insufficient_quota", "rate_limited", "API Error"},
+    {401, 502, "invalid_api_key", "upstream_auth", "Authentication failed"},
+    {403, 502, "access_denied", "upstream_app", "App not found"},
     {500, 502, "InternalError", "upstream_error", "API Error"},
     {500, 502, "InternalError.Algo", "upstream_error", "API Error"},
     {500, 502, "SystemError", "upstream_error", "API Error"},
@@ -239,6 +242,9 @@ TEST_F(Errors, AnyFinishWordEndsTheAnswer) {
   const auto answer = read_stream(site().stream("[[sim events=2 finish=length]]"));
   EXPECT_EQ(answer.text, tokens(2));
   EXPECT_TRUE(bool_at(answer.last, "/success"));
+  EXPECT_EQ(text_at(answer.last, "/finish_reason"), "length");
+  EXPECT_EQ(text_at(site().ask("[[sim events=2 finish=length]]").json(), "/finish_reason"), "length");
+  EXPECT_FALSE(has(site().ask("[[sim events=2]]").json(), "/finish_reason"));
 }
 
 TEST_F(Errors, TheNextChatIsNotHarmed) {

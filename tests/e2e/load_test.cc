@@ -7,6 +7,7 @@
 
 #include "answer.h"
 #include "fcgi_peer.h"
+#include "scripted_upstream.h"
 #include "site.h"
 
 namespace bailian::e2e {
@@ -197,6 +198,50 @@ TEST_F(MemoryPerRequest, WhoseVisitorReadsNothing) {
 TEST_F(MemoryPerRequest, WhosePeerReadsNothing) {
   expect_small(
       [&] { return peer_that_sent(fcgi::request("POST", kStreamPath, chat_body("[[sim fault=flood]]"))); });
+}
+
+// The longest answers there are: of plain characters, and of some that JSON writes with six bytes each.
+TEST(WholeAnswer, OfMegabytesTakesFewTimesItsSize) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
+  constexpr int kBytes = 4'000'000;
+  constexpr int64_t kMib = 1024;
+  Site site;
+  EXPECT_EQ(site.ask("[[sim events=3]]").status, 200);
+  const auto& responder = site.responder().process();
+  const auto before = responder.memory_kib();
+  FcgiPeer peer(site.fastcgi());
+  peer.send(fcgi::request("POST", kChatPath, chat_body("[[sim bytes=" + std::to_string(kBytes) + "]]")));
+  std::string answer = peer.read_stdout();  // all of it waits by now
+  RecordProperty("KibWhileItWaits", static_cast<int>(responder.memory_kib() - before));
+  RecordProperty("KibAtThePeak", static_cast<int>(responder.peak_memory_kib() - before));
+  EXPECT_LT(responder.memory_kib() - before, 16 * kMib);
+  EXPECT_LT(responder.peak_memory_kib() - before, 32 * kMib);
+  answer = peer.read_reply().response.body;
+  EXPECT_GT(answer.size(), 2U * kBytes);
+  EXPECT_EQ(site.ask("[[sim events=3]]").status, 200);
+  EXPECT_LT(responder.memory_kib() - before, 8 * kMib);
+}
+
+TEST(WholeAnswer, OfMegabytesOfControlCharactersIsRefused) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
+  const ScriptedUpstream upstream;
+  Site site({.settings = {{"DASHSCOPE_BASE_URL", upstream.base_url()}, {"UPSTREAM_RETRIES", "0"}}});
+  EXPECT_EQ(site.get(kHealthPath).status, 200);
+  const auto& responder = site.responder().process();
+  const auto before = responder.memory_kib();
+  auto exchange = site.chat("hello");
+  auto call = upstream.accept();
+  call.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n");
+  std::string text;
+  for (int i = 0; i < 170'000; ++i) text += "\\u0001";
+  try {
+    for (int i = 0; i < 24; ++i) {
+      call.send(R"(data:{"output":{"session_id":"s","finish_reason":"null","text":")" + text + "\"}}\n\n");
+    }
+  } catch (const std::exception&) {  // cut by then
+  }
+  expect_error(exchange.read_all(), 502, "upstream_error", "API Error");
+  EXPECT_LT(responder.peak_memory_kib() - before, 32 * 1024);
 }
 
 TEST_F(SlowReader, MissesNothingOnceItReads) {
