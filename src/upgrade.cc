@@ -193,13 +193,10 @@ Upgrade::Upgrade(EventLoop& loop, std::vector<std::string> argv, std::function<v
       on_ready_(std::move(on_ready)),
       message_(loop, [this](short) { on_message(); }),
       end_(loop, [this](short) { on_end(); }),
-      patience_(loop, [this] {
-        kill_successor();
-        fail(fmt::format("it was not ready in {} s", kPatience.count()));
-      }) {}
+      patience_(loop, [this] { give_up(fmt::format("it was not ready in {} s", kPatience.count())); }) {}
 
 Upgrade::~Upgrade() {
-  if (successor_ != 0) kill_successor();
+  if (successor_ != 0 && !read_last_message()) kill_successor();
 }
 
 void Upgrade::start(const ListenSocket& socket) {
@@ -223,20 +220,38 @@ void Upgrade::start(const ListenSocket& socket) {
 }
 
 void Upgrade::cancel() {
-  if (successor_ == 0) return;
+  if (successor_ != 0) give_up("this program is told to end");
+}
+
+// Whoever has said READY serves visitors.
+void Upgrade::give_up(std::string_view why) {
+  if (read_last_message()) return on_ready();
   kill_successor();
-  fail("this program is told to end");
+  fail(why);
 }
 
 void Upgrade::on_message() {
+  if (is_ready()) on_ready();
+}
+
+bool Upgrade::is_ready() const {
   std::array<char, 4096> buffer;
-  while (const auto message = receive(notifications_.get(), buffer)) {
-    if (message->sender != successor_ || !has_line(message->text, "READY=1")) continue;
-    const double pid = successor_;
-    forget();
-    on_ready_();  // first: without memory for a sentence it serves all the same
-    return log(LogLevel::kInfo, "upgraded", "the successor serves", {{"pid", pid}});
-  }
+  while (const auto message = receive(notifications_.get(), buffer))
+    if (message->sender == successor_ && has_line(message->text, "READY=1")) return true;
+  return false;
+}
+
+// From here on its READY fails, and a successor that cannot say it ends without having served.
+bool Upgrade::read_last_message() const {
+  ::shutdown(notifications_.get(), SHUT_RD);
+  return is_ready();
+}
+
+void Upgrade::on_ready() {
+  const double pid = successor_;
+  forget();
+  on_ready_();  // first: without memory for a sentence it serves all the same
+  log(LogLevel::kInfo, "upgraded", "the successor serves", {{"pid", pid}});
 }
 
 void Upgrade::on_end() {

@@ -26,11 +26,16 @@ class Upgrade {
 
   /// Does nothing while one is under way.
   void start(const ListenSocket& socket);
-  /// Ends the successor that is not ready yet, if there is one.
+  /// Ends the successor that is not ready yet, if there is one. One that has said READY=1 serves: then
+  /// `on_ready` is called.
   void cancel();
 
  private:
   void on_message();
+  void on_ready();
+  [[nodiscard]] bool is_ready() const;
+  [[nodiscard]] bool read_last_message() const;
+  void give_up(std::string_view why);
   void on_end();
   void fail(std::string_view why);
   void kill_successor();
