@@ -146,13 +146,14 @@ build/install/%: deploy/%.in FORCE
 	@mkdir -p $(@D)
 	@sed 's|@bindir@|$(bindir)|g; s|@confdir@|$(confdir)|g; s|@pkgdatadir@|$(pkgdatadir)|g' $< >$@
 
-# What is installed in place of .env.example: three settings differ, and none may be missed.
+# What is installed in place of .env.example: two settings differ, and none may be missed; those of `make run` are left
+# out.
 build/install/env: .env.example deploy/env.head FORCE
 	@mkdir -p $(@D)
-	@sed -e '1,/^$$/d' -e 's|^DEBUG=True$$|DEBUG=False|' \
+	@sed -e '1,/^$$/d' -e '/^# Where the nginx that/,/^PORT=/d' -e 's| `make run` sets True when nothing is said.||' \
 	  -e 's|^DASHSCOPE_API_KEY_FILE=$$|&$(confdir)/dashscope-api-key|' \
 	  -e 's|^BOT_CONFIG_FILE=$$|&$(confdir)/bot.json|' $< | cat deploy/env.head - >$@
-	@grep -q '^DEBUG=False$$' $@ && [ "$$(grep -c '^[A-Z_]*=$(confdir)/' $@)" = 2 ]
+	@! grep -q '^HOST=\|^PORT=\|make run. sets' $@ && [ "$$(grep -c '^[A-Z_]*=$(confdir)/' $@)" = 2 ]
 
 build/install/man/bailian-fcgi.conf.5: deploy/man/settings.awk .env.example FORCE
 	@mkdir -p $(@D)

@@ -2,7 +2,8 @@
 # Runs the whole service from a checkout: nginx, the responder and, when no key or app is configured, the
 # simulator in DashScope's place. Ctrl-C, SIGTERM, or the end of any of them stops all.
 #   usage: deploy/run.sh BUILD_DIR      (`make run` calls it)
-# HOST, PORT and the key come from the environment, else from .env. Everything written is in build/run.
+# HOST, PORT and the key come from the environment, else from .env. With a real key it listens on 127.0.0.1 unless HOST
+# is set; DEBUG is True unless it is set. Everything written is in build/run.
 # Started by root, nothing runs with root's privileges but nginx's first process.
 # Exit codes: 0 stopped on request, 64 bad setting, 66 file missing, 69 port busy or no answer, 75 already running,
 # 77 not readable, 78 bad configuration, else that of the program that ended.
@@ -128,7 +129,20 @@ show_log() { # NAME
   tail -n 15 "$run/$1.log" >&2
 }
 
-host=$(setting 0.0.0.0 HOST)
+[[ -x $build/bailian-fcgi ]] || die 66 "$build/bailian-fcgi is missing: run make"
+checked=$("$build/bailian-fcgi" --check 2>&1) || die $? "$checked"
+grep '^warning: ' <<<"$checked" >&2 || true
+missing=''
+if [[ $'\n'$checked == *$'\nkey: not set'* ]]; then missing=DASHSCOPE_API_KEY; fi
+if [[ $'\n'$checked == *$'\napplication: not set'* ]]; then missing+="${missing:+ and }APP_ID"; fi
+
+host=$(setting '' HOST)
+listens_where=''
+if [[ ! $host && ! $missing ]]; then
+  host=127.0.0.1
+  listens_where=' (this machine only, as answers are billed; HOST=0.0.0.0 make run opens it to others)'
+fi
+: "${host:=0.0.0.0}"
 port=$(setting 8000 PORT)
 [[ $port =~ ^[1-9][0-9]{0,4}$ && $port -le 65535 ]] || die 64 "PORT must be a number from 1 to 65535, not '$port'"
 [[ $host =~ ^[[:alnum:].:-]+$ ]] || die 64 "HOST must be an address, not '$host'"
@@ -142,12 +156,6 @@ case $reachable in
   localhost | 127.* | '[::1]') metrics=http://$reachable:$port/metrics ;;
   *) metrics='' ;;
 esac
-
-[[ -x $build/bailian-fcgi ]] || die 66 "$build/bailian-fcgi is missing: run make"
-checked=$("$build/bailian-fcgi" --check 2>&1) || die $? "$checked"
-missing=''
-if [[ $'\n'$checked == *$'\nkey: not set'* ]]; then missing=DASHSCOPE_API_KEY; fi
-if [[ $'\n'$checked == *$'\napplication: not set'* ]]; then missing+="${missing:+ and }APP_ID"; fi
 
 [[ ! $missing || -x $build/simulator ]] || die 66 "$build/simulator is missing: run make $build/simulator"
 for file in nginx/dev.conf.in nginx/bailian-fcgi.conf nginx/bailian-fcgi-http.conf nginx/bailian-fcgi-status.conf nginx/www/index.html nginx/www/chat-widget.js /etc/nginx/fastcgi_params; do
@@ -167,7 +175,8 @@ echo $$ >"$run/pid"
 if (: <>"/dev/tcp/${reachable//[\[\]]/}/$port") 2>/dev/null; then die_of_busy_port; fi
 
 log_format=$(setting '' LOG_FORMAT)
-responder=(env LOG_FORMAT="${log_format:-text}" "$build/bailian-fcgi" --listen "$socket")
+debug=$(setting True DEBUG)
+responder=(env LOG_FORMAT="${log_format:-text}" DEBUG="$debug" "$build/bailian-fcgi" --listen "$socket")
 if [[ $missing ]]; then
   rm -f "$run/simulator.out"
   mkfifo "$run/simulator.out"
@@ -182,7 +191,7 @@ if [[ $missing ]]; then
     DASHSCOPE_BASE_URL="${line#listening on }/api/v1" "${responder[@]}")
   model="SIMULATED: the environment and .env do not set $missing"
 else
-  model="real: app $(setting '' APP_ID), its answers are billed"
+  model="real: app $(sed -n 's/^application: //p' <<<"$checked"), its answers are billed"
 fi
 start bailian-fcgi "$run/bailian-fcgi.log" "${responder[@]}"
 
@@ -207,7 +216,7 @@ fi
 cat <<EOF
 bailian-fcgi runs; Ctrl-C stops it.
   chat page  http://$reachable:$port/
-  listens    $host:$port
+  listens    $host:$port$listens_where
   model      $model
   logs       $run/*.log${metrics:+
   metrics    $metrics (from this machine only)}

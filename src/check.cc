@@ -5,11 +5,15 @@
 #include <grp.h>
 #include <pwd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -92,21 +96,108 @@ void warn_of_php(const Config& config, std::vector<std::string>& warnings) {
   globfree(&files);
 }
 
+constexpr const char* kServiceUser = "bailian-fcgi";
+
+// Another process, since there is no way back from being that user.
+bool service_may_read(const std::string& path) {
+  const passwd* const user = getpwnam(kServiceUser);
+  const pid_t child = user != nullptr ? fork() : -1;
+  if (child == 0) {
+    const bool is_user = initgroups(user->pw_name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 &&
+                         setuid(user->pw_uid) == 0;
+    _exit(is_user && access(path.c_str(), R_OK) != 0 ? 1 : 0);
+  }
+  int status = 0;
+  while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status == 0;
+}
+
+// What the unit keeps from the service whatever the modes are (ProtectHome=).
+bool is_hidden_by_unit(const std::string& path) {
+  return path.starts_with("/home/") || path.starts_with("/root/");
+}
+
+std::vector<std::string> faults_for_service(const Config& config, const std::string& env_file) {
+  std::vector<std::string> faults;
+  for (const std::string& path : {env_file, config.bot_config_file}) {
+    if (path.empty()) continue;
+    if (is_hidden_by_unit(path)) {
+      faults.push_back(
+          fmt::format("{}: the service does not see this folder; /etc/bailian-fcgi is a good place", path));
+    } else if (!service_may_read(path)) {
+      faults.push_back(fmt::format(
+          "{0}: the service's user {1} cannot read it: chgrp {1} {0} && chmod 640 {0}", path, kServiceUser));
+    }
+  }
+  return faults;
+}
+
+void warn_of_other_key_file(const Config& config, const std::string& env_file,
+                            std::vector<std::string>& warnings) {
+  const std::string passed_on = std::filesystem::path(env_file).parent_path() / "dashscope-api-key";
+  if (config.api_key_file.empty() || config.api_key_file == passed_on) return;
+  warnings.push_back(fmt::format(
+      "DASHSCOPE_API_KEY_FILE: the service does not read {}: its unit passes {} on (LoadCredential=)",
+      config.api_key_file, passed_on));
+}
+
+// What chats need and do not have; empty when they have all.
+std::string missing_for_chats(const Config& config) {
+  std::string missing = config.api_key.empty() ? "DASHSCOPE_API_KEY" : "";
+  if (config.app_id.empty()) missing += missing.empty() ? "APP_ID" : " and APP_ID";
+  return missing;
+}
+
+void print_settings(const Config& config, bool is_of_service) {
+  constexpr std::string_view kNotSet = "not set, chats will get an error";
+  const std::string no_key = config.api_key_file.empty() ? "" : fmt::format(" in {}", config.api_key_file);
+  fmt::print("key: {}\n",
+             config.api_key.empty() ? fmt::format("not set{}, chats will get an error", no_key) : "set");
+  fmt::print("application: {}\n", config.app_id.empty() ? kNotSet : config.app_id);
+  fmt::print("upstream: {}\n", config.base_url);
+  fmt::print("prompt: {}\n", config.system_prompt.empty()
+                                 ? "the application's own"
+                                 : fmt::format("SYSTEM_PROMPT ({} bytes) overrides the application's own",
+                                               config.system_prompt.size()));
+  fmt::print("temperature: {}\n",
+             config.temperature.empty()
+                 ? "the application's own"
+                 : fmt::format("{} overrides the application's own", config.temperature));
+  fmt::print("listens on: {}{}\n", to_string(config.listen),
+             is_of_service ? ", unless bailian-fcgi.socket says otherwise" : "");
+}
+
 }  // namespace
 
-int check(const LoadedConfig& loaded, const CheckOptions& options) {
+bool is_read_for_service(const std::optional<std::string>& env_file) {
+  if (!env_file || geteuid() != 0 || getpwnam(kServiceUser) == nullptr) return false;
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::weakly_canonical(*env_file, error);
+  return !error && path.filename() == "env" && path.parent_path().filename() == "bailian-fcgi";
+}
+
+int check(const LoadedConfig& loaded, const std::optional<std::string>& env_file, bool strict) {
   const Config& config = loaded.config;
+  const bool is_of_service = is_read_for_service(env_file);
+  std::vector<std::string> faults;
   std::vector<std::string> warnings = loaded.warnings;  // whatever else is looked at here appends to it
   warn_of_php(config, warnings);
+  if (is_of_service) {
+    const std::string path = std::filesystem::weakly_canonical(*env_file);
+    faults = faults_for_service(config, path);
+    warn_of_other_key_file(config, path, warnings);
+  }
   for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
-  fmt::print("key: {}\napplication: {}\nupstream: {}\nlistens on: {}\n",
-             config.api_key.empty() ? "not set, chats will get an error" : "set",
-             config.app_id.empty() ? "not set, chats will get an error" : config.app_id, config.base_url,
-             to_string(config.listen));
-  const std::string count =
-      warnings.empty() ? "" : fmt::format(", {} warning{}", warnings.size(), warnings.size() > 1 ? "s" : "");
-  const bool good = warnings.empty() || !options.strict;
-  fmt::print("the configuration is {}{}\n", good ? "good" : "not good", count);
+  for (const std::string& fault : faults) fmt::print(stderr, "bailian-fcgi: {}\n", fault);
+  print_settings(config, is_of_service);
+
+  const std::string missing = missing_for_chats(config);
+  const bool good = faults.empty() && !(strict && (!warnings.empty() || !missing.empty()));
+  std::string verdict = !good ? "not good" : missing.empty() ? "good" : "not complete: it has no " + missing;
+  if (!warnings.empty())
+    verdict += fmt::format(", {} warning{}", warnings.size(), warnings.size() > 1 ? "s" : "");
+  fmt::print("the configuration is {}\n", verdict);
   return good ? EX_OK : EX_CONFIG;
 }
 

@@ -1,23 +1,27 @@
 #include "config.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <stdexcept>
 
 #include "dotenv.h"
 #include "json.h"
 #include "placeholder.h"
+#include "unique_fd.h"
+#include "utf8.h"
 
 namespace bailian {
 namespace {
@@ -67,49 +71,100 @@ std::string header_safe(const std::string& text) {
   return text;
 }
 
-std::string unless_placeholder(const std::string& text) {
-  return is_placeholder(text) ? "" : header_safe(text);
+bool is_quoted(std::string_view text) {
+  return text.size() > 1 && (text.front() == '"' || text.front() == '\'') &&
+         text.find(text.front(), 1) == text.size() - 1;
+}
+constexpr std::string_view kQuotesStay =
+    "the quotes are part of the value, as docker --env-file and Kubernetes keep them: write it without";
+
+// Of a key or an id. A placeholder counts as not set.
+std::string parse_id(const std::string& text) {
+  if (is_placeholder(text)) return "";
+  if (is_quoted(text)) throw SettingFault(std::string(kQuotesStay));
+  return header_safe(text);
 }
 
+// A text file of the operator's, as UTF-8 without a byte order mark.
 std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
+  constexpr size_t kMostBytesOfAFile = size_t{4} << 20;
+  const auto cannot = [&path] {
+    return SettingFault(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  };
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw cannot();
   std::string text;
-  try {
-    text.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-  } catch (const std::ios_base::failure&) {  // a directory can be opened
-    file.setstate(std::ios_base::badbit);
+  for (std::array<char, 16384> piece{};;) {
+    const ssize_t size = ::read(fd.get(), piece.data(), piece.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) throw cannot();
+    if (size == 0) break;
+    text.append(piece.data(), static_cast<size_t>(size));
+    if (text.size() > kMostBytesOfAFile) throw SettingFault(fmt::format("{} is longer than 4 MiB", path));
   }
-  if (!file) throw invalid_argument(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  if (is_utf16(text)) throw SettingFault(fmt::format("{} is UTF-16: save it as UTF-8", path));
+  return std::string(without_bom(text));
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto is_space = [](char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; };
+  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
   return text;
+}
+
+// A line of a .env file in place of a key: `DASHSCOPE_API_KEY=...`.
+bool is_assignment(std::string_view text) {
+  const std::string name = lower_case(std::string(text.substr(0, text.find('='))));
+  return name.size() < text.size() && name.find("key") != std::string::npos;
 }
 
 // Empty when the file is.
 std::string read_key_file(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) {
-    throw invalid_argument(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  const std::string text = read_file(path);
+  const std::string key(trimmed(text));
+  const auto refuse = [&path](std::string_view what) {
+    throw SettingFault(fmt::format("{} {}", path, what));
+  };
+  if (is_placeholder(key)) return key;
+  if (const auto ends = std::count(key.begin(), key.end(), '\n'); ends > 0) {
+    refuse(fmt::format("has {} lines: put the key on one line, alone", ends + 1));
   }
-  // systemd lets one user read a credential by an access list, which shows in the mode as the group's right.
-  // Nobody but root is in root's group.
-  const mode_t others = status.st_uid == 0 && status.st_gid == 0 ? 037 : 077;
-  if ((status.st_mode & others) != 0) {
-    throw invalid_argument(
-        fmt::format("{} can be read by others (mode {:04o}): chmod 600 it", path, status.st_mode & 07777));
-  }
-  std::string key = read_file(path);
-  while (!key.empty() && std::isspace(static_cast<unsigned char>(key.back())) != 0) key.pop_back();
-  if (!is_printable_ascii(key)) throw invalid_argument(fmt::format("{} holds no key", path));
+  if (is_assignment(key)) refuse("has NAME=... in it: put the key there alone");
+  if (is_quoted(key)) refuse("has the key in quotes: write it without");
+  if (!is_printable_ascii(key)) refuse("holds no key: blanks or characters beyond ASCII are in it");
   return key;
 }
 
-bool is_loopback(std::string_view host) {
-  in_addr number{};
-  const bool is_127 =
-      host.starts_with("127.") && ::inet_pton(AF_INET, std::string(host).c_str(), &number) == 1;
-  return host == "localhost" || host == "[::1]" || is_127;
+// What lets others read the file; empty when nothing does.
+std::string fault_of_key_file_mode(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return "";  // reading it tells
+  // systemd lets one user read a credential by an access list, which shows in the mode as the group's right.
+  // Nobody but root is in root's group.
+  const mode_t others = status.st_uid == 0 && status.st_gid == 0 ? 037 : 077;
+  if ((status.st_mode & others) == 0) return "";
+  return fmt::format("{} can be read by others (mode {:04o}): chmod 600 it", path, status.st_mode & 07777);
 }
 
-std::string parse_base_url(std::string url) {
+// People paste what their examples have: the host alone, the address of an application, or the one that
+// OpenAI's libraries take.
+std::string the_api_of(std::string_view url, std::string_view host) {
+  constexpr std::string_view kApi = "/api/v1";
+  while (url.ends_with('/')) url.remove_suffix(1);
+  std::string api(url);
+  if (const size_t below = api.find("/api/v1/"); below != std::string::npos) api.resize(below + kApi.size());
+  if (const size_t openai = api.find("/compatible-mode"); openai != std::string::npos)
+    api.replace(openai, std::string::npos, kApi);
+  if (const size_t app = api.find("/apps/"); app != std::string::npos && api.ends_with("/completion"))
+    api.resize(app);
+  const bool is_of_aliyun = host.ends_with(".aliyuncs.com");
+  if (is_of_aliyun && api.ends_with("/api")) api += "/v1";
+  if (is_of_aliyun && api.find('/', api.find("://") + 3) == std::string::npos) api += kApi;
+  return api;
+}
+
+std::string parse_base_url(const std::string& url) {
   const std::string_view rest = [&]() -> std::string_view {
     const std::string_view view = url;
     if (view.starts_with("https://")) return view.substr(8);
@@ -124,8 +179,7 @@ std::string parse_base_url(std::string url) {
   if (url.starts_with("http://") && !is_loopback(host)) {
     throw invalid_argument("https:// (plain http only towards this machine)");
   }
-  while (url.ends_with('/')) url.pop_back();
-  return url;
+  return the_api_of(url, host);
 }
 
 std::string parse_parameters(const std::string& text) {
@@ -169,12 +223,15 @@ std::vector<std::string> parse_origins(std::string_view text) {
 }
 
 BotProfile read_bot_profile(const std::string& path) {
+  const std::string text = read_file(path);
+  if (!is_utf8(text))
+    throw SettingFault(fmt::format("{} is not UTF-8 (if it is GBK: iconv -f GBK -t UTF-8)", path));
   try {
-    return parse_bot_profile(read_file(path));
+    return parse_bot_profile(text);
   } catch (const BotProfileError& error) {
     std::string all;
     for (const std::string& fault : error.faults()) all += (all.empty() ? "" : "; ") + fault;
-    throw invalid_argument(fmt::format("a valid profile, but in {}: {}", path, all));
+    throw SettingFault(fmt::format("{}: {}", path, all));
   }
 }
 
@@ -191,44 +248,42 @@ constexpr size_t kMostBytes = size_t{1} << 30;
 
 const std::vector<Setting> kSettings = {
     {"DASHSCOPE_API_KEY", "API_KEY", "", true, "a key of printable ASCII without spaces",
-     [](Config& c, const std::string& v) { c.api_key = unless_placeholder(v); }},
+     [](Config& c, const std::string& v) { c.api_key = parse_id(v); }},
     {"DASHSCOPE_API_KEY_FILE", "", "", false, "a file that only its owner can read",
      [](Config& c, const std::string& v) {
        if (v.empty()) return;
+       c.api_key_file = v;
        const std::string key = read_key_file(v);
-       if (key.empty()) return;
-       if (!c.api_key.empty())
-         throw invalid_argument("no key file beside DASHSCOPE_API_KEY: set one of the two");
+       if (key.empty() || is_placeholder(key)) return;
+       if (!c.api_key.empty()) throw SettingFault("DASHSCOPE_API_KEY is set too: keep one of the two");
        c.api_key = key;
      }},
     {"APP_ID", "", "", false, "an application id of printable ASCII without spaces",
-     [](Config& c, const std::string& v) { c.app_id = unless_placeholder(v); }},
+     [](Config& c, const std::string& v) { c.app_id = parse_id(v); }},
     {"DASHSCOPE_BASE_URL", "DASHSCOPE_HTTP_BASE_URL", "https://dashscope.aliyuncs.com/api/v1", false,
      "an https:// URL without query (plain http only towards this machine)",
      [](Config& c, const std::string& v) { c.base_url = parse_base_url(v); }},
     {"DASHSCOPE_WORKSPACE", "", "", false, "a workspace id of printable ASCII without spaces",
-     [](Config& c, const std::string& v) { c.workspace = header_safe(v); }},
+     [](Config& c, const std::string& v) { c.workspace = parse_id(v); }},
     {"DASHSCOPE_PARAMETERS", "", "{}", false, "a JSON object",
      [](Config& c, const std::string& v) { c.parameters_json = parse_parameters(v); }},
-    {"SYSTEM_PROMPT", "", "Answer questions only related to digital marketing, otherwise, say I dont know",
-     false, "UTF-8 text",
+    {"SYSTEM_PROMPT", "", "", false, "UTF-8 text",
      [](Config& c, const std::string& v) {
        require(is_utf8(v));
        c.system_prompt = v;
      }},
-    {"TEMPERATURE", "", "0.7", false, "a number from 0 to below 2, or nothing",
+    {"TEMPERATURE", "", "", false, "a number from 0 to below 2, or nothing",
      [](Config& c, const std::string& v) { c.temperature = parse_temperature(v); }},
-    {"HOST", "", "0.0.0.0", false, "an address to listen on",
+    {"HOST", "", "", false, "an address to listen on, or nothing",
      [](Config& c, const std::string& v) {
-       require(!v.empty() && is_printable_ascii(v));
+       require(is_printable_ascii(v));
        c.host = v;
      }},
     {"PORT", "", "8000", false, "a port from 1 to 65535",
      [](Config& c, const std::string& v) { c.port = number_within<uint16_t>(v, 1, 65535); }},
-    {"DEBUG", "", "True", false, "True or False",
+    {"DEBUG", "", "False", false, "True or False",
      [](Config& c, const std::string& v) { c.debug = parse_bool(v); }},
-    {"FCGI_LISTEN", "", "/run/bailian-fcgi/bailian-fcgi.sock", false,
-     "a socket path with a slash, host:port or [::1]:port",
+    {"FCGI_LISTEN", "", kDefaultListen, false, "a socket path with a slash, host:port or [::1]:port",
      [](Config& c, const std::string& v) { c.listen = parse_listen_address(v); }},
     {"FCGI_SOCKET_MODE", "", "0660", false, "an octal mode from 0 to 0777",
      [](Config& c, const std::string& v) { c.socket_mode = parse_mode(v); }},
@@ -266,6 +321,7 @@ const std::vector<Setting> kSettings = {
      [](Config& c, const std::string& v) { c.allowed_origins = parse_origins(v); }},
     {"BOT_CONFIG_FILE", "", "", false, "a readable JSON file",
      [](Config& c, const std::string& v) {
+       c.bot_config_file = v;
        c.bot_profile = v.empty() ? default_bot_profile() : read_bot_profile(v);
      }},
     {"DRAIN_TIMEOUT", "", "60", false, "a number of seconds from 0 to 86400",
@@ -295,12 +351,24 @@ struct Found {
   std::string value;
   std::string where;
 };
+using FoundValues = std::map<std::string, Found, std::less<>>;
+
+// Names that other programs give a meaning of their own in the environment that they share with this one.
+constexpr auto kCommonNames = std::to_array<std::string_view>({"HOST", "PORT", "DEBUG"});
+
+std::string printable(std::string text) {
+  if (!is_utf8(text)) return "bytes that are not UTF-8";
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == '\x7f'; }, '?');
+  return text;
+}
 
 std::string shown(const Setting& setting, const std::string& value) {
   constexpr size_t kMaxShownBytes = 80;
   if (setting.secret) return fmt::format("a secret of {} bytes", value.size());
   if (value.size() > kMaxShownBytes) return fmt::format("a value of {} bytes", value.size());
-  return fmt::format("\"{}\"", value);
+  if (!is_utf8(value)) return "bytes that are not UTF-8 (if the file is GBK: iconv -f GBK -t UTF-8)";
+  return fmt::format("\"{}\"", printable(value));
 }
 
 // Levenshtein's distance, for naming the setting that was meant.
@@ -320,32 +388,35 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 class Loader {
  public:
+  explicit Loader(const std::vector<std::string>& environment) {
+    for (const std::string& variable : environment) {
+      const size_t equals = variable.find('=');
+      if (equals == std::string::npos) continue;
+      const std::string key = variable.substr(0, equals);
+      warn_if_misspelt(key, kEnvironment);
+      environment_[key] = {variable.substr(equals + 1), std::string(kEnvironment)};
+    }
+  }
+
   void read_env_file(const std::string& path) {
     const Dotenv dotenv = parse_dotenv(read_file(path));
     for (const DotenvFault& fault : dotenv.faults) {
-      faults_.push_back(fmt::format("{}:{}: {}", path, fault.line, fault.expected));
+      faults_.push_back(fmt::format("{}:{}: {}", path, fault.line, fault.reason));
     }
-    for (const DotenvEntry& entry : dotenv.entries) {
-      add(entry.key, {entry.value, fmt::format("{}:{}", path, entry.line)});
-    }
+    for (const DotenvEntry& entry : dotenv.entries) read_entry(entry, fmt::format("{}:{}", path, entry.line));
+    warn_of_flask(path);
   }
 
-  void read_environment(const std::vector<std::string>& environment) {
-    for (const std::string& variable : environment) {
-      const size_t equals = variable.find('=');
-      if (equals != std::string::npos)
-        add(variable.substr(0, equals), {variable.substr(equals + 1), "environment"});
-    }
-  }
-
-  LoadedConfig load() {
+  LoadedConfig load(KeyFileReader reader) {
     LoadedConfig loaded;
-    for (const Setting& setting : kSettings) apply(setting, loaded.config);
+    Config& config = loaded.config;
+    for (const Setting& setting : kSettings) apply(setting, config);
+    check_key_file_mode(config, reader);
+    warn_of_missing(config);
     if (!faults_.empty()) {
       faults_.insert(faults_.end(), warnings_.begin(), warnings_.end());
       throw ConfigError(std::move(faults_));
     }
-    warn_of_empty_key_file(loaded.config);
     loaded.warnings = std::move(warnings_);
     return loaded;
   }
@@ -353,57 +424,152 @@ class Loader {
   void fault(std::string text) { faults_.push_back(std::move(text)); }
 
  private:
-  // A later call outweighs an earlier one, and a name its alias in the same place.
-  void add(const std::string& key, Found found) {
-    for (const Setting& setting : kSettings) {
-      if (key == setting.key || (!setting.alias.empty() && key == setting.alias)) {
-        found_[key] = std::move(found);
-        return;
-      }
-    }
-    warn_if_misspelt(key, found.where);
+  static constexpr std::string_view kEnvironment = "environment";
+
+  template <typename... Parts>
+  void warn(std::string_view where, fmt::format_string<Parts...> text, Parts&&... parts) {
+    warnings_.push_back(fmt::format("{}: {}", where, fmt::format(text, std::forward<Parts>(parts)...)));
   }
 
-  void warn_if_misspelt(const std::string& key, const std::string& where) {
+  // A later line outweighs an earlier one.
+  void read_entry(const DotenvEntry& entry, const std::string& where) {
+    if (!entry.value)
+      return warn(where, "{} has no value here, so the line is passed over", printable(entry.key));
+    warn_if_misspelt(entry.key, where);
+    std::vector<std::string> missing;
+    const auto find = [this](const std::string& name) -> std::optional<std::string> {
+      for (const FoundValues* values : {&environment_, &file_}) {
+        if (const auto found = values->find(name); found != values->end()) return found->second.value;
+      }
+      return std::nullopt;
+    };
+    const std::string value = entry.is_literal ? *entry.value : expand_variables(*entry.value, find, missing);
+    for (const std::string& name : missing) {
+      warn(where, "{}: ${{{}}} is set neither in the environment nor above, so nothing stands in its place",
+           printable(entry.key), printable(name));
+    }
+    file_[entry.key] = {value, where};
+  }
+
+  void warn_if_misspelt(const std::string& key, std::string_view where) {
     constexpr size_t kShortestGuessed = 5;  // HOST and PORT are near too many words
+    std::string likely = key;
+    for (char& c : likely)
+      c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     for (const Setting& setting : kSettings) {
-      if (setting.key.size() >= kShortestGuessed && edit_distance(key, setting.key) <= 2) {
-        warnings_.push_back(
-            fmt::format("{}: {} is not a setting; did you mean {}?", where, key, setting.key));
-        return;
+      if (key == setting.key || key == setting.alias) return;
+    }
+    // Other providers' keys share an environment with ours, so these are guessed by their first word.
+    for (const std::string_view prefix : {"DASHSCOPE_", "BAILIAN_", "ALIYUN_"}) {
+      if (!likely.starts_with(prefix)) continue;
+      const std::string_view rest = std::string_view(likely).substr(prefix.size());
+      const std::string_view meant = rest == "APP_ID" || rest == "APPLICATION_ID" ? "APP_ID"
+                                     : rest == "API_KEY" || rest == "KEY"         ? "DASHSCOPE_API_KEY"
+                                                                                  : "";
+      if (!meant.empty()) return warn(where, "{} is not a setting; did you mean {}?", printable(key), meant);
+    }
+    for (const Setting& setting : kSettings) {
+      const bool is_near = setting.key.size() >= kShortestGuessed && edit_distance(likely, setting.key) <= 2;
+      if (is_near || (likely == setting.key && where != kEnvironment)) {
+        return warn(where, "{} is not a setting; did you mean {}?", printable(key), setting.key);
       }
     }
   }
 
-  [[nodiscard]] const Found* find(const Setting& setting) const {
-    const auto named = found_.find(setting.key);
-    const auto aliased = setting.alias.empty() ? found_.end() : found_.find(setting.alias);
-    if (named == found_.end()) return aliased == found_.end() ? nullptr : &aliased->second;
-    const bool alias_wins = aliased != found_.end() && aliased->second.where == "environment" &&
-                            named->second.where != "environment";
-    return alias_wins ? &aliased->second : &named->second;
+  // The program in Python had a prompt and a temperature in its code.
+  void warn_of_flask(const std::string& path) {
+    const auto flask = file_.lower_bound("FLASK_");
+    if (flask == file_.end() || !flask->first.starts_with("FLASK_") || file_.contains("SYSTEM_PROMPT"))
+      return;
+    warn(path,
+         "a Flask program's file without SYSTEM_PROMPT: the prompt that was in its code is not sent; "
+         "SYSTEM_PROMPT= says that this is meant");
+  }
+
+  // From the strongest to the weakest.
+  [[nodiscard]] std::vector<const Found*> find(const Setting& setting) const {
+    std::vector<const Found*> all;
+    for (const FoundValues* values : {&environment_, &file_}) {
+      for (const std::string_view name : {setting.key, setting.alias}) {
+        // Whose key it is that is called so in the environment, nobody knows.
+        if (name.empty() || (name == "API_KEY" && values == &environment_)) continue;
+        if (const auto found = values->find(name); found != values->end()) all.push_back(&found->second);
+      }
+    }
+    return all;
   }
 
   void apply(const Setting& setting, Config& config) {
-    const Found* found = find(setting);
+    for (const Found* found : find(setting)) {
+      const std::string fault = fault_of(setting, config, found->value);
+      if (fault.empty()) return warn_of_value(setting, config, *found);
+      const bool is_common =
+          found->where == kEnvironment &&
+          std::find(kCommonNames.begin(), kCommonNames.end(), setting.key) != kCommonNames.end();
+      if (!is_common) return faults_.push_back(fmt::format("{}: {}: {}", found->where, setting.key, fault));
+      warn(found->where, "{}: {}; it is passed over, as other programs use this name too", setting.key,
+           fault);
+    }
+    setting.apply(config, std::string(setting.default_text));
+  }
+
+  // Empty when the value is taken.
+  static std::string fault_of(const Setting& setting, Config& config, const std::string& value) {
     try {
-      setting.apply(config, found != nullptr ? found->value : std::string(setting.default_text));
+      setting.apply(config, value);
+    } catch (const SettingFault& error) {
+      return error.what();
     } catch (const std::invalid_argument& error) {
-      const std::string_view expected = *error.what() != '\0' ? error.what() : setting.expected;
-      faults_.push_back(fmt::format("{}: {}: expected {}, found {}",
-                                    found != nullptr ? found->where : "default", setting.key, expected,
-                                    shown(setting, found != nullptr ? found->value : std::string())));
+      if (is_quoted(value)) return std::string(kQuotesStay);
+      return fmt::format("expected {}, found {}", *error.what() != '\0' ? error.what() : setting.expected,
+                         shown(setting, value));
+    }
+    return "";
+  }
+
+  void warn_of_value(const Setting& setting, const Config& config, const Found& found) {
+    const auto is = [&](std::string_view key) { return setting.key == key; };
+    if ((is("DASHSCOPE_API_KEY") || is("APP_ID") || is("DASHSCOPE_WORKSPACE")) &&
+        is_placeholder(found.value)) {
+      warn(found.where, "{}: a placeholder, which counts as not set", setting.key);
+    } else if (is("DASHSCOPE_BASE_URL")) {
+      std::string_view url = found.value;
+      while (url.ends_with('/')) url.remove_suffix(1);
+      if (url != config.base_url)
+        warn(found.where, "{}: {} is read as {}", setting.key, url, config.base_url);
+    } else if (is_quoted(found.value)) {
+      warn(found.where, "{}: {}", setting.key, kQuotesStay);
     }
   }
 
-  void warn_of_empty_key_file(const Config& config) {
-    const auto file = found_.find("DASHSCOPE_API_KEY_FILE");
-    if (file == found_.end() || file->second.value.empty() || !config.api_key.empty()) return;
-    warnings_.push_back(
-        fmt::format("{}: DASHSCOPE_API_KEY_FILE: {} holds no key", file->second.where, file->second.value));
+  [[nodiscard]] std::string where_is_key_file() const {
+    const auto is_it = [](const Setting& setting) { return setting.key == "DASHSCOPE_API_KEY_FILE"; };
+    const auto found = find(*std::find_if(kSettings.begin(), kSettings.end(), is_it));
+    return fmt::format("{}: DASHSCOPE_API_KEY_FILE", found.empty() ? "default" : found.front()->where);
   }
 
-  std::map<std::string, Found, std::less<>> found_;
+  void check_key_file_mode(const Config& config, KeyFileReader reader) {
+    if (config.api_key_file.empty()) return;
+    const std::string fault = fault_of_key_file_mode(config.api_key_file);
+    if (fault.empty()) return;
+    auto& told = reader == KeyFileReader::kServiceManager ? warnings_ : faults_;
+    told.push_back(fmt::format("{}: {}", where_is_key_file(), fault));
+  }
+
+  void warn_of_missing(const Config& config) {
+    if (!config.api_key.empty()) return;
+    if (!config.api_key_file.empty() && faults_.empty()) {
+      warnings_.push_back(fmt::format(
+          "{}: {} holds {}", where_is_key_file(), config.api_key_file,
+          read_key_file(config.api_key_file).empty() ? "no key" : "a placeholder, which counts as no key"));
+    }
+    if (environment_.contains("API_KEY")) {
+      warn(kEnvironment, "API_KEY is not used, as other programs use this name too: set DASHSCOPE_API_KEY");
+    }
+  }
+
+  FoundValues environment_;
+  FoundValues file_;
   std::vector<std::string> faults_;
   std::vector<std::string> warnings_;
 };
@@ -416,11 +582,20 @@ LogLevel least_log_level(const Config& config) {
   return config.log_level.value_or(config.debug ? LogLevel::kDebug : LogLevel::kInfo);
 }
 
+bool is_loopback(std::string_view host) {
+  in_addr number{};
+  const bool is_127 =
+      host.starts_with("127.") && ::inet_pton(AF_INET, std::string(host).c_str(), &number) == 1;
+  return host == "localhost" || host == "[::1]" || host == "::1" || is_127;
+}
+
 ListenAddress parse_listen_address(std::string_view text) {
   if (text.find('/') != std::string_view::npos) {
     require(text.find('\0') == std::string_view::npos);
     if (text.size() >= sizeof(sockaddr_un::sun_path)) {
-      throw invalid_argument(fmt::format("a path shorter than {} bytes", sizeof(sockaddr_un::sun_path)));
+      throw SettingFault(
+          fmt::format("the path is longer than {} bytes, the most that a unix socket's may have",
+                      sizeof(sockaddr_un::sun_path) - 1));
     }
     return UnixAddress{std::string(text)};
   }
@@ -463,8 +638,8 @@ std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, C
 }
 
 LoadedConfig load_config(const std::vector<std::string>& environment,
-                         const std::optional<std::string>& env_file) {
-  Loader loader;
+                         const std::optional<std::string>& env_file, KeyFileReader reader) {
+  Loader loader(environment);
   const std::string path = env_file.value_or(".env");
   struct stat status {};
   if (env_file || ::lstat(path.c_str(), &status) == 0) {
@@ -474,8 +649,7 @@ LoadedConfig load_config(const std::vector<std::string>& environment,
       loader.fault(error.what());
     }
   }
-  loader.read_environment(environment);
-  return loader.load();
+  return loader.load(reader);
 }
 
 }  // namespace bailian

@@ -8,6 +8,7 @@
 #include <exception>
 #include <functional>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -40,19 +41,21 @@ using ListenAddress = std::variant<UnixAddress, TcpAddress>;
 /// `[::1]:9000`, `host:port`, or the path of a unix socket (which holds a slash).
 /// Throws std::invalid_argument saying what was expected.
 ListenAddress parse_listen_address(std::string_view text);
+constexpr std::string_view kDefaultListen = "/run/bailian-fcgi/bailian-fcgi.sock";
 std::string to_string(const ListenAddress& address);
 
 /// Every setting, checked; a reload makes another one. The comments give the unit where the type does
 /// not; `../.env.example` says what each is for.
 struct Config {
-  std::string api_key;  // empty: not configured
-  std::string app_id;   // empty: not configured
+  std::string api_key;       // empty: not configured
+  std::string api_key_file;  // where the key is looked for; empty: in no file
+  std::string app_id;        // empty: not configured
   std::string base_url;
   std::string workspace;
   std::string parameters_json;  // one JSON object
-  std::string system_prompt;
-  std::string temperature;  // as a JSON number; empty leaves it to the app
-  std::string host;
+  std::string system_prompt;    // empty leaves it to the app
+  std::string temperature;      // as a JSON number; empty leaves it to the app
+  std::string host;             // empty: `make run` decides
   uint16_t port = 0;
   bool debug = false;
   ListenAddress listen;
@@ -73,6 +76,7 @@ struct Config {
   int upstream_retries = 0;
   std::vector<std::string> allowed_origins;  // empty: every origin
   BotProfile bot_profile;
+  std::string bot_config_file;  // empty: the profile is the default one
   Seconds drain_timeout{};
   std::optional<LogFormat> log_format;  // none: by where the log goes
   std::optional<LogLevel> log_level;    // none: by `debug`
@@ -92,10 +96,16 @@ struct Setting {
   bool secret;
   std::string_view expected;  // "a number of seconds, ..."
   /// Puts the text into the configuration; throws std::invalid_argument when it is not as expected. What the
-  /// exception says, if anything, is told in place of `expected`.
+  /// exception says, if anything, is told in place of `expected`. A SettingFault is told as it is.
   void (*apply)(Config&, const std::string& text);
 };
 const std::vector<Setting>& settings();
+
+/// What is wrong with a value, in a sentence of its own.
+class SettingFault : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
 
 class ConfigError : public std::exception {
  public:
@@ -112,10 +122,20 @@ struct LoadedConfig {
   std::vector<std::string> warnings;
 };
 
+/// Who reads DASHSCOPE_API_KEY_FILE.
+enum class KeyFileReader {
+  kThisProcess,     // who else may read it is a fault
+  kServiceManager,  // systemd, which passes it on (LoadCredential=) whoever else may read it: a warning
+};
+
 /// `environment` is a list of KEY=value, as environ has it. Without `env_file`, ./.env is read when it is
-/// there. Throws ConfigError with every fault: its file, line and key, what was expected and what was found.
+/// there. Throws ConfigError with every fault: its file, line and key, and what is wrong with the value.
 LoadedConfig load_config(const std::vector<std::string>& environment,
-                         const std::optional<std::string>& env_file);
+                         const std::optional<std::string>& env_file,
+                         KeyFileReader reader = KeyFileReader::kThisProcess);
+
+/// A name or number of this machine's loopback, IPv6 with or without brackets.
+bool is_loopback(std::string_view host);
 
 /// Puts into `read` what cannot change while the program runs, as it is in `running`. The keys that differed.
 std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read);

@@ -1,5 +1,7 @@
 #include "dotenv.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -7,9 +9,8 @@ namespace bailian {
 namespace {
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
-bool is_key_char(char c) {
-  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
-}
+bool is_space(char c) { return is_blank(c) || c == '\n' || c == '\v' || c == '\f'; }
+bool is_key_char(char c) { return c != '=' && c != '#' && !is_space(c); }
 
 class Reader {
  public:
@@ -41,7 +42,7 @@ class Reader {
     while (!at_end() && next() != '\n') {
     }
   }
-  void fault(int line, std::string expected) { result_.faults.push_back({line, std::move(expected)}); }
+  void fault(int line, std::string reason) { result_.faults.push_back({line, std::move(reason)}); }
 
   std::string read_word() {
     const size_t start = at_;
@@ -52,57 +53,64 @@ class Reader {
   void read_line() {
     skip_blanks();
     if (peek() == '#' || peek() == '\n') return;
-    const int line = line_;
-    std::string key = read_word();
-    if (key == "export" && is_blank(peek())) {
+    DotenvEntry entry;
+    entry.line = line_;
+    entry.key = read_word();
+    if (entry.key == "export" && is_blank(peek())) {
       skip_blanks();
-      key = read_word();
+      // `export` alone, or a variable of this name.
+      if (peek() != '=' && peek() != '#' && peek() != '\n') entry.key = read_word();
     }
     skip_blanks();
-    if (key.empty() || peek() != '=') return fault(line, "expected KEY=value");
-    next();
-    skip_blanks();
-    if (auto value = read_value(line)) result_.entries.push_back({std::move(key), std::move(*value), line});
+    const bool is_name_alone = peek() == '#' || peek() == '\n';
+    if (entry.key.empty() || (peek() != '=' && !is_name_alone)) {
+      return fault(entry.line, "the line is not of the form KEY=value");
+    }
+    if (peek() == '=') {
+      next();
+      skip_blanks();
+      if (!read_value(entry)) return;
+    }
+    result_.entries.push_back(std::move(entry));
   }
 
-  std::optional<std::string> read_value(int line) {
+  // False when the line is faulty.
+  bool read_value(DotenvEntry& entry) {
     const char quote = peek();
-    if (quote != '\'' && quote != '"') return read_bare();
+    if (quote != '\'' && quote != '"') {
+      entry.value = read_bare();
+      return true;
+    }
     next();
-    std::string value;
+    std::string& value = entry.value.emplace();
     while (!at_end() && peek() != quote) {
       char c = next();
-      if (c == '\\' && quote == '"' && !at_end()) c = read_escape(value);
+      if (c == '\\' && !at_end()) c = read_escape(quote, value);
       value += c;
     }
     if (at_end()) {
-      fault(line, "expected a closing quote");
-      return std::nullopt;
+      fault(entry.line, fmt::format("the quote ({}) is not closed", quote));
+      return false;
     }
     next();
     skip_blanks();
     if (peek() != '#' && peek() != '\n') {
-      fault(line, "expected nothing but a comment behind the closing quote");
-      return std::nullopt;
+      fault(entry.line, "text stands behind the closing quote");
+      return false;
     }
-    return value;
+    entry.is_literal = quote == '\'';
+    return true;
   }
 
   // An escape that means nothing stays as it is written.
-  char read_escape(std::string& value) {
+  char read_escape(char quote, std::string& value) {
+    constexpr std::string_view kEscapes = "abfnrtv\"'\\";
+    constexpr std::string_view kMeanings = "\a\b\f\n\r\t\v\"'\\";
     const char c = next();
-    switch (c) {
-      case 'n':
-        return '\n';
-      case 't':
-        return '\t';
-      case '"':
-      case '\\':
-        return c;
-      default:
-        value += '\\';
-        return c;
-    }
+    const size_t escape = (quote == '"' ? kEscapes : "'\\").find(c);
+    if (escape != std::string_view::npos) return quote == '"' ? kMeanings[escape] : c;
+    value += '\\';
+    return c;
   }
 
   // A comment starts at a '#' with white space before it.
@@ -124,15 +132,50 @@ class Reader {
 
 Dotenv parse_dotenv(std::string_view text) { return Reader(text).read(); }
 
-std::string dotenv_line(std::string_view key, std::string_view value) {
-  const bool is_bare = value.find_first_of("\n\r\t'\"\\#$ ") == std::string_view::npos;
-  std::string line(key);
-  line += is_bare ? "=" : "=\"";
-  for (const char c : value) {
-    if (c == '"' || c == '\\' || c == '\n' || c == '\t') line += '\\';
-    line += c == '\n' ? 'n' : c == '\t' ? 't' : c;
+std::string expand_variables(std::string_view text,
+                             const std::function<std::optional<std::string>(const std::string&)>& find,
+                             std::vector<std::string>& missing) {
+  std::string expanded;
+  for (size_t start = text.find("${"); start != std::string_view::npos; start = text.find("${")) {
+    const size_t end = text.find('}', start);
+    const std::string_view inside =
+        text.substr(start + 2, end == std::string_view::npos ? 0 : end - start - 2);
+    const size_t colon = inside.find(':');
+    const std::string name(inside.substr(0, colon));
+    const bool has_otherwise = colon != std::string_view::npos;
+    if (end == std::string_view::npos || (has_otherwise && !inside.substr(colon).starts_with(":-"))) {
+      expanded += text.substr(0, start + 2);  // no variable
+      text.remove_prefix(start + 2);
+      continue;
+    }
+    expanded += text.substr(0, start);
+    if (const auto value = find(name)) {
+      expanded += *value;
+    } else if (has_otherwise) {
+      expanded += inside.substr(colon + 2);
+    } else {
+      missing.push_back(name);
+    }
+    text.remove_prefix(end + 1);
   }
-  return line += is_bare ? "\n" : "\"\n";
+  return expanded.append(text);
+}
+
+std::string dotenv_line(std::string_view key, std::string_view value) {
+  std::string line(key);
+  // Single quotes keep what would be expanded.
+  const bool is_literal = value.find("${") != std::string_view::npos;
+  if (!is_literal && value.find_first_of("\n\r\t'\"\\#$ ") == std::string_view::npos) {
+    return line.append("=").append(value).append("\n");
+  }
+  const char quote = is_literal ? '\'' : '"';
+  line.append("=") += quote;
+  for (const char c : value) {
+    const bool is_named = !is_literal && (c == '\n' || c == '\t');
+    if (c == quote || c == '\\' || is_named) line += '\\';
+    line += is_named ? (c == '\n' ? 'n' : 't') : c;
+  }
+  return (line += quote) += '\n';
 }
 
 }  // namespace bailian

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,13 +10,14 @@ namespace bailian {
 
 struct DotenvEntry {
   std::string key;
-  std::string value;
-  int line = 0;  // from 1
+  std::optional<std::string> value;  // none: the line has only a name
+  int line = 0;                      // from 1
+  bool is_literal = false;           // it stands in single quotes
 };
 
 struct DotenvFault {
   int line = 0;  // from 1
-  std::string expected;
+  std::string reason;
 };
 
 struct Dotenv {
@@ -22,10 +25,16 @@ struct Dotenv {
   std::vector<DotenvFault> faults;
 };
 
-/// Reads what python-dotenv reads: `KEY=value`, `export KEY=value`, comments, single quotes (literal) and
-/// double quotes (\n \t \" \\), both of which may run over lines. No interpolation. A faulty line is reported
-/// and skipped; the others count.
+/// Reads what python-dotenv reads: `KEY=value`, `export KEY=value`, a name alone, comments, single quotes (\'
+/// \\) and double quotes (\a \b \f \n \r \t \v \" \' \\), both of which may run over lines. A faulty line is
+/// reported and skipped; the others count.
 Dotenv parse_dotenv(std::string_view text);
+
+/// Replaces `${NAME}` and `${NAME:-otherwise}`, as python-dotenv does. `find` gives a name's value, or
+/// nothing; of such a name without an `otherwise`, nothing is left, and it is added to `missing`.
+std::string expand_variables(std::string_view text,
+                             const std::function<std::optional<std::string>(const std::string&)>& find,
+                             std::vector<std::string>& missing);
 
 /// The line that parse_dotenv reads as this key and value, with its end.
 std::string dotenv_line(std::string_view key, std::string_view value);

@@ -33,7 +33,7 @@ struct Options {
   std::optional<std::string> import_config_php;
   ImportOptions import;
   bool check = false;
-  CheckOptions check_options;
+  bool strict = false;
   bool ping = false;
   bool supervise = false;
   pid_t supervisor = 0;
@@ -51,6 +51,8 @@ std::vector<std::string> environment() {
 ListenAddress listen_option(const std::string& text) {
   try {
     return parse_listen_address(text);
+  } catch (const SettingFault& error) {
+    throw ConfigError({fmt::format("--listen: {}", error.what())});
   } catch (const std::invalid_argument&) {
     throw ConfigError(
         {fmt::format("--listen: expected a socket path with a slash, host:port or [::1]:port, found "
@@ -59,23 +61,41 @@ ListenAddress listen_option(const std::string& text) {
   }
 }
 
+void warn_of_open_address(const Options& options, LoadedConfig& loaded) {
+  const auto* const tcp = std::get_if<TcpAddress>(&loaded.config.listen);
+  if (tcp == nullptr || is_loopback(tcp->host)) return;
+  loaded.warnings.push_back(fmt::format(
+      "{}: {} is open to other machines, and FastCGI knows no passwords: whoever reaches it can chat on your "
+      "bill. Use a socket path or 127.0.0.1, or let only nginx's machine in",
+      options.listen ? "--listen" : "FCGI_LISTEN", to_string(loaded.config.listen)));
+}
+
 LoadedConfig load(const Options& options) {
-  LoadedConfig loaded = load_config(environment(), options.env_file);
+  const bool is_of_service = options.check && is_read_for_service(options.env_file);
+  LoadedConfig loaded =
+      load_config(environment(), options.env_file,
+                  is_of_service ? KeyFileReader::kServiceManager : KeyFileReader::kThisProcess);
   if (options.listen) loaded.config.listen = listen_option(*options.listen);
+  warn_of_open_address(options, loaded);
   return loaded;
 }
 
 // What the program runs with while its own settings have faults.
-LoadedConfig default_settings() {
-  LoadedConfig loaded = load_config({}, "/dev/null");
-  loaded.config.debug = false;
-  return loaded;
-}
+LoadedConfig default_settings() { return load_config({}, "/dev/null"); }
 
 void begin_log(const Config& config) {
   const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
   start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
             least_log_level(config), config.log_file);
+}
+
+// What was set on purpose, and is not what is served.
+void warn_of_inherited(const Config& config, const ListenSocket& socket) {
+  const std::string address = to_string(config.listen);
+  if (address == socket.name() || address == kDefaultListen) return;
+  log(LogLevel::kWarning, "setting",
+      fmt::format("FCGI_LISTEN is {}, but the socket that is passed on is served: {}", address,
+                  socket.name()));
 }
 
 // With `faults` in the settings, `loaded` has the defaults: chats get an error.
@@ -106,6 +126,7 @@ int serve(LoadedConfig loaded, std::vector<std::string> faults, const Options& o
         "--supervise needs a listening socket that is passed on (systemd's socket unit, LISTEN_FDS): one of "
         "its own would be in the way of the next start");
   }
+  if (socket) warn_of_inherited(config, *socket);
   if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
   const bool again = Server(config, *socket, [&options] { return load(options); },
                             {options.argv, options.supervisor, std::move(faults)})
@@ -137,10 +158,11 @@ int run(Options options) {
     faults = error.faults();
     loaded = default_settings();
   }
-  if (options.check) return check(loaded, options.check_options);
+  if (options.check) return check(loaded, options.env_file, options.strict);
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
     throw std::runtime_error("cannot initialise libcurl");
-  const int code = options.ping ? ping(loaded.config) : serve(std::move(loaded), std::move(faults), options);
+  const int code = options.ping ? ping(loaded.config, options.env_file.value_or(".env"))
+                                : serve(std::move(loaded), std::move(faults), options);
   curl_global_cleanup();
   return code;
 }
@@ -185,7 +207,7 @@ int run_command(int argc, char** argv) {
       app.add_flag("--supervise", options.supervise,
                    "serve in a child process, so that systemctl restart need not wait for live answers");
   auto* const check = app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
-  app.add_flag("--strict", options.check_options.strict, "let --check fail on a warning too")->needs(check);
+  app.add_flag("--strict", options.strict, "let --check fail on a warning too")->needs(check);
   auto* const ping =
       app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
   auto* const import = app.add_option("--import-config-php", options.import_config_php,

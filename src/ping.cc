@@ -114,10 +114,11 @@ class Ping : private AnswerHandler {
 
 }  // namespace
 
-int ping(const Config& config) {
+int ping(const Config& config, const std::string& env_file) {
   if (config.api_key.empty() || config.app_id.empty()) {
-    fmt::print("{} is not configured: put it into .env\n",
-               config.api_key.empty() ? "DASHSCOPE_API_KEY" : "APP_ID");
+    const bool is_key = config.api_key.empty();
+    const std::string& file = is_key && !config.api_key_file.empty() ? config.api_key_file : env_file;
+    fmt::print("{} is not configured: put it into {}\n", is_key ? "DASHSCOPE_API_KEY" : "APP_ID", file);
     return EX_CONFIG;
   }
   return Ping(config).run();

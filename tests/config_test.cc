@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -68,10 +69,11 @@ TEST_F(Configs, DefaultsAreThoseOfTheTable) {
   EXPECT_EQ(c.app_id, "");
   EXPECT_EQ(c.base_url, "https://dashscope.aliyuncs.com/api/v1");
   EXPECT_EQ(c.parameters_json, "{}");
-  EXPECT_EQ(c.temperature, "0.7");
-  EXPECT_EQ(c.host, "0.0.0.0");
+  EXPECT_EQ(c.system_prompt, "");
+  EXPECT_EQ(c.temperature, "");
+  EXPECT_EQ(c.host, "");
   EXPECT_EQ(c.port, 8000);
-  EXPECT_TRUE(c.debug);
+  EXPECT_FALSE(c.debug);
   EXPECT_EQ(to_string(c.listen), "/run/bailian-fcgi/bailian-fcgi.sock");
   EXPECT_EQ(c.socket_mode, 0660U);
   EXPECT_EQ(c.workers, 1);
@@ -118,18 +120,166 @@ TEST_F(Configs, EnvironmentOutweighsTheFile) {
 }
 
 TEST_F(Configs, OldNamesAreUnderstood) {
-  EXPECT_EQ(config({"API_KEY=sk-old"}).api_key, "sk-old");
-  EXPECT_EQ(config({"API_KEY=sk-old", "DASHSCOPE_API_KEY=sk-new"}).api_key, "sk-new");
-  EXPECT_EQ(config({"API_KEY=sk-environment"}, "DASHSCOPE_API_KEY=sk-file").api_key, "sk-environment");
+  EXPECT_EQ(config({}, "API_KEY=sk-old").api_key, "sk-old");
+  EXPECT_EQ(config({}, "DASHSCOPE_API_KEY=sk-new\nAPI_KEY=sk-old").api_key, "sk-new");
   EXPECT_EQ(config({"DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:9/x"}).base_url, "http://127.0.0.1:9/x");
+  EXPECT_EQ(config({"DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:9/x"}, "DASHSCOPE_BASE_URL=https://a/api/v1")
+                .base_url,
+            "http://127.0.0.1:9/x");
 }
 
-TEST_F(Configs, PlaceholdersCountAsNotSet) {
-  EXPECT_EQ(config({"API_KEY=sk-your-api-key-here"}).api_key, "");
-  EXPECT_EQ(config({"API_KEY=sk-0E"}).api_key, "");
-  EXPECT_EQ(config({"API_KEY=sk-XXX"}).api_key, "");
-  EXPECT_EQ(config({"APP_ID=your-app-id-here"}).app_id, "");
-  EXPECT_EQ(config({"APP_ID=your-bailian-app-id-here"}).app_id, "");
+TEST_F(Configs, TheApiKeyOfAnotherProgramInTheEnvironmentIsNotUsed) {
+  const LoadedConfig loaded = load({"API_KEY=sk-somebody-else"});
+  EXPECT_EQ(loaded.config.api_key, "");
+  EXPECT_EQ(
+      loaded.warnings,
+      (std::vector<std::string>{
+          "environment: API_KEY is not used, as other programs use this name too: set DASHSCOPE_API_KEY"}));
+  EXPECT_TRUE(load({"API_KEY=sk-somebody-else", "DASHSCOPE_API_KEY=sk-ours"}).warnings.empty());
+  EXPECT_EQ(config({"API_KEY=sk-somebody-else"}, "API_KEY=sk-file").api_key, "sk-file");
+}
+
+TEST_F(Configs, CommonNamesOfTheEnvironmentDoNotStopTheStart) {
+  const Environment container = {"HOST=web 1", "PORT=tcp://10.0.0.1:8000", "DEBUG=app:*"};
+  const LoadedConfig loaded = load(container, "DEBUG=True\nPORT=81\n");
+  EXPECT_TRUE(loaded.config.debug);
+  EXPECT_EQ(loaded.config.port, 81);
+  ASSERT_EQ(loaded.warnings.size(), 3U);
+  EXPECT_EQ(loaded.warnings[1],
+            "environment: PORT: expected a port from 1 to 65535, found \"tcp://10.0.0.1:8000\"; it is passed "
+            "over, as "
+            "other programs use this name too");
+  EXPECT_FALSE(config(container).debug);
+}
+
+TEST_F(Configs, PlaceholdersCountAsNotSetAndAreNamed) {
+  for (const auto& [key, id] :
+       {std::pair{"your_dashscope_api_key", "your_app_id"}, std::pair{"sk-xxxxxxxxxxxxxxxx", "YOUR_APP_ID"},
+        std::pair{"<your key>", "APP_ID"}, std::pair{"你的密钥", "none"}}) {
+    const LoadedConfig loaded =
+        load({}, fmt::format("DASHSCOPE_API_KEY={}\nAPP_ID={}\nDASHSCOPE_WORKSPACE={}\n", key, id, id));
+    EXPECT_EQ(loaded.config.api_key, "");
+    EXPECT_EQ(loaded.config.app_id, "");
+    EXPECT_EQ(loaded.config.workspace, "");
+    ASSERT_EQ(loaded.warnings.size(), 3U) << key;
+    EXPECT_NE(loaded.warnings[0].find("env:1: DASHSCOPE_API_KEY: a placeholder, which counts as not set"),
+              std::string::npos);
+    EXPECT_NE(loaded.warnings[1].find("env:2: APP_ID: a placeholder"), std::string::npos);
+    EXPECT_NE(loaded.warnings[2].find("env:3: DASHSCOPE_WORKSPACE: a placeholder"), std::string::npos);
+  }
+}
+
+TEST_F(Configs, QuotesThatDockerKeepsAreNamed) {
+  constexpr const char* kQuotes =
+      ": the quotes are part of the value, as docker --env-file and Kubernetes keep them: write it without";
+  for (const std::string setting :
+       {"DASHSCOPE_API_KEY=\"sk-0123456789abcdef\"", "APP_ID='shop'", "TIMEOUT=\"5\"",
+        "DASHSCOPE_BASE_URL=\"https://a/api/v1\"", "DASHSCOPE_PARAMETERS='{}'"}) {
+    EXPECT_EQ(faults({setting}),
+              (std::vector<std::string>{"environment: " + setting.substr(0, setting.find('=')) + kQuotes}));
+  }
+  const LoadedConfig loaded = load({"SYSTEM_PROMPT=\"Be kind.\""});
+  EXPECT_EQ(loaded.warnings, (std::vector<std::string>{std::string("environment: SYSTEM_PROMPT") + kQuotes}));
+  EXPECT_TRUE(load({"SYSTEM_PROMPT='Yes' or 'no'"}).warnings.empty());
+}
+
+TEST_F(Configs, BaseUrlsAreCutToWhereTheApiIs) {
+  const std::string api = "https://dashscope.aliyuncs.com/api/v1";
+  for (const char* url :
+       {"https://dashscope.aliyuncs.com", "https://dashscope.aliyuncs.com/",
+        "https://dashscope.aliyuncs.com/api/", "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        "https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions",
+        "https://dashscope.aliyuncs.com/api/v1/apps/0123/completion",
+        "https://dashscope.aliyuncs.com/api/v1/services/aigc/text-generation/generation"}) {
+    const LoadedConfig loaded = load({}, std::string("DASHSCOPE_BASE_URL=") + url + "\n");
+    EXPECT_EQ(loaded.config.base_url, api) << url;
+    ASSERT_EQ(loaded.warnings.size(), 1U) << url;
+    EXPECT_NE(loaded.warnings[0].find("env:1: DASHSCOPE_BASE_URL: https://dashscope.aliyuncs.com"),
+              std::string::npos);
+    EXPECT_TRUE(loaded.warnings[0].ends_with(" is read as " + api)) << loaded.warnings[0];
+  }
+  for (const char* url : {"https://dashscope.aliyuncs.com/api/v1", "https://dashscope.aliyuncs.com/api/v1/",
+                          "https://llm-1.cn-beijing.maas.aliyuncs.com/api/v1", "https://gateway.example",
+                          "https://gateway.example/apps/dashscope", "http://127.0.0.1:9/x"}) {
+    EXPECT_TRUE(load({std::string("DASHSCOPE_BASE_URL=") + url}).warnings.empty()) << url;
+  }
+  EXPECT_EQ(config({"DASHSCOPE_BASE_URL=https://dashscope-intl.aliyuncs.com"}).base_url,
+            "https://dashscope-intl.aliyuncs.com/api/v1");
+}
+
+TEST_F(Configs, VariablesAreExpandedFromTheEnvironmentAndTheLinesAbove) {
+  const std::string file =
+      "KEY=sk-0123456789abcdef\nDASHSCOPE_API_KEY=${KEY}\nSYSTEM_PROMPT=\"For ${SHOP:-a shop}\"\n";
+  EXPECT_EQ(config({}, file).api_key, "sk-0123456789abcdef");
+  EXPECT_EQ(config({}, file).system_prompt, "For a shop");
+  EXPECT_EQ(config({"KEY=sk-environment"}, file).api_key, "sk-environment");
+  EXPECT_EQ(config({}, "SYSTEM_PROMPT='costs ${PRICE}'\n").system_prompt, "costs ${PRICE}");
+  const LoadedConfig loaded = load({}, "DASHSCOPE_API_KEY=${NOTHING}\nNOTHING=too-late\n");
+  EXPECT_EQ(loaded.config.api_key, "");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_NE(loaded.warnings[0].find(
+                "env:1: DASHSCOPE_API_KEY: ${NOTHING} is set neither in the environment nor above"),
+            std::string::npos);
+  EXPECT_EQ(config({"DASHSCOPE_API_KEY=${KEY}"}).api_key, "");
+}
+
+TEST_F(Configs, LinesThatPythonDotenvReadsAreNoFaults) {
+  const LoadedConfig loaded =
+      load({},
+           "export APP_NAME\nMY-FLAG=1\nDASHSCOPE_API_KEY=sk-0123456789abcdef\nAPP_ID=shop\n"
+           "SYSTEM_PROMPT='It\\'s a shop'\n");
+  EXPECT_EQ(loaded.config.api_key, "sk-0123456789abcdef");
+  EXPECT_EQ(loaded.config.app_id, "shop");
+  EXPECT_EQ(loaded.config.system_prompt, "It's a shop");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_NE(loaded.warnings[0].find("env:1: APP_NAME has no value here"), std::string::npos);
+}
+
+TEST_F(Configs, AFlaskFileWithoutAPromptIsNamed) {
+  const LoadedConfig loaded = load({}, "FLASK_ENV=production\nAPP_ID=shop\n");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_NE(loaded.warnings[0].find("the prompt that was in its code is not sent"), std::string::npos);
+  EXPECT_TRUE(load({}, "FLASK_ENV=production\nSYSTEM_PROMPT=\n").warnings.empty());
+  EXPECT_TRUE(load({"FLASK_ENV=production"}).warnings.empty());
+}
+
+TEST_F(Configs, FilesInOtherEncodingsAreReadOrNamed) {
+  const std::string bom = "\xef\xbb\xbf";
+  const std::string profile = default_bot_profile().json;
+  const Config read = config({"DASHSCOPE_API_KEY_FILE=" + folder_.write("key", bom + "sk-from-file\n"),
+                              "BOT_CONFIG_FILE=" + folder_.write("bot.json", bom + profile)},
+                             bom + "APP_ID=shop\n");
+  EXPECT_EQ(read.api_key, "sk-from-file");
+  EXPECT_EQ(read.app_id, "shop");
+  EXPECT_EQ(read.bot_profile.json, profile);
+
+  for (const std::string& mark : {std::string("\xff\xfe"), std::string()}) {
+    std::string wide = mark;
+    for (const char c : std::string("APP_ID=shop")) wide += {c, '\0'};
+    const std::string file = folder_.write("utf-16", wide);
+    const std::string told = file + " is UTF-16: save it as UTF-8";
+    EXPECT_EQ(faults({}, wide).size(), 1U);
+    EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}),
+              (std::vector<std::string>{"environment: DASHSCOPE_API_KEY_FILE: " + told}));
+    EXPECT_EQ(faults({"BOT_CONFIG_FILE=" + file}),
+              (std::vector<std::string>{"environment: BOT_CONFIG_FILE: " + told}));
+  }
+  const std::string gbk = folder_.write("gbk", "{\"StartUpMessage\":\"\xc4\xe3\xba\xc3\"}");
+  EXPECT_EQ(faults({"BOT_CONFIG_FILE=" + gbk}),
+            (std::vector<std::string>{"environment: BOT_CONFIG_FILE: " + gbk +
+                                      " is not UTF-8 (if it is GBK: iconv -f GBK -t UTF-8)"}));
+  const auto prompt = faults({}, "SYSTEM_PROMPT=\xc4\xe3\xba\xc3\n");
+  ASSERT_EQ(prompt.size(), 1U);
+  EXPECT_NE(
+      prompt[0].find(
+          "env:1: SYSTEM_PROMPT: expected UTF-8 text, found bytes that are not UTF-8 (if the file is GBK"),
+      std::string::npos)
+      << prompt[0];
+}
+
+TEST_F(Configs, FilesWithoutEndAreRefused) {
+  EXPECT_EQ(faults({"BOT_CONFIG_FILE=/dev/zero"}),
+            (std::vector<std::string>{"environment: BOT_CONFIG_FILE: /dev/zero is longer than 4 MiB"}));
 }
 
 TEST_F(Configs, TheEnvFileOfTheFlaskRewriteWorksUnchanged) {
@@ -165,14 +315,20 @@ TEST_F(Configs, WhatCannotChangeAtRunTimeStaysAndIsNamed) {
 }
 
 TEST_F(Configs, AllFaultsAreToldTogetherWithTheirPlace) {
-  const auto all = faults({"WORKERS=0"}, "PORT=http\nnonsense\nDEBUG=perhaps\nTEMPERATURE=2\n");
+  const auto all = faults({"WORKERS=0"}, "PORT=http\nplain nonsense\nDEBUG=perhaps\nTEMPERATURE=2\n");
   ASSERT_EQ(all.size(), 5U);
-  EXPECT_NE(all[0].find("env:2: expected KEY=value"), std::string::npos);
+  EXPECT_NE(all[0].find("env:2: the line is not of the form KEY=value"), std::string::npos);
   EXPECT_NE(all[1].find("env:4: TEMPERATURE: expected a number from 0 to below 2, or nothing, found \"2\""),
             std::string::npos);
   EXPECT_NE(all[2].find("env:1: PORT: expected a port from 1 to 65535, found \"http\""), std::string::npos);
   EXPECT_NE(all[3].find("env:3: DEBUG: expected True or False, found \"perhaps\""), std::string::npos);
   EXPECT_EQ(all[4], "environment: WORKERS: expected a whole number from 1 to 64, found \"0\"");
+}
+
+TEST_F(Configs, WhatIsFoundIsShownWithoutControlCharacters) {
+  EXPECT_EQ(faults({"WORKERS=\x1b[2J"}),
+            (std::vector<std::string>{
+                "environment: WORKERS: expected a whole number from 1 to 64, found \"?[2J\""}));
 }
 
 TEST_F(Configs, SecretsAreMaskedInFaults) {
@@ -188,7 +344,10 @@ struct BadSetting {
 class BadSettings : public Configs, public testing::WithParamInterface<BadSetting> {};
 
 TEST_P(BadSettings, AreRefused) {
-  EXPECT_EQ(faults({GetParam().variable}).size(), 1U) << GetParam().variable;
+  const std::string& variable = GetParam().variable;
+  const std::string key = variable.substr(0, variable.find('='));
+  EXPECT_EQ(faults({}, dotenv_line(key, variable.substr(key.size() + 1))).size(), 1U) << variable;
+  EXPECT_EQ(faults({variable}).size(), key == "PORT" ? 0U : 1U) << variable;
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -249,12 +408,51 @@ TEST_F(Configs, KeyFileOfAnotherGroupIsRefusedAndOfRootsGroupRead) {
   EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
 }
 
+TEST_F(Configs, WhatIsWrongWithAKeyFileIsOneSentence) {
+  const auto told = [this](const std::string& text, mode_t mode = 0600) {
+    const std::string file = folder_.write("key", text, mode);
+    const auto all = faults({"DASHSCOPE_API_KEY_FILE=" + file});
+    const std::string start = "environment: DASHSCOPE_API_KEY_FILE: " + file + " ";
+    return all.size() == 1 && all[0].starts_with(start) ? all[0].substr(start.size())
+                                                        : "not one: " + testing::PrintToString(all);
+  };
+  EXPECT_EQ(told("sk-0123456789abcdef\n", 0644), "can be read by others (mode 0644): chmod 600 it");
+  EXPECT_EQ(told("sk-0123456789abcdef\nsk-another\n"), "has 2 lines: put the key on one line, alone");
+  EXPECT_EQ(told("DASHSCOPE_API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
+  EXPECT_EQ(told("export API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
+  EXPECT_EQ(told("\"sk-0123456789abcdef\"\n"), "has the key in quotes: write it without");
+  EXPECT_EQ(told("sk-0123 456789\n"), "holds no key: blanks or characters beyond ASCII are in it");
+  EXPECT_EQ(
+      faults({"DASHSCOPE_API_KEY_FILE=/no/such/file"}),
+      (std::vector<std::string>{
+          "environment: DASHSCOPE_API_KEY_FILE: cannot read /no/such/file: No such file or directory"}));
+  EXPECT_EQ(faults({"BOT_CONFIG_FILE=/no/such/file"}),
+            (std::vector<std::string>{
+                "environment: BOT_CONFIG_FILE: cannot read /no/such/file: No such file or directory"}));
+  EXPECT_EQ(faults({"DASHSCOPE_API_KEY=sk-a", "DASHSCOPE_API_KEY_FILE=" + folder_.write("key", "sk-b")}),
+            (std::vector<std::string>{
+                "environment: DASHSCOPE_API_KEY_FILE: DASHSCOPE_API_KEY is set too: keep one of the two"}));
+}
+
+TEST_F(Configs, AKeyThatSystemdPassesOnMayBeReadableWithAWarning) {
+  const std::string file = folder_.write("key", "sk-from-file\n", 0644);
+  const auto loaded = load_config({"DASHSCOPE_API_KEY_FILE=" + file}, folder_.write("env", ""),
+                                  KeyFileReader::kServiceManager);
+  EXPECT_EQ(loaded.config.api_key, "sk-from-file");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_NE(loaded.warnings[0].find("can be read by others (mode 0644)"), std::string::npos);
+}
+
 TEST_F(Configs, AnEmptyKeyFileCountsAsNotSetAndIsNamed) {
   const std::string file = folder_.write("key", "\n", 0600);
   const auto loaded = load({"DASHSCOPE_API_KEY_FILE=" + file});
   EXPECT_EQ(loaded.config.api_key, "");
   ASSERT_EQ(loaded.warnings.size(), 1U);
   EXPECT_EQ(loaded.warnings[0], "environment: DASHSCOPE_API_KEY_FILE: " + file + " holds no key");
+  EXPECT_EQ(load({"DASHSCOPE_API_KEY_FILE=" + folder_.write("placeholder", "sk-your-key\n")}).warnings,
+            (std::vector<std::string>{
+                "environment: DASHSCOPE_API_KEY_FILE: " + folder_.write("placeholder", "sk-your-key\n") +
+                " holds a placeholder, which counts as no key"}));
   const auto beside = load({"DASHSCOPE_API_KEY_FILE=" + file, "DASHSCOPE_API_KEY=sk-x"});
   EXPECT_EQ(beside.config.api_key, "sk-x");
   EXPECT_TRUE(beside.warnings.empty());
@@ -281,16 +479,42 @@ TEST_F(Configs, TheLogsLevelGoesByDebugUnlessItIsSet) {
 TEST_F(Configs, AMissingEnvFileIsAFault) { EXPECT_THROW(load_config({}, "/nonexistent/.env"), ConfigError); }
 
 TEST_F(Configs, AMisspeltKeyIsNamed) {
-  const auto warnings = load({"DASHSCOPE_API_KYE=x"}, "MAX_STREAM=5\nHOSTS=a\nFLASK_ENV=b\n").warnings;
-  ASSERT_EQ(warnings.size(), 2U);
-  EXPECT_NE(warnings[0].find("MAX_STREAM is not a setting; did you mean MAX_STREAMS?"), std::string::npos);
-  EXPECT_NE(warnings[1].find("did you mean DASHSCOPE_API_KEY?"), std::string::npos);
+  const std::pair<const char*, const char*> table[] = {{"MAX_STREAM", "MAX_STREAMS"},
+                                                       {"TIMOUT", "TIMEOUT"},
+                                                       {"app_id", "APP_ID"},
+                                                       {"System-Prompt", "SYSTEM_PROMPT"},
+                                                       {"BAILIAN_APP_ID", "APP_ID"},
+                                                       {"DASHSCOPE_KEY", "DASHSCOPE_API_KEY"},
+                                                       {"DASHSCOPE_API_KYE", "DASHSCOPE_API_KEY"}};
+  for (const auto& [key, meant] : table) {
+    const auto warnings = load({}, std::string(key) + "=5\n").warnings;
+    ASSERT_EQ(warnings.size(), 1U) << key;
+    EXPECT_NE(
+        warnings[0].find(std::string("env:1: ") + key + " is not a setting; did you mean " + meant + "?"),
+        std::string::npos)
+        << warnings[0];
+  }
+  EXPECT_EQ(load({"DASHSCOPE_API_KYE=x"}).warnings,
+            (std::vector<std::string>{
+                "environment: DASHSCOPE_API_KYE is not a setting; did you mean DASHSCOPE_API_KEY?"}));
+  EXPECT_TRUE(load({"OPENAI_API_KEY=x", "host=a", "HOSTS=a"}, "HOSTS=a\nFLASK_ENV=b\nSYSTEM_PROMPT=\n")
+                  .warnings.empty());
 }
 
 TEST_F(Configs, AMisspeltKeyIsNamedBesideFaultsToo) {
-  const auto all = faults({"PORT=x"}, "MAX_STREAM=5\n");
+  const auto all = faults({"WORKERS=x"}, "MAX_STREAM=5\n");
   ASSERT_EQ(all.size(), 2U);
   EXPECT_NE(all[1].find("did you mean MAX_STREAMS?"), std::string::npos);
+}
+
+TEST(ListenAddresses, ThatAreTooLongAreCalledSo) {
+  try {
+    parse_listen_address("/" + std::string(119, 'x'));
+    ADD_FAILURE() << "taken";
+  } catch (const SettingFault& error) {
+    EXPECT_STREQ(error.what(), "the path is longer than 107 bytes, the most that a unix socket's may have");
+  }
+  EXPECT_EQ(to_string(parse_listen_address("/" + std::string(106, 'x'))).size(), 107U);
 }
 
 TEST(ListenAddresses, AreReadAndWrittenBack) {

@@ -98,12 +98,12 @@ TEST_F(CommandLine, ChecksAndListsAllFaultsTogether) {
 
 TEST_F(CommandLine, DoesNotStartWithFaultySettings) {
   auto settings = good_settings();
-  settings["PORT"] = "eighty";
+  settings["WORKERS"] = "eighty";
   EXPECT_EQ(run_with({}, settings).exit_code, 78);
 }
 
 TEST_F(CommandLine, DoesNotShowSecrets) {
-  const auto finished = check({{"DASHSCOPE_API_KEY", "sk-5b1e9c3d\nvalue"}, {"PORT", "eighty"}});
+  const auto finished = check({{"DASHSCOPE_API_KEY", "sk-5b1e9c3d\nvalue"}, {"WORKERS", "eighty"}});
   EXPECT_EQ(finished.exit_code, 78);
   EXPECT_FALSE(contains(finished.out + finished.err, "5b1e9c3d")) << finished.err;
 }
@@ -226,6 +226,126 @@ TEST_F(CheckBesidePhp, IsContentWithPoolsThatMayNot) {
   EXPECT_EQ(check_beside("user = nobody\n").exit_code, 78) << "anybody may";
 }
 
+TEST_F(CommandLine, CheckDoesNotCallPlaceholdersGood) {
+  for (const auto& [key, id] : {std::pair{"your_dashscope_api_key", "your_app_id"},
+                                std::pair{"sk-xxxxxxxxxxxxxxxx", "YOUR_APP_ID"}, std::pair{"", ""}}) {
+    const auto file = dir_.write(
+        "site.env", std::string("DASHSCOPE_API_KEY=").append(key).append("\nAPP_ID=").append(id) + "\n");
+    const auto finished = run_with({"--check", "--env-file", file});
+    EXPECT_EQ(finished.exit_code, 0);
+    EXPECT_FALSE(contains(finished.out, "configuration is good")) << finished.out;
+    EXPECT_TRUE(
+        contains(finished.out, "\nthe configuration is not complete: it has no DASHSCOPE_API_KEY and APP_ID"))
+        << finished.out;
+    EXPECT_EQ(contains(finished.err, "site.env:1: DASHSCOPE_API_KEY: a placeholder"), *key != '\0')
+        << finished.err;
+    EXPECT_EQ(contains(finished.err, "site.env:2: APP_ID: a placeholder"), *id != '\0') << finished.err;
+    EXPECT_EQ(run_with({"--check", "--strict", "--env-file", file}).exit_code, 78);
+  }
+}
+
+TEST_F(CommandLine, CheckSaysWhoseThePromptAndTheTemperatureAre) {
+  auto out = check({}).out;
+  EXPECT_TRUE(contains(out, "\nprompt: the application's own\ntemperature: the application's own\n")) << out;
+  out = check({{"SYSTEM_PROMPT", "Be kind."}, {"TEMPERATURE", "0.70"}}).out;
+  EXPECT_TRUE(contains(out, "\nprompt: SYSTEM_PROMPT (8 bytes) overrides the application's own\n")) << out;
+  EXPECT_TRUE(contains(out, "\ntemperature: 0.7 overrides the application's own\n")) << out;
+}
+
+TEST_F(CommandLine, CallsALongSocketPathTooLong) {
+  const auto path = dir_.file(std::string(120, 'x'));
+  const auto expected = ": the path is longer than 107 bytes, the most that a unix socket's may have\n";
+  auto finished = run_with({"--check", "--listen", path}, good_settings());
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_EQ(finished.err, std::string("bailian-fcgi: --listen") + expected);
+  finished = check({{"FCGI_LISTEN", path}});
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_EQ(finished.err, std::string("bailian-fcgi: environment: FCGI_LISTEN") + expected);
+}
+
+TEST_F(CommandLine, WarnsOfAnAddressThatOtherMachinesReach) {
+  for (const char* address : {"0.0.0.0:9055", "[::]:9055", "192.0.2.1:9055", "web.example:9055"}) {
+    const auto finished = run_with({"--check", "--listen", address}, good_settings());
+    EXPECT_EQ(finished.exit_code, 0);
+    EXPECT_TRUE(
+        contains(finished.err, std::string("warning: --listen: ") + address + " is open to other machines"))
+        << finished.err;
+    EXPECT_TRUE(contains(finished.err, "FastCGI knows no passwords")) << finished.err;
+  }
+  for (const char* address : {"127.0.0.1:9055", "localhost:9055", "[::1]:9055", "/tmp/x.sock"}) {
+    EXPECT_EQ(run_with({"--check", "--listen", address}, good_settings()).err, "") << address;
+  }
+}
+
+// As root of a namespace of its own, in which the service's user exists.
+class CheckForService : public CommandLine {
+ protected:
+  void SetUp() override {
+    const std::string mount = "cat /etc/passwd - >" + dir_.file("passwd") + " && mount --bind " +
+                              dir_.file("passwd") + " /etc/passwd";
+    run_by_ = {"unshare", "--mount", "sh", "-c",
+               "echo bailian-fcgi:x:54321:54321::/nonexistent:/usr/sbin/nologin | { " + mount +
+                   R"(; } && exec "$0" "$@")"};
+    if (run(command({"true"})).exit_code != 0) GTEST_SKIP() << "no mount namespaces here (they need root)";
+    const auto top = std::filesystem::path(dir_.socket("any")).parent_path();
+    chmod(top.c_str(), 0755);
+    directory_ = top / "bailian-fcgi";
+    std::filesystem::create_directories(directory_);
+    write("bot.json",
+          R"({"botStatus":1,"StartUpMessage":"Hi","fontSize":"16","userAvatarURL":"u","botImageURL":"b",)"
+          R"("commonButtons":[]})",
+          0644);
+    write("dashscope-api-key", "sk-0123456789abcdef\n", 0600);
+    write("env", "APP_ID=shop\nDASHSCOPE_API_KEY_FILE=" + directory_ + "/dashscope-api-key\n", 0644);
+  }
+  Command command(const std::vector<std::string>& arguments) const {
+    Command all{.argv = run_by_, .env = {}, .directory = dir_.path(), .fds = {}};
+    all.argv.insert(all.argv.end(), arguments.begin(), arguments.end());
+    return all;
+  }
+  void write(const std::string& name, const std::string& text, mode_t mode) const {
+    const std::string path = directory_ + "/" + name;
+    std::ofstream(path) << text;
+    chmod(path.c_str(), mode);
+  }
+  Finished check_env() const {
+    return run(command({sibling_program("bailian-fcgi"), "--check", "--env-file", directory_ + "/env"}));
+  }
+
+  std::string directory_;
+
+ private:
+  std::vector<std::string> run_by_;
+};
+
+TEST_F(CheckForService, FilesThatItsUserCannotReadAreFaults) {
+  EXPECT_EQ(check_env().exit_code, 0) << check_env().err;
+  chmod((directory_ + "/env").c_str(), 0600);
+  auto finished = check_env();
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_TRUE(
+      contains(finished.err, directory_ + "/env: the service's user bailian-fcgi cannot read it: chgrp"))
+      << finished.err;
+  EXPECT_TRUE(contains(finished.out, "the configuration is not good\n")) << finished.out;
+  EXPECT_TRUE(contains(finished.out, "bailian-fcgi.socket")) << finished.out;
+}
+
+TEST_F(CheckForService, AKeyFileThatOthersCanReadIsAWarningAsSystemdPassesItOn) {
+  chmod((directory_ + "/dashscope-api-key").c_str(), 0644);
+  const auto finished = check_env();
+  EXPECT_EQ(finished.exit_code, 0);
+  EXPECT_TRUE(contains(finished.err, "warning: ")) << finished.err;
+  EXPECT_TRUE(contains(finished.err, "can be read by others (mode 0644): chmod 600 it\n")) << finished.err;
+  EXPECT_TRUE(contains(finished.out, "the configuration is good, 1 warning\n")) << finished.out;
+}
+
+TEST_F(CheckForService, AnotherKeyFileIsNamed) {
+  write("other-key", "sk-0123456789abcdef\n", 0600);
+  write("env", "APP_ID=shop\nDASHSCOPE_API_KEY_FILE=" + directory_ + "/other-key\n", 0644);
+  EXPECT_TRUE(contains(check_env().err, "the service does not read " + directory_ + "/other-key"))
+      << check_env().err;
+}
+
 TEST_F(CommandLine, PingsTheUpstream) {
   EXPECT_EQ(run_with({"--ping"}, good_settings()).exit_code, 0);
   EXPECT_EQ(simulator_.count("requests"), 1);
@@ -250,8 +370,16 @@ TEST_F(CommandLine, PingsOnlyWhatIsConfigured) {
     settings.erase(key);
     const auto finished = run_with({"--ping"}, settings);
     EXPECT_EQ(finished.exit_code, 78);
-    EXPECT_TRUE(contains(finished.out, key)) << finished.out;
+    EXPECT_EQ(finished.out, std::string(key) + " is not configured: put it into .env\n");
   }
+  auto settings = good_settings();
+  settings.erase("DASHSCOPE_API_KEY");
+  const auto file = settings["DASHSCOPE_API_KEY_FILE"] = dir_.write("key", "\n");
+  chmod(file.c_str(), 0600);
+  EXPECT_EQ(run_with({"--ping"}, settings).out,
+            "DASHSCOPE_API_KEY is not configured: put it into " + file + "\n");
+  EXPECT_TRUE(contains(run_with({"--check"}, settings).out,
+                       "key: not set in " + file + ", chats will get an error\n"));
 }
 
 struct PingFault {

@@ -81,7 +81,7 @@ TEST(Reload, WithFaultsChangesNothingAndNamesEach) {
       {"TEMPERATURE=2\nTIMEOUT=soon\nSYSTEM_PROMPT=bad\n",
        profile("bad"),
        {"TEMPERATURE", "TIMEOUT: expected"}},
-      {"no setting\n", profile("bad"), {".env:4: expected KEY=value"}},
+      {"no setting\n", profile("bad"), {".env:4: the line is not of the form KEY=value"}},
       {"", R"({"botStatus":7})", {"botStatus: expected 0", "StartUpMessage: missing"}},
       {"", profile("bad").substr(0, 20), {"bot.json: not JSON"}},
       {"BOT_CONFIG_FILE=nowhere.json\n", profile("bad"), {"cannot read nowhere.json"}},

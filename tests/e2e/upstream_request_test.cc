@@ -44,7 +44,7 @@ const std::string kNow = message("user", "now [[sim events=1]]");
 
 class UpstreamRequest : public SharedSite<UpstreamRequest> {
  public:
-  static SiteOptions options() { return clerk_with({}); }
+  static SiteOptions options() { return clerk_with({{"TEMPERATURE", "0.7"}}); }
 };
 
 TEST_F(UpstreamRequest, GoesToTheAppOfTheSite) {
@@ -221,19 +221,14 @@ TEST(UpstreamSettings, NoHistory) {
   EXPECT_TRUE(messages_are(request_for(site, body_with_history(message("user", "hi"))), kNow));
 }
 
-TEST(UpstreamSettings, TheSystemPromptOfTheProductByDefault) {
+TEST(UpstreamSettings, LeavePromptAndTemperatureToTheApplicationByDefault) {
   Site site;
-  const auto request = request_for(site, chat_body("[[sim events=1]]"));
-  EXPECT_EQ(text_at(request, "/body/input/messages/0/role"), "system");
-  EXPECT_EQ(text_at(request, "/body/input/messages/0/content"),
-            "Answer questions only related to digital marketing, otherwise, say I dont know");
-}
-
-TEST(UpstreamSettings, NoSystemPromptAndNoTemperature) {
-  Site site({.settings = {{"SYSTEM_PROMPT", ""}, {"TEMPERATURE", ""}}});
-  const auto request = request_for(site, body_with_history(message("user", "hi")));
-  EXPECT_TRUE(is_json(at(request, "/body/input/messages"), "[" + message("user", "hi") + "," + kNow + "]"));
+  auto request = request_for(site, chat_body("[[sim events=1]]"));
+  EXPECT_EQ(text_at(request, "/body/input/prompt"), "[[sim events=1]]");
+  EXPECT_FALSE(has(request, "/body/input/messages"));
   EXPECT_FALSE(has(request, "/body/parameters/temperature"));
+  request = request_for(site, body_with_history(message("user", "hi")));
+  EXPECT_TRUE(is_json(at(request, "/body/input/messages"), "[" + message("user", "hi") + "," + kNow + "]"));
 }
 
 TEST(UpstreamSettings, MoreParametersAreMerged) {
@@ -256,8 +251,7 @@ TEST(UpstreamSettings, OldNamesOfSettings) {
   const WorkDir dir;
   Simulator simulator(dir);
   Site site(
-      {.settings = {{"API_KEY", std::string(kApiKey)}, {"DASHSCOPE_HTTP_BASE_URL", simulator.base_url()}},
-       .unset = {"DASHSCOPE_API_KEY", "DASHSCOPE_BASE_URL"}});
+      {.settings = {{"DASHSCOPE_HTTP_BASE_URL", simulator.base_url()}}, .unset = {"DASHSCOPE_BASE_URL"}});
   EXPECT_EQ(read_stream(site.stream("[[sim events=2]]")).text, tokens(2));
   EXPECT_EQ(simulator.count("requests"), 1);
 }
@@ -269,7 +263,7 @@ TEST(UpstreamSettings, ABigConversationIsSentWithoutWaitingForAContinue) {
   history.pop_back();
   const auto request = request_for(site, body_with_history(history));
   EXPECT_FALSE(has(request, "/headers/expect"));
-  EXPECT_EQ(at(request, "/body/input/messages").Size(), 22U);
+  EXPECT_EQ(at(request, "/body/input/messages").Size(), 21U);
 }
 
 }  // namespace

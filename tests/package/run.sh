@@ -225,7 +225,7 @@ AptInstallsItAndItRunsWithoutAKey() {
       /run/bailian-fcgi/bailian-fcgi.sock | xargs)"
   expect 'the account' /usr/sbin/nologin "$(inside getent passwd bailian-fcgi | cut -d : -f 7)"
   expect 'warnings of a missing key' 1 "$(inside journalctl -o cat -u bailian-fcgi.service | grep -c '"event":"not_configured"')"
-  expect 'what --check finds' 'the configuration is good' \
+  expect 'what --check finds' 'the configuration is not complete: it has no DASHSCOPE_API_KEY and APP_ID, 1 warning' \
     "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --check 2>/dev/null | tail -n 1)"
   expect 'options that the shell completes' '--env-file --interval' "$(inside bash -c '
     . /usr/share/bash-completion/completions/bailian-fcgi
