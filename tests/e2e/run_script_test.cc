@@ -31,6 +31,8 @@ bool is_open_beyond_loopback_one(uint16_t port) {
 class RunScript : public testing::Test {
  protected:
   RunScript() {
+    std::filesystem::permissions(dir_.path(),
+                                 std::filesystem::perms(0755));  // root's nginx reads it as www-data
     for (const char* part : {"deploy", "nginx"})
       std::filesystem::copy(part, dir_.file(part), std::filesystem::copy_options::recursive);
   }
