@@ -3,8 +3,7 @@
 #   usage: tests/package/run.sh BUILD_DIR DEB [--clean]      (`make test-package` calls it; needs root)
 #   --clean         the package is first built in that Debian, with nothing but what it says it needs
 #   RELEASE=trixie  not this machine's release but another of the same mirror; implies --clean
-# The Debian is made once, in build/package/base.RELEASE, and booted by systemd-nspawn without network, with all changes
-# in memory. Ends with `[  PASSED  ] N tests.` and exit code 0, else 1.
+# The Debian is that of tests/system.sh. Ends with `[  PASSED  ] N tests.` and exit code 0, else 1.
 # shellcheck disable=SC2016 # other programs have variables of their own
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -15,76 +14,24 @@ build=$(realpath "${1:?$usage}")
 deb=$(realpath "${2:?$usage}")
 clean=${3:-${RELEASE:-}}
 work=$PWD/build/package
+test="test-package"
 
 die() {
   printf 'test-package: %s\n' "$*" >&2
   exit 1
 }
-source tests/processes.sh
-[[ $(id -u) == 0 ]] || die 'only root can boot a system: sudo make test-package'
-
 exec {lock}>"$PWD/build/package.lock"
 flock -n "$lock" || die 'already running from this checkout'
-# Two such systems would share a control group, and clear it away beneath each other.
-exec {nspawn}<"$(command -v systemd-nspawn)"
-flock -n "$nspawn" || { echo 'test-package: waits for that of another checkout' && flock "$nspawn"; }
+rm -rf "$work"
 mkdir -p "$work"
-find "$work" -mindepth 1 -maxdepth 1 ! -name 'base.*' -exec rm -rf {} +
 trap stop_processes EXIT
-leader=''
 show_journal() { [[ ! $leader ]] || inside journalctl --no-pager -o short-monotonic -n 30 _SYSTEMD_UNIT=bailian-fcgi.service + UNIT=bailian-fcgi.service || true; }
 trap '((BASH_SUBSHELL)) || { echo "test-package: line $LINENO: $BASH_COMMAND" && show_journal; } >&2' ERR
 trap 'exit 130' INT TERM HUP
+# shellcheck source=tests/system.sh
+source tests/system.sh
 
 # --- The system ------------------------------------------------------------------------------------------------
-
-# shellcheck source=/dev/null
-own_release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-release=${RELEASE:-$own_release}
-base=$work/base.$release
-mirror=$(apt-get indextargets --format '$(CODENAME) $(SITE)' 'Created-By: Packages' |
-  sed -n "s/^$own_release //p" | head -n 1)
-[[ $mirror ]] || die "apt knows no mirror of $own_release"
-keyring=$(find /usr/share/keyrings -name 'debian-archive-keyring.gpg' -o -name 'ubuntu-archive-keyring.gpg' | head -n 1)
-
-# A command in the system at rest; what it changes stays. It has this machine's network.
-in_base() {
-  unshare --mount sh -c 'mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" "$@"' "$base" \
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
-}
-
-make_base() {
-  local components=main
-  [[ $mirror != *ubuntu* ]] || components=main,universe
-  echo "test-package: makes a system of $release from $mirror in build/package/base.$release"
-  rm -rf "$base".*
-  unshare --mount debootstrap --variant=minbase --components=$components ${keyring:+--keyring="$keyring"} \
-    "$release" "$base.new" "$mirror" >"$work/debootstrap.log" 2>&1 || die "see $work/debootstrap.log"
-  # The way to the mirror, as this machine goes it.
-  apt-config dump --format '%F "%v";%n' | grep -E '^Acquire::(https?|Check)' >"$base.new/etc/apt/apt.conf.d/10way" || true
-  printf '#!/bin/sh\nexit 101\n' >"$base.new/usr/sbin/policy-rc.d"
-  chmod 755 "$base.new/usr/sbin/policy-rc.d"
-  mv "$base.new" "$base"
-  in_base apt-get -q update >>"$work/debootstrap.log" 2>&1
-  in_base apt-get -qy install --no-install-recommends ca-certificates systemd-sysv nginx spawn-fcgi supervisor \
-    >>"$work/debootstrap.log" 2>&1 || die "see $work/debootstrap.log"
-  # They are the system's, but not all are wanted from its start.
-  in_base systemctl -q disable nginx supervisor
-  rm "$base/usr/sbin/policy-rc.d"
-}
-
-# apt fetches beforehand what the package depends on: the booted system has no network.
-fetch_dependencies() {
-  local needed
-  needed=$(dpkg-deb -f "$deb" Depends)
-  [[ ! -e $base.depends || $(<"$base.depends") != "$needed" ]] || return 0
-  cp "$deb" "$base/root/"
-  in_base apt-get -q update >"$work/fetch.log" 2>&1
-  in_base apt-get -qy install --download-only --no-install-recommends "/root/${deb##*/}" >>"$work/fetch.log" 2>&1 ||
-    die "see $work/fetch.log"
-  rm "$base/root/${deb##*/}"
-  printf '%s' "$needed" >"$base.depends"
-}
 
 build_clean() {
   local name=${deb##*/}
@@ -103,19 +50,12 @@ build_clean() {
   deb=$work/clean/build/deb/$name
 }
 
-[[ -e $base ]] || make_base
 if [[ $clean ]]; then build_clean; fi
-fetch_dependencies
-
-# The console says so when the system is up.
-start system 'Multi-User System' systemd-nspawn --directory="$base" --volatile=overlay --boot --register=no --keep-unit \
-  --private-network --machine="bailian-fcgi-$$" --hostname=package-test
-leader=$(<"/proc/${pids[0]}/task/${pids[0]}/children")
-leader=${leader% }
-inside() {
-  nsenter --all --target "$leader" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
-}
-in_its_network() { nsenter --net --target "$leader" "$@"; }
+# What the package depends on.
+cp "$deb" "$base/root/bailian-fcgi.deb"
+fetch "$(dpkg-deb -f "$deb" Depends)" /root/bailian-fcgi.deb
+rm "$base/root/bailian-fcgi.deb"
+boot system
 
 start simulator '^listening on' nsenter --net --target "$leader" "$build/simulator" --listen 127.0.0.1:0
 simulator_url=${started#listening on }
@@ -206,6 +146,7 @@ MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged() {
   expect 'the unit starts' "$(grep -c '^ExecStart=/opt/chat/bin/bailian-fcgi .*/opt/chat/etc/bailian-fcgi/env$' \
     "$to/opt/chat/lib/systemd/system/bailian-fcgi.service")" 1
   expect 'modes of the settings' '600 640 640' "$(stat -c %a "$to"/opt/chat/etc/bailian-fcgi/* | sort | xargs)"
+  expect 'dead links in the documents' '' "$(tests/documents/document.py lint "$to/opt/chat/share/doc/bailian-fcgi" 2>&1)"
   echo 'WORKERS=2' >>"$to/opt/chat/etc/bailian-fcgi/env"
   make -s -o deps install DESTDIR="$to" PREFIX=/opt/chat
   expect 'a changed file' WORKERS=2 "$(tail -n 1 "$to/opt/chat/etc/bailian-fcgi/env")"
@@ -398,7 +339,6 @@ RemovedItLeavesSettingsAndPurgedNothing() {
   expect 'what is left' '' "$(diff "$work/before" "$work/after" || true)"
 }
 
-put() { inside sh -c "cat >$2" <"$1"; } # FILE PATH_INSIDE
 await_journal() { # PART: how many lines have it, once one has
   timeout $patience nsenter --all --target "$leader" journalctl -f -n all -o cat -u bailian-fcgi.service |
     grep -m 1 -c -e "$1" || true
