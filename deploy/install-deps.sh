@@ -60,6 +60,7 @@ groff-base the check of the man pages
 python3-yaml reads the Kubernetes manifests
 EOF
   ! in_group deb || cat <<EOF
+build-essential what any Debian package is built with
 debhelper the Debian package
 dpkg-dev the same
 EOF
