@@ -13,6 +13,7 @@
 #   MINUTES=30                   soak: how long
 #   PREFIX=/usr/local            install: where to; DESTDIR, bindir, sysconfdir, ... as GNU has them
 #   CLEAN=1                      test-package: the package is built in a clean system too; RELEASE=trixie: in another release
+#   DOCUMENT=deploy/README.md    test-documents: only this one; LONG=1: `make test` too; RELEASE=trixie: in another release
 #   RESTARTS=100                 test-restart: how many of each kind, QUICK=1: ten
 
 VERSION  := 0.1.0
@@ -121,10 +122,15 @@ install: $B/bailian-fcgi $(made) ## into PREFIX (/usr/local); settings that are 
 	$(if $(unitdir),$(INSTALL) -D -m 644 -t $(DESTDIR)$(unitdir) $(service_files))
 	$(INSTALL) -D -m 644 deploy/systemd/sysusers.conf $(DESTDIR)$(sysusersdir)/bailian-fcgi.conf
 	$(INSTALL) -D -m 644 deploy/systemd/tmpfiles.conf $(DESTDIR)$(tmpfilesdir)/bailian-fcgi.conf
-	$(INSTALL) -d $(DESTDIR)$(docdir)/deploy $(DESTDIR)$(docdir)/examples
+	$(INSTALL) -d $(DESTDIR)$(docdir)/deploy $(DESTDIR)$(docdir)/examples $(DESTDIR)$(docdir)/nginx/www
 	cp -r $(documents) $(DESTDIR)$(docdir)
 	cp $(wildcard deploy/*.md) $(DESTDIR)$(docdir)/deploy
+	cp nginx/www/README.md nginx/www/screenshot.webp $(DESTDIR)$(docdir)/nginx/www
 	cp $(examples) $(DESTDIR)$(docdir)/examples
+	@# Links lead to where a file is installed, or nowhere; the tests' markers are of no use there.
+	sed -i -E -e '/^ *<!-- test: /d' -e 's#\]\(\.github/#](#g' -e 's#\]\(deploy/([a-z-]*\.(json|yml)\))#](\1#g' \
+	  -e 's#\]\((Dockerfile|kubernetes)\)#](../\1)#g' -e '/^!\[.*\]\(tests\//d' -e 's#\[([^]]*)\]\((LICENSE|tests/[^)]*)\)#\1#g' \
+	  $(DESTDIR)$(docdir)/*.md $(DESTDIR)$(docdir)/*/*.md $(DESTDIR)$(docdir)/nginx/www/*.md
 	chmod -R u=rwX,go=rX $(DESTDIR)$(docdir)
 	$(INSTALL) -d $(DESTDIR)$(confdir)
 	[ -e $(DESTDIR)$(confdir)/env ] || $(INSTALL) -m 640 build/install/env $(DESTDIR)$(confdir)
@@ -171,6 +177,9 @@ $(deb): Makefile .env.example $(shell find src nginx deploy -type f) $(filter %.
 
 test-package: deps $B/bailian-fcgi $B/simulator deb ## the package in a Debian of its own: installed, run, upgraded, purged
 	@tests/package/run.sh $B $(deb) $(if $(CLEAN),--clean)
+
+test-documents: deps $B/simulator ## the documents, followed line by line in a Debian of their own
+	@tests/documents/run.sh $B $(DOCUMENT)
 
 test-restart: deps $B/restart_tests $B/bailian-fcgi $B/simulator ## a hundred restarts under a thousand streams, and nginx reloads: nothing is lost
 	@RESTARTS=$(or $(RESTARTS),$(if $(QUICK),10,100)) FILTER='$(FILTER)' tests/shards.sh $B/restart_tests
@@ -227,7 +236,7 @@ deps: # what is missing is installed; returns at once when nothing is
 	@deploy/install-deps.sh $(if $(filter check lint fuzz coverage,$(MAKECMDGOALS)),check) \
 	  $(filter bench soak valgrind,$(MAKECMDGOALS)) $(patsubst test-%,%,$(filter test-hosts test-servers,$(MAKECMDGOALS))) \
 	  $(if $(filter test-browser test-wordpress,$(MAKECMDGOALS)),browser) $(if $(filter test-wordpress,$(MAKECMDGOALS)),wordpress) \
-	  $(if $(filter deb test-package,$(MAKECMDGOALS)),deb) $(if $(filter test-package,$(MAKECMDGOALS)),package)
+	  $(if $(filter deb test-package,$(MAKECMDGOALS)),deb) $(if $(filter test-package test-documents,$(MAKECMDGOALS)),package)
 
 clean: ## remove everything that was built
 	rm -rf build tests/browser/node_modules
@@ -288,5 +297,6 @@ $B/%.o: %.cc Makefile | $(after_deps)
 $(call object,$(filter-out tests/e2e/security_test.cc,$(units) $(e2e) $(restart) $(hosts) $(servers) $(torture))): unoptimised := -O0 -U_FORTIFY_SOURCE
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all install uninstall deb run test test-browser test-wordpress test-watch test-package test-restart test-hosts test-servers \
+.PHONY: all install uninstall deb run test test-browser test-wordpress test-watch test-package test-documents test-restart \
+  test-hosts test-servers \
   torture soak valgrind bench fuzz fuzzers coverage check format lint deps clean help FORCE
