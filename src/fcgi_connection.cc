@@ -19,6 +19,13 @@ constexpr std::chrono::seconds kDrainingDeadline{1};
 constexpr std::chrono::seconds kBodyDeadline{30};
 // nginx closes idle connections itself (keepalive_timeout, 60 s).
 constexpr std::chrono::seconds kParkedDeadline{300};
+// nginx may be about to send a request on a parked connection.
+constexpr std::chrono::seconds kParkedDrainingDeadline{2};
+
+// FCGI_GET_VALUES_RESULT without a value. Bytes behind END_REQUEST make nginx close a connection that it
+// would keep (ngx_http_fastcgi_input_filter); were it closed here, nginx might have sent the next request by
+// then, and would answer it 502.
+constexpr std::string_view kGoodbye{"\1\12\0\0\0\0\0\0", 8};
 
 // nginx reads an answer 4 KiB at a time: an event that does not wholly fit behind what it has not read yet
 // would reach the browser in two chunks.
@@ -136,7 +143,8 @@ bool FcgiConnection::take(std::span<const unsigned char> bytes) {
   if (const std::string replies = records_.take_replies(); !replies.empty()) send_replies(replies);
   if (state_ == State::kParked && (!records_.is_idle() || records_.is_closing())) {
     state_ = State::kReading;
-    start_deadline(kHeaderDeadline);
+    listener_.settle(*this, Stage::kRequest);
+    start_deadline(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
   }
   if (state_ == State::kReading) {
     if (records_.state() == RequestRecords::State::kComplete) {
@@ -190,6 +198,7 @@ void FcgiConnection::start_exchange() {
   head_only_ = request->method == "HEAD";
   events_ = false;
   state_ = State::kAnswering;
+  listener_.settle(*this, Stage::kAnswer);
   listener_.board().requests += 1;
   exchange_ = listener_.handle(*request, *this);
 }
@@ -234,6 +243,10 @@ void FcgiConnection::finish() {
   guarded([&] {
     output_.end();
     state_ = State::kEnding;
+    if (keep_ && listener_.draining()) {
+      output_.add_records(kGoodbye);
+      is_last_ = std::exchange(said_goodbye_, true);
+    }
   });
   flush_.schedule();
 }
@@ -341,7 +354,7 @@ void FcgiConnection::wait_for_room(bool waiting) {
 void FcgiConnection::end_exchange() {
   exchange_.reset();
   record_end();
-  if (keep_ && !listener_.draining()) return park();
+  if (keep_ && !is_last_) return park();
   state_ = State::kGone;
   flush_.schedule();
 }
@@ -354,13 +367,16 @@ void FcgiConnection::record_end() {
 
 void FcgiConnection::park() {
   state_ = State::kParked;
+  listener_.settle(*this, Stage::kParked);
   records_.expect_next(listener_.limits().max_body_bytes);
-  start_deadline(kParkedDeadline);
+  start_deadline(listener_.draining() ? kParkedDrainingDeadline : kParkedDeadline);
 }
 
 void FcgiConnection::drain() {
-  if (state_ == State::kParked) return close(Outcome::kDone);
-  if (state_ == State::kReading) guarded([this] { start_deadline(kDrainingDeadline); });
+  guarded([this] {
+    if (state_ == State::kParked) start_deadline(kParkedDrainingDeadline);
+    if (state_ == State::kReading) start_deadline(kDrainingDeadline);
+  });
 }
 
 void FcgiConnection::start_deadline(std::chrono::steady_clock::duration after) {

@@ -33,12 +33,25 @@ class FcgiConnection final : public ClientStream {
 
   /// The program ends now: the exchange tells the browser so.
   void cut();
-  /// The program is about to end: waits for no further request, and but a moment for one that is coming in.
+  /// The program is about to end: waits but a moment for a request, and the answer to it is the last.
   void drain();
+  /// Closes a connection that has no answer under way: its descriptor is needed.
+  void make_room() noexcept { close(Outcome::kError); }
 
+  /// How far it is; in this order the listener closes connections when it needs room.
+  enum class Stage {
+    kParked,   // between two requests
+    kRequest,  // a request is to come or coming in
+    kAnswer,
+    kGone  // to be destroyed
+  };
   /// Where its listener keeps it.
   using Place = std::list<FcgiConnection>::iterator;
-  void set_place(Place place) { place_ = place; }
+  void set_place(Stage stage, Place place) {
+    stage_ = stage;
+    place_ = place;
+  }
+  [[nodiscard]] Stage stage() const { return stage_; }
   [[nodiscard]] Place place() const { return place_; }
 
  private:
@@ -73,6 +86,7 @@ class FcgiConnection final : public ClientStream {
   [[nodiscard]] bool peer_has_read_all() const;
 
   FcgiListener& listener_;
+  Stage stage_ = Stage::kRequest;
   Place place_;
   UniqueFd fd_;
   const bool local_;
@@ -80,6 +94,8 @@ class FcgiConnection final : public ClientStream {
   bool head_only_ = false;  // HEAD
   bool events_ = false;     // the answer is an event stream
   bool keep_ = false;
+  bool said_goodbye_ = false;           // the peer was told not to keep the connection
+  bool is_last_ = false;                // and uses it all the same: this answer is the last
   bool drained_told_ = true;            // the exchange knows that nothing waits
   std::optional<uint64_t> stalled_at_;  // sent_bytes when the peer last had to be waited for
   Clock::time_point last_sent_;

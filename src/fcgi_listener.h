@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <list>
@@ -21,24 +23,31 @@ struct FcgiLimits {
   Clock::duration client_stall_timeout;
 };
 
+/// The connections of all loops. From `soft_max` on a new one takes the place of one that has no answer under
+/// way, the longest parked first.
+struct ConnectionCount {
+  const size_t soft_max;
+  std::atomic<size_t> open{0};
+};
+
 /// Accepts FastCGI connections on one loop and owns them. Several loops may accept from one socket.
 class FcgiListener {
  public:
   /// Answers a request: sends the reply at once and returns nothing, or returns the exchange that will.
   using Handler = std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)>;
 
-  /// `listening_fd` is not blocking and, like `board` and `metrics`, outlives the listener. Throws
-  /// std::system_error.
-  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, LoopBoard& board,
-               Metrics& metrics, Handler handler);
+  /// `listening_fd` is not blocking and, like `connections`, `board` and `metrics`, outlives the listener.
+  /// Throws std::system_error.
+  FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, ConnectionCount& connections,
+               LoopBoard& board, Metrics& metrics, Handler handler);
   ~FcgiListener();
   FcgiListener(const FcgiListener&) = delete;
   FcgiListener& operator=(const FcgiListener&) = delete;
 
   /// For connections from now on, and for the next request of those that are kept.
   void set_limits(const FcgiLimits& limits) { limits_ = limits; }
-  /// From now on no connection waits for a further request, and `on_idle` is called once none has one under
-  /// way.
+  /// From now on connections wait but a moment for a further request, and `on_idle` is called once there are
+  /// none.
   void drain(std::function<void()> on_idle);
   /// Has every exchange tell its browser that the program ends.
   void cut();
@@ -60,17 +69,27 @@ class FcgiListener {
   }
   /// A peer that breaks the protocol; logged, limited in rate.
   void note_bad_request(std::string_view fault);
+  /// A connection has come to this stage.
+  void settle(FcgiConnection& connection, FcgiConnection::Stage stage) noexcept;
   /// Frees a connection at the end of the iteration.
   void remove(FcgiConnection& connection) noexcept;
 
  private:
+  using Connections = std::list<FcgiConnection>;
+
   void accept_some();
+  void add(UniqueFd fd, bool local);
+  size_t make_room(size_t wanted) noexcept;
+  [[nodiscard]] Connections& at(FcgiConnection::Stage stage) {
+    return connections_[static_cast<size_t>(stage)];
+  }
   void bury();
   void tell_if_idle();
 
   EventLoop& loop_;
   const int listening_fd_;
   FcgiLimits limits_;
+  ConnectionCount& count_;
   LoopBoard& board_;
   Metrics& metrics_;
   Tally& sent_bytes_;
@@ -80,9 +99,9 @@ class FcgiListener {
   IoEvent acceptable_;
   Timer accept_again_;
   LineLimit bad_requests_;
+  LineLimit made_room_;
   EndOfIteration bury_;
-  std::list<FcgiConnection> dead_;
-  std::list<FcgiConnection> connections_;
+  std::array<Connections, 4> connections_;  // one list for each stage, the longest in it first
 };
 
 }  // namespace bailian

@@ -25,6 +25,17 @@ constexpr std::chrono::microseconds kOwnWatchdog = std::chrono::seconds(30);
 // What answers of a misconfigured program may take to finish once the settings are mended.
 constexpr std::chrono::seconds kMendedDrain{1};
 
+// What a stream does not need: for logs, loops and libraries, and for connections that have no stream.
+constexpr rlim_t kOtherFiles = 256;
+
+// Silent peers must leave descriptors for the upstream connections of all streams.
+size_t soft_max_connections(const Config& config) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return SIZE_MAX;
+  const rlim_t for_others = static_cast<rlim_t>(config.max_streams) + kOtherFiles / 2;
+  return std::max(limit.rlim_cur / 4, limit.rlim_cur - std::min(limit.rlim_cur, for_others));
+}
+
 FcgiLimits fcgi_limits(const Config& config) {
   return {config.max_body_bytes, config.max_streams, to_duration(config.client_stall_timeout)};
 }
@@ -42,11 +53,11 @@ std::string one_line(std::string text) {
 
 }  // namespace
 
-Server::Worker::Worker(const Config& config, Shared& shared, int listening_fd)
+Server::Worker::Worker(const Config& config, Shared& shared, ConnectionCount& connections, int listening_fd)
     : loop(std::chrono::duration_cast<std::chrono::nanoseconds>(config.token_coalesce)),
       router(loop, config, shared),
       listener(
-          loop, listening_fd, fcgi_limits(config), router.board(), shared.metrics,
+          loop, listening_fd, fcgi_limits(config), connections, router.board(), shared.metrics,
           [this](const Request& request, ClientStream& client) { return router.handle(request, client); }) {}
 
 Server::Server(Config config, ListenSocket& socket, Load load, Start start)
@@ -55,11 +66,12 @@ Server::Server(Config config, ListenSocket& socket, Load load, Start start)
       load_(std::move(load)),
       start_(std::move(start)),
       shared_(config_),
+      connections_{soft_max_connections(config_)},
       workers_([&] {
         std::vector<std::unique_ptr<Worker>> workers;
         workers.reserve(static_cast<size_t>(config_.workers));
         for (int i = 0; i < config_.workers; ++i) {
-          workers.push_back(std::make_unique<Worker>(config_, shared_, socket.fd()));
+          workers.push_back(std::make_unique<Worker>(config_, shared_, connections_, socket.fd()));
         }
         return workers;
       }()),
@@ -369,9 +381,8 @@ void log_warnings(const LoadedConfig& loaded) {
 }
 
 void raise_file_limit(const Config& config) {
-  // A stream has the web server's connection and the upstream's; the rest is for logs, loops and libraries.
-  constexpr rlim_t kOthers = 256;
-  const rlim_t wanted = static_cast<rlim_t>(config.max_streams) * 2 + kOthers;
+  // A stream has the web server's connection and the upstream's.
+  const rlim_t wanted = static_cast<rlim_t>(config.max_streams) * 2 + kOtherFiles;
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
   rlimit raised = {wanted, std::max(wanted, limit.rlim_max)};

@@ -52,7 +52,7 @@ class Server {
 
  private:
   struct Worker {
-    Worker(const Config& config, Shared& shared, int listening_fd);
+    Worker(const Config& config, Shared& shared, ConnectionCount& connections, int listening_fd);
     EventLoop loop;
     Router router;
     FcgiListener listener;
@@ -87,6 +87,7 @@ class Server {
   Start start_;
   ServiceManager service_manager_;
   Shared shared_;
+  ConnectionCount connections_;
   std::vector<std::unique_ptr<Worker>> workers_;
   size_t busy_workers_;  // first loop only
   std::atomic<size_t> silent_loops_{0};

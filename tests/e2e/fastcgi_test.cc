@@ -114,6 +114,26 @@ TEST_F(FastCgi, AConnectionIsKeptWhenThePeerAsks) {
   EXPECT_TRUE(client.is_dropped());
 }
 
+TEST(FastCgiDrain, ParkedConnectionsGetALastAnswer) {
+  Site site;
+  FcgiPeer idle(site.fastcgi());
+  FcgiPeer busy(site.fastcgi());
+  for (auto* peer : {&idle, &busy}) {
+    peer->send(fcgi::request("GET", kHealthPath, "", true));
+    EXPECT_EQ(peer->read_reply().response.status, 200);
+  }
+  site.responder().process().signal(SIGTERM);
+  EXPECT_TRUE(site.responder().logs("draining"));
+  for (int i = 0; i < 2; ++i) {
+    busy.send(fcgi::request("GET", kHealthPath, "", true));
+    EXPECT_EQ(text_at(busy.read_reply().response.json(), "/status"), "draining");
+    EXPECT_EQ(busy.read_record(fcgi::kGetValuesResult), "") << "nginx keeps no connection with bytes left";
+  }
+  EXPECT_NO_THROW(busy.await_end()) << "a peer that keeps it all the same";
+  EXPECT_NO_THROW(idle.await_end());
+  EXPECT_EQ(site.await_responder_end(), 0);
+}
+
 TEST_F(FastCgi, AKeptConnectionMayBeClosedByThePeer) {
   for (int i = 0; i < 20; ++i) {
     auto client = peer();

@@ -87,6 +87,74 @@ TEST_F(HostileClients, HalfOpenInThousandsHoldNobodyUpAndLeaveNothingBehind) {
   }
 }
 
+// A site whose responder may open few files, beside peers of ours that use them up.
+class FewFiles : public testing::Test {
+ protected:
+  static constexpr size_t kFiles = 356;  // as many as MAX_STREAMS=50 wants
+  static constexpr size_t kPeers = 2 * kFiles;
+
+  static void SetUpTestSuite() { raise_own_file_limit(); }
+
+  void expect_visitors_are_served() {
+    EXPECT_EQ(site_.get(kHealthPath).status, 200);
+    EXPECT_EQ(read_stream(site_.stream("[[sim events=3]]")).text, tokens(3));
+    EXPECT_TRUE(site_.responder().logs(R"("event":"connections_closed")"));
+    EXPECT_FALSE(site_.responder().process().open_files() > kFiles);
+  }
+  FcgiPeer& add_peer() { return peers_.emplace_back(site_.fastcgi()); }
+  // Waits until the responder has closed it.
+  void expect_is_closed(size_t peer) { EXPECT_NO_THROW(peers_.at(peer).await_end()); }
+  void expect_is_open(size_t peer) { EXPECT_FALSE(has_input(peers_.at(peer).socket())); }
+
+  std::vector<FcgiPeer> peers_;
+  Site site_{
+      {.settings = {{"MAX_STREAMS", "50"}}, .run_by = {"prlimit", "--nofile=" + std::to_string(kFiles)}}};
+};
+
+TEST_F(FewFiles, SilentPeersMakeRoomForVisitors) {
+  for (size_t i = 0; i < kPeers; ++i) add_peer();
+  expect_visitors_are_served();
+  expect_is_closed(0);
+  expect_is_open(kPeers - 1);
+}
+
+TEST_F(FewFiles, PeersThatWaitBetweenRequestsMakeRoomForVisitors) {
+  for (size_t i = 0; i < kPeers; ++i) {
+    add_peer().send(fcgi::request("GET", kHealthPath, "", true));
+    ASSERT_EQ(peers_.back().read_reply().response.status, 200) << "peer " << i;
+  }
+  expect_visitors_are_served();
+  expect_is_closed(0);
+  expect_is_open(kPeers - 1);
+}
+
+TEST_F(FewFiles, PeersThatSendHalfABodyMakeRoomForVisitors) {
+  const auto whole = fcgi::request("POST", kStreamPath, chat_body("[[sim events=3]]"));
+  for (size_t i = 0; i < kPeers; ++i) add_peer().send(std::string_view(whole).substr(0, whole.size() - 20));
+  expect_visitors_are_served();
+  expect_is_closed(0);
+}
+
+TEST_F(FewFiles, AnswersUnderWayAreNoRoom) {
+  auto exchange = site_.stream("[[sim events=3 hold=1]]");
+  EXPECT_EQ(read_text(exchange), "tok1 ");
+  for (size_t i = 0; i < kPeers; ++i) add_peer();
+  expect_visitors_are_served();
+  site_.simulator().release();
+  EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
+}
+
+TEST_F(FewFiles, WhenTheKernelHasNoneLeftPeersMakeRoomToo) {
+  const auto& process = site_.responder().process();
+  if (process.open_files() == 0) GTEST_SKIP() << "only root may look into /proc";
+  constexpr size_t kLeft = 40;
+  const rlimit limit = {process.open_files() + kLeft, kFiles};
+  ASSERT_EQ(prlimit(process.pid(), RLIMIT_NOFILE, &limit, nullptr), 0);
+  for (size_t i = 0; i < 2 * kLeft; ++i) add_peer();
+  expect_visitors_are_served();
+  expect_is_closed(0);
+}
+
 // --- JSON ---
 
 std::string utf16(std::string_view ascii, bool big_endian, bool mark) {

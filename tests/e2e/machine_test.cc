@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <optional>
@@ -32,21 +33,52 @@ std::vector<std::string> limited(const std::string& limits) {
   return {"/bin/sh", "-c", limits + R"( && exec "$0" "$@")"};
 }
 
-TEST(Descriptors, WithoutAnyForTheUpstreamAChatGetsItsError) {
-  // The limit is raised to what so few streams need.
-  Site site(
-      {.settings = {{"MAX_STREAMS", "20"}, {"UPSTREAM_RETRIES", "0"}}, .run_by = limited("ulimit -n 100")});
-  std::vector<FcgiPeer> peers;
-  peers.reserve(500);
-  for (int i = 0; i < 500; ++i) peers.emplace_back(site.fastcgi());  // the last ones wait in the backlog
-  EXPECT_TRUE(site.responder().logs("accept_failed"));
-  for (const char* path : {kChatPath, kStreamPath}) {
-    peers.front().send(fcgi::request("POST", path, chat_body("[[sim events=3]]"), true));
-    expect_error(peers.front().read_reply().response, 502, "upstream_error", "Connection failed");
+// Leaves a running process no descriptor to open, for as long as it lives.
+class NoFilesLeft {
+ public:
+  explicit NoFilesLeft(const Process& process) : pid_(process.pid()) {
+    EXPECT_EQ(prlimit(pid_, RLIMIT_NOFILE, nullptr, &before_), 0);
+    const rlimit none = {3, before_.rlim_max};
+    EXPECT_EQ(prlimit(pid_, RLIMIT_NOFILE, &none, nullptr), 0);
   }
-  peers.clear();
-  EXPECT_TRUE(site.responder().process().falls_to_open_files(40));
+  ~NoFilesLeft() { prlimit(pid_, RLIMIT_NOFILE, &before_, nullptr); }
+  NoFilesLeft(const NoFilesLeft&) = delete;
+  NoFilesLeft& operator=(const NoFilesLeft&) = delete;
+
+ private:
+  pid_t pid_;
+  rlimit before_{};
+};
+
+TEST(Descriptors, WithoutAnyForTheUpstreamAChatGetsItsError) {
+  Site site({.settings = {{"UPSTREAM_RETRIES", "0"}}});
+  FcgiPeer peer(site.fastcgi());
+  peer.send(fcgi::request("GET", kHealthPath, "", true));
+  EXPECT_EQ(peer.read_reply().response.status, 200);
+  {
+    const NoFilesLeft none(site.responder().process());
+    for (const char* path : {kChatPath, kStreamPath}) {
+      peer.send(fcgi::request("POST", path, chat_body("[[sim events=3]]"), true));
+      expect_error(peer.read_reply().response, 502, "upstream_error", "Connection failed");
+    }
+  }
   expect_served(site);
+}
+
+TEST(Descriptors, WithoutAnyForAVisitorHeWaits) {
+  Site site;
+  auto exchange = site.stream("[[sim events=3 hold=1]]");
+  EXPECT_EQ(read_text(exchange), "tok1 ");
+  std::optional<FcgiPeer> peer;
+  {
+    const NoFilesLeft none(site.responder().process());
+    peer.emplace(site.fastcgi());
+    peer->send(fcgi::request("GET", kHealthPath));
+    EXPECT_TRUE(site.responder().logs("accept_failed"));
+  }
+  EXPECT_EQ(peer->read_reply().response.status, 200);
+  site.simulator().release();
+  EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
 }
 
 TEST(Descriptors, AreAllGivenBack) {

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "answer.h"
@@ -152,6 +154,54 @@ TEST_F(Upgrade, IsFoundByThePathAsTheShellDoes) {
   const auto second = await_event(first, "upgraded");
   EXPECT_EQ(first.process().wait_alone(), 0);
   expect_answers();
+}
+
+// nginx sends a POST that meets a closed connection to nobody else: the visitor gets a 502.
+TEST_F(Upgrade, CostsNoRequestOfAnNginxThatKeepsItsConnections) {
+  constexpr int kVisitors = 8;
+  constexpr int kUpgrades = 10;
+  Responder first(own());
+  Nginx keeping(dir_, "keeping",
+                "  fastcgi_keep_conn on;\n  upstream responder { server unix:" + dir_.socket("fcgi") +
+                    "; keepalive 32; }\n" + stock_server("unix:" + dir_.socket("keeping"), "responder"));
+  std::atomic<bool> ends{false};
+  std::atomic<int> answers{0};
+  std::atomic<int> failures{0};
+  std::vector<std::thread> visitors;
+  for (int i = 0; i < kVisitors; ++i) {
+    visitors.emplace_back([&, streams = i % 2 == 0] {
+      const Browser browser({.unix_path = dir_.socket("keeping")});
+      const char* const path = streams ? kStreamPath : kChatPath;
+      while (!ends) {
+        try {
+          const auto answer = browser.post(path, chat_body("[[sim events=1 delay=0]]"));
+          if (answer.status != 200) ++failures;
+        } catch (const std::exception&) {
+          ++failures;
+        }
+        ++answers;
+      }
+    });
+  }
+  const auto await_answers = [&](int number) {
+    for (const int until = answers + number; answers < until;) std::this_thread::yield();
+  };
+  std::optional<Stranger> serving;
+  for (int i = 1; i <= kUpgrades; ++i) {
+    await_answers(50);
+    if (serving) {
+      serving->signal(SIGUSR2);
+    } else {
+      first.process().signal(SIGUSR2);
+    }
+    auto next = await_event(first, "upgraded", i);
+    await_answers(50);
+    if (serving) serving->await_end();
+    serving = std::move(next);
+  }
+  ends = true;
+  for (auto& visitor : visitors) visitor.join();
+  EXPECT_EQ(failures, 0) << "of " << answers << " answers";
 }
 
 TEST_F(Upgrade, ReadsTheSettingsOfNow) {
