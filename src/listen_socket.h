@@ -47,6 +47,11 @@ class ListenSocket {
   void own_file() { owns_file_ = !shared_; }
   /// False: a unix socket whose file is gone or another's by now, so that no client can come any more.
   [[nodiscard]] bool is_reachable() const;
+  /// Once this process accepts no more: who holds the socket keeps others from its address. The file stays.
+  void close() {
+    bound_path_.clear();
+    fd_ = {};
+  }
   /// A successor accepts from it and removes it.
   void hand_over() {
     shared_ = true;

@@ -76,6 +76,7 @@ Server::Server(Config config, ListenSocket& socket, Load load, Start start)
         return workers;
       }()),
       busy_workers_(workers_.size()),
+      accepting_workers_(workers_.size()),
       drain_timeout_(workers_.front()->loop, [this] { stop(); }),
       status_(workers_.front()->loop, [this] { tell_status(); }),
       watch_(workers_.front()->loop, [this] { watch(); }),
@@ -228,7 +229,7 @@ void Server::log_faults() const {
 void Server::watch() {
   watch_.start(service_manager_.watchdog().value_or(kOwnWatchdog) / 2);
   ask_loops();
-  if (alone_ && !socket_.is_reachable()) drain();
+  if (alone_ && !shared_.draining && !socket_.is_reachable()) drain();
 }
 
 // Its supervisor is gone, and with it the service manager's watchdog.
@@ -345,7 +346,10 @@ void Server::drain() {
     drain_timeout_.start(mended_ ? std::min<Clock::duration>(limit, kMendedDrain) : limit);
     for (const auto& worker : workers_) {
       worker->loop.post([this, &own = *worker] {
-        if (socket_.is_shared()) own.listener.stop_accepting();
+        if (socket_.is_shared()) {
+          own.listener.stop_accepting();
+          if (--accepting_workers_ == 0) socket_.close();
+        }
         own.listener.drain([this, &own] {
           if (std::exchange(own.idle, true)) return;
           workers_.front()->loop.post([this] { on_idle(); });

@@ -90,6 +90,7 @@ class Server {
   ConnectionCount connections_;
   std::vector<std::unique_ptr<Worker>> workers_;
   size_t busy_workers_;  // first loop only
+  std::atomic<size_t> accepting_workers_;
   std::atomic<size_t> silent_loops_{0};
   std::atomic<bool> alone_{false};  // nobody else would end it should a loop hang
   bool mended_ = false;

@@ -1,16 +1,21 @@
 // --supervise, and what the service manager hears.
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <csignal>
 #include <deque>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "answer.h"
+#include "deadline.h"
 #include "fcgi_peer.h"
 #include "passed_socket.h"
 #include "service_manager.h"
@@ -21,6 +26,18 @@ namespace {
 
 // As in the unit: RestartKillSignal=SIGRTMIN.
 const int kHandOver = SIGRTMIN;
+
+bool can_listen_on(uint16_t port) {
+  const Fd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
+         listen(fd.get(), 1) == 0;
+}
 
 class Supervised : public PassedSocket {
  protected:
@@ -222,6 +239,28 @@ TEST_F(Supervised, AHungLoopEndsTheProcessWhoseSupervisorIsGone) {
     }
     responder.process().wait();  // its streams have ended
   }
+}
+
+TEST_F(Supervised, ADrainingProcessLeavesItsPortToOthers) {
+  auto listener = listen_on_loopback();
+  const int on = 1;  // as systemd does, for the connections that it leaves
+  setsockopt(listener.fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  auto start = supervised();
+  start.fds = {{listener.fd.get(), 3}};
+  Responder responder(start);
+  FcgiPeer peer({.unix_path = {}, .port = listener.port});
+  peer.send(fcgi::request("POST", kStreamPath, chat_body("[[sim events=3 hold=1]]")));
+  EXPECT_TRUE(simulator_.reaches("held", 1));
+  listener.fd.close();
+  responder.process().signal(SIGTERM);
+  EXPECT_EQ(responder.process().wait_alone(), 0);
+  EXPECT_TRUE(responder.logs("draining"));
+  const Deadline deadline;
+  while (!can_listen_on(listener.port) && deadline.left_ms() > 0) std::this_thread::yield();
+  EXPECT_TRUE(can_listen_on(listener.port));
+  simulator_.release();
+  EXPECT_NE(peer.read_reply().response.body.find("tok3"), std::string::npos);
+  responder.process().wait();
 }
 
 TEST_F(Supervised, EndsWhenNobodyCanReachItsSocketAnyMore) {
