@@ -2,7 +2,16 @@
 (() => {
 "use strict";
 
-const script = document.currentScript;
+// An element of the page with a name, as <img name="currentScript">, hides the document's own property of that name.
+function own(name) {
+  const value = Reflect.get(Document.prototype, name, document);
+  return typeof value === "function" ? value.bind(document) : value;
+}
+const createElement = own("createElement");
+const createElementNS = own("createElementNS");
+
+// The line that loads this file, or null.
+const script = own("currentScript") instanceof HTMLScriptElement ? own("currentScript") : null;
 
 // --- words ---
 
@@ -66,7 +75,7 @@ const WORDS = {
 // --- DOM ---
 
 function h(tag, attributes, ...children) {
-  const element = document.createElement(tag);
+  const element = createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (value === true) element.setAttribute(name, "");
@@ -77,8 +86,8 @@ function h(tag, attributes, ...children) {
 }
 
 function icon(path) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const shape = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  const svg = createElementNS("http://www.w3.org/2000/svg", "svg");
+  const shape = createElementNS("http://www.w3.org/2000/svg", "path");
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
   shape.setAttribute("d", path);
@@ -116,7 +125,7 @@ async function copy(text, root) {
     area.value = text;
     root.append(area);
     area.select();
-    document.execCommand("copy");
+    own("execCommand")("copy");
     area.remove();
   }
 }
@@ -124,25 +133,36 @@ async function copy(text, root) {
 // --- the service ---
 
 class ChatError extends Error {
-  constructor(code, { status = 0, message = "", requestId = "", wait = 0 } = {}) {
+  // `mayHelpWithoutStream`: not the service has answered but a proxy, so that to ask for the whole answer costs nothing twice.
+  constructor(code, { message = "", requestId = "", wait = 0, mayHelpWithoutStream = false } = {}) {
     super(message || code);
-    Object.assign(this, { code, status, requestId, wait });
+    Object.assign(this, { code, requestId, wait, mayHelpWithoutStream });
+  }
+}
+
+// The body as JSON.
+async function readJson(response) {
+  const requestId = response.headers.get("X-Request-Id") || "";
+  try {
+    return await response.json() || {};
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    if (!(error instanceof SyntaxError)) throw new ChatError("lost", { requestId });
+    throw new ChatError("unreadable", { requestId, mayHelpWithoutStream: !/json/i.test(response.headers.get("Content-Type")) });
   }
 }
 
 const kDefaultWait = { rate_limited: 10, overloaded: 5 }; // seconds, when Retry-After can't be read
 
 // The data of each server-sent event. A chunk may end anywhere, even inside a character or between CR and LF.
-async function readEvents(body, onData) {
-  const reader = body.getReader();
-  const decoder = new TextDecoder();
-  let pending = "", data = [];
-  for (let done = false; !done;) {
-    let value;
-    ({ value, done } = await reader.read());
-    pending += done ? decoder.decode() : decoder.decode(value, { stream: true });
-    const lines = pending.split(done ? /\r\n|\n|\r/ : /\r\n|\n|\r(?!$)/);
-    pending = lines.pop();
+async function readEvents(response, onData) {
+  let unfinished = "", data = [], endsInCr = false;
+  const take = text => {
+    // The LF behind a CR that ended the last chunk belongs to it.
+    const lines = (endsInCr && text[0] === "\n" ? text.slice(1) : text).split(/\r\n|\n|\r/);
+    if (text) endsInCr = text.endsWith("\r");
+    lines[0] = unfinished + lines[0];
+    unfinished = lines.pop();
     for (const line of lines) {
       if (line === "") {
         if (data.length) onData(data.join("\n"));
@@ -151,6 +171,20 @@ async function readEvents(body, onData) {
         data.push(line.slice(line[5] === " " ? 6 : 5));
       }
     }
+  };
+  // A browser that cannot read a stream has its events at the end.
+  if (!response.body) return take(await response.text());
+  const reader = response.body.getReader();
+  const decoder = new TextDecoder();
+  try {
+    for (let done = false, value; !done;) {
+      ({ value, done } = await reader.read());
+      take(done ? decoder.decode() : decoder.decode(value, { stream: true }));
+    }
+  } catch (error) {
+    // What nobody reads any more must not go on.
+    reader.cancel().catch(() => {});
+    throw error;
   }
 }
 
@@ -180,38 +214,48 @@ class Service {
       throw error.name === "AbortError" ? error : new ChatError("network");
     }
     if (response.ok) return response;
-    const told = await response.json().catch(() => null) || {};
-    const byStatus = { 404: "not_found", 413: "too_large", 429: "rate_limited", 503: "overloaded", 504: "upstream_timeout" };
+    const byStatus = {
+      404: "not_found", 405: "method_not_allowed", 413: "too_large", 429: "rate_limited", 503: "overloaded", 504: "upstream_timeout",
+    };
+    let isPage = false;
+    const told = await readJson(response).catch(error => {
+      if (error.code !== "unreadable") throw error;
+      isPage = error.mayHelpWithoutStream;
+      return {};
+    });
     const code = typeof told.code === "string" ? told.code : byStatus[response.status] || "unreadable";
     throw new ChatError(code, {
-      status: response.status, message: told.message, wait: waitOf(code, response),
-      requestId: told.request_id || response.headers.get("X-Request-Id") || "",
+      message: told.message, requestId: told.request_id || response.headers.get("X-Request-Id") || "", wait: waitOf(code, response),
+      mayHelpWithoutStream: (isPage && code === "unreadable") || response.status === 404 || response.status === 405,
     });
   }
 
   // Resolves with the last event, or the whole answer: { citations, request_id, usage, ... }.
   async ask(body, signal, onText, onThought) {
-    let response;
+    let answer;
     try {
-      response = await this.post("/chat-bot/stream", body, signal);
+      const response = await this.post("/chat-bot/stream", body, signal);
+      if (isEventStream(response)) return await this.readStream(response, onText, onThought);
+      answer = await this.wholeAnswer(response);
     } catch (error) {
-      if (!mayHelpWithoutStream(error)) throw error;
+      if (!error.mayHelpWithoutStream) throw error;
+      answer = await this.wholeAnswer(await this.post("/chat-bot", body, signal));
     }
-    if (response && response.body && isEventStream(response)) return this.readStream(response, onText, onThought);
-    if (!response || isEventStream(response)) response = await this.post("/chat-bot", body, signal);
-    const answer = await response.json().catch(error => {
-      throw error.name === "AbortError" ? error : new ChatError("unreadable", { requestId: response.headers.get("X-Request-Id") || "" });
-    });
-    if (!answer || !answer.success) throw this.told(answer || {});
     if (answer.thought) onThought(String(answer.thought));
     onText(String(answer.result || ""));
+    return answer;
+  }
+
+  async wholeAnswer(response) {
+    const answer = await readJson(response);
+    if (!answer.success) throw this.told(answer);
     return answer;
   }
 
   readStream(response, onText, onThought) {
     const requestId = response.headers.get("X-Request-Id") || "";
     return new Promise((resolve, reject) => {
-      readEvents(response.body, data => {
+      readEvents(response, data => {
         const event = JSON.parse(data);
         if (!event.success) reject(this.told(event));
         else if (event.finished) resolve(event);
@@ -232,16 +276,11 @@ class Service {
 
 const isEventStream = response => /^text\/event-stream/i.test(response.headers.get("Content-Type") || "");
 
-// What was refused for its content, its rate or the site's settings is refused again. A stream that could not
-// be carried or produced may still be had as a whole answer.
-const mayHelpWithoutStream = error =>
-  ["network", "not_found", "unreadable", "method_not_allowed", "internal", "upstream_error"].includes(error.code);
-
 // --- Markdown ---
 
 function safeUrl(text, protocols = /^(https?|mailto|tel):$/) {
   try {
-    const url = new URL(text, document.baseURI);
+    const url = new URL(text, own("baseURI"));
     return protocols.test(url.protocol) ? url.href : null;
   } catch {
     return null;
@@ -252,14 +291,16 @@ function link(url, ...children) {
   return h("a", { href: url, target: "_blank", rel: "noopener noreferrer nofollow" }, ...children);
 }
 
+// Answers are hostile. So no two neighbours that may repeat match the same character, and what may fail far from where it
+// began is bounded: else a regular expression takes quadratic time.
 const INLINE = new RegExp([
   /\\([!-/:-@[-`{-~])/,                                                  // 1 an escape
   /(`+)/,                                                                // 2 code
-  /<ref>\s*\[?(\d{1,4})\]?\s*<\/ref>/,                                   // 3 a citation
-  /(<br\s*\/?>|\n)/,                                                     // 4
+  /<ref>\s{0,9}\[?(\d{1,4})\]?\s{0,9}<\/ref>/,                           // 3 a citation
+  /(<br\s{0,9}\/?>|\n)/,                                                 // 4
   /<((?:https?:\/\/|mailto:)[^\s<>]{1,2000})>/,                          // 5
   /(?<![\w/])(https?:\/\/[^\s<>"`|\\，。；：！？、（）【】《》“”‘’「」]{1,2000})/, // 6
-  /(!?)\[((?:[^[\]\\]|\\.|\[[^[\]]{0,200}\]){0,1000})\]\(\s*(?:<([^<>\n]{0,2000})>|((?:[^\s<>()]|\([^\s<>()]{0,200}\)){0,2000}))(?:\s+(?:"[^"\n]{0,500}"|'[^'\n]{0,500}'))?\s*\)/, // 7-10
+  /(!?)\[((?:[^[\]\\]|\\.|\[[^[\]]{0,200}\]){0,1000})\]\(\s{0,9}(?:<([^<>\n]{0,2000})>|((?:[^\s<>()]|\([^\s<>()]{0,200}\)){0,2000}))(?:\s{1,9}(?:"[^"\n]{0,500}"|'[^'\n]{0,500}'))?\s{0,9}\)/, // 7-10
   /(\*{1,3}|_{1,3}|~~)/,                                                 // 11
   /&(#\d{1,7}|#x[\da-f]{1,6}|\w{2,8});/,                                 // 12
 ].map(part => part.source).join("|"), "gi");
@@ -270,6 +311,26 @@ function entity(name) {
   if (name[0] !== "#") return ENTITIES[name.toLowerCase()];
   const code = /^#x/i.test(name) ? parseInt(name.slice(2), 16) : parseInt(name.slice(1), 10);
   return code > 31 && code < 0x110000 && (code < 0xd800 || code > 0xdfff) ? String.fromCodePoint(code) : undefined;
+}
+
+// Without the punctuation that follows an address in a sentence.
+function trimAddress(address) {
+  let end = address.length, unopened = 0;
+  while (".,;:!?'*_~".includes(address[end - 1])) --end;
+  for (let i = 0; i < end; ++i) unopened += address[i] === ")" ? 1 : address[i] === "(" ? -1 : 0;
+  for (; unopened > 0 && address[end - 1] === ")"; --unopened) --end;
+  return address.slice(0, end);
+}
+
+// Where the runs of backticks of each length begin, the last one first.
+function backticksOf(text) {
+  const runs = new Map();
+  for (const { 0: run, index } of text.matchAll(/`+/g)) {
+    if (!runs.has(run.length)) runs.set(run.length, []);
+    runs.get(run.length).push(index);
+  }
+  for (const begins of runs.values()) begins.reverse();
+  return runs;
 }
 
 const WORD = /[\p{L}\p{N}]/u;
@@ -293,13 +354,15 @@ function inlines(text, parent, options, open, depth = 0) {
       top().node.append(what);
     }
   };
-  const noCloser = new Set();
+  let backticks;
   // Elements that were opened and never closed are text after all.
   const flatten = to => {
     flush();
     while (frames.length > to) {
       const { node, mark } = frames.pop();
-      node.replaceWith(mark, ...node.childNodes);
+      node.before(mark);
+      while (node.firstChild) node.before(node.firstChild);
+      node.remove();
     }
   };
   let at = 0;
@@ -311,19 +374,17 @@ function inlines(text, parent, options, open, depth = 0) {
     if (escaped) {
       put(escaped);
     } else if (ticks) {
-      let end = noCloser.has(ticks) ? -1 : text.indexOf(ticks, at);
-      while (end >= 0 && text[end + ticks.length] === "`") {
-        const run = /^`+/.exec(text.slice(end, end + 200))[0].length;
-        end = text.indexOf(ticks, end + run);
-      }
+      backticks = backticks || backticksOf(text);
+      const closers = backticks.get(ticks.length) || [];
+      while (closers.length && closers[closers.length - 1] < at) closers.pop();
+      let end = closers.length ? closers[closers.length - 1] : -1;
       if (end < 0 && open && text.length - at < 100) end = text.length;
       if (end < 0) {
-        noCloser.add(ticks);
         put(ticks);
         continue;
       }
       const code = text.slice(at, end).replace(/\n/g, " ");
-      put(h("code", { dir: "ltr" }, /^ .*[^ ].* $/.test(code) ? code.slice(1, -1) : code));
+      put(h("code", { dir: "ltr" }, code.startsWith(" ") && code.endsWith(" ") && !isBlank(code) ? code.slice(1, -1) : code));
       pattern.lastIndex = at = end + ticks.length;
     } else if (cited) {
       put(h("sup", { class: "ref", "data-index": cited }, `[${cited}]`));
@@ -333,8 +394,7 @@ function inlines(text, parent, options, open, depth = 0) {
       const url = safeUrl(angled);
       put(url ? link(url, angled) : all);
     } else if (bare) {
-      let address = bare.replace(/[.,;:!?'*_~]+$/, "");
-      while (address.endsWith(")") && address.split(")").length > address.split("(").length) address = address.slice(0, -1);
+      const address = trimAddress(bare);
       const url = safeUrl(address);
       put(url ? link(url, address) : address);
       pattern.lastIndex = at = match.index + address.length;
@@ -383,12 +443,12 @@ function inlines(text, parent, options, open, depth = 0) {
   }
 }
 
-const FENCE = /^( *)(`{3,}|~{3,})[ \t]*([^`\n]*)$/;
-const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*))?$/;
+const FENCE = /^( *)(`{3,}|~{3,})([^`\n]*)$/;
+const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*))?$/s;
 const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const QUOTE = /^ {0,3}>/;
-const ITEM = /^( *)([-*+]|\d{1,9}[.)])(?:([ \t]+)(.*)|)$/;
-const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
+const ITEM = /^( *)([-*+]|\d{1,9}[.)])(?:([ \t]+)(.*)|)$/s;
+const DELIMITERS = /^(?: {0,3}\|)?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*(?:\|[ \t]*)?$/;
 const isBlank = line => /^\s*$/.test(line);
 const skipBlank = (lines, i) => {
   while (i < lines.length && isBlank(lines[i])) ++i;
@@ -401,7 +461,7 @@ const isTable = (line, next) => line.includes("|") && next !== undefined && next
 const startsBlock = line => FENCE.test(line) || HEADING.test(line) || RULE.test(line) || QUOTE.test(line) || ITEM.test(line);
 
 function codeBlock(language, options) {
-  const text = document.createTextNode("");
+  const text = new Text();
   const button = h("button", { type: "button", class: "quiet", "aria-label": options.words.copyCode }, options.words.copy);
   button.addEventListener("click", () => options.copy(text.data, button));
   const block = h("div", { class: "code", dir: "ltr" },
@@ -418,21 +478,31 @@ function cellsOf(row) {
 
 function table(rows, parent, options, open) {
   const sides = cellsOf(rows[1]).map(cell => cell.endsWith(":") ? (cell.startsWith(":") ? "center" : "end") : null);
-  const line = (row, tag, last) => h("tr", null, ...cellsOf(row).slice(0, sides.length).map((text, column) => {
-    const cell = h(tag, { class: sides[column], scope: tag === "th" ? "col" : null });
-    inlines(text, cell, options, last && open);
-    return cell;
-  }));
-  const [head, , ...body] = rows;
-  parent.append(h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": options.words.table },
-    h("table", { dir: "auto" }, h("thead", null, line(head, "th")),
-      h("tbody", null, ...body.map((row, i) => line(row, "td", i === body.length - 1))))));
+  const appendRow = (part, row, tag, isOpen) => {
+    const line = h("tr");
+    cellsOf(row).slice(0, sides.length).forEach((text, column) => {
+      const cell = h(tag, { class: sides[column], scope: tag === "th" ? "col" : null });
+      inlines(text, cell, options, isOpen);
+      line.append(cell);
+    });
+    part.append(line);
+  };
+  const head = h("thead"), body = h("tbody");
+  appendRow(head, rows[0], "th", false);
+  for (let i = 2; i < rows.length; ++i) appendRow(body, rows[i], "td", open && i === rows.length - 1);
+  const all = h("table", null, head, body);
+  all.dir = "auto";
+  parent.append(h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": options.words.table }, all));
 }
 
 // Appends the blocks of `lines`. `open` as for inlines. The outermost ones find their direction by their first
-// words; a `dir` further inside would hide these from them, so there CSS does the same line by line.
+// words; a `dir` further inside would hide these from them, so there CSS does the same line by line. Each gets it when
+// it is filled: Chromium looks at all children of an element with `dir=auto` whenever it gets another.
 function blocks(lines, parent, options, open, depth = 0) {
-  const dir = depth ? null : "auto";
+  const append = node => {
+    if (!depth) node.dir = "auto";
+    parent.append(node);
+  };
   const ends = i => open && i >= lines.length;
   for (let i = 0; i < lines.length;) {
     const line = lines[i];
@@ -450,20 +520,20 @@ function blocks(lines, parent, options, open, depth = 0) {
       text.data = lines.slice(start, i++).map(each => each.replace(strip, "")).join("\n");
       parent.append(block);
     } else if ((match = HEADING.exec(line))) {
-      const node = h("h" + Math.min(match[1].length + 2, 6), { dir });
+      const node = h("h" + Math.min(match[1].length + 2, 6));
       inlines((match[2] || "").trim().replace(/(^|[ \t])#+$/, ""), node, options, ends(++i));
-      parent.append(node);
+      append(node);
     } else if (RULE.test(line)) {
       parent.append(h("hr"));
       ++i;
     } else if (QUOTE.test(line) && depth < kMaxDepth) {
       const start = i;
       while (i < lines.length && !isBlank(lines[i]) && (QUOTE.test(lines[i]) || !startsBlock(lines[i]))) ++i;
-      const node = h("blockquote", { dir });
+      const node = h("blockquote");
       blocks(lines.slice(start, i).map(each => each.replace(/^ {0,3}> ?/, "")), node, options, ends(i), depth + 1);
-      parent.append(node);
+      append(node);
     } else if (isItem(line) && depth < kMaxDepth) {
-      i = list(lines, i, parent, options, open, depth);
+      i = list(lines, i, append, options, open, depth);
     } else if (isTable(line, lines[i + 1])) {
       const start = i;
       i += 2;
@@ -472,18 +542,18 @@ function blocks(lines, parent, options, open, depth = 0) {
     } else {
       const start = i++;
       while (i < lines.length && !isBlank(lines[i]) && (depth >= kMaxDepth || !startsBlock(lines[i])) && !isTable(lines[i], lines[i + 1])) ++i;
-      const node = h("p", { dir });
+      const node = h("p");
       inlines(lines.slice(start, i).map(each => each.trim()).join("\n"), node, options, ends(i));
-      parent.append(node);
+      append(node);
     }
   }
 }
 
-function list(lines, i, parent, options, open, depth) {
+function list(lines, i, append, options, open, depth) {
   const [, indent, marker] = ITEM.exec(lines[i]);
   const isOrdered = text => /\d/.test(text);
   const ordered = isOrdered(marker);
-  const node = h(ordered ? "ol" : "ul", { dir: depth ? null : "auto", start: ordered && parseInt(marker, 10) !== 1 ? parseInt(marker, 10) : null });
+  const node = h(ordered ? "ol" : "ul", { start: ordered && parseInt(marker, 10) !== 1 ? parseInt(marker, 10) : null });
   const isSibling = line => {
     const match = ITEM.exec(line);
     return match && !RULE.test(line) && match[1].length < indent.length + 2 && isOrdered(match[2]) === ordered;
@@ -493,11 +563,12 @@ function list(lines, i, parent, options, open, depth) {
     const offset = before.length + sign.length + (gap.length > 4 ? 1 : gap.length);
     const own = [first.replace(/^\[( |x)\] /i, (_, done) => (done === " " ? "☐ " : "☑ "))];
     let fence = (FENCE.exec(first) || [])[2];
+    let next = 0; // the line behind the blank ones at i
     for (++i; i < lines.length; ++i) {
       const line = lines[i];
       const inside = indentOf(line) >= before.length + 2;
       if (isBlank(line)) {
-        const next = skipBlank(lines, i);
+        if (next <= i) next = skipBlank(lines, i);
         if (next === lines.length || indentOf(lines[next]) < before.length + 2) break;
       } else if (!fence && !inside && (startsBlock(line) || isBlank(lines[i - 1]))) {
         break;
@@ -506,13 +577,13 @@ function list(lines, i, parent, options, open, depth) {
       own.push(text);
       fence = fence ? (closes(text, fence) ? null : fence) : (FENCE.exec(text) || [])[2];
     }
-    const next = skipBlank(lines, i);
+    next = skipBlank(lines, i);
     if (next < lines.length && isSibling(lines[next])) i = next;
     const item = h("li");
     blocks(own, item, options, open && i >= lines.length, depth + 1);
     node.append(item);
   }
-  parent.append(node);
+  append(node);
   return i;
 }
 
@@ -537,7 +608,7 @@ class MarkdownStream {
   }
 
   make(text, open) {
-    const fragment = document.createDocumentFragment();
+    const fragment = new DocumentFragment();
     blocks(text.replace(/\t/g, "    ").split(/\r\n|\n|\r/), fragment, this.options, open);
     const nodes = [...fragment.childNodes];
     this.root.append(fragment);
@@ -808,7 +879,7 @@ class BailianChat extends HTMLElement {
 
   connectedCallback() {
     if (this.shadowRoot) return;
-    const from = script ? script.src : document.baseURI;
+    const from = script ? script.src : own("baseURI");
     this.service = new Service(new URL(this.option("endpoint") || "/myapi/v1", from).href);
     this.language = /^zh/i.test(this.option("lang") || navigator.language) ? "zh" : "en";
     this.words = WORDS[this.language];
@@ -1014,7 +1085,8 @@ class BailianChat extends HTMLElement {
     view.thought = h("div", { class: "thought", dir: "auto", tabindex: "0", role: "group", "aria-label": words.thought });
     view.summary = h("summary", null, words.thought);
     view.details = h("details", { hidden: !turn.thought }, view.summary, view.thought);
-    view.thought.append(turn.thought || "");
+    view.thoughtText = new Text(turn.thought || "");
+    view.thought.append(view.thoughtText);
     view.markdown = new MarkdownStream(view.answer, this.markdownOptions());
     view.markdown.push(turn.answer);
     view.markdown.render(turn.state !== "answering");
@@ -1046,6 +1118,7 @@ class BailianChat extends HTMLElement {
       if (turn.state !== "answering") return;
       if (turn.answer) view.tail.replaceChildren();
       view.summary.textContent = turn.answer ? words.thought : words.thinking;
+      if (view.thoughtText.length !== turn.thought.length) view.thoughtText.data = turn.thought;
       view.markdown.render(false);
       this.follow();
     });
@@ -1061,7 +1134,6 @@ class BailianChat extends HTMLElement {
       }, thought => {
         turn.thought += thought;
         view.details.hidden = false;
-        view.thought.append(thought);
         paint();
       });
       if (Array.isArray(last.citations)) turn.citations = last.citations;
@@ -1076,6 +1148,7 @@ class BailianChat extends HTMLElement {
         turn.fault = { code, message, requestId, until: wait && Date.now() + wait * 1000 };
       }
     }
+    view.thoughtText.data = turn.thought;
     view.markdown.render(true);
     this.conclude(turn, view);
     this.conversation.save();
@@ -1094,8 +1167,9 @@ class BailianChat extends HTMLElement {
     const { words } = this;
     view.summary.textContent = words.thought;
     const citations = (turn.citations || []).filter(each => each && Number.isInteger(each.index));
+    const byIndex = new Map(citations.map(each => [String(each.index), each]));
     for (const mark of view.answer.querySelectorAll(".ref")) {
-      const cited = citations.find(each => String(each.index) === mark.dataset.index);
+      const cited = byIndex.get(mark.dataset.index);
       if (!cited) continue;
       mark.title = cited.title || "";
       const url = cited.url && safeUrl(cited.url);
@@ -1229,8 +1303,8 @@ if (customElements.get("bailian-chat")) return;
 customElements.define("bailian-chat", BailianChat);
 
 function addFloating() {
-  if (!document.querySelector("bailian-chat")) document.body.append(h("bailian-chat", { floating: true }));
+  if (!own("querySelector")("bailian-chat")) own("body").append(h("bailian-chat", { floating: true }));
 }
-if (document.body && document.readyState !== "loading") addFloating();
+if (own("body") && own("readyState") !== "loading") addFloating();
 else addEventListener("DOMContentLoaded", addFloating);
 })();

@@ -1,6 +1,8 @@
 // What a visitor sees of a chat, on the site's own page and on another site's.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import http from "node:http";
 import { after, before, beforeEach, test } from "node:test";
 import { Site, ask, begin, button, input, lastAnswer, lastTurn, profile, shows } from "./site.js";
 
@@ -175,16 +177,100 @@ test("a service that cannot be reached is told", async t => {
   await shows(lastTurn(page).getByRole("alert"), "The chat service cannot be reached.");
 });
 
-test("a stream that cannot start is replaced by the whole answer", async t => {
+// How often a page asked the service.
+function countQuestions(page) {
+  const counted = { questions: 0 };
+  page.on("request", request => { counted.questions += request.method() === "POST" && /chat-bot(\/stream)?$/.test(request.url()); });
+  return counted;
+}
+
+// "Retries" in the README: what was sent to the model and failed is final, for the widget too.
+for (const [failure, directive] of [
+  ["an internal error", "status=500 code=InternalError.Algo"],
+  ["a timeout", "status=504 code=InternalError.Timeout"],
+  ["an error event", "status=500 code=InternalError framing=sse200"],
+  ["a connection closed before the answer", "fault=reset"],
+  ["a connection closed in mid-answer", "fault=cut"],
+  ["a connection closed among the thoughts", "mode=thoughts fault=cut after=1"],
+  ["a page", "fault=html"],
+  ["an empty answer", "fault=empty"],
+  ["half an event", "fault=bad-json after=0"],
+]) {
+  test(`after ${failure} of the model nothing is asked again until the visitor does`, async t => {
+    const page = await visit(t);
+    const counted = countQuestions(page);
+    await ask(page, `[[sim ${directive}]]`);
+    await lastTurn(page).getByRole("alert").waitFor();
+    assert.equal(counted.questions, 1);
+    assert.equal((await site.control("stats")).requests, 1);
+    await button(page, "Retry").click();
+    await site.reaches("requests", 2);
+  });
+}
+
+test("after a network that broke nothing is asked again", async t => {
   const page = await visit(t);
-  assert.equal(await ask(page, "[[sim events=3 status=500 times=1]]"), "tok1 tok2 tok3");
-  assert.equal((await site.control("stats")).requests, 2);
+  const counted = countQuestions(page);
+  await page.route("**/chat-bot/stream", route => route.abort("connectionreset"));
+  await ask(page, "[[sim events=3]]");
+  await shows(lastTurn(page).getByRole("alert"), "The chat service cannot be reached.");
+  assert.equal(counted.questions, 1);
 });
 
-test("a stream that a proxy turned into a page is replaced by the whole answer", async t => {
-  const page = await visit(t);
-  await page.route("**/chat-bot/stream", route => route.fulfill({ status: 502, contentType: "text/html", body: "<h1>Bad Gateway</h1>" }));
+const page = body => ({ contentType: "text/html", body });
+for (const [what, answer] of [
+  ["a 502 page of a proxy", { status: 502, ...page("<h1>Bad Gateway</h1>") }],
+  ["a 200 page of a proxy", { status: 200, ...page("<h1>Welcome</h1>") }],
+  ["404", { status: 404, json: { code: "rest_no_route", message: "No route was found" } }],
+  ["405", { status: 405, ...page("<h1>Not Allowed</h1>") }],
+]) {
+  test(`${what} in place of the stream is replaced by the whole answer`, async t => {
+    const page = await visit(t);
+    await page.route("**/chat-bot/stream", route => route.fulfill(answer));
+    assert.equal(await ask(page, "[[sim events=3]]"), "tok1 tok2 tok3");
+    assert.equal((await site.control("stats")).requests, 1);
+  });
+}
+
+for (const [what, answer, words] of [
+  ["502 of the service", { status: 502, json: { success: false, code: "upstream_error", message: "API Error" } }, "The assistant failed to answer."],
+  ["500 of the service", { status: 500, json: { success: false, code: "internal", message: "Internal server error" } }, "Something went wrong"],
+  ["a 504 page of a proxy", { status: 504, ...page("<h1>Gateway Time-out</h1>") }, "The assistant took too long to answer."],
+  ["a 503 page of a proxy", { status: 503, ...page("<h1>Busy</h1>") }, "The chat service is busy."],
+  ["JSON that was cut off", { status: 200, contentType: "application/json", body: '{"success":true,"result":"ha' }, "cannot be read"],
+]) {
+  test(`${what} is told, and nothing is asked again`, async t => {
+    const page = await visit(t);
+    const counted = countQuestions(page);
+    await page.route("**/chat-bot/stream", route => route.fulfill(answer));
+    await ask(page, "hello");
+    await shows(lastTurn(page).getByRole("alert"), words);
+    assert.equal(counted.questions, 1);
+  });
+}
+
+test("a browser that cannot read a stream shows its answer at the end, asked for once", async t => {
+  const page = await visit(t, "about:blank");
+  await page.addInitScript(() => Object.defineProperty(Response.prototype, "body", { value: null }));
+  await page.goto(site.origin);
   assert.equal(await ask(page, "[[sim events=3]]"), "tok1 tok2 tok3");
+  assert.equal((await site.control("stats")).requests, 1);
+});
+
+test("a stream that cannot be read is left, so that it does not go on unseen", async t => {
+  let isLeft;
+  const left = new Promise(resolve => { isLeft = resolve; });
+  const service = http.createServer((request, response) => {
+    response.setHeader("Access-Control-Allow-Origin", "*").setHeader("Access-Control-Allow-Headers", "*");
+    if (request.method !== "POST") return response.end();
+    response.on("close", isLeft).writeHead(200, { "Content-Type": "text/event-stream" }).write("data: {half\n\n");
+  }).listen(0, "127.0.0.1");
+  await once(service, "listening");
+  t.after(() => { service.closeAllConnections(); service.close(); });
+  const shop = await visitForeign(t, { body: site.line.replace('"/myapi/v1"', `"http://127.0.0.1:${service.address().port}"`) });
+  await ask(shop, "hello");
+  await shows(lastTurn(shop).getByRole("alert"), "cannot be read");
+  await left;
 });
 
 test("what was refused is not asked again", async t => {
@@ -438,3 +524,18 @@ test("nothing is asked of any other host", async t => {
   await ask(page, "[[sim text=echo]] ![x](https://example.com/x.png) <img src=https://example.com/y.png>");
   assert.deepEqual([...page.hosts].sort(), [site.origin, site.foreignOrigin].sort());
 });
+
+// Names on images pass many a filter of what visitors write, and hide the document's own properties.
+for (const name of ["currentScript", "baseURI", "body", "createElement", "createElementNS", "querySelector", "readyState"]) {
+  test(`a named image does not stand in for document.${name}`, async t => {
+    const other = "http://other.example";
+    const page = await visit(t, "about:blank");
+    await page.route(`${other}/**`, route => route.fulfill({ status: 404 }));
+    await page.goto(site.foreignPage("shop", { body: `<img name="${name}" src="${other}/x.png" data-endpoint="/myapi/v1" data-open>${site.line}` }));
+    await page.waitForFunction(() => Document.prototype.querySelector.call(document, "bailian-chat"));
+    const answered = page.waitForResponse(response => response.url().startsWith(`${site.origin}/myapi/v1/`) && response.request().method() === "POST");
+    await page.evaluate(() => { Document.prototype.querySelector.call(document, "bailian-chat").ask("[[sim events=1]]"); });
+    assert.equal((await answered).status(), 200);
+    assert.deepEqual([...page.hosts].filter(host => host === other).length, 1, "only the image is fetched from there");
+  });
+}

@@ -171,6 +171,55 @@ test("hostile Markdown does not hang the page", async () => {
   }
 });
 
+// Each is repeated. Where time grows with the square of the length, four times the text take 16 times as long.
+const hostile = {
+  "blanks in a link": ["[a](", " ", "x"], "blanks in a reference": ["<ref>", " ", "x"], "blanks in a line break": ["<br", " ", "x"],
+  "blanks after a fence": ["```", " ", "`"], "blanks in a heading": ["# ", " ", "\u2028"], "blanks in a list item": ["- ", " ", "\u2028"],
+  "blanks in a delimiter row": ["a|b\n:-", " ", "x"], "blanks in delimiter cells": ["a|b\n", "|-       ", "x"],
+  "code that begins with a blank": ["` ", "a", "`"], "backticks of each length": [n => Array.from({ length: Math.sqrt(2 * n) }, (_, i) => "`".repeat(i)).join("a")],
+  "blank lines in a list item": ["- a", "\n", "  b"], "blank lines between items": ["", "- a\n\n\n"],
+  "dots after an address": ["", "https://a.b/" + ".".repeat(1900) + "x "], "brackets after an address": ["", "https://a.b/" + ")".repeat(1900) + " "],
+  "brackets": ["", "["], "brackets in brackets": ["", "[[a]"], "labels": ["", "[a]"], "links that stay open": ["", "[a](b"], "links with half a title": ["", "[a](b \"c"],
+  "addresses that stay open": ["", "<https://a"], "addresses in addresses": ["", "https://"], "references that stay open": ["", "<ref>1"],
+  "stars": ["", "*"], "words between stars": ["", "*a "], "words in stars": ["", "*a*b"], "stars and underscores": ["", "*a _b*"], "strikes": ["", "~~a "],
+  "code that stays open": ["", "`a ``b "], "entities": ["", "&#"], "escapes": ["", "\\"], "hashes": ["# ", " #", "x"],
+  "rules that are none": ["", "* ", "x"], "quotes": ["", "> "], "quotes of lines": ["", "> a\n"], "lists in lists": ["", "- "], "items": ["", "- a\n"],
+  "kinds of items": ["", "- a\n1. b\n"], "fences that stay open": ["", "~~~\na\n"], "cells": ["", "|"], "rows": ["a|b\n-|-\n", "a|b\n"], "delimiters": ["a|b\n", "-|"],
+  "lines": ["", "a\n"], "citations": ["", "<ref>[1]</ref>"],
+};
+for (const [name, [before, unit, after = ""]] of Object.entries(hostile)) {
+  test(`the time for ${name} grows with the length only`, async () => {
+    const profiler = await page.context().newCDPSession(page);
+    await profiler.send("Performance.enable", { timeDomain: "threadTicks" }); // what others do on this machine does not count
+    const busy = async () => (await profiler.send("Performance.getMetrics")).metrics.find(each => each.name === "ScriptDuration").value;
+    // Draws an answer that this tab has kept.
+    const draw = async length => {
+      const answer = typeof before === "function" ? before(length) : before + unit.repeat(length / unit.length) + after;
+      const start = await busy();
+      await page.evaluate(text => {
+        sessionStorage.setItem(`bailian-chat:${location.origin}/drawing`, JSON.stringify({ turns: [{ question: "q", answer: text, state: "done" }] }));
+        const chat = document.createElement("bailian-chat");
+        chat.setAttribute("endpoint", "/drawing");
+        document.body.append(chat);
+        chat.remove();
+      }, answer);
+      return await busy() - start;
+    };
+    try {
+      await draw(1000);
+      const times = [];
+      for (let attempt = 0; attempt < 3; ++attempt) {
+        const [short, long] = [await draw(15000), await draw(60000)];
+        times.push(`${short.toFixed(3)} s, then ${long.toFixed(3)} s`);
+        if (long < Math.max(0.1, 9 * short)) return;
+      }
+      assert.fail(times.join("; "));
+    } finally {
+      await profiler.detach();
+    }
+  });
+}
+
 test("images are shown where the page allows them", async t => {
   const shop = await site.visit(site.foreignPage("shop", { body: site.line.replace(" defer", " data-images defer") }));
   t.after(() => shop.context().close());
