@@ -15,7 +15,8 @@ usage: deploy/install-deps.sh [--dry-run | --list] [GROUP]...
   soak        also what \`make soak\` needs: Python, gnuplot
   valgrind    also valgrind
   hosts       also those of \`make test-hosts\`: ip
-  servers     also those of \`make test-servers\`: Apache, lighttpd, HAProxy, Caddy (which Ubuntu 22.04 lacks)
+  servers     also those of \`make test-servers\`: Apache, lighttpd, HAProxy, PHP-FPM, Caddy (which Ubuntu
+              22.04 lacks)
   browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
   deb         also what \`make deb\` builds the package with
   package     also the system of its own in which \`make test-package\` installs it
@@ -101,6 +102,7 @@ apache2 a web server in place of nginx
 lighttpd another
 haproxy another
 caddy another
+php-fpm PHP beside nginx
 EOF
   ! in_group browser || cat <<EOF
 chromium the browser of the tests
