@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <set>
 
@@ -20,6 +21,7 @@ namespace {
 
 // More of a kind than any file has that was written by people; the rest is passed over.
 constexpr size_t kMostOfAKind = 32;
+constexpr const char* kNotUtf8 = "not UTF-8; convert the file first (iconv -f GBK -t UTF-8)";
 constexpr std::string_view kNamespace = "myapi/v1";
 constexpr std::array<std::string_view, 6> kProfileKeys = {"botStatus",     "StartUpMessage", "fontSize",
                                                           "userAvatarURL", "botImageURL",    "commonButtons"};
@@ -108,7 +110,8 @@ class Gathering : public PhpListener {
  public:
   struct Key {
     PhpValue value;
-    int rank;  // the greater, the likelier the chat's own
+    int rank;                     // the greater, the likelier the chat's own
+    std::set<std::string> names;  // of the variables and members that hold it
   };
   struct Url {
     std::string text;
@@ -147,15 +150,16 @@ class Gathering : public PhpListener {
     if (to.size() < kMostOfAKind) to.push_back(std::move(item));
   }
 
-  void add_key(const PhpValue& value, int rank) {
+  void add_key(const PhpValue& value, int rank, const std::string& name) {
     if (value.is_array() || (value.is_string() && value.text.empty())) return;
     if (value.is_string() && value.text.starts_with("sk-")) rank += 2;
     for (Key& key : keys) {
       if (key.value.kind != value.kind || key.value.text != value.text) continue;
       key.rank = std::max(key.rank, rank);
+      key.names.insert(name);
       return;
     }
-    append(keys, {value, rank});
+    append(keys, {value, rank, {name}});
   }
 
   void add_url(const PhpValue& value, bool is_called) {
@@ -176,7 +180,7 @@ class Gathering : public PhpListener {
     const std::string plain = plain_name(name);
     if (plain.ends_with("apikey") || plain == "dashscopekey" || plain == "openaikey" ||
         plain == "bailiankey") {
-      add_key(value, plain == "apikey" || plain == "dashscopeapikey" ? 1 : 0);
+      add_key(value, plain == "apikey" || plain == "dashscopeapikey" ? 1 : 0, plain);
     } else if (plain == "authorization" && value.is_string()) {
       add_authorization(value, value.text);
     } else if (plain == "appid" || plain == "bailianappid" || plain == "dashscopeappid" ||
@@ -218,7 +222,7 @@ class Gathering : public PhpListener {
     if (!key) return;
     PhpValue value = where;
     value.text = *key;
-    add_key(value, 4);
+    add_key(value, 4, "authorization");
   }
 
   void on_array(const PhpValue& array) override {
@@ -367,20 +371,60 @@ class Import {
     return nullptr;
   }
 
+  static std::string both_lines(const std::vector<const PhpValue*>& values) {
+    std::string lines;
+    for (size_t i = 0; i < values.size(); ++i) {
+      lines += i == 0 ? "" : i + 1 == values.size() ? " and " : ", ";
+      lines += at_line(*values[i]);
+    }
+    return lines;
+  }
+  // Whoever takes the wrong one of several notices it late: nobody's guess is better than the owner's.
+  void not_certain(std::string_view what, const std::vector<const PhpValue*>& candidates) {
+    not_taken(fmt::format("{} ({}): each may be the one, so none is taken; put yours in", what,
+                          both_lines(candidates)));
+  }
+
+  static bool is_real(const std::string& text) { return is_key_text(text) && !is_placeholder(text); }
+  static bool is_candidate(const Gathering::Key& key) {
+    return key.value.is_string() && is_real(key.value.text) && !is_foreign_key(key.value.text);
+  }
+  // A key that the old program read from somewhere, which may be the one that counted.
+  static bool is_kept_elsewhere(const PhpValue& value) {
+    const std::string why = value.why_unknown();
+    return why.starts_with("in WordPress's database") || why.starts_with("in the environment variable");
+  }
+  // Variables that hold one of two keys by a condition say nothing of which.
+  static bool share_a_name(const Gathering::Key& a, const Gathering::Key& b) {
+    return std::any_of(a.names.begin(), a.names.end(), [&](const std::string& name) {
+      return name != "authorization" && b.names.contains(name);
+    });
+  }
+
   void take_key() {
     const Gathering::Key* best = nullptr;
     for (const Gathering::Key& key : found_.keys) {
       if (is_candidate(key) && (best == nullptr || key.rank > best->rank)) best = &key;
     }
+    std::vector<const PhpValue*> candidates;
+    for (const Gathering::Key& key : found_.keys) {
+      if (best == nullptr || (!is_candidate(key) && !is_kept_elsewhere(key.value))) continue;
+      const bool is_as_likely = is_candidate(key) && key.rank == best->rank;
+      if (is_as_likely || share_a_name(key, *best)) candidates.push_back(&key.value);
+    }
+    if (candidates.size() > 1) {
+      not_certain("the key", candidates);
+      best = nullptr;
+    }
     for (const Gathering::Key& key : found_.keys) {
       if (&key == best) continue;
       if (!key.value.is_string()) {
         if (best == nullptr) not_known("the key", key.value);
-      } else if (is_placeholder(key.value.text)) {
+      } else if (!is_real(key.value.text)) {
         if (best == nullptr) not_taken(fmt::format("the key ({}): a placeholder", at_line(key.value)));
       } else if (is_foreign_key(key.value.text)) {
         not_taken(fmt::format("a key ({}): by its look it is not DashScope's", at_line(key.value)));
-      } else {
+      } else if (best != nullptr) {
         not_taken(fmt::format("another key ({})", at_line(key.value)));
       }
     }
@@ -395,85 +439,111 @@ class Import {
                           : ""));
   }
 
-  static bool is_candidate(const Gathering::Key& key) {
-    return key.value.is_string() && is_key_text(key.value.text) && !is_placeholder(key.value.text) &&
-           !is_foreign_key(key.value.text);
-  }
-
-  void take_app_id() {
-    for (const PhpValue& value : found_.app_ids) {
-      if (!value.is_string()) {
-        if (!value.is_known()) not_known("the application's id", value);
-      } else if (is_key_text(value.text) && !is_placeholder(value.text)) {
-        taken(fmt::format("APP_ID {} ({})", shown(value.text), at_line(value)));
-        return set("APP_ID", value.text);
-      }
-    }
+  // Of the applications whose addresses were called.
+  [[nodiscard]] std::set<std::string> called_app_ids() const {
     constexpr std::string_view kApps = "/api/v1/apps/";
+    std::set<std::string> ids;
     for (size_t i = 0; i < urls_.size(); ++i) {
       const size_t start = urls_[i].find(kApps);
       if (!is_dashscope(hosts_[i]) || start == std::string::npos) continue;
       const std::string id = urls_[i].substr(start + kApps.size());
       const std::string app_id = id.substr(0, id.find_first_of("/?#"));
-      if (!is_key_text(app_id)) continue;
-      taken(fmt::format("APP_ID {}, from the address that was called", shown(app_id)));
-      return set("APP_ID", app_id);
+      if (is_real(app_id)) ids.insert(app_id);
     }
+    return ids;
+  }
+
+  void take_app_id() {
+    std::vector<const PhpValue*> candidates;
+    for (const PhpValue& value : found_.app_ids) {
+      if (!value.is_known()) {
+        not_known("the application's id", value);
+      } else if (value.is_string() && is_real(value.text)) {
+        candidates.push_back(&value);
+      } else if (value.is_string() && !value.text.empty()) {
+        not_taken(fmt::format("the application's id ({}): a placeholder", at_line(value)));
+      }
+    }
+    // The one that was called outweighs the others.
+    const std::set<std::string> called = called_app_ids();
+    if (called.size() == 1) {
+      std::erase_if(candidates, [&](const PhpValue* value) { return value->text != *called.begin(); });
+      if (candidates.empty()) {
+        taken(fmt::format("APP_ID {}, from the address that was called", shown(*called.begin())));
+        return set("APP_ID", *called.begin());
+      }
+    }
+    if (candidates.size() == 1) {
+      taken(fmt::format("APP_ID {} ({})", shown(candidates.front()->text), at_line(*candidates.front())));
+      return set("APP_ID", candidates.front()->text);
+    }
+    if (!candidates.empty()) not_certain("the application's id", candidates);
+    if (candidates.empty() && !called.empty())
+      not_taken("the application's id: several applications are called, so none is taken; put yours in");
     set("APP_ID", "");
   }
 
   // The key belongs to the region whose host was called.
   void take_base_url() {
-    for (const std::string& host : hosts_) {
-      if (!is_dashscope(host) || host == "dashscope.aliyuncs.com") continue;
-      const std::string url = "https://" + host + "/api/v1";
-      taken(fmt::format("DASHSCOPE_BASE_URL {}, the region that was called", shown(url)));
-      return set("DASHSCOPE_BASE_URL", url);
+    const std::set<std::string> all(hosts_.begin(), hosts_.end());
+    std::vector<std::string> regions;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(regions), is_dashscope);
+    if (regions.size() > 1) {
+      return not_taken(fmt::format(
+          "the region: {} and {} are called, so neither is taken; set DASHSCOPE_BASE_URL to that of your key",
+          shown(regions[0]), shown(regions[1])));
     }
+    if (regions.empty() || regions[0] == "dashscope.aliyuncs.com") return;
+    const std::string url = "https://" + regions[0] + "/api/v1";
+    taken(fmt::format("DASHSCOPE_BASE_URL {}, the region that was called", shown(url)));
+    set("DASHSCOPE_BASE_URL", url);
   }
 
   void take_prompt() {
     const std::vector<PhpValue>& prompts = found_.prompts.empty() ? found_.named_prompts : found_.prompts;
-    const PhpValue* chosen = nullptr;
+    std::vector<const PhpValue*> candidates;
     for (const PhpValue& value : prompts) {
       if (!value.is_known()) {
         not_known("the system message", value);
       } else if (!value.is_string()) {
         not_taken(fmt::format("the system message ({}): not a text", at_line(value)));
       } else if (!is_utf8(value.text)) {
-        not_taken(
-            fmt::format("the system message ({}): not UTF-8; convert the file first (iconv -f GBK -t UTF-8)",
-                        at_line(value)));
+        not_taken(fmt::format("the system message ({}): {}", at_line(value), kNotUtf8));
       } else if (value.text.find('\0') != std::string::npos) {
         not_taken(fmt::format("the system message ({}): it holds a NUL byte", at_line(value)));
-      } else if (chosen == nullptr) {
-        chosen = &value;
       } else {
-        not_taken(fmt::format("another system message ({})", at_line(value)));
+        candidates.push_back(&value);
       }
     }
+    if (candidates.size() > 1) not_certain("the system message", candidates);
+    const PhpValue* chosen = candidates.size() == 1 ? candidates.front() : nullptr;
     set("SYSTEM_PROMPT", chosen != nullptr ? chosen->text : "");
-    if (chosen != nullptr) {
-      taken(fmt::format("SYSTEM_PROMPT, {} bytes ({})", chosen->text.size(), at_line(*chosen)));
-    } else {
-      not_taken("SYSTEM_PROMPT is left empty: the application's own prompt in the console rules");
-    }
+    if (chosen != nullptr)
+      return taken(fmt::format("SYSTEM_PROMPT, {} bytes ({})", chosen->text.size(), at_line(*chosen)));
+    not_taken("SYSTEM_PROMPT is left empty: the application's own prompt in the console rules");
+    if (prompts.empty() && std::any_of(hosts_.begin(), hosts_.end(), is_this_machine))
+      not_taken(
+          "the prompt and the temperature of the program on this machine that is called: see its .env and "
+          "its code");
   }
 
   void take_temperature() {
+    std::vector<const PhpValue*> candidates;
     for (const PhpValue& value : found_.temperatures) {
+      const auto number = as_number(value);
       if (!value.is_known()) {
         not_known("temperature", value);
-        continue;
+      } else if (number && *number >= 0 && *number < 2) {
+        candidates.push_back(&value);
+      } else {
+        not_taken(fmt::format("temperature ({}): not a number from 0 to below 2", at_line(value)));
       }
-      const auto number = as_number(value);
-      if (number && *number >= 0 && *number < 2) {
-        taken(fmt::format("TEMPERATURE {} ({})", *number, at_line(value)));
-        return set("TEMPERATURE", fmt::format("{}", *number));
-      }
-      not_taken(fmt::format("temperature ({}): not a number from 0 to below 2", at_line(value)));
     }
-    set("TEMPERATURE", "");
+    if (candidates.size() > 1) not_certain("temperature", candidates);
+    const std::string chosen =
+        candidates.size() == 1 ? fmt::format("{}", *as_number(*candidates.front())) : "";
+    if (!chosen.empty()) taken(fmt::format("TEMPERATURE {} ({})", chosen, at_line(*candidates.front())));
+    set("TEMPERATURE", chosen);
   }
 
   // Of several the longest: a stream may take longer than a page.
@@ -526,8 +596,9 @@ class Import {
       } else if (!field->second.is_known()) {
         not_known(fmt::format("{}, the default stays", key), field->second);
       } else {
-        not_taken(fmt::format("{} ({}): of another type than front ends read; the default stays", key,
-                              at_line(field->second)));
+        const bool is_gbk = field->second.is_string() && !is_utf8(field->second.text);
+        not_taken(fmt::format("{} ({}): {}; the default stays", key, at_line(field->second),
+                              is_gbk ? kNotUtf8 : "of another type than front ends read"));
       }
       find_member(defaults, key)->Accept(writer);
     }
@@ -555,6 +626,10 @@ class Import {
     return value.kind == PhpValue::Kind::kNumber || (value.is_string() && is_utf8(value.text));
   }
 
+  static bool is_not_utf8(const PhpValue* value) {
+    return value != nullptr && value->is_string() && !is_utf8(value->text);
+  }
+
   static bool write_text(JsonWriter& writer, const PhpValue& value) {
     if (!is_text(value)) return false;
     write_string(writer, value.text);
@@ -572,7 +647,9 @@ class Import {
                                                                              : member.value;
         const std::string why = culprit.why_unknown();
         not_taken(fmt::format("a button ({}): {}", at_line(member.value),
-                              why.empty() ? "without a text and a prompt" : shown(why)));
+                              !why.empty()                               ? shown(why)
+                              : is_not_utf8(text) || is_not_utf8(prompt) ? kNotUtf8
+                                                                         : "without a text and a prompt"));
         continue;
       }
       writer.StartObject();

@@ -19,6 +19,7 @@
 #include "config_php.h"
 #include "dotenv.h"
 #include "unique_fd.h"
+#include "utf8.h"
 
 namespace bailian {
 namespace {
@@ -165,8 +166,12 @@ int import_config_php(const std::string& path, const ImportOptions& options) {
     fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
     return EX_NOINPUT;
   }
+  if (is_utf16(text)) {
+    fmt::print(stderr, "bailian-fcgi: {}: the file is UTF-16: save it as UTF-8\n", path);
+    return EX_DATAERR;
+  }
   try {
-    return write(read_config_php(text), options);
+    return write(read_config_php(without_bom(text)), options);
   } catch (const PhpError& error) {
     fmt::print(stderr, "bailian-fcgi: {}: {}\n", path, error.what());
     return EX_DATAERR;

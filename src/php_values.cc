@@ -696,7 +696,7 @@ class Follower {
       return values[1];
     }
     if (name == "get_option" && !values.empty() && values[0].is_string()) {
-      return unknown(line, fmt::format("in WordPress's option {}", values[0].text));
+      return unknown(line, fmt::format("in WordPress's database, get_option('{}')", values[0].text));
     }
     if (name == "getenv" && !values.empty() && values[0].is_string()) {
       return unknown(line, fmt::format("in the environment variable {}", values[0].text));

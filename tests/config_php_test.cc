@@ -1,5 +1,6 @@
 #include "config_php.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -125,11 +126,13 @@ const Variant kVariants[] = {
      "TEMPERATURE 0.4 (line 8)\nTIMEOUT 45 (line 37)\nStartUpMessage (line 52)\nfontSize (line "
      "42)\nuserAvatarURL "
      "(line 54)\ncommonButtons (line 43)\n",
-     "the key (line 14): in WordPress's option shop_chat_key\nthe system message (line 26): put together "
+     "the key (line 14): in WordPress's database, get_option('shop_chat_key')\nthe system message (line 26): "
+     "put together "
      "with $shop, "
      "which is not known\nSYSTEM_PROMPT is left empty: the application's own prompt in the console "
      "rules\nbotStatus, "
-     "the default stays (line 51): in WordPress's option shop_chat_enabled\nbotImageURL, the default stays "
+     "the default stays (line 51): in WordPress's database, get_option('shop_chat_enabled')\nbotImageURL, "
+     "the default stays "
      "(line 55): "
      "the result of plugin_dir_url()\na button (line 47): the result of get_option()\nmodel (line 33): the "
      "application decides; choose its model in the console\nthe route myapi/v1/leads (line 21): not served "
@@ -281,6 +284,92 @@ TEST(ConfigPhps, TheLikeliestKeyIsTaken) {
       "DashScope's in its place before you start");
 }
 
+// What is told of the key and of the application's id, and what is taken.
+struct Told {
+  std::string settings;
+  std::string not_taken;
+};
+Told told_of(std::string_view text) {
+  const ConfigPhp php = read_config_php(text);
+  return {settings_of(php), joined(php.not_taken)};
+}
+
+TEST(ConfigPhps, PlaceholdersAreNamedAndNotTaken) {
+  for (const auto& [key, id] :
+       {std::pair{"your_dashscope_api_key", "your_bailian_app_id"}, std::pair{"sk-...", "YOUR_APP_ID"},
+        std::pair{"sk-xxx", "APP_ID"}, std::pair{"ici vient la clé", "<id>"}}) {
+    const Told told =
+        told_of(fmt::format("<?php\n$api_key = '{}';\n$app_id = '{}';\n"
+                            "$url = \"https://dashscope.aliyuncs.com/api/v1/apps/$app_id/completion\";\n"
+                            "$h = ['Authorization' => 'Bearer ' . $api_key];\n",
+                            key, id));
+    EXPECT_TRUE(told.settings.starts_with("DASHSCOPE_API_KEY=\nAPP_ID=\n")) << told.settings;
+    EXPECT_NE(told.not_taken.find("the key (line 2): a placeholder\n"), std::string::npos) << told.not_taken;
+    EXPECT_NE(told.not_taken.find("the application's id (line 3): a placeholder\n"), std::string::npos)
+        << told.not_taken;
+    EXPECT_EQ(told.not_taken.find("another key"), std::string::npos) << told.not_taken;
+  }
+  for (const char* none : {"none", "null", "false", "no-key", "EMPTY"}) {
+    const Told told = told_of(
+        fmt::format("<?php\nswitch ($v) {{\n case 'bailian': $api_key = get_option('shop_key'); break;\n"
+                    " case 'own': $api_key = '{}'; break;\n}}\n"
+                    "$h = ['Authorization' => 'Bearer ' . $api_key];\n",
+                    none));
+    EXPECT_TRUE(told.settings.starts_with("DASHSCOPE_API_KEY=\n")) << told.settings;
+    EXPECT_NE(told.not_taken.find("the key (line 3): in WordPress's database, get_option('shop_key')\n"),
+              std::string::npos)
+        << told.not_taken;
+    EXPECT_NE(told.not_taken.find("the key (line 4): a placeholder\n"), std::string::npos) << told.not_taken;
+  }
+}
+
+TEST(ConfigPhps, OfTwoCandidatesNoneIsTakenAndBothLinesAreNamed) {
+  const std::pair<const char*, const char*> table[] = {
+      {"$api_key = 'sk-one';\n$api_key = 'sk-two';", "the key (line 1 and line 2): each may be the one"},
+      {"$api_key = $a ? 'x' : 'y';\nif ($b) { $api_key = 'sk-one'; }\nelse { $api_key = 'sk-two'; }\n"
+       "$h = ['Authorization' => 'Bearer ' . $api_key];",
+       "the key (line 2 and line 3): each may be the one"},
+      {"$api_key = get_option('k');\nif (!$api_key) $api_key = 'sk-one';",
+       "the key (line 1 and line 2): each may be the one"},
+      {"$api_key = getenv('K');\nif (!$api_key) $api_key = 'sk-one';",
+       "the key (line 1 and line 2): each may be the one"},
+      {"$h = ['Authorization' => 'Bearer sk-one'];\n$g = ['Authorization' => 'Bearer sk-two'];",
+       "the key (line 1 and line 2): each"},
+      {"$app_id = 'shop';\n$app_id = 'help';",
+       "the application's id (line 1 and line 2): each may be the one"},
+      {"$m = ['role' => 'system', 'content' => 'One.'];\n$m = ['role' => 'system', 'content' => 'Two.'];",
+       "the system message (line 1 and line 2): each may be the one"},
+      {"$temperature = 0.1;\n$temperature = 0.2;", "temperature (line 1 and line 2): each may be the one"},
+      {"$temperature = 1; wp_remote_post('https://dashscope-intl.aliyuncs.com/x'); "
+       "wp_remote_post('https://dashscope.aliyuncs.com/x');",
+       "the region: dashscope-intl.aliyuncs.com and dashscope.aliyuncs.com are called, so neither is taken"},
+  };
+  for (const auto& [text, sentence] : table) {
+    const Told told = told_of(text);
+    EXPECT_NE(told.not_taken.find(sentence), std::string::npos) << text << "\n" << told.not_taken;
+    for (const char* part : {"sk-one", "sk-two", "shop", "help", "One", "Two", "0.1", "0.2", "intl"})
+      EXPECT_EQ(told.settings.find(part), std::string::npos) << told.settings;
+    EXPECT_EQ(told.not_taken.find("sk-"), std::string::npos) << told.not_taken;
+  }
+}
+
+TEST(ConfigPhps, TheApplicationThatIsCalledIsTheOne) {
+  const Told told = told_of(
+      "$app_id = 'shop'; $bailian_app_id = 'help'; "
+      "wp_remote_post('https://dashscope.aliyuncs.com/api/v1/apps/help/completion');");
+  EXPECT_NE(told.settings.find("\nAPP_ID=help\n"), std::string::npos) << told.settings;
+}
+
+TEST(ConfigPhps, TheProgramBehindOneWithoutAPromptIsNamed) {
+  EXPECT_NE(
+      told_of("$temperature = 1; wp_remote_post('http://127.0.0.1:8000/chat');")
+          .not_taken.find("the prompt and the temperature of the program on this machine that is called"),
+      std::string::npos);
+  EXPECT_EQ(told_of("$temperature = 1; wp_remote_post('https://dashscope.aliyuncs.com/x');")
+                .not_taken.find("this machine"),
+            std::string::npos);
+}
+
 TEST(ConfigPhps, MillisecondsBecomeSeconds) {
   const auto told_of = [](const std::string& value) {
     const ConfigPhp php = read_config_php("$temperature = 1; curl_setopt($c, CURLOPT_CONNECTTIMEOUT_MS, " +
@@ -341,6 +430,15 @@ TEST(ConfigPhps, GbkIsNamed) {
   const ConfigPhp php = read_config_php("$m = ['role' => 'system', 'content' => \"\xc4\xe3\xba\xc3\"];");
   EXPECT_EQ(php.not_taken.front(),
             "the system message (line 1): not UTF-8; convert the file first (iconv -f GBK -t UTF-8)");
+  const std::string told = joined(
+      read_config_php(
+          "$c = ['botStatus' => 1, 'StartUpMessage' => \"\xc4\xe3\", 'commonButtons' => [['buttonText' => "
+          "\"\xc4\xe3\", 'buttonPrompt' => 'x']]];")
+          .not_taken);
+  for (const char* sentence : {"StartUpMessage (line 1): not UTF-8; convert the file first (iconv -f GBK -t "
+                               "UTF-8); the default stays\n",
+                               "a button (line 1): not UTF-8; convert the file first"})
+    EXPECT_NE(told.find(sentence), std::string::npos) << told;
 }
 
 }  // namespace

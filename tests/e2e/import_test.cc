@@ -111,6 +111,18 @@ TEST_F(Import, OfEveryKnownVariantPassesTheCheck) {
   EXPECT_GE(variants, 6);
 }
 
+TEST_F(Import, ReadsAByteOrderMarkAndNamesUtf16) {
+  const auto finished = import(dir_.write("config.php", "\xef\xbb\xbf" + config_php()));
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_TRUE(contains(read_file(dir_.file(".env")), kApiKey));
+  std::string wide = "\xff\xfe";
+  for (const char c : config_php()) wide += {c, '\0'};
+  const auto php = dir_.write("utf-16.php", wide);
+  const auto refused = import(php, {"--force"});
+  EXPECT_EQ(refused.exit_code, 65);
+  EXPECT_EQ(refused.err, "bailian-fcgi: " + php + ": the file is UTF-16: save it as UTF-8\n");
+}
+
 TEST_F(Import, ReplacesNothingUnlessForced) {
   const auto php = dir_.write("config.php", config_php());
   for (const char* name : {".env", "bot.json"}) {
