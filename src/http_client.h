@@ -25,7 +25,8 @@ enum class TransferFault {
 struct ResponseHead {
   int status = 0;                 // 0: no response
   std::string_view content_type;  // as sent, of any length; empty when there is none; dies with the call
-  std::chrono::seconds retry_after{0};  // Retry-After (RFC 9110, 10.2.3), a date as the time until then; 0: none
+  std::chrono::seconds retry_after{
+      0};  // Retry-After (RFC 9110, 10.2.3), a date as the time until then; 0: none
 };
 
 struct TransferResult {
