@@ -107,7 +107,7 @@ output() { # PLACE TEXT
 
 members() { # PLACE TEXT COMMAND
   eval "$3" >"$printed" 2>&1 </dev/null || { cat "$printed" && fail "$1" "exit code $?: $3"; }
-  names() { grep -o '"[A-Za-z_]*" *:' | tr -d ' \n'; }
+  names() { grep -o '"[A-Za-z_]*" *:' | sort -u; }
   [[ $(names <"$printed") == "$(names <<<"$2")" ]] || { cat "$printed" && fail "$1" 'shows other members'; }
   ran=$((ran + 1))
 }
