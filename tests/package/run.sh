@@ -3,7 +3,7 @@
 #   usage: tests/package/run.sh BUILD_DIR DEB [--clean]      (`make test-package` calls it; needs root)
 #   --clean         the package is first built in that Debian, with nothing but what it says it needs
 #   RELEASE=trixie  not this machine's release but another of the same mirror; implies --clean
-# The Debian is that of tests/system.sh. Ends with `[  PASSED  ] N tests.` and exit code 0, else 1.
+# The Debian is that of tests/system.sh. Ends with `N passed, N failed` and exit code 0, else 1.
 # shellcheck disable=SC2016 # other programs have variables of their own
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

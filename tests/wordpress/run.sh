@@ -3,7 +3,7 @@
 # processes of this script, behind a real nginx. The system's services are not touched.
 #   usage: tests/wordpress/run.sh BUILD_DIR      (`make test-wordpress` calls it)
 #   KEEP=1  the switched site stays up, for a look with a browser, until Ctrl-C
-# Everything written is in build/wordpress. Ends with `[  PASSED  ] N tests.` and exit code 0, else 1.
+# Everything written is in build/wordpress. Ends with `N passed, N failed` and exit code 0, else 1.
 # shellcheck disable=SC2016 # PHP has variables of its own
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
