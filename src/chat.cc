@@ -130,6 +130,7 @@ void Chat::on_drained() {
 }
 
 void Chat::on_finished(const Answer& answer) {
+  place_.give_back();  // a slow browser must not keep the next visitor out
   note_answer(answer);
   client_.record().is_complete = true;
   live_.set_state(ChatState::kFinishing);
@@ -157,6 +158,7 @@ void Chat::on_failed(const UpstreamError& error) {
 }
 
 void Chat::fail(const UpstreamError& error) {
+  place_.give_back();
   note_answer(completion_->answer());
   live_.set_state(ChatState::kFinishing);
   auto& record = client_.record();

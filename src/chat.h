@@ -28,8 +28,10 @@ class StreamLimit {
     explicit Place(StreamLimit& limit) : limit_(&limit) {}
     Place(Place&& other) noexcept : limit_(std::exchange(other.limit_, nullptr)) {}
     Place& operator=(Place&&) = delete;
-    ~Place() {
+    ~Place() { give_back(); }
+    void give_back() {
       if (limit_ != nullptr) --limit_->taken_;
+      limit_ = nullptr;
     }
     explicit operator bool() const { return limit_ != nullptr; }
 

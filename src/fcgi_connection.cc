@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "fcgi_listener.h"
@@ -243,6 +244,7 @@ void FcgiConnection::finish() {
   guarded([&] {
     output_.end();
     state_ = State::kEnding;
+    ends_by_ = Clock::now() + listener_.limits().last_bytes_timeout;
     if (keep_ && listener_.draining()) {
       output_.add_records(kGoodbye);
       is_last_ = std::exchange(said_goodbye_, true);
@@ -263,6 +265,7 @@ void FcgiConnection::abort_exchange() {
   exchange_.reset();
   output_.abort();
   state_ = State::kEnding;
+  ends_by_ = Clock::now() + listener_.limits().last_bytes_timeout;
   flush_.schedule();
 }
 
@@ -347,7 +350,10 @@ void FcgiConnection::wait_for_room(bool waiting) {
   writable_->watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
   if (record_.sent_bytes != stalled_at_) {
     stalled_at_ = record_.sent_bytes;
-    start_deadline(listener_.limits().client_stall_timeout);
+    Clock::duration limit = listener_.limits().client_stall_timeout;
+    // A browser that takes a little now and then must end too.
+    if (state_ == State::kEnding) limit = std::clamp(ends_by_ - Clock::now(), Clock::duration::zero(), limit);
+    start_deadline(limit);
   }
 }
 

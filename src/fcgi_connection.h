@@ -99,7 +99,8 @@ class FcgiConnection final : public ClientStream {
   bool drained_told_ = true;            // the exchange knows that nothing waits
   std::optional<uint64_t> stalled_at_;  // sent_bytes when the peer last had to be waited for
   Clock::time_point last_sent_;
-  size_t unread_bytes_ = 0;  // sent since the peer was last known to have read all
+  Clock::time_point ends_by_;  // while it is kEnding
+  size_t unread_bytes_ = 0;    // sent since the peer was last known to have read all
   RequestRecords records_;
   FcgiOutput output_;
   RequestRecord record_;

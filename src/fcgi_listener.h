@@ -21,6 +21,7 @@ struct FcgiLimits {
   size_t max_body_bytes;
   int max_streams;
   Clock::duration client_stall_timeout;
+  Clock::duration last_bytes_timeout;  // from the end of the answer until all of it has left
 };
 
 /// The connections of all loops. From `soft_max` on a new one takes the place of one that has no answer under

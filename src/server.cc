@@ -37,7 +37,8 @@ size_t soft_max_connections(const Config& config) {
 }
 
 FcgiLimits fcgi_limits(const Config& config) {
-  return {config.max_body_bytes, config.max_streams, to_duration(config.client_stall_timeout)};
+  return {config.max_body_bytes, config.max_streams, to_duration(config.client_stall_timeout),
+          to_duration(config.timeout)};
 }
 
 // As a service manager takes it: one line of valid UTF-8.

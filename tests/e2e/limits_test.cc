@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -269,6 +270,32 @@ TEST(NotConfigured, WithoutAnApp) {
 TEST(NotConfigured, WithThePlaceholdersOfOldExamples) {
   for (const char* key : {"sk-your-api-key-here", "sk-0E"})
     expect_not_configured({.settings = {{"DASHSCOPE_API_KEY", key}}}, "API Key is not configured");
+}
+
+// A visitor who is answered in full but reads little of it.
+class SlowVisitor : public testing::Test {
+ protected:
+  void ask(const Site& site) {
+    peer_.emplace(site.fastcgi());
+    peer_->send(fcgi::request("POST", kChatPath, chat_body("[[sim bytes=1000000 delay=0]]")));
+    peer_->read_stdout();  // the rest is more than the socket holds
+  }
+
+  std::optional<FcgiPeer> peer_;
+};
+
+TEST_F(SlowVisitor, OfAFinishedAnswerKeepsNobodyOut) {
+  Site site({.settings = {{"MAX_STREAMS", "1"}, {"CLIENT_STALL_TIMEOUT", "1000"}}});
+  ask(site);
+  EXPECT_EQ(text_at(site.ask("[[sim events=2]]").json(), "/result"), tokens(2));
+  EXPECT_EQ(peer_->read_reply().response.status, 200);
+}
+
+TEST_F(SlowVisitor, HasTheTimeoutToTakeTheRest) {
+  Site site({.settings = {{"TIMEOUT", "3"}, {"CLIENT_STALL_TIMEOUT", "1000"}}});
+  ask(site);
+  EXPECT_TRUE(site.responder().logs("the browser is too slow"));
+  EXPECT_NO_THROW(peer_->await_end());
 }
 
 }  // namespace
