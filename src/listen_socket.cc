@@ -7,21 +7,28 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
+#include <sstream>
+#include <thread>
 
 namespace bailian {
 namespace {
 
 // A full backlog is an immediate 502 in nginx; the kernel caps it at net.core.somaxconn.
 constexpr int kBacklog = 4096;
+constexpr int kLockTries = 20;
+constexpr std::chrono::milliseconds kLockPause{100};
 constexpr int kSystemdFirstFd = SD_LISTEN_FDS_START;
 constexpr int kFastCgiFd = 0;  // FCGI_LISTENSOCK_FILENO
 
@@ -38,13 +45,10 @@ bool is_listening(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening != 0;
 }
 
-// Where a unix socket is bound; empty when it is none, or its name is no file's.
-std::string path_of(int fd) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
-  if (address.ss_family != AF_UNIX) return {};
+// Where a unix socket is bound; empty when its name is no file's.
+std::string path_of(const sockaddr_storage& address, socklen_t size) {
   const auto& local = reinterpret_cast<const sockaddr_un&>(address);
+  if (size <= offsetof(sockaddr_un, sun_path)) return {};
   return {local.sun_path, ::strnlen(local.sun_path, size - offsetof(sockaddr_un, sun_path))};
 }
 
@@ -62,17 +66,38 @@ bool is_answered(const sockaddr_un& address) {
   return errno == EAGAIN;  // its backlog is full
 }
 
+// " by process 42", when the kernel says so (proc_locks(5)).
+std::string by_whom(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return {};
+  const std::string file =
+      fmt::format("{:02x}:{:02x}:{}", major(status.st_dev), minor(status.st_dev), status.st_ino);
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream fields(line);
+    std::string number, kind, how, access, process, locked;
+    fields >> number >> kind >> how >> access >> process >> locked;
+    if (kind == "FLOCK" && locked == file) return " by process " + process;
+  }
+  return {};
+}
+
 // Two processes that start at once must not both take the same stale socket for theirs: the directory is
 // locked from the look to the bind.
 UniqueFd lock_directory(const std::string& path) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == 0 ? "/" : path.substr(0, slash);
   UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd || ::flock(fd.get(), LOCK_EX) != 0) {
-    const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
-    fail(path, fmt::format("the directory {}: {}", directory, why));
+  // Who starts at the same time is through in no time; another lock may last for ever.
+  for (int left = kLockTries; fd; --left) {
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+    if (errno == EINTR) continue;
+    if (errno != EWOULDBLOCK) break;
+    if (left == 0) fail(path, fmt::format("the directory {} is locked{}", directory, by_whom(fd.get())));
+    std::this_thread::sleep_for(kLockPause);
   }
-  return fd;
+  const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
+  fail(path, fmt::format("the directory {}: {}", directory, why));
 }
 
 void remove_stale(const std::string& path, const sockaddr_un& address) {
@@ -102,11 +127,9 @@ std::optional<ListenSocket> ListenSocket::inherited() {
   UniqueFd owned(fd);
   if (::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
     fail_errno(fmt::format("descriptor {}", fd));
-  if (passed == 1 && is_own) return of_predecessor(std::move(owned));
-  ListenSocket socket(std::move(owned), fmt::format("inherited descriptor {}", fd), true);
-  const std::string path = path_of(fd);
-  if (!path.empty()) socket.remember_file(path);
-  socket.owns_file_ = false;
+  if (passed == 1 && is_own) return passed_on(std::move(owned), false);
+  ListenSocket socket = passed_on(std::move(owned), true);
+  if (socket.name_.empty()) socket.name_ = fmt::format("inherited descriptor {}", fd);
   return socket;
 }
 
@@ -138,7 +161,7 @@ ListenSocket ListenSocket::open_unix(const std::string& path, mode_t mode) {
   return socket;
 }
 
-ListenSocket ListenSocket::of_predecessor(UniqueFd fd) {
+ListenSocket ListenSocket::passed_on(UniqueFd fd, bool shared) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   std::array<char, NI_MAXHOST> host{};
@@ -146,9 +169,9 @@ ListenSocket ListenSocket::of_predecessor(UniqueFd fd) {
   if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
     fail_errno("what was passed on");
   if (address.ss_family == AF_UNIX) {
-    const std::string path = reinterpret_cast<const sockaddr_un&>(address).sun_path;
-    ListenSocket socket(std::move(fd), path, false);
-    socket.remember_file(path);
+    const std::string path = path_of(address, size);
+    ListenSocket socket(std::move(fd), path, shared);
+    if (!path.empty()) socket.remember_file(path);
     socket.owns_file_ = false;
     return socket;
   }
@@ -156,7 +179,7 @@ ListenSocket ListenSocket::of_predecessor(UniqueFd fd) {
                                   port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV);
   if (error != 0) fail("what was passed on", ::gai_strerror(error));
   const auto number = static_cast<uint16_t>(std::stoi(port.data()));
-  return {std::move(fd), to_string(TcpAddress{host.data(), number}), false};
+  return {std::move(fd), to_string(TcpAddress{host.data(), number}), shared};
 }
 
 void ListenSocket::remember_file(const std::string& path) {

@@ -66,7 +66,7 @@ class ListenSocket {
 
   static ListenSocket open_unix(const std::string& path, mode_t mode);
   static ListenSocket open_tcp(const TcpAddress& address);
-  static ListenSocket of_predecessor(UniqueFd fd);
+  static ListenSocket passed_on(UniqueFd fd, bool shared);
   void remember_file(const std::string& path);
   [[nodiscard]] bool has_file() const;
 

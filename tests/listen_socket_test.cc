@@ -1,6 +1,8 @@
 #include "listen_socket.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -9,7 +11,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <string>
+#include <thread>
 
 namespace bailian {
 namespace {
@@ -107,6 +111,56 @@ TEST_F(ListenSockets, NeverReplaceWhatIsNoSocket) {
   std::ofstream(path()) << "precious";
   EXPECT_NE(refusal().find("not a socket"), std::string::npos);
   EXPECT_EQ(std::filesystem::file_size(path()), 8U);
+}
+
+TEST_F(ListenSockets, DoNotWaitForALockWithoutEnd) {
+  const UniqueFd directory(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY));
+  ASSERT_EQ(::flock(directory.get(), LOCK_EX), 0);
+  const std::string text = refusal();
+  EXPECT_NE(text.find("the directory " + folder_ + " is locked by process " + std::to_string(::getpid())),
+            std::string::npos)
+      << text;
+  ASSERT_EQ(::flock(directory.get(), LOCK_UN), 0);
+  EXPECT_EQ(refusal(), "");
+}
+
+TEST_F(ListenSockets, WaitForALockThatEnds) {
+  UniqueFd directory(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY));
+  ASSERT_EQ(::flock(directory.get(), LOCK_EX), 0);
+  std::thread starter([&] { EXPECT_EQ(refusal(), ""); });
+  std::this_thread::yield();
+  directory = {};
+  starter.join();
+}
+
+// In a process of its own.
+[[noreturn]] void print_name_and_end(int passed, bool by_systemd) {
+  ::dup2(passed, by_systemd ? 3 : 0);
+  ::unsetenv("LISTEN_FDNAMES");
+  if (by_systemd) {
+    ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+    ::setenv("LISTEN_FDS", "1", 1);
+  }
+  const auto socket = ListenSocket::inherited();
+  std::cerr << (socket ? socket->name() : "nothing") << (socket && socket->is_shared() ? ", shared" : "");
+  ::_exit(0);
+}
+
+TEST_F(ListenSockets, ThatAreInheritedAreNamedByTheirAddress) {
+  const auto local = ListenSocket::open(address(), 0660);
+  const auto tcp = ListenSocket::open(TcpAddress{"127.0.0.1", 0}, 0);
+  for (const bool by_systemd : {true, false}) {
+    EXPECT_EXIT(print_name_and_end(local.fd(), by_systemd), testing::ExitedWithCode(0),
+                "^" + path() + ", shared$");
+    EXPECT_EXIT(print_name_and_end(tcp.fd(), by_systemd), testing::ExitedWithCode(0),
+                "^127\\.0\\.0\\.1:[1-9][0-9]*, shared$");
+  }
+  const UniqueFd nameless(::socket(AF_UNIX, SOCK_STREAM, 0));
+  const sockaddr any = {AF_UNIX, {}};  // no path: the kernel picks a name that is no file's
+  ASSERT_EQ(::bind(nameless.get(), &any, sizeof any.sa_family), 0);
+  ASSERT_EQ(::listen(nameless.get(), 1), 0);
+  EXPECT_EXIT(print_name_and_end(nameless.get(), true), testing::ExitedWithCode(0),
+              "^inherited descriptor 3, shared$");
 }
 
 TEST_F(ListenSockets, NameAFolderThatIsNotThere) {
