@@ -75,7 +75,7 @@ all_code := $(sources) $(units) $(e2e) $(restart) $(hosts) $(servers) $(preloads
 object    = $(patsubst %.cc,$B/%.o,$1)
 packages := tests/browser/node_modules/.package-lock.json
 # What a compiler makes waits for the packages where they are installed in the same run.
-after_deps:= $(if $(filter run test test-% bench check torture soak valgrind,$(MAKECMDGOALS)),deps)
+after_deps:= $(if $(filter run build-tests test test-% bench check torture soak valgrind,$(MAKECMDGOALS)),deps)
 product  := $(call object,$(filter-out src/main.cc,$(sources)))
 
 PREFIX        ?= /usr/local
@@ -104,7 +104,9 @@ all: $B/bailian-fcgi ## build the responder: build/release/bailian-fcgi
 run: deps $B/bailian-fcgi $B/simulator ## start nginx, the responder and, without a key, the simulator; Ctrl-C stops them
 	@deploy/run.sh $B
 
-test: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator $B/clock_jumps.so ## unit tests, then end to end through a real nginx
+build-tests: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator $B/clock_jumps.so
+
+test: build-tests ## unit tests, then end to end through a real nginx
 	@FILTER='$(FILTER)' tests/shards.sh $B/unit_tests $B/e2e_tests$(if $(FILTER),,:3)
 
 test-wordpress: deps $B/bailian-fcgi $B/simulator $(packages) ## a real WordPress chat is switched over and back; KEEP=1: the site stays up
@@ -305,6 +307,6 @@ build/lint/%.tidy: %.cc .clang-tidy tests/.clang-tidy
 $(call object,$(filter-out tests/e2e/security_test.cc,$(units) $(e2e) $(restart) $(hosts) $(servers) $(torture))): unoptimised := -O0 -U_FORTIFY_SOURCE
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
-.PHONY: all install uninstall deb run test test-browser test-wordpress test-watch test-package test-documents test-restart \
+.PHONY: all install uninstall deb run build-tests test test-browser test-wordpress test-watch test-package test-documents test-restart \
   test-hosts test-servers \
   torture soak valgrind bench fuzz fuzzers coverage check format lint deps clean help FORCE
