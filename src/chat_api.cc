@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <stdexcept>
 #include <utility>
 
+#include "biz_params.h"
 #include "json.h"
 #include "key_mask.h"
 #include "text.h"
@@ -64,6 +66,15 @@ std::vector<std::string> parse_image_urls(const JsonValue* items) {
     urls.emplace_back(as_view(item));
   }
   return urls;
+}
+
+std::string parse_biz_params(const JsonValue* sent, std::span<const std::string> allowed) {
+  if (sent == nullptr || sent->IsNull() || allowed.empty()) return {};
+  try {
+    return allowed_biz_params(*sent, allowed);
+  } catch (const std::invalid_argument& error) {
+    throw invalid_request(error.what());
+  }
 }
 
 bool is_empty(const JsonValue& value) {
@@ -180,6 +191,7 @@ ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) 
     request.session_id = as_view(*session);
   }
   request.image_urls = parse_image_urls(find_member(document, "image_urls"));
+  request.biz_params_json = parse_biz_params(find_member(document, "biz_params"), limits.visitor_params);
   const JsonValue* thoughts = find_member(document, "include_thoughts");
   request.include_thoughts = thoughts != nullptr && thoughts->IsTrue();
   return request;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,7 @@ namespace bailian {
 struct ChatLimits {
   size_t max_prompt_bytes;
   size_t max_history_messages;
+  std::span<const std::string> visitor_params{};  // what biz_params may hold; empty: it is ignored
 };
 
 /// Reads the body of a chat request. Throws HttpError 400 or 413.

@@ -18,6 +18,7 @@ struct ChatRequest {
   std::vector<Message> history;  // oldest first, without the prompt
   std::string session_id;        // only when there is no history
   std::vector<std::string> image_urls;
+  std::string biz_params_json;  // an object of what is allowed, or empty
   bool include_thoughts = false;
 };
 

@@ -17,9 +17,11 @@
 #include <map>
 #include <stdexcept>
 
+#include "biz_params.h"
 #include "dotenv.h"
 #include "json.h"
 #include "placeholder.h"
+#include "text.h"
 #include "unique_fd.h"
 #include "utf8.h"
 
@@ -191,6 +193,20 @@ std::string parse_parameters(const std::string& text) {
   return to_json(document);
 }
 
+std::vector<std::string> parse_param_names(std::string_view text) {
+  std::vector<std::string> names;
+  require(is_utf8(text) && printable(text) == text);
+  while (!text.empty()) {
+    std::string_view name = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(name.size() + 1, text.size()));
+    while (name.starts_with(' ')) name.remove_prefix(1);
+    while (name.ends_with(' ')) name.remove_suffix(1);
+    require(is_biz_param_name(name));
+    names.emplace_back(name);
+  }
+  return names;
+}
+
 std::string parse_temperature(const std::string& text) {
   if (text.empty()) return text;
   const auto number = parse_number<double>(text);
@@ -267,6 +283,10 @@ const std::vector<Setting> kSettings = {
      [](Config& c, const std::string& v) { c.workspace = parse_id(v); }},
     {"DASHSCOPE_PARAMETERS", "", "{}", false, "a JSON object",
      [](Config& c, const std::string& v) { c.parameters_json = parse_parameters(v); }},
+    {"BIZ_PARAMS", "", "{}", true, "a JSON object",
+     [](Config& c, const std::string& v) { c.biz_params_json = parse_parameters(v); }},
+    {"VISITOR_PARAMS", "", "", false, "names of biz_params, separated by commas",
+     [](Config& c, const std::string& v) { c.visitor_params = parse_param_names(v); }},
     {"SYSTEM_PROMPT", "", "", false, "UTF-8 text",
      [](Config& c, const std::string& v) {
        require(is_utf8(v));

@@ -52,10 +52,12 @@ struct Config {
   std::string app_id;        // empty: not configured
   std::string base_url;
   std::string workspace;
-  std::string parameters_json;  // one JSON object
-  std::string system_prompt;    // empty leaves it to the app
-  std::string temperature;      // as a JSON number; empty leaves it to the app
-  std::string host;             // empty: `make run` decides
+  std::string parameters_json;              // one JSON object
+  std::string biz_params_json;              // likewise; outweighs what browsers send
+  std::vector<std::string> visitor_params;  // names that browsers may send in biz_params
+  std::string system_prompt;                // empty leaves it to the app
+  std::string temperature;                  // as a JSON number; empty leaves it to the app
+  std::string host;                         // empty: `make run` decides
   uint16_t port = 0;
   bool debug = false;
   ListenAddress listen;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "biz_params.h"
 #include "json.h"
 
 namespace bailian {
@@ -44,6 +45,11 @@ void write_input(JsonWriter& writer, const ChatRequest& chat, const Config& conf
     writer.StartArray();
     for (const std::string& url : chat.image_urls) write_string(writer, url);
     writer.EndArray();
+  }
+  const std::string biz_params = merged_biz_params(config.biz_params_json, chat.biz_params_json);
+  if (!biz_params.empty()) {
+    writer.Key("biz_params");
+    writer.RawValue(biz_params.data(), biz_params.size(), rapidjson::kObjectType);
   }
   writer.EndObject();
 }

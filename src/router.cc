@@ -212,8 +212,8 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
         413, "too_large",
         fmt::format("Request too large: the body has more than {} bytes", config().max_body_bytes));
   }
-  const ChatRequest chat_request =
-      parse_chat_request(request.body, {config().max_prompt_bytes, config().max_history_messages});
+  const ChatRequest chat_request = parse_chat_request(
+      request.body, {config().max_prompt_bytes, config().max_history_messages, config().visitor_params});
   if (config().api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
   if (config().app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
   StreamLimit::Place place = shared_.refusing ? StreamLimit::Place() : shared_.streams.take();

@@ -69,6 +69,29 @@ INSTANTIATE_TEST_SUITE_P(
         BadBody{"ImagesTooMany", seventeen_images(), 400, "image_urls must be at most 16"}),
     [](const auto& test) { return test.param.name; });
 
+TEST(ChatApi, BizParamsAreWhatTheSettingsAllow) {
+  const std::vector<std::string> names = {"city"};
+  const ChatLimits limits{100, 4, names};
+  const auto params = [&](const std::string& sent) {
+    return parse_chat_request(R"({"last_prompt":"x","biz_params":)" + sent + "}", limits).biz_params_json;
+  };
+  EXPECT_EQ(params(R"({"city":"a","role":"admin"})"), R"({"city":"a"})");
+  EXPECT_EQ(params("null"), "");
+  EXPECT_EQ(params("{}"), "");
+  for (const char* bad : {"[]", "5", R"("city")"}) {
+    try {
+      params(bad);
+      ADD_FAILURE() << bad;
+    } catch (const HttpError& error) {
+      EXPECT_EQ(error.status(), 400);
+      EXPECT_EQ(error.code(), "invalid_request");
+      EXPECT_STREQ(error.what(), "biz_params must be an object");
+    }
+  }
+  const std::string none = R"({"last_prompt":"x","biz_params":5})";
+  EXPECT_EQ(parse_chat_request(none, kLimits).biz_params_json, "") << "ignored like any other member";
+}
+
 ChatRequest parse(const std::string& body) { return parse_chat_request(body, kLimits); }
 
 std::string conversation(const ChatRequest& request) {

@@ -51,6 +51,15 @@ TEST(CompletionBody, SendsImages) {
             R"({"input":{"prompt":"q","image_list":["https://a/b"]},"parameters":{},"debug":{}})");
 }
 
+TEST(CompletionBody, SendsBizParamsOfTheOperatorAndTheVisitor) {
+  ChatRequest chat = ask("q");
+  Config config = config_with("", "", "{}");
+  config.biz_params_json = R"({"a":1})";
+  chat.biz_params_json = R"({"a":2,"b":3})";
+  EXPECT_EQ(completion_body(chat, config, AnswerMode::kJson),
+            R"({"input":{"prompt":"q","biz_params":{"a":1,"b":3}},"parameters":{},"debug":{}})");
+}
+
 TEST(CompletionBody, LetsTheOperatorsParametersWin) {
   EXPECT_EQ(
       completion_body(

@@ -241,6 +241,34 @@ TEST(UpstreamSettings, MoreParametersAreMerged) {
   EXPECT_TRUE(bool_at(request, "/body/parameters/incremental_output"));
 }
 
+TEST(UpstreamSettings, BizParamsOfTheOperatorAndThoseTheVisitorMaySend) {
+  Site site(
+      {.settings = {{"BIZ_PARAMS", R"({"shop":"tea","user_defined_params":{"tool-1":{"unit":"celsius"}}})"},
+                    {"VISITOR_PARAMS", "shop, user_defined_params.tool-1"}}});
+  const std::string members =
+      R"("biz_params":{"shop":"other","role":"admin",)"
+      R"("user_defined_params":{"tool-1":{"city":"Hangzhou","unit":"kelvin"},"tool-2":{"x":1}}})";
+  const std::string expected =
+      R"({"shop":"tea","user_defined_params":{"tool-1":{"unit":"celsius","city":"Hangzhou"}}})";
+  for (const char* path : {kStreamPath, kChatPath}) {
+    for (const std::string more : {"", R"(,"session_id":"abc")"}) {
+      const auto body = R"({"last_prompt":"Weather? [[sim events=1]]",)" + members + more + "}";
+      EXPECT_TRUE(is_json(at(request_for(site, body, path), "/body/input/biz_params"), expected));
+    }
+  }
+  EXPECT_TRUE(is_json(at(request_for(site, chat_body("[[sim events=1]]")), "/body/input/biz_params"),
+                      R"({"shop":"tea","user_defined_params":{"tool-1":{"unit":"celsius"}}})"));
+  expect_error(site.post(kStreamPath, R"({"last_prompt":"x","biz_params":["shop"]})"), 400, "invalid_request",
+               "biz_params must be an object");
+}
+
+TEST(UpstreamSettings, NoBizParamsUnlessTheyAreAllowed) {
+  Site site;
+  const auto request = request_for(
+      site, R"({"last_prompt":"[[sim events=1]]","biz_params":{"user_defined_params":{"t":{}}}})");
+  EXPECT_FALSE(has(request, "/body/input/biz_params"));
+}
+
 TEST(UpstreamSettings, AWorkspace) {
   Site site({.settings = {{"DASHSCOPE_WORKSPACE", "llm-abc"}}});
   const auto request = request_for(site, chat_body("[[sim events=1]]"));

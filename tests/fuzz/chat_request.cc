@@ -1,5 +1,7 @@
 // A chat request is refused with a reply that can be sent, or becomes a request that the upstream can read.
+#include <span>
 #include <string>
+#include <vector>
 
 #include "chat_api.h"
 #include "dashscope_api.h"
@@ -40,6 +42,16 @@ void check_body(const ChatRequest& chat, const Config& config, AnswerMode mode) 
   JsonDocument body;
   fuzz::expect(!parse_json(completion_body(chat, config, mode), body), "the upstream's request is JSON");
   const JsonValue& input = body["input"];
+  if (const JsonValue* params = find_member(input, "biz_params")) {
+    fuzz::expect(params->IsObject(), "what the application takes is an object");
+    const bool is_fixed = config.biz_params_json != "{}";
+    fuzz::expect(!is_fixed || (*params)["city"] == 1, "the operator outweighs the visitor");
+    for (const auto& member : params->GetObject()) {
+      const std::string_view name = as_view(member.name);
+      fuzz::expect(name == "city" || name == "user_defined_params" || name == "user_prompt_params",
+                   "a visitor sends what is allowed");
+    }
+  }
   const JsonValue* messages = find_member(input, "messages");
   if (messages == nullptr) {
     fuzz::expect(chat.history.empty() && as_view(input["prompt"]) == chat.prompt, "the prompt is sent");
@@ -63,8 +75,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace bailian;
   const std::string_view text = fuzz::as_text(data, size);
   auto random = fuzz::choices_for(text);
-  const ChatLimits limits = {size_t{8} << random() % 8, random() % 5};
+  static const std::vector<std::string> names = {"city", "user_defined_params", "user_prompt_params.a"};
+  const ChatLimits limits = {size_t{8} << random() % 8, random() % 5,
+                             std::span(names).first(random() % (names.size() + 1))};
   Config config;
+  config.biz_params_json = random() % 2 == 0 ? "{}" : R"({"city":1,"user_prompt_params":{"b":2}})";
   config.parameters_json = random() % 2 == 0 ? "{}" : R"({"top_p":0.5,"enable_thinking":true})";
   config.system_prompt = random() % 2 == 0 ? "" : "say \"hello\"";
   config.temperature = random() % 2 == 0 ? "" : "0.7";

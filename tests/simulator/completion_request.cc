@@ -83,6 +83,10 @@ CompletionRequest parse_completion(std::string_view body, bool is_stream) {
 
   CompletionRequest request;
   request.prompt = find_prompt(*input);
+  if (const Value* biz_params = member(*input, "biz_params");
+      biz_params != nullptr && !biz_params->IsObject()) {
+    reject("biz_params must be an object");
+  }
   if (member(*input, "messages") == nullptr) request.session_id = text_member(*input, "session_id");
   const Value* parameters = member(document, "parameters");
   if (parameters == nullptr) return request;
