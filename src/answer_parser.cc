@@ -177,16 +177,18 @@ void AnswerParser::take_body() {
 
 void AnswerParser::take_fields(int http_status, const AnswerFields& fields, bool is_error) {
   if (answer_.request_id.empty()) answer_.request_id = shown_id(fields.request_id);
+  if (answer_.model.empty()) answer_.model = shown_id(fields.model);
+  if (fields.has_usage) {  // an error may name what it has cost
+    answer_.usage = fields.usage;
+    answer_.has_usage = true;
+    is_billed_ = true;
+  }
   if (is_error || (!fields.has_output && !fields.code.empty()))
     return fail(http_status, fields.code, fields.message);
+  if (fields.has_output || http_status < 400) is_billed_ = true;
   if (!fields.has_output) return;
   if (is_session_id(fields.session_id) && !shows_key(fields.session_id, api_key_)) {
     answer_.session_id = fields.session_id;
-  }
-  if (answer_.model.empty()) answer_.model = shown_id(fields.model);
-  if (fields.has_usage) {
-    answer_.usage = fields.usage;
-    answer_.has_usage = true;
   }
   take_references(fields.references);
   take_thought(fields.thought);
@@ -264,6 +266,7 @@ void AnswerParser::fail(int http_status, std::string_view code, std::string_view
   state_ = State::kFailed;
   error_ = classify_error(http_status, utf8_prefix(code, kMaxIdBytes), utf8_prefix(message, kMaxMessageBytes),
                           answer_.request_id);
+  error_.retryable = error_.retryable && !is_billed_;
 }
 
 void AnswerParser::fail_protocol(std::string_view code, std::string_view message) {

@@ -42,6 +42,8 @@ class AnswerParser {
   [[nodiscard]] State state() const { return state_; }
   /// Whether any event has come: what the first-token timeout waits for.
   [[nodiscard]] bool has_begun() const { return has_begun_; }
+  /// Whether a frame of the answer or any usage has come: then it is billed, and an error is not retryable.
+  [[nodiscard]] bool is_billed() const { return is_billed_; }
   [[nodiscard]] const Answer& answer() const { return answer_; }
   /// Why state() is kFailed.
   [[nodiscard]] const UpstreamError& error() const { return error_; }
@@ -72,6 +74,7 @@ class AnswerParser {
   Shape expected_ = Shape::kUnknown;
   Shape shape_ = Shape::kUnknown;
   bool has_begun_ = false;
+  bool is_billed_ = false;
   bool may_be_json_ = false;  // an event stream that begins as an object does
   int http_status_ = 0;
   std::string body_;  // until the shape is known, and all of it when it is no event stream

@@ -7,7 +7,7 @@
 namespace bailian {
 namespace {
 
-// The upstream recovers from throttling within about a minute and names no time itself.
+// The upstream recovers from throttling within about a minute and seldom names a time itself.
 constexpr std::string_view kThrottledRetryAfter = "10";
 constexpr std::string_view kBusyRetryAfter = "5";
 
@@ -20,7 +20,10 @@ Outcome outcome_of(const UpstreamError& error) {
 Reply error_reply(const HttpError& error, std::string_view request_id, Headers headers) {
   headers.emplace_back("Content-Type", "application/json");
   headers.emplace_back("Cache-Control", "no-store");
-  if (error.status() == 429) headers.emplace_back("Retry-After", kThrottledRetryAfter);
+  if (error.status() == 429) {
+    const auto told = error.retry_after().count();
+    headers.emplace_back("Retry-After", told > 0 ? std::to_string(told) : std::string(kThrottledRetryAfter));
+  }
   if (error.code() == "overloaded") headers.emplace_back("Retry-After", kBusyRetryAfter);
   return {error.status(), std::move(headers), error_json(error, request_id)};
 }
@@ -54,18 +57,9 @@ Chat::Chat(EventLoop& loop, Watch& watch, std::shared_ptr<Setup> setup, StreamLi
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
 }
 
-Chat::~Chat() {
-  try {
-    note_end();
-  } catch (const std::exception& error) {
-    log(LogLevel::kError, "internal", error.what());
-  }
-}
-
 void Chat::open_stream() {
   assert(state_ == State::kWaiting && mode_ == AnswerMode::kStream);
   state_ = State::kStreaming;
-  completion_->forbid_retry();
   headers_.emplace_back("Content-Type", "text/event-stream; charset=utf-8");
   headers_.emplace_back("Cache-Control", "no-cache, no-transform");
   headers_.emplace_back("X-Accel-Buffering", "no");
@@ -81,7 +75,6 @@ void Chat::on_text(std::string_view text) {
   record.usage = completion_->answer().usage;
   note_piece();
   if (mode_ == AnswerMode::kJson) {
-    completion_->forbid_retry();  // the text of a second try would come on top
     text_ += text;
     return;
   }
@@ -94,7 +87,6 @@ void Chat::on_thought(std::string_view thought) {
   if (!include_thoughts_) return;
   note_piece();
   if (mode_ == AnswerMode::kJson) {
-    completion_->forbid_retry();
     thought_ += thought;
     return;
   }
@@ -225,12 +217,17 @@ void Chat::note_answer(const Answer& answer) {
   record.retries = completion_->retries();
 }
 
-void Chat::note_end() {
-  auto& record = client_.record();
-  if (completion_) record.retries = completion_->retries();
-  // A whole answer has no first token.
-  const Seconds first_token_limit = mode_ == AnswerMode::kStream ? config_.slow_first_token : Seconds::zero();
-  watch_.slow.note(record, first_token_limit, config_.slow_answer);
+void Chat::on_end() noexcept {
+  try {
+    auto& record = client_.record();
+    if (completion_) note_answer(completion_->answer());  // also of one that was left
+    // A whole answer has no first token.
+    const Seconds first_token_limit =
+        mode_ == AnswerMode::kStream ? config_.slow_first_token : Seconds::zero();
+    watch_.slow.note(record, first_token_limit, config_.slow_answer);
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "internal", error.what());
+  }
 }
 
 }  // namespace bailian

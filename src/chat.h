@@ -73,11 +73,10 @@ class Chat final : public Exchange, private AnswerHandler {
   /// `headers` are those that every answer to this request carries.
   Chat(EventLoop& loop, Watch& watch, std::shared_ptr<Setup> setup, StreamLimit::Place place,
        ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers);
-  ~Chat() override;
-
   void on_drained() override;
   void on_sent() override;
   void on_shutdown() override;
+  void on_end() noexcept override;
 
  private:
   enum class State {
@@ -89,6 +88,7 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_text(std::string_view text) override;
   void on_thought(std::string_view thought) override;
   void on_bytes(Clock::time_point now) override { live_.set_last_bytes(now); }
+  void on_request() noexcept override { setup_->metrics.count_upstream_request(); }
   void on_finished(const Answer& answer) override;
   void on_retry(const UpstreamError& error) override;
   void on_failed(const UpstreamError& error) override;
@@ -103,7 +103,6 @@ class Chat final : public Exchange, private AnswerHandler {
   void write(std::string_view event);
   void finish(std::string_view last_event);
   void note_answer(const Answer& answer);
-  void note_end();
 
   Watch& watch_;
   const std::shared_ptr<Setup> setup_;

@@ -343,7 +343,7 @@ HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view
       if (!detail->empty()) message += ": " + scrub(*detail, api_key);
     }
   }
-  return {shown.status, shown.code, message};
+  return {shown.status, shown.code, message, error.retry_after};
 }
 
 }  // namespace bailian

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -59,7 +60,9 @@ struct UpstreamError {
   std::string code;     // the upstream's, or ours in lower case
   std::string message;  // the upstream's; hostile, and it may quote the key
   std::string request_id;
-  bool retryable = false;
+  bool retryable = false;  // surely nothing was billed: to ask again is free
+  std::chrono::seconds retry_after{
+      0};  // of kThrottled: when to ask again, as the upstream has it; 0: it named no time
 };
 
 }  // namespace bailian

@@ -269,41 +269,40 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
 struct KnownCode {
   std::string_view code;
   UpstreamFault fault;
-  bool retryable;
 };
 
 constexpr std::array kKnownCodes = {
-    KnownCode{"InvalidApiKey", UpstreamFault::kAuth, false},
-    KnownCode{"NOT AUTHORIZED", UpstreamFault::kAuth, false},
-    KnownCode{"AccessDenied", UpstreamFault::kApp, false},
-    KnownCode{"AccessDenied.Unpurchased", UpstreamFault::kQuota, false},
-    KnownCode{"Model.AccessDenied", UpstreamFault::kApp, false},
-    KnownCode{"App.AccessDenied", UpstreamFault::kApp, false},
-    KnownCode{"Workspace.AccessDenied", UpstreamFault::kApp, false},
-    KnownCode{"InvalidAppId", UpstreamFault::kApp, false},
-    KnownCode{"App.InvalidAppId", UpstreamFault::kApp, false},
-    KnownCode{"FlowNotPublished", UpstreamFault::kApp, false},
-    KnownCode{"ModelNotFound", UpstreamFault::kApp, false},
-    KnownCode{"WorkSpaceNotFound", UpstreamFault::kApp, false},
-    KnownCode{"NotFound", UpstreamFault::kApp, false},
-    KnownCode{"DataInspectionFailed", UpstreamFault::kRejected, false},
-    KnownCode{"FaqRuleBlocked", UpstreamFault::kRejected, false},
-    KnownCode{"CustomRoleBlocked", UpstreamFault::kRejected, false},
-    KnownCode{"BadRequest.TooLarge", UpstreamFault::kTooLarge, false},
-    KnownCode{"Throttling", UpstreamFault::kThrottled, true},
-    KnownCode{"LimitRequests", UpstreamFault::kThrottled, true},
+    KnownCode{"InvalidApiKey", UpstreamFault::kAuth},
+    KnownCode{"NOT AUTHORIZED", UpstreamFault::kAuth},
+    KnownCode{"AccessDenied", UpstreamFault::kApp},
+    KnownCode{"AccessDenied.Unpurchased", UpstreamFault::kQuota},
+    KnownCode{"Model.AccessDenied", UpstreamFault::kApp},
+    KnownCode{"App.AccessDenied", UpstreamFault::kApp},
+    KnownCode{"Workspace.AccessDenied", UpstreamFault::kApp},
+    KnownCode{"InvalidAppId", UpstreamFault::kApp},
+    KnownCode{"App.InvalidAppId", UpstreamFault::kApp},
+    KnownCode{"FlowNotPublished", UpstreamFault::kApp},
+    KnownCode{"ModelNotFound", UpstreamFault::kApp},
+    KnownCode{"WorkSpaceNotFound", UpstreamFault::kApp},
+    KnownCode{"NotFound", UpstreamFault::kApp},
+    KnownCode{"DataInspectionFailed", UpstreamFault::kRejected},
+    KnownCode{"FaqRuleBlocked", UpstreamFault::kRejected},
+    KnownCode{"CustomRoleBlocked", UpstreamFault::kRejected},
+    KnownCode{"BadRequest.TooLarge", UpstreamFault::kTooLarge},
+    KnownCode{"Throttling", UpstreamFault::kThrottled},
+    KnownCode{"LimitRequests", UpstreamFault::kThrottled},
     // Sounds like money and is none: the limit of tokens in a minute.
-    KnownCode{"insufficient_quota", UpstreamFault::kThrottled, true},
-    KnownCode{"rate_limit_exceeded", UpstreamFault::kThrottled, true},
-    KnownCode{"ModelServingError", UpstreamFault::kThrottled, true},
-    KnownCode{"Arrearage", UpstreamFault::kQuota, false},
-    KnownCode{"AllocationQuota.FreeTierOnly", UpstreamFault::kQuota, false},
-    KnownCode{"CommodityNotPurchased", UpstreamFault::kQuota, false},
-    KnownCode{"PrepaidBillOverdue", UpstreamFault::kQuota, false},
-    KnownCode{"PostpaidBillOverdue", UpstreamFault::kQuota, false},
-    KnownCode{"RequestTimeOut", UpstreamFault::kTimeout, true},
+    KnownCode{"insufficient_quota", UpstreamFault::kThrottled},
+    KnownCode{"rate_limit_exceeded", UpstreamFault::kThrottled},
+    KnownCode{"ModelServingError", UpstreamFault::kThrottled},
+    KnownCode{"Arrearage", UpstreamFault::kQuota},
+    KnownCode{"AllocationQuota.FreeTierOnly", UpstreamFault::kQuota},
+    KnownCode{"CommodityNotPurchased", UpstreamFault::kQuota},
+    KnownCode{"PrepaidBillOverdue", UpstreamFault::kQuota},
+    KnownCode{"PostpaidBillOverdue", UpstreamFault::kQuota},
+    KnownCode{"RequestTimeOut", UpstreamFault::kTimeout},
     // The name misleads: it is a 400 for a conversation the model cannot take.
-    KnownCode{"ServiceUnavailableError", UpstreamFault::kFailed, false},
+    KnownCode{"ServiceUnavailableError", UpstreamFault::kFailed},
 };
 
 // Many codes have an alias in the style of OpenAI: invalid_api_key is InvalidApiKey.
@@ -352,13 +351,13 @@ bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
-KnownCode classify_by_status(int status) {
-  if (status == 401) return {"", UpstreamFault::kAuth, false};
-  if (status == 403 || status == 404) return {"", UpstreamFault::kApp, false};
-  if (status == 408) return {"", UpstreamFault::kTimeout, true};
-  if (status == 413) return {"", UpstreamFault::kTooLarge, false};
-  if (status == 429) return {"", UpstreamFault::kThrottled, true};
-  return {"", UpstreamFault::kFailed, status >= 500};
+UpstreamFault classify_by_status(int status) {
+  if (status == 401) return UpstreamFault::kAuth;
+  if (status == 403 || status == 404) return UpstreamFault::kApp;
+  if (status == 408) return UpstreamFault::kTimeout;
+  if (status == 413) return UpstreamFault::kTooLarge;
+  if (status == 429) return UpstreamFault::kThrottled;
+  return UpstreamFault::kFailed;
 }
 
 // A monthly budget of the console is used up, and its option to stop then is on: a 429 of whatever code,
@@ -367,30 +366,30 @@ bool names_the_budget(std::string_view message) {
   return contains(message, "Budget Management") || contains(message, "预算管理");
 }
 
-KnownCode classify_by_code(int status, std::string_view code, std::string_view message) {
+UpstreamFault classify_by_code(int status, std::string_view code, std::string_view message) {
   // One code, two meanings: the rate was too high, or the free quota is gone for good.
   const bool is_allocation = code.ends_with("Throttling.AllocationQuota") || code == "insufficient_quota";
   if (is_allocation && contains(message, "Free")) {
-    return {"", UpstreamFault::kQuota, false};
+    return UpstreamFault::kQuota;
   }
   // A wrong application id is reported as a bad parameter as well.
   const bool is_parameter = code.ends_with("InvalidParameter") || code == "invalid_parameter_error";
   if (is_parameter && (contains(message, "AppId") || contains(message, "app_id"))) {
-    return {"", UpstreamFault::kApp, false};
+    return UpstreamFault::kApp;
   }
   // Arrears come under this code as well.
   if (is_code(code, "AccessDenied") && contains(message, "in good standing")) {
-    return {"", UpstreamFault::kQuota, false};
+    return UpstreamFault::kQuota;
   }
-  if (const KnownCode* known = find_wrapped_code(code)) return *known;
-  if (const KnownCode* known = find_wrapped_code(code_in_message(message))) return *known;
+  if (const KnownCode* known = find_wrapped_code(code)) return known->fault;
+  if (const KnownCode* known = find_wrapped_code(code_in_message(message))) return known->fault;
   return classify_by_status(status);
 }
 
-KnownCode classify(int status, std::string_view code, std::string_view message) {
-  const KnownCode known = classify_by_code(status, code, message);
-  const bool may_be_429 = status == 429 || status < 400 || known.fault == UpstreamFault::kThrottled;
-  return may_be_429 && names_the_budget(message) ? KnownCode{"", UpstreamFault::kQuota, false} : known;
+UpstreamFault classify(int status, std::string_view code, std::string_view message) {
+  const UpstreamFault fault = classify_by_code(status, code, message);
+  const bool may_be_429 = status == 429 || status < 400 || fault == UpstreamFault::kThrottled;
+  return may_be_429 && names_the_budget(message) ? UpstreamFault::kQuota : fault;
 }
 
 // Those that kKnownCodes leaves to their status, and our own.
@@ -488,8 +487,11 @@ std::optional<AnswerFields> parse_answer_fields(std::string& json) {
 
 UpstreamError classify_error(int http_status, std::string_view code, std::string_view message,
                              std::string_view request_id) {
-  const KnownCode known = classify(http_status, code, message);
-  return {known.fault, std::string(code), std::string(message), std::string(request_id), known.retryable};
+  const UpstreamFault fault = classify(http_status, code, message);
+  // Only what was turned away at the door is surely free. A step of the application that was throttled says
+  // so with the status of a failure, and the steps before it are billed.
+  const bool is_free = fault == UpstreamFault::kThrottled && (http_status == 429 || http_status < 400);
+  return {fault, std::string(code), std::string(message), std::string(request_id), is_free};
 }
 
 }  // namespace bailian

@@ -1,12 +1,16 @@
 #include "dashscope_client.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 
 namespace bailian {
 namespace {
 
 constexpr Seconds kFirstBackOff{0.25};
+// A visitor is not kept waiting for longer than this when the upstream names a time: he is told it.
+constexpr std::chrono::seconds kLongestWait{10};
+constexpr std::chrono::seconds kLongestRetryAfter{120};
 
 std::string completion_url(const Config& config) {
   return config.base_url + "/apps/" + percent_encode(config.app_id) + "/completion";
@@ -46,6 +50,7 @@ Completion::Completion(DashScopeClient& client, const ChatRequest& chat, AnswerM
       handler_(handler),
       mode_(mode),
       body_(std::make_shared<const std::string>(completion_body(chat, client.config_, mode))),
+      let_go_(client.loop_, [this] { let_go(); }),
       timer_(client.loop_, [this] { guarded([this] { on_timer(); }); }),
       started_(Clock::now()),
       tries_left_(client.config_.upstream_retries) {
@@ -53,8 +58,12 @@ Completion::Completion(DashScopeClient& client, const ChatRequest& chat, AnswerM
 }
 
 Completion::~Completion() {
-  if (transfer_ && parser_->state() == AnswerParser::State::kFinished)
-    Transfer::let_finish(std::move(transfer_));
+  if (parser_->state() == AnswerParser::State::kFinished) let_go();
+}
+
+// What follows the end of an answer is of no use, but its connection is.
+void Completion::let_go() noexcept {
+  if (transfer_) Transfer::let_finish(std::move(transfer_));
 }
 
 int Completion::retries() const { return client_.config_.upstream_retries - tries_left_; }
@@ -111,6 +120,7 @@ bool Completion::take_data(const ResponseHead& head, std::string_view bytes) {
   parser_->expect(head.content_type);
   switch (parser_->feed(head.status, bytes)) {
     case AnswerParser::State::kReading:
+      if (parser_->is_billed()) body_.reset();
       // A JSON answer begins with its first byte, a stream with its first event.
       if (!begun_ && (mode_ == AnswerMode::kJson || parser_->has_begun())) {
         begun_ = true;
@@ -123,6 +133,7 @@ bool Completion::take_data(const ResponseHead& head, std::string_view bytes) {
       // The visitor need not wait for the end of the response.
       if (!std::exchange(ended_, true)) {
         timer_.cancel();
+        let_go_.schedule();
         handler_.on_finished(parser_->answer());
       }
       return true;
@@ -138,8 +149,12 @@ void Completion::take_result(const TransferResult& result) {
       ended_ = true;
       timer_.cancel();
       return handler_.on_finished(parser_->answer());
-    case AnswerParser::State::kFailed:
-      return fail(parser_->error());
+    case AnswerParser::State::kFailed: {
+      UpstreamError error = parser_->error();
+      if (error.fault == UpstreamFault::kThrottled)
+        error.retry_after = std::min(result.head.retry_after, kLongestRetryAfter);
+      return fail(error);
+    }
     case AnswerParser::State::kReading:
       return fail(transfer_error(result));
   }
@@ -163,7 +178,6 @@ void Completion::arm_timer() { timer_.start(deadline() - Clock::now()); }
 void Completion::on_timer() {
   if (waiting_to_retry_ && Clock::now() < started_ + to_duration(client_.config_.timeout)) return try_again();
   if (Clock::now() < deadline()) return arm_timer();
-  transfer_.reset();
   const bool all_used = Clock::now() >= started_ + to_duration(client_.config_.timeout);
   fail({UpstreamFault::kTimeout,
         all_used ? "timeout"
@@ -174,10 +188,15 @@ void Completion::on_timer() {
 }
 
 void Completion::fail(const UpstreamError& error) {
-  if (error.retryable && body_ && tries_left_ > 0) return retry_later(error);
+  transfer_.reset();
+  if (may_retry(error)) return retry_later(error);
   ended_ = true;
   timer_.cancel();
   handler_.on_failed(error);
+}
+
+bool Completion::may_retry(const UpstreamError& error) const {
+  return error.retryable && tries_left_ > 0 && error.retry_after <= kLongestWait;
 }
 
 void Completion::try_again() {
@@ -190,14 +209,15 @@ void Completion::try_again() {
 
 // Doubling and jittered, so that many visitors do not come back together.
 void Completion::retry_later(const UpstreamError& error) {
+  assert(body_ && !paused_);  // nothing of an answer has come
   const int tries_done = retries();
   --tries_left_;
-  transfer_.reset();
   waiting_to_retry_ = true;
   std::uniform_real_distribution<double> jitter(0.5, 1.5);
   const auto back_off = to_duration(kFirstBackOff * std::exp2(tries_done) * jitter(client_.jitter_));
+  const auto wait = std::max<Clock::duration>(back_off, error.retry_after);
   const auto all_used = started_ + to_duration(client_.config_.timeout) - Clock::now();
-  timer_.start(std::min(back_off, all_used));
+  timer_.start(std::min(wait, all_used));
   handler_.on_retry(error);
 }
 

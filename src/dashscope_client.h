@@ -25,11 +25,13 @@ class AnswerHandler {
   virtual void on_text(std::string_view text) = 0;
   /// A piece of what the model thinks before it answers; likewise.
   virtual void on_thought(std::string_view) {}
+  /// A request goes out, whose answer may be billed.
+  virtual void on_request() noexcept {}
   /// Bytes came in, of whatever kind; what they mean follows.
   virtual void on_bytes(Clock::time_point) {}
   /// A finish reason was seen.
   virtual void on_finished(const Answer& answer) = 0;
-  /// A try has failed, and another follows.
+  /// A try has failed for which nothing can have been billed, and another follows.
   virtual void on_retry(const UpstreamError&) {}
   virtual void on_failed(const UpstreamError& error) = 0;
   /// There is no memory to tell what happened.
@@ -38,8 +40,9 @@ class AnswerHandler {
 
 class DashScopeClient;
 
-/// One answer being fetched, over as many tries as the settings allow. Destroying it cancels it at once, and
-/// with it the bill.
+/// One answer being fetched. It is asked for again, UPSTREAM_RETRIES times at most, only after a failure for
+/// which nothing can have been billed: no connection, or throttling before anything of an answer. Destroying
+/// it cancels it at once, and with it the bill.
 class Completion final : private TransferHandler {
  public:
   Completion(DashScopeClient& client, const ChatRequest& chat, AnswerMode mode, AnswerHandler& handler);
@@ -48,14 +51,13 @@ class Completion final : private TransferHandler {
   /// Stops and restarts reading the answer; while paused, no silence of the upstream counts. False when
   /// that changed nothing.
   bool pause(bool paused);
-  /// From now on a failure is final: something was sent to the visitor.
-  void forbid_retry() { body_.reset(); }
   /// How often it was tried again.
   [[nodiscard]] int retries() const;
   /// What is known of the answer so far.
   [[nodiscard]] const Answer& answer() const { return parser_->answer(); }
 
  private:
+  void on_request() noexcept override { handler_.on_request(); }
   bool on_data(const ResponseHead& head, std::string_view bytes) noexcept override;
   void on_done(const TransferResult& result) noexcept override;
 
@@ -69,14 +71,17 @@ class Completion final : private TransferHandler {
   [[nodiscard]] Clock::time_point deadline() const;
   void arm_timer();
   void fail(const UpstreamError& error);
+  [[nodiscard]] bool may_retry(const UpstreamError& error) const;
   void retry_later(const UpstreamError& error);
+  void let_go() noexcept;
 
   DashScopeClient& client_;
   AnswerHandler& handler_;
   AnswerMode mode_;
-  std::shared_ptr<const std::string> body_;  // for a further try; none when there may be no more
+  std::shared_ptr<const std::string> body_;  // for a further try; none once there is no need
   std::unique_ptr<AnswerParser> parser_;
   std::unique_ptr<Transfer> transfer_;
+  EndOfIteration let_go_;
   Timer timer_;
   Clock::time_point started_;
   Clock::time_point try_started_;

@@ -262,6 +262,7 @@ void FcgiConnection::cut() {
 void FcgiConnection::abort_exchange() {
   if (state_ != State::kAnswering) return;  // a complete answer is about to end anyway
   record_.outcome = Outcome::kClientGone;
+  exchange_->on_end();
   exchange_.reset();
   output_.abort();
   state_ = State::kEnding;
@@ -358,14 +359,15 @@ void FcgiConnection::wait_for_room(bool waiting) {
 }
 
 void FcgiConnection::end_exchange() {
-  exchange_.reset();
   record_end();
+  exchange_.reset();
   if (keep_ && !is_last_) return park();
   state_ = State::kGone;
   flush_.schedule();
 }
 
 void FcgiConnection::record_end() {
+  if (exchange_) exchange_->on_end();
   const auto now = Clock::now();
   log_request(record_, now);
   listener_.metrics().count_request(record_, now);

@@ -47,15 +47,19 @@ struct Reply {
 /// A failure that the visitor is told of. what() is the text for people, `code` the stable word of api.md.
 class HttpError : public std::runtime_error {
  public:
-  HttpError(int status, std::string_view code, const std::string& message)
-      : std::runtime_error(message), status_(status), code_(code) {}
+  HttpError(int status, std::string_view code, const std::string& message,
+            std::chrono::seconds retry_after = std::chrono::seconds::zero())
+      : std::runtime_error(message), status_(status), code_(code), retry_after_(retry_after) {}
 
   [[nodiscard]] int status() const { return status_; }
   [[nodiscard]] std::string_view code() const { return code_; }
+  /// When to ask again, where that is known; else 0.
+  [[nodiscard]] std::chrono::seconds retry_after() const { return retry_after_; }
 
  private:
   int status_;
   std::string_view code_;  // a literal
+  std::chrono::seconds retry_after_;
 };
 
 struct Usage {
@@ -133,6 +137,8 @@ class Exchange {
   virtual void on_sent() {}
   /// The program ends now: the answer must be brought to an end, as a failure.
   virtual void on_shutdown() = 0;
+  /// The request has ended, by whomever: the last moment to complete its record.
+  virtual void on_end() noexcept {}
 };
 
 }  // namespace bailian

@@ -2,11 +2,13 @@
 
 #include <curl/curl.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cstdlib>
 #include <deque>
 #include <new>
 #include <stdexcept>
+#include <system_error>
 #include <unordered_map>
 
 namespace bailian {
@@ -21,7 +23,11 @@ constexpr size_t kMaxIdleHandles = 64;
 // bundle of its own, which takes 20 ms and 900 KiB.
 constexpr size_t kTransfersPerMulti = 512;
 constexpr long kMaxConnectionsPerMulti = 2 * kTransfersPerMulti;
+// Alibaba Cloud's load balancers close a connection that was idle for 15 s. A request that crosses such an
+// end is lost, as nobody knows whether it was taken; so none is sent on a connection of that age.
+constexpr long kMaxIdleSeconds = 10;
 constexpr std::chrono::seconds kLinger{1};
+constexpr size_t kMaxUnheardBytes = size_t{64} << 10;
 constexpr std::chrono::milliseconds kNothingDue = std::chrono::hours(1);
 
 template <typename Value>
@@ -61,6 +67,7 @@ void prepare(CURL* easy, CURLSH* share, char* error) {
   set(easy, CURLOPT_BUFFERSIZE, kReadBufferBytes);
   set(easy, CURLOPT_UPLOAD_BUFFERSIZE, kUploadBufferBytes);
   set(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  set(easy, CURLOPT_MAXAGE_CONN, kMaxIdleSeconds);
   // A CApath, which Debian builds in, makes libcurl read the bundle anew for every connection: 22 ms each.
   set(easy, CURLOPT_CAPATH, static_cast<char*>(nullptr));
   set(easy, CURLOPT_CAINFO, ca_bundle());
@@ -83,6 +90,13 @@ TransferFault fault_of(CURLcode code) {
     default:
       return TransferFault::kBroken;
   }
+}
+
+// libcurl says neither "refused" nor "no route", but keeps the number.
+std::string system_error(CURL* easy) {
+  long number = 0;
+  curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
+  return number != 0 ? ": " + std::generic_category().message(static_cast<int>(number)) : "";
 }
 
 }  // namespace
@@ -264,6 +278,7 @@ struct HttpClient::Multi {
     Transfer* transfer = nullptr;  // none: a kept connection is closed
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
     if (transfer != nullptr) transfer->watched_ = what != CURL_POLL_REMOVE;
+    if (transfer != nullptr && what == CURL_POLL_REMOVE) transfer->note_sent();
     try {
       multi.shared.watch(multi, socket, interest(what));
     } catch (const std::exception&) {
@@ -376,6 +391,14 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
     set(easy_, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect_timeout.count()));
     set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
     set(easy_, CURLOPT_WRITEDATA, this);
+    set(easy_, CURLOPT_PREREQFUNCTION, &Transfer::on_request);
+    set(easy_, CURLOPT_PREREQDATA, this);
+    // No connection is made for a request that will not be sent again.
+    set(
+        easy_, CURLOPT_SOCKOPTFUNCTION, +[](void* self, curl_socket_t, curlsocktype) noexcept -> int {
+          return static_cast<Transfer*>(self)->requests_ > 0 ? CURL_SOCKOPT_ERROR : CURL_SOCKOPT_OK;
+        });
+    set(easy_, CURLOPT_SOCKOPTDATA, this);
     set(easy_, CURLOPT_PRIVATE, this);
     multi_.add(*this);
   } catch (...) {
@@ -417,8 +440,11 @@ size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) no
   auto& transfer = *static_cast<Transfer*>(self);
   const size_t total = size * count;
   if (transfer.body_) transfer.free_what_was_sent();
-  if (transfer.handler_ == nullptr) return total;
   constexpr size_t kEndTransfer = 0;
+  if (transfer.handler_ == nullptr) {
+    transfer.unheard_bytes_ += total;
+    return transfer.unheard_bytes_ <= kMaxUnheardBytes ? total : kEndTransfer;
+  }
   return transfer.handler_->on_data(transfer.head(), {bytes, total}) ? total : kEndTransfer;
 }
 
@@ -447,16 +473,45 @@ const ResponseHead& Transfer::head() {
   return head_;
 }
 
-// libcurl tries a request that died on a kept connection again, but on the next kept one, and gives up after
-// five. An upstream that closes many at once must not be seen by the next visitors.
-bool Transfer::starts_afresh(int curl_code) {
+// When a kept connection ends before the first byte of an answer, libcurl sends the request again, on up to
+// five other connections, whether or not the peer had taken it. But a peer may also end a connection over the
+// work it does for a request, and bill that. So each request goes out once; what was surely not taken
+// starts_afresh.
+int Transfer::on_request(void* self, char*, char*, int, int) noexcept {
+  auto& transfer = *static_cast<Transfer*>(self);
+  if (++transfer.requests_ > 1) return CURL_PREREQFUNC_ABORT;
   long connects = 0;
-  curl_easy_getinfo(easy_, CURLINFO_NUM_CONNECTS, &connects);
-  if (curl_code != CURLE_SEND_ERROR || connects > 0 || head().status != 0 || !body_ || multi_.is_retired)
+  curl_easy_getinfo(transfer.easy_, CURLINFO_NUM_CONNECTS, &connects);
+  transfer.is_reused_ = connects == 0;
+  if (transfer.handler_ != nullptr) transfer.handler_->on_request();
+  return CURL_PREREQFUNC_OK;
+}
+
+// libcurl counts anew when it begins anew.
+void Transfer::note_sent() {
+  curl_off_t sent = 0;
+  curl_easy_getinfo(easy_, CURLINFO_SIZE_UPLOAD_T, &sent);
+  sent_bytes_ = std::max(sent_bytes_, static_cast<size_t>(sent));
+}
+
+// A request without its end asks for nothing. That nothing of the body was sent, a version of libcurl may
+// only seem to say.
+bool Transfer::is_surely_not_taken(int curl_code) const {
+  const bool was_not_sent_again = curl_code == CURLE_SEND_ERROR || curl_code == CURLE_ABORTED_BY_CALLBACK;
+  return was_not_sent_again && sent_bytes_ > 0 && sent_bytes_ < body_->size();
+}
+
+// An upstream that closes kept connections must not be seen by the next visitors.
+bool Transfer::starts_afresh(int curl_code) {
+  note_sent();
+  if (!is_reused_ || head().status != 0 || !body_ || multi_.is_retired || !is_surely_not_taken(curl_code))
     return false;
   try {
     set(easy_, CURLOPT_FRESH_CONNECT, 1L);
     failure_ = CURLE_OK;
+    requests_ = 0;
+    sent_bytes_ = 0;
+    is_reused_ = false;
     multi_.add(*this);
     return true;
   } catch (const std::exception&) {
@@ -476,8 +531,14 @@ void Transfer::finish(int curl_code, const char* error) noexcept {
   multi_.remove(*this);
   if (starts_afresh(curl_code)) return;
   done_ = true;
+  if (code != CURLE_OK && requests_ > 0) result.fault = TransferFault::kBroken;
   try {
-    if (code != CURLE_OK) result.detail = *error != '\0' ? error : curl_easy_strerror(code);
+    if (code == CURLE_ABORTED_BY_CALLBACK) {
+      result.detail = "the connection ended before an answer came";
+    } else if (code != CURLE_OK) {
+      result.detail = *error != '\0' ? error : curl_easy_strerror(code);
+      if (result.fault == TransferFault::kConnect) result.detail += system_error(easy_);
+    }
   } catch (const std::exception&) {
     result.detail = "out of memory";  // short enough to need none
   }

@@ -15,10 +15,10 @@ namespace bailian {
 /// Why a transfer ended before its response did.
 enum class TransferFault {
   kNone,
-  kConnectTimeout,
-  kConnect,    // no connection: the name, the route or the port
-  kUntrusted,  // TLS: the peer is not who it should be, or no handshake came about
-  kBroken      // the connection failed during the exchange
+  kConnectTimeout,  // no connection in time; nothing was sent, as with the next
+  kConnect,         // no connection: the name, the route or the port
+  kUntrusted,       // TLS: the peer is not who it should be, or no handshake came about
+  kBroken           // the connection failed during the exchange
 };
 
 /// What the head of a response says.
@@ -39,6 +39,8 @@ struct TransferResult {
 class TransferHandler {
  public:
   virtual ~TransferHandler() = default;
+  /// The request goes out now.
+  virtual void on_request() noexcept {}
   /// Bytes of the body, whose view dies with the call. The transfer must not be destroyed in here; false ends
   /// it, and on_done follows.
   virtual bool on_data(const ResponseHead& head, std::string_view bytes) noexcept = 0;
@@ -64,8 +66,8 @@ class Endpoint {
 class Transfer;
 
 /// HTTP/1.1 over libcurl's multi interface on one event loop: kept-alive connections, TLS sessions shared, no
-/// redirects, no cookies, no proxy. SSL_CERT_FILE in the environment names another CA bundle than the
-/// system's.
+/// redirects, no cookies, no proxy. A request that a peer may have got whole is never sent again.
+/// SSL_CERT_FILE in the environment names another CA bundle than the system's.
 class HttpClient {
  public:
   explicit HttpClient(EventLoop& loop);
@@ -96,7 +98,7 @@ class Transfer {
   void pause(bool paused);
 
   /// Lets the rest of the response come in unheard, so that the connection can be used again. The handler
-  /// hears nothing more. For a response that is about to end: it gets a second.
+  /// hears nothing more. For a response that is about to end: it gets a second and 64 KiB.
   static void let_finish(std::unique_ptr<Transfer> transfer) noexcept;
 
  private:
@@ -105,8 +107,11 @@ class Transfer {
            std::chrono::milliseconds connect_timeout, TransferHandler& handler);
 
   static size_t on_write(char* bytes, size_t size, size_t count, void* self) noexcept;
+  static int on_request(void* self, char*, char*, int, int) noexcept;
   const ResponseHead& head();
   void free_what_was_sent();
+  void note_sent();
+  [[nodiscard]] bool is_surely_not_taken(int curl_code) const;
   bool starts_afresh(int curl_code);
   void fail_later(int curl_code);
   void finish(int curl_code, const char* error) noexcept;
@@ -117,6 +122,10 @@ class Transfer {
   std::shared_ptr<const std::string> body_;  // none once it was sent
   void* easy_;
   ResponseHead head_;
+  int requests_ = 0;        // that libcurl wanted to send
+  bool is_reused_ = false;  // the connection of the first
+  size_t sent_bytes_ = 0;   // of the body
+  size_t unheard_bytes_ = 0;
   bool done_ = false;
   bool paused_ = false;
   bool watched_ = false;          // libcurl has a socket of it watched

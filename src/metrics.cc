@@ -254,6 +254,8 @@ struct Metrics::Families {
       counters("bailian_upstream_errors_total",
                "Failed tries to get an answer, by DashScope's code or, in lower case, our own; other: a code "
                "that is not documented; none: an error without one.");
+  Counter& upstream_requests =
+      counter("bailian_upstream_requests_total", "Requests sent to the upstream, each of which may be billed.");
   Counter& retries = counter("bailian_upstream_retries_total", "Tries that followed a failed one.");
   Family<Counter>& aborts = counters(
       "bailian_client_aborts_total",
@@ -307,6 +309,8 @@ void Metrics::count_upstream_error(std::string_view code, std::string_view fault
     families_->upstream_errors.Add({{"code", std::string(code)}, {"fault", std::string(fault)}}).Increment();
   });
 }
+
+void Metrics::count_upstream_request() noexcept { families_->upstream_requests.Increment(); }
 
 void Metrics::count_retry() noexcept { families_->retries.Increment(); }
 

@@ -59,6 +59,7 @@ class Metrics {
   void count_request(const RequestRecord& record, Clock::time_point now) noexcept;
   /// Both are of a limited set of words.
   void count_upstream_error(std::string_view code, std::string_view fault) noexcept;
+  void count_upstream_request() noexcept;
   void count_retry() noexcept;
   void count_pause() noexcept;
   void count_reload(bool good) noexcept;

@@ -344,16 +344,18 @@ TEST_P(OtherBodies, AreFaults) {
 INSTANTIATE_TEST_SUITE_P(
     AnswerParser, OtherBodies,
     testing::Values(Page{"Empty200", 200, "", UpstreamFault::kFailed, false},
-                    Page{"Empty502", 502, "", UpstreamFault::kFailed, true},
+                    Page{"Empty502", 502, "", UpstreamFault::kFailed, false},
                     Page{"Html", 200, "<html>\r\n<body>id:1</body></html>", UpstreamFault::kFailed, false},
-                    Page{"Html504", 504, "<html>gateway</html>", UpstreamFault::kFailed, true},
+                    Page{"Html504", 504, "<html>gateway</html>", UpstreamFault::kFailed, false},
+                    Page{"Html429", 429, "<html>slow down</html>", UpstreamFault::kThrottled, true},
+                    Page{"ObjectOf429", 429, "{}", UpstreamFault::kThrottled, true},
                     Page{"Blank", 200, "  \n ", UpstreamFault::kFailed, false},
                     Page{"LongBlank", 200, std::string(5000, ' '), UpstreamFault::kFailed, false},
                     Page{"LooksLikeAField", 200, "identity", UpstreamFault::kFailed, false},
                     Page{"HalfAField", 200, "dat", UpstreamFault::kFailed, false},
                     Page{"Array", 200, "[1]", UpstreamFault::kFailed, false},
                     Page{"EmptyObject", 200, "{}", UpstreamFault::kFailed, false},
-                    Page{"ObjectOf503", 503, "{}", UpstreamFault::kFailed, true},
+                    Page{"ObjectOf503", 503, "{}", UpstreamFault::kFailed, false},
                     Page{"CutJson", 200, R"({"output":{"text":"a)", UpstreamFault::kFailed, false},
                     Page{"CommentsOnly", 200, ":keepalive\n\n:keepalive\n\n", UpstreamFault::kFailed, false},
                     Page{"BadEvent", 200, "data:nonsense\n\n", UpstreamFault::kFailed, false},
@@ -491,6 +493,30 @@ TEST(AnswerParser, AnAnswerIsAsLongAsItsJson) {
   EXPECT_EQ(result.state, State::kFailed);
   EXPECT_LE(result.text.size(), AnswerParser::kMaxAnswerBytes / 6);
   EXPECT_GT(result.text.size(), AnswerParser::kMaxAnswerBytes / 6 - 20000);
+}
+
+TEST(AnswerParser, ThrottlingIsFreeOnlyBeforeAnythingThatIsBilled) {
+  constexpr std::string_view kThrottled =
+      "event:error\n:HTTP_STATUS/429\ndata:{\"code\":\"Throttling\",\"message\":\"\"}\n\n";
+  const auto is_free = [&](std::string_view before) {
+    const Result result = parse(200, std::string(before).append(kThrottled), 7);
+    EXPECT_EQ(result.error.fault, UpstreamFault::kThrottled);
+    return result.error.retryable;
+  };
+  EXPECT_TRUE(is_free(""));
+  EXPECT_TRUE(is_free(":keepalive\n\n"));
+  EXPECT_FALSE(is_free("data:{\"output\":{\"thoughts\":[{\"thought\":\"Hm\"}]}}\n\n"));
+  EXPECT_FALSE(is_free("data:{\"output\":{\"text\":\"\"}}\n\n"));
+  EXPECT_FALSE(is_free("data:{\"usage\":{\"models\":[{\"input_tokens\":3,\"output_tokens\":0}]}}\n\n"));
+}
+
+TEST(AnswerParser, WhatAnErrorHasCostIsKept) {
+  const Result result =
+      parse(429, R"({"code":"Throttling","usage":{"models":[{"input_tokens":3,"output_tokens":5}]}})", 9);
+  EXPECT_EQ(result.error.fault, UpstreamFault::kThrottled);
+  EXPECT_FALSE(result.error.retryable);
+  EXPECT_TRUE(result.answer.has_usage);
+  EXPECT_EQ(result.answer.usage.output_tokens, 5U);
 }
 
 TEST(AnswerParser, ABinaryPageIsShownAsPlainCharacters) {

@@ -122,7 +122,7 @@ TEST_F(CancelScripted, WhileTheUpstreamSendsAnEventByHalves) {
 TEST_F(CancelScripted, WhileTheNextTryWaits) {
   auto exchange = site_.stream("hello");
   auto call = upstream_.accept();
-  call.send("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+  call.send("HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n");
   exchange.close();
   EXPECT_EQ(outcome(), "client_gone");
 }

@@ -132,12 +132,11 @@ TEST_F(Heartbeat, DoesNotDisturbWholeAnswers) {
 
 class Retries : public SharedSite<Retries> {};
 
-TEST_F(Retries, AFailureThatPassesIsNotSeenByTheVisitor) {
-  for (const char* error :
-       {"500 code=InternalError", "503 code=ModelUnavailable", "429 code=Throttling.RateQuota"}) {
+TEST_F(Retries, ThrottlingThatPassesIsNotSeenByTheVisitor) {
+  for (const char* error : {"Throttling", "Throttling.RateQuota", "LimitRequests"}) {
     for (const char* framing : {"json", "sse200", "sse"}) {
       const auto prompt =
-          std::string("[[sim times=1 events=3 framing=") + framing + " status=" + error + "]]";
+          std::string("[[sim times=1 events=3 framing=") + framing + " status=429 code=" + error + "]]";
       SCOPED_TRACE(prompt);
       site().simulator().reset();
       EXPECT_EQ(read_stream(site().stream(prompt)).text, tokens(3));
@@ -147,7 +146,7 @@ TEST_F(Retries, AFailureThatPassesIsNotSeenByTheVisitor) {
 }
 
 TEST_F(Retries, HelpTheWholeAnswerToo) {
-  const auto answer = site().ask("[[sim times=1 events=3 status=500 code=InternalError framing=json]]");
+  const auto answer = site().ask("[[sim times=1 events=3 status=429 code=Throttling framing=json]]");
   EXPECT_EQ(answer.status, 200) << answer.body;
   EXPECT_EQ(site().simulator().count("requests"), 2);
 }
@@ -167,7 +166,7 @@ TEST_F(Retries, DoNotAskAgainWhenTheMonthsBudgetIsSpent) {
 }
 
 TEST_F(Retries, AreAsManyAsSet) {
-  expect_error(site().ask("[[sim status=500 code=InternalError framing=json]]"), 502, "upstream_error",
+  expect_error(site().ask("[[sim status=429 code=Throttling framing=json]]"), 429, "rate_limited",
                "API Error");
   EXPECT_EQ(site().simulator().count("requests"), 2);
 }
@@ -183,6 +182,22 @@ TEST_F(Retries, AreNotMadeWhereTheyCannotHelp) {
   }
 }
 
+// The upstream may have worked, and billed it, before it failed.
+TEST_F(Retries, AreNotMadeAfterAFailureThatMayBeBilled) {
+  for (const char* error : {"status=500 code=InternalError", "status=500 code=InternalError.Timeout",
+                            "status=503 code=ModelUnavailable", "status=500 code=RequestTimeOut",
+                            "fault=reset", "fault=empty", "fault=plain503"}) {
+    for (const bool streamed : {true, false}) {
+      const auto prompt = std::string("[[sim ") + error + "]]";
+      SCOPED_TRACE(prompt);
+      site().simulator().reset();
+      const auto answer = streamed ? site().stream(prompt).read_all() : site().ask("whole " + prompt);
+      EXPECT_GE(answer.status, 500);
+      EXPECT_EQ(site().simulator().count("requests"), 1);
+    }
+  }
+}
+
 TEST_F(Retries, AreNotMadeAfterTheFirstText) {
   expect_failed(read_stream(site().stream("[[sim status=500 code=InternalError after=1]]")),
                 "upstream_error");
@@ -191,7 +206,7 @@ TEST_F(Retries, AreNotMadeAfterTheFirstText) {
 
 TEST(NoRetries, AFailureIsPassedOnAtOnce) {
   Site site({.settings = {{"UPSTREAM_RETRIES", "0"}}});
-  EXPECT_EQ(site.ask("[[sim times=1 status=500 code=InternalError framing=json]]").status, 502);
+  EXPECT_EQ(site.ask("[[sim times=1 status=429 code=Throttling framing=json]]").status, 429);
   EXPECT_EQ(site.simulator().count("requests"), 1);
 }
 

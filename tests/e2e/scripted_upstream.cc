@@ -1,5 +1,7 @@
 #include "scripted_upstream.h"
 
+#include <sys/socket.h>
+
 #include <sstream>
 #include <stdexcept>
 
@@ -34,6 +36,25 @@ void UpstreamCall::await_request() {
   head_ = received.substr(0, received.find(kHeadEnd) + kHeadEnd.size());
   body_ = received.substr(head_.size());
   while (body_.size() < content_length_in(head_)) body_ += receive_some(socket_);
+}
+
+bool UpstreamCall::has_request() const {
+  char first = 0;
+  return ::recv(socket_.get(), &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+void UpstreamCall::await_bytes(size_t count) const {
+  for (size_t received = 0; received < count;) {
+    const auto more = receive_some(socket_);
+    if (more.empty()) throw std::runtime_error("the responder sends no further request");
+    received += more.size();
+  }
+}
+
+void UpstreamCall::reset() {
+  const linger at_once{1, 0};
+  ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  close();
 }
 
 void UpstreamCall::send_stream_head() const {

@@ -24,7 +24,10 @@ class UpstreamCall {
   void send_text(std::string_view text) const;  // one event with this text
   void finish() const;                          // the event that says "stop", and the end of the body
   void await_request();                         // a further one on the same connection
+  bool has_request() const;                     // or the start of one
+  void await_bytes(size_t count) const;         // of a further one, which is not read to its end
   void close() { socket_.close(); }
+  void reset();  // closes with RST
   bool is_dropped() const { return closes_silently(socket_); }
 
  private:

@@ -115,7 +115,7 @@ TEST(StatusCounts, TellWhatHasHappened) {
   const auto before = site.get("/status?json").json();
   EXPECT_EQ(read_stream(site.stream("[[sim events=3]]")).text, tokens(3));
   EXPECT_EQ(site.ask("[[sim events=4]]").status, 200);
-  EXPECT_EQ(site.ask("[[sim status=503 times=2]]").status, 200);
+  EXPECT_EQ(site.ask("[[sim status=429 times=2]]").status, 200);
   expect_error(site.ask("[[sim status=400 code=InvalidParameter]]"), 502, "upstream_error", "API Error");
   EXPECT_EQ(site.stream("[[sim fault=hang]]").read_all().status, 504);
   auto leaving = site.stream("[[sim events=3 hold=1]]");
@@ -239,7 +239,7 @@ std::vector<Json> slow_lines(const std::string& log) {
 TEST(SlowLog, TellsWhatWasSlow) {
   Site site({.settings = {{"SLOW_FIRST_TOKEN", "0.000001"}, {"SLOW_ANSWER", "0.000001"}}});
   const auto streamed = site.stream("[[sim events=3]]").read_all().headers.get("X-Request-Id");
-  const auto whole = site.ask("[[sim status=503 times=1]]").headers.get("X-Request-Id");
+  const auto whole = site.ask("[[sim status=429 times=1]]").headers.get("X-Request-Id");
   auto leaving = site.stream("[[sim hold=0]]");
   EXPECT_TRUE(site.simulator().reaches("held", 1));
   leaving.close();

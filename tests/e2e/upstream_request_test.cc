@@ -196,19 +196,6 @@ TEST(UpstreamConnection, IsUsedAgain) {
   EXPECT_EQ(site.simulator().count("connections"), 1);
 }
 
-TEST(UpstreamConnection, ManyThatDieAtOnceAreNotSeenByTheNextVisitor) {
-  Site site({.settings = {{"UPSTREAM_RETRIES", "0"}}});
-  constexpr int kMany = 20;
-  std::vector<Exchange> exchanges;
-  exchanges.reserve(kMany);
-  for (int i = 0; i < kMany; ++i) exchanges.push_back(site.chat("[[sim events=2 hold=0 fault=close-idle]]"));
-  EXPECT_TRUE(site.simulator().reaches("held", kMany));
-  site.simulator().release();
-  for (auto& exchange : exchanges) EXPECT_EQ(exchange.read_all().status, 200);
-  const auto answer = site.ask("[[sim events=2]]");
-  EXPECT_EQ(answer.status, 200) << answer.body;
-}
-
 TEST(UpstreamSettings, AShortHistory) {
   Site site(clerk_with({{"MAX_HISTORY_MESSAGES", "2"}}));
   const auto newest = message("user", "u2") + "," + message("assistant", "a2");

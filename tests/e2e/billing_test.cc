@@ -1,0 +1,340 @@
+// What one question may cost: never a second request where the first may have been billed, and nothing that
+// was billed is missing in the log and the metrics.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <functional>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "answer.h"
+#include "fcgi_peer.h"
+#include "scripted_upstream.h"
+#include "site.h"
+
+namespace bailian::e2e {
+namespace {
+
+// The value of a series in /metrics; 0 when it isn't there.
+double metric(const Site& site, const std::string& series) {
+  const auto page = site.get("/metrics").body;
+  const size_t at = page.find("\n" + series + " ");
+  return at == page.npos ? 0 : std::stod(page.substr(at + series.size() + 2));
+}
+
+void await(const std::function<bool()>& is_so) {
+  const Deadline deadline;
+  while (!is_so()) {
+    if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+constexpr const char* kThrottledJson =
+    R"({"code":"Throttling.RateQuota","message":"slow down","request_id":"u9"})";
+
+std::string json_response(const std::string& status, const std::string& headers, const std::string& body) {
+  return "HTTP/1.1 " + status + "\r\nContent-Type: application/json\r\n" + headers +
+         "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+// --- what happens while a retry waits ---
+
+TEST(WaitingToRetry, AHeartbeatForbidsNoRetry) {
+  Site site({.settings = {{"HEARTBEAT", "0.05"}, {"UPSTREAM_RETRIES", "2"}}});
+  for (int i = 0; i < 3; ++i) {
+    site.simulator().reset();
+    const auto answer = read_stream(site.stream("[[sim status=429 code=Throttling times=2 events=3]]"));
+    EXPECT_EQ(answer.text, tokens(3));
+    EXPECT_GE(answer.heartbeats, 1);
+    EXPECT_EQ(site.simulator().count("requests"), 3);
+  }
+  expect_failed(read_stream(site.stream("[[sim status=429 code=Throttling]]")), "rate_limited");
+  EXPECT_EQ(site.get(kHealthPath).status, 200);
+}
+
+TEST(WaitingToRetry, TheEndOfTheWholeTimeIsATimeout) {
+  for (const char* heartbeat : {"0", "0.05"}) {
+    SCOPED_TRACE(heartbeat);
+    Site site({.settings = {{"HEARTBEAT", heartbeat}, {"UPSTREAM_RETRIES", "10"}, {"TIMEOUT", "1"}}});
+    auto streamed = site.stream("[[sim status=429 code=Throttling]]");
+    auto whole = site.chat("[[sim status=429 code=Throttling]]");
+    if (std::string_view(heartbeat) == "0") {
+      expect_error(streamed.read_all(), 504, "upstream_timeout", "Connection timeout");
+    } else {
+      expect_failed(read_stream(streamed), "upstream_timeout");
+    }
+    expect_error(whole.read_all(), 504, "upstream_timeout", "Connection timeout");
+  }
+}
+
+TEST(WaitingToRetry, AVisitorWhoLeavesEndsIt) {
+  Site site({.settings = {{"HEARTBEAT", "0.05"}, {"UPSTREAM_RETRIES", "10"}}});
+  auto streamed = site.stream("[[sim status=429 code=Throttling]]");
+  auto whole = site.chat("[[sim status=429 code=Throttling]]");
+  EXPECT_TRUE(site.simulator().reaches("requests", 4));
+  streamed.close();
+  whole.close();
+  EXPECT_TRUE(
+      site.responder().logs(R"("path":"/myapi/v1/chat-bot/stream","status":200,"outcome":"client_gone")"));
+  EXPECT_TRUE(site.responder().logs(R"("path":"/myapi/v1/chat-bot","status":0,"outcome":"client_gone")"));
+  EXPECT_EQ(metric(site, "bailian_streams_active"), 0);
+}
+
+TEST(WaitingToRetry, TheEndOfTheProgramIsToldToTheVisitor) {
+  Site site({.settings = {{"HEARTBEAT", "0.05"}, {"UPSTREAM_RETRIES", "10"}}});
+  auto streamed = site.stream("[[sim status=429 code=Throttling]]");
+  auto whole = site.chat("[[sim status=429 code=Throttling]]");
+  EXPECT_TRUE(site.simulator().reaches("requests", 4));
+  EXPECT_EQ(streamed.status(), 200);
+  site.responder().process().signal(SIGTERM);
+  EXPECT_TRUE(site.responder().logs(R"("event":"draining")"));
+  site.responder().process().signal(SIGTERM);
+  EXPECT_TRUE(site.responder().logs(R"("upstream_code":"shutdown")"));
+  expect_failed(read_stream(streamed), "upstream_error");
+  expect_error(whole.read_all(), 502, "upstream_error", "API Error");
+  EXPECT_EQ(site.await_responder_end(), 0);
+}
+
+// --- one question, one request ---
+
+class Sent : public testing::TestWithParam<const char*> {
+ protected:
+  SiteOptions options() const {
+    return {.settings = {{"DASHSCOPE_BASE_URL", upstream_.base_url()},
+                         {"UPSTREAM_RETRIES", GetParam()},
+                         {"MAX_PROMPT_BYTES", "16000000"},
+                         {"MAX_BODY_BYTES", "16000000"}}};
+  }
+
+  // So many connections that the responder keeps.
+  std::vector<UpstreamCall> warm_up(int count) {
+    std::vector<Exchange> exchanges;
+    std::vector<UpstreamCall> kept;
+    for (int i = 0; i < count; ++i) exchanges.push_back(site_.stream("hello"));
+    for (int i = 0; i < count; ++i) kept.push_back(upstream_.accept());
+    for (auto& call : kept) {
+      call.send_stream_head();
+      call.send_text("warm");
+      call.finish();
+    }
+    for (auto& exchange : exchanges) read_stream(exchange);
+    return kept;
+  }
+
+  static std::optional<size_t> called(const std::vector<UpstreamCall>& kept) {
+    for (size_t i = 0; i < kept.size(); ++i) {
+      if (kept[i].has_request()) return i;
+    }
+    return std::nullopt;
+  }
+
+  ScriptedUpstream upstream_;
+  Site site_{options()};
+};
+
+// An upstream that took the request and ends the connection over it may have worked on it.
+TEST_P(Sent, ARequestThatArrivedWholeIsNeverSentAgain) {
+  constexpr int kKept = 4;
+  auto kept = warm_up(kKept);
+  auto exchange = site_.stream("only once");
+  std::optional<size_t> first;
+  await([&] { return (first = called(kept)).has_value(); });
+  kept[*first].await_request();
+  EXPECT_NE(kept[*first].body().find("only once"), std::string::npos);
+  kept[*first].close();
+  kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(*first));
+
+  expect_error(exchange.read_all(), 502, "upstream_error", "Connection failed");
+  EXPECT_FALSE(called(kept));
+  EXPECT_FALSE(upstream_.is_called());
+  EXPECT_EQ(metric(site_, "bailian_upstream_requests_total"), kKept + 1);
+  EXPECT_EQ(metric(site_, "bailian_upstream_retries_total"), 0);
+}
+
+TEST_P(Sent, ManyConnectionsThatEndAtOnceAreNotSeenByTheNextVisitor) {
+  auto kept = warm_up(20);
+  for (auto& call : kept) call.close();
+  auto exchange = site_.stream("hello again");
+  const auto call = upstream_.accept();
+  EXPECT_NE(call.body().find("hello again"), std::string::npos);
+  call.send_stream_head();
+  call.send_text("answered");
+  call.finish();
+  EXPECT_EQ(read_stream(exchange).text, "answered");
+  EXPECT_EQ(metric(site_, "bailian_upstream_requests_total"), 20 + 1);
+}
+
+// Nobody can have answered a request whose end did not come.
+TEST_P(Sent, ARequestThatWasCutShortIsSentAfresh) {
+  auto kept = warm_up(1);
+  const std::string prompt(7'000'000, 'x');  // more than the sockets' buffers hold
+  FcgiPeer visitor(site_.fastcgi());
+  visitor.send(fcgi::request("POST", kStreamPath, chat_body(prompt + "[end]")));
+  kept[0].await_bytes(1000);
+  kept[0].reset();
+  const auto call = upstream_.accept();
+  EXPECT_NE(call.body().find("[end]"), std::string::npos);
+  call.send_stream_head();
+  call.send_text("answered");
+  call.finish();
+  EXPECT_NE(visitor.read_reply().response.body.find("answered"), std::string::npos);
+  EXPECT_EQ(metric(site_, "bailian_upstream_retries_total"), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Billing, Sent, testing::Values("0", "3"));
+
+// --- what was billed ---
+
+class Billed : public testing::Test {
+ protected:
+  static SiteOptions options(const ScriptedUpstream& upstream) {
+    return {.settings = {{"DASHSCOPE_BASE_URL", upstream.base_url()}, {"UPSTREAM_RETRIES", "3"}}};
+  }
+  static std::string thought_event(int output_tokens) {
+    return "id:1\nevent:result\n:HTTP_STATUS/"
+           "200\ndata:{\"output\":{\"thoughts\":[{\"action_type\":\"reasoning\","
+           "\"thought\":\"Hm\"}]},\"usage\":{\"models\":[{\"input_tokens\":7,\"output_tokens\":" +
+           std::to_string(output_tokens) + ",\"model_id\":\"m\"}]},\"request_id\":\"u1\"}\n\n";
+  }
+  double tokens_of(const char* type) const {
+    return metric(site_, std::string(R"(bailian_tokens_total{model="m",type=")") + type + R"("})");
+  }
+
+  ScriptedUpstream upstream_;
+  Site site_{options(upstream_)};
+};
+
+TEST_F(Billed, ThoughtsForbidARetryAndAreCountedAlsoWhenNobodyAskedForThem) {
+  auto exchange = site_.stream("hello");
+  const auto call = upstream_.accept();
+  call.send_stream_head();
+  for (const int output_tokens : {500, 1000, 2000}) call.send_chunk(thought_event(output_tokens));
+  call.send_chunk(std::string("event:error\n:HTTP_STATUS/429\ndata:") + kThrottledJson + "\n\n");
+  call.send("0\r\n\r\n");
+  const auto answer = exchange.read_all();
+  expect_error(answer, 429, "rate_limited", "API Error");
+  EXPECT_FALSE(upstream_.is_called());
+  const auto line = site_.responder().request_line(answer.headers.get("X-Request-Id"));
+  EXPECT_EQ(number_at(line, "/input_tokens"), 7);
+  EXPECT_EQ(number_at(line, "/output_tokens"), 2000);
+  EXPECT_EQ(text_at(line, "/model"), "m");
+  EXPECT_EQ(tokens_of("input"), 7);
+  EXPECT_EQ(tokens_of("output"), 2000);
+}
+
+TEST_F(Billed, AWholeAnswerThatFailedButCostIsCountedAndNotAskedForAgain) {
+  auto exchange = site_.chat("hello");
+  const auto call = upstream_.accept();
+  call.send(json_response("429 Too Many Requests", "",
+                          R"({"code":"Throttling","message":"","request_id":"u1","usage":{"models":[)"
+                          R"({"input_tokens":7,"output_tokens":90,"model_id":"m"}]}})"));
+  const auto answer = exchange.read_all();
+  expect_error(answer, 429, "rate_limited", "API Error");
+  EXPECT_FALSE(upstream_.is_called());
+  const auto line = site_.responder().request_line(answer.headers.get("X-Request-Id"));
+  EXPECT_EQ(number_at(line, "/output_tokens"), 90);
+}
+
+TEST_F(Billed, ThoughtsOfAnAnswerThatIsLeftAreCounted) {
+  auto exchange = site_.stream("hello");
+  const auto call = upstream_.accept();
+  call.send_stream_head();
+  call.send_chunk(thought_event(800));
+  call.send_chunk(thought_event(900));
+  const auto sent = static_cast<double>(2 * thought_event(900).size());
+  await([&] { return metric(site_, "bailian_upstream_received_bytes_total") == sent; });
+  exchange.close();
+  EXPECT_TRUE(site_.responder().logs(R"("outcome":"client_gone")"));
+  EXPECT_EQ(number_at(site_.responder().request_line_for_path(kStreamPath), "/output_tokens"), 900);
+}
+
+// --- after the end of the answer ---
+
+// What comes behind it costs neither time nor traffic, however slow the visitor is.
+TEST_F(Billed, AnUpstreamThatGoesOnAfterTheEndIsLetGo) {
+  FcgiPeer slow(site_.fastcgi());
+  slow.send(fcgi::request("POST", kStreamPath, chat_body("hello")));
+  const auto call = upstream_.accept();
+  call.send_stream_head();
+  call.send_chunk(result_event(std::string(50'000, 'x')));
+  call.send_chunk(result_event("", "stop"));
+  const std::string comments = chunk(":" + std::string(65'000, 'c') + "\n");
+  EXPECT_THROW(
+      {
+        for (int i = 0; i < 1000; ++i) call.send(comments);
+      },
+      std::system_error);
+  EXPECT_NE(slow.read_reply().response.body.find("Stream completed"), std::string::npos);
+}
+
+TEST_F(Billed, AnUpstreamThatFallsSilentAfterTheEndIsLetGo) {
+  FcgiPeer slow(site_.fastcgi());
+  slow.send(fcgi::request("POST", kStreamPath, chat_body("hello")));
+  const auto call = upstream_.accept();
+  call.send_stream_head();
+  call.send_chunk(result_event(std::string(50'000, 'x')));
+  call.send_chunk(result_event("", "stop"));
+  EXPECT_TRUE(call.is_dropped());
+  EXPECT_NE(slow.read_reply().response.body.find("Stream completed"), std::string::npos);
+}
+
+// --- when to come back ---
+
+class ComeBack : public testing::Test {
+ protected:
+  static SiteOptions options(const ScriptedUpstream& upstream) {
+    return {.settings = {{"DASHSCOPE_BASE_URL", upstream.base_url()}, {"UPSTREAM_RETRIES", "1"}}};
+  }
+
+  ScriptedUpstream upstream_;
+  Site site_{options(upstream_)};
+};
+
+TEST_F(ComeBack, WhatTheUpstreamSaysIsPassedOnWithinLimits) {
+  for (const auto& [told, shown] : {std::pair{"33", "33"}, {"100000", "120"}}) {
+    for (const bool streamed : {true, false}) {
+      SCOPED_TRACE(told);
+      auto exchange = streamed ? site_.stream("hello") : site_.chat("hello");
+      auto call = upstream_.accept();
+      call.send(json_response("429 Too Many Requests",
+                              std::string("Retry-After: ") + told + "\r\nConnection: close\r\n",
+                              kThrottledJson));
+      const auto answer = exchange.read_all();
+      expect_error(answer, 429, "rate_limited", "API Error");
+      EXPECT_EQ(answer.headers.all("Retry-After"), std::vector<std::string>{shown});
+      EXPECT_FALSE(upstream_.is_called());  // the visitor is not kept waiting that long
+    }
+  }
+}
+
+TEST_F(ComeBack, ARetryWaitsAsLongAsTheUpstreamSays) {
+  auto exchange = site_.stream("hello");
+  upstream_.accept().send(
+      json_response("429 Too Many Requests", "Retry-After: 1\r\nConnection: close\r\n", kThrottledJson));
+  const auto turned_away = std::chrono::steady_clock::now();
+  const auto call = upstream_.accept();
+  EXPECT_GE(std::chrono::steady_clock::now() - turned_away, std::chrono::milliseconds(950));
+  call.send(json_response("429 Too Many Requests", "Retry-After: nonsense\r\nConnection: close\r\n",
+                          kThrottledJson));
+  const auto answer = exchange.read_all();
+  expect_error(answer, 429, "rate_limited", "API Error");
+  EXPECT_EQ(answer.headers.get("Retry-After"), "10");
+}
+
+TEST_F(ComeBack, AQuotaThatIsUsedUpNamesNoTime) {
+  auto exchange = site_.chat("hello");
+  upstream_.accept().send(json_response("429 Too Many Requests", "Retry-After: 33\r\nConnection: close\r\n",
+                                        R"({"code":"PostpaidBillOverdue","message":"","request_id":"u9"})"));
+  const auto answer = exchange.read_all();
+  expect_error(answer, 503, "upstream_quota", "API Error");
+  EXPECT_EQ(answer.headers.count("Retry-After"), 0U);
+}
+
+}  // namespace
+}  // namespace bailian::e2e
