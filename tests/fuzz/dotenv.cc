@@ -2,6 +2,9 @@
 #include "dotenv.h"
 
 #include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "fuzz.h"
 
@@ -9,19 +12,19 @@ namespace bailian {
 namespace {
 
 bool is_key(std::string_view key) {
-  constexpr std::string_view kKeyChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.";
-  return !key.empty() && key.find_first_not_of(kKeyChars) == std::string_view::npos;
+  return !key.empty() && key.find_first_of("=# \t\r\n\v\f") == std::string_view::npos;
 }
 
 std::string written_down(const Dotenv& dotenv) {
   std::string text;
   for (const DotenvEntry& entry : dotenv.entries) {
-    text.append("export ").append(entry.key).append(" = \"");
-    for (const char c : entry.value) {
+    text.append("export ").append(entry.key);
+    if (entry.value) text += " = \"";
+    for (const char c : entry.value.value_or("")) {
       if (c == '"' || c == '\\') text += '\\';
       text += c;
     }
-    text += "\" # comment\n";
+    text += entry.value ? "\" # comment\n" : " # comment\n";
   }
   return text;
 }
@@ -52,5 +55,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
           again.entries.begin(), again.entries.end(), dotenv.entries.begin(), dotenv.entries.end(),
           [](const DotenvEntry& a, const DotenvEntry& b) { return a.key == b.key && a.value == b.value; }),
       "what was written down is read as it was");
+
+  std::vector<std::string> missing;
+  const auto find = [](const std::string& name) {
+    return name.size() % 2 == 0 ? std::optional(name) : std::nullopt;
+  };
+  const std::string expanded = expand_variables(text, find, missing);
+  fuzz::expect(expanded.size() <= text.size(),
+               "a variable that stands for its own name is no longer than written");
   return 0;
 }
