@@ -42,7 +42,7 @@ ccache=$PWD/build/system/ccache.$release
 # --- What is the same for all ------------------------------------------------------------------------------------
 
 # The reader's own tools first, then what the documents install.
-mapfile -t packages < <(printf '%s\n' sudo ccache git make curl jq && deploy/install-deps.sh --list deb)
+mapfile -t packages < <(printf '%s\n' sudo ccache git make curl jq nftables && deploy/install-deps.sh --list deb)
 fetch "documents: ${packages[*]}" "${packages[@]}"
 mkdir -p "$ccache"
 
