@@ -3,6 +3,8 @@
 namespace bailian {
 namespace {
 
+// A long name, put in for many $pool, would become very long.
+constexpr size_t kMaxLineBytes = 1000;
 constexpr std::string_view kBlank = " \t\r";
 
 std::string_view trimmed(std::string_view text) {
@@ -42,6 +44,7 @@ std::vector<PhpPool> parse_php_pools(std::string_view text) {
     const size_t end = text.find('\n');
     const std::string_view line = trimmed(text.substr(0, end));
     text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    if (line.size() > kMaxLineBytes) continue;
     if (line.starts_with('[')) {
       end_pool();
       pool.name = line.substr(1, line.find(']') - 1);

@@ -41,6 +41,7 @@ TEST(PhpPools, WhateverElseIsInTheFileIsPassedOver) {
        {"", "\n", "[", "[]", "[]\nuser = x", "user = x", "[www", "[www]\nuser", "[www]\nuser =", "[www]\n= x",
         "[www]\nuser = \"", "[www]\nuser = ;x", "[www]\n#user = x", "[global]\nuser = x"})
     EXPECT_EQ(parse_php_pools(text), Pools{}) << text;
+  EXPECT_EQ(parse_php_pools("[" + std::string(2000, 'a') + "]\nuser = $pool$pool\n"), Pools{});
   EXPECT_EQ(parse_php_pools(std::string("[a\0b]\nuser = x\0y", 16)),
             (Pools{{std::string("a\0b", 3), std::string("x\0y", 3), ""}}));
 }
