@@ -133,11 +133,11 @@ TEST_F(NginxInclude, AllowsTheHeadersThatAPreflightNamesWhenTheResponderIsDown) 
   };
   const auto always = send("OPTIONS", kChatPath).read_all().headers.get("Access-Control-Allow-Headers");
   for (const auto& names : std::vector<std::string>{"baggage,sentry-trace,traceparent", "x-a, x-b",
-                                                    "!#$%&'*+-.^_`|~9A", many_names(32)})
-    EXPECT_EQ(allowed(names), always + ", " + names);
+                                                    "!#$%&'*+-.^_`|~9A", many_names(200)})
+    EXPECT_EQ(allowed(names), names);
   for (const auto& names :
-       std::vector<std::string>{"a b", "a,,b", ",", "a,", "x:y", "x\"y", "x;y", "*/*", "\xe4", many_names(33),
-                                std::string(65, 'a'), std::string(3000, 'a')})
+       std::vector<std::string>{"a b", "a,,b", ",", "a,", "x:y", "x\"y", "x;y", "*/*", "\xe4",
+                                many_names(400), std::string(1025, 'a'), std::string(3000, 'a')})
     EXPECT_EQ(allowed(names), always) << names;
 }
 
