@@ -124,7 +124,7 @@ for (const foreign of [false, true]) {
     const page = await visit(t, foreign ? site.foreignPage("shop") : "/");
     await page.clock.install();
     if (foreign) await button(page, "Open chat").click();
-    await ask(page, "[[sim status=429 code=Throttling times=1]] hello");
+    await ask(page, "[[sim status=429 code=Throttling times=2]] hello");
     await shows(lastTurn(page).getByRole("alert"), /Too many questions at the moment\. Please wait \d+ s/);
     const retry = lastTurn(page).locator(".retry");
     assert.match(await retry.innerText(), /^Retry \(\d+\)$/);
@@ -539,3 +539,23 @@ for (const name of ["currentScript", "baseURI", "body", "createElement", "create
     assert.deepEqual([...page.hosts].filter(host => host === other).length, 1, "only the image is fetched from there");
   });
 }
+
+// What browser tracing does to each fetch of a page.
+const tracing = `<script>
+  const plain = window.fetch;
+  window.fetch = (input, init = {}) => {
+    const headers = new Headers(init.headers || (input instanceof Request ? input.headers : undefined));
+    headers.set("baggage", "environment=shop");
+    headers.set("sentry-trace", "0123456789abcdef0123456789abcdef-0123456789abcdef-1");
+    headers.set("traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01");
+    return plain(input, { ...init, headers });
+  };
+</script>`;
+
+test("another site's page that adds headers is told of a service that is down", async t => {
+  const page = await visitForeign(t, { head: tracing });
+  await site.responder.stop();
+  t.after(() => site.startResponder());
+  await ask(page, "hello");
+  await shows(lastTurn(page).getByRole("alert"), "The assistant failed to answer.");
+});

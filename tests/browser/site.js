@@ -98,7 +98,7 @@ export class Site {
       cwd: this.dir,
       env: {
         DASHSCOPE_API_KEY: key, APP_ID: "app", DASHSCOPE_BASE_URL: `${this.upstream}/api/v1`, FCGI_LISTEN: `${this.dir}/fcgi.sock`,
-        DEBUG: "False", UPSTREAM_RETRIES: "0", BOT_CONFIG_FILE: "profile.json", LOG_FORMAT: "text",
+        DEBUG: "False", BOT_CONFIG_FILE: "profile.json", LOG_FORMAT: "text",
       },
     });
     await this.responder.line(/listening/);
