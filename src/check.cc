@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "php_pools.h"
+#include "text.h"
 
 namespace bailian {
 namespace {
@@ -188,8 +189,8 @@ int check(const LoadedConfig& loaded, const std::optional<std::string>& env_file
     faults = faults_for_service(config, path);
     warn_of_other_key_file(config, path, warnings);
   }
-  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
-  for (const std::string& fault : faults) fmt::print(stderr, "bailian-fcgi: {}\n", fault);
+  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", printable(warning));
+  for (const std::string& fault : faults) fmt::print(stderr, "bailian-fcgi: {}\n", printable(fault));
   print_settings(config, is_of_service);
 
   const std::string missing = missing_for_chats(config);

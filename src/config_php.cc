@@ -14,6 +14,7 @@
 #include "json.h"
 #include "php_values.h"
 #include "placeholder.h"
+#include "text.h"
 #include "utf8.h"
 
 namespace bailian {
@@ -315,13 +316,9 @@ class Import {
     if (!is_utf8(text)) return "text that is not UTF-8";
     const std::string hidden = hide_keys(text, kMaxShownBytes + 1);
     std::string clean(utf8_prefix(hidden, kMaxShownBytes));
-    for (char& c : clean) {
-      if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
-    }
-    // C1 controls are two bytes in UTF-8.
-    for (size_t at = clean.find('\xc2'); at != std::string::npos; at = clean.find('\xc2', at + 1)) {
-      if (at + 1 < clean.size() && static_cast<unsigned char>(clean[at + 1]) < 0xa0)
-        clean.replace(at, 2, "?");
+    for (size_t at = 0; at < clean.size(); ++at) {
+      const size_t control = control_character_bytes(std::string_view(clean).substr(at));
+      if (control > 0) clean.replace(at, control, "?");
     }
     // A question mark may have completed one.
     return hide_keys(clean, kMaxShownBytes) + (hidden.size() > kMaxShownBytes ? "..." : "");

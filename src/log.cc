@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -19,6 +20,7 @@
 #include <thread>
 
 #include "json.h"
+#include "text.h"
 #include "unique_fd.h"
 
 namespace bailian {
@@ -63,19 +65,42 @@ std::string number_text(double number) {
   return is_whole(number) ? fmt::format("{:.0f}", number) : fmt::format("{:.3f}", number);
 }
 
-// Control characters could forge lines or move a terminal's cursor; C1 controls come as two bytes of UTF-8.
-// A backslash goes before the characters of `others`.
+// Control characters could forge lines or move a terminal's cursor. A backslash goes before the characters of
+// `others`.
 std::string escape_controls(std::string_view text, std::string_view others = "") {
   std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    const bool c1 = c == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if (c < 0x20 || c == 0x7f || c1) {
-      out += fmt::format("\\x{:02x}", c);
-    } else {
-      if (others.find(text[i]) != std::string_view::npos) out += '\\';
-      out += text[i];
+  while (!text.empty()) {
+    const size_t control = control_character_bytes(text);
+    for (const char byte : text.substr(0, control)) {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
     }
+    if (control == 0) {
+      if (others.find(text.front()) != std::string_view::npos) out += '\\';
+      out += text.front();
+    }
+    text.remove_prefix(std::max(control, size_t{1}));
+  }
+  return out;
+}
+
+// JSON must escape C0 only, but a terminal heeds more. All of these lie in the Basic Multilingual Plane.
+std::string escape_controls_of_json(std::string_view json) {
+  std::string out;
+  while (!json.empty()) {
+    const size_t control = control_character_bytes(json);
+    if (control == 0) {
+      out += json.front();
+    } else {
+      const auto byte = [json](size_t i) {
+        return static_cast<unsigned>(static_cast<unsigned char>(json[i]));
+      };
+      const unsigned character = control == 1 ? byte(0)
+                                 : control == 2
+                                     ? (byte(0) & 0x1f) << 6 | (byte(1) & 0x3f)
+                                     : (byte(0) & 0x0f) << 12 | (byte(1) & 0x3f) << 6 | (byte(2) & 0x3f);
+      out += fmt::format("\\u{:04x}", character);
+    }
+    json.remove_prefix(std::max(control, size_t{1}));
   }
   return out;
 }
@@ -195,10 +220,11 @@ std::string format_log_line(LogFormat format, std::string_view time, LogLevel le
                             std::string_view message, const LogFields& fields) {
   if (format == LogFormat::kText) {
     std::string line = fmt::format("{} {:7} {}", time, name_of(level), event);
-    if (!message.empty()) line += ": " + escape_controls(message);
+    if (!message.empty()) line += ": " + escape_controls(as_utf8(message));
     for (const LogField& field : fields) {
-      line += fmt::format(" {}={}", field.key,
-                          field.is_number ? number_text(field.number) : quoted_if_needed(field.text));
+      line +=
+          fmt::format(" {}={}", field.key,
+                      field.is_number ? number_text(field.number) : quoted_if_needed(as_utf8(field.text)));
     }
     return line;
   }
@@ -219,7 +245,9 @@ std::string format_log_line(LogFormat format, std::string_view time, LogLevel le
     writer.RawValue(number.data(), number.size(), rapidjson::kNumberType);
   }
   writer.EndObject();
-  return std::string(written(buffer));
+  constexpr std::string_view kLeads = "\x7f\xc2\xd8\xe2";  // of the characters in question
+  const std::string_view line = written(buffer);
+  return line.find_first_of(kLeads) == line.npos ? std::string(line) : escape_controls_of_json(line);
 }
 
 LogFields request_fields(const RequestRecord& record, Clock::time_point now) {

@@ -22,6 +22,7 @@
 #include "ping.h"
 #include "server.h"
 #include "supervisor.h"
+#include "text.h"
 #include "top.h"
 
 namespace bailian {
@@ -171,16 +172,17 @@ int run_guarded(const Options& options) {
   try {
     return run(options);
   } catch (const ConfigError& error) {
-    for (const std::string& fault : error.faults()) fmt::print(stderr, "bailian-fcgi: {}\n", fault);
+    for (const std::string& fault : error.faults())
+      fmt::print(stderr, "bailian-fcgi: {}\n", printable(fault));
     return EX_CONFIG;
   } catch (const ListenError& error) {
-    fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
+    fmt::print(stderr, "bailian-fcgi: {}\n", printable(error.what()));
     return EX_UNAVAILABLE;
   } catch (const LogFileError& error) {
-    fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
+    fmt::print(stderr, "bailian-fcgi: {}\n", printable(error.what()));
     return EX_CANTCREAT;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
+    fmt::print(stderr, "bailian-fcgi: {}\n", printable(error.what()));
     return EX_OSERR;
   }
 }

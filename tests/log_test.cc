@@ -20,10 +20,26 @@ TEST(Log, TextLinesAreForPeople) {
 
 TEST(Log, HostileValuesCannotForgeALineOrMoveTheCursor) {
   EXPECT_EQ(text_line("a\nb", {{"p", "x\r\n\x1b[2J\x7f\xc2\x9b y\"=\0"}}),
-            "T info    event: a\\x0ab p=\"x\\x0d\\x0a\\x1b[2J\\x7f\\xc2\x9b y\\\"=\"");
+            "T info    event: a\\x0ab p=\"x\\x0d\\x0a\\x1b[2J\\x7f\\xc2\\x9b y\\\"=\"");
   const std::string line =
       format_log_line(LogFormat::kJson, "T", LogLevel::kError, "event", "a\nb", {{"p", "\x1b\n"}});
   EXPECT_EQ(line, R"({"time":"T","level":"error","event":"event","message":"a\nb","p":"\u001B\n"})");
+}
+
+TEST(Log, NoLineShowsATerminalWhatItHeeds) {
+  const std::string hostile =
+      "C1 \u009b31m, DEL \x7f, turns \u202e\u2066\u061c, breaks \u2028\u2029, 杭州 Ø © ؠ";
+  EXPECT_EQ(
+      text_line(hostile, {{"p", "\u009b"}, {"q", "\x9b"}}),
+      "T info    event: C1 \\xc2\\x9b31m, DEL \\x7f, turns \\xe2\\x80\\xae\\xe2\\x81\\xa6\\xd8\\x9c, breaks "
+      "\\xe2\\x80\\xa8\\xe2\\x80\\xa9, 杭州 Ø © ؠ p=\\xc2\\x9b q=\"\\\\x9b\"");
+  const std::string line =
+      format_log_line(LogFormat::kJson, "T", LogLevel::kError, "event", hostile, {{"p", "\u009b"}});
+  EXPECT_EQ(line, R"({"time":"T","level":"error","event":"event","message":"C1 \u009b31m, DEL \u007f, turns )"
+                  R"(\u202e\u2066\u061c, breaks \u2028\u2029, 杭州 Ø © ؠ","p":"\u009b"})");
+  JsonDocument document;
+  ASSERT_FALSE(parse_json(line, document));
+  EXPECT_EQ(as_view(document["message"]), hostile) << "nothing is lost";
 }
 
 TEST(Log, AQuoteInAValueEndsItNot) {

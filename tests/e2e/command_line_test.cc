@@ -102,6 +102,13 @@ TEST_F(CommandLine, DoesNotStartWithFaultySettings) {
   EXPECT_EQ(run_with({}, settings).exit_code, 78);
 }
 
+TEST_F(CommandLine, ShowsFaultySettingsAsPlainText) {
+  const auto finished = check({{"WORKERS", "1\u009b31m\x1b]0;x\x07\u202e"}});
+  EXPECT_EQ(finished.exit_code, 78);
+  for (const char* control : {"\xc2\x9b", "\x1b", "\x07", "\u202e"})
+    EXPECT_FALSE(contains(finished.err, control));
+}
+
 TEST_F(CommandLine, DoesNotShowSecrets) {
   const auto finished = check({{"DASHSCOPE_API_KEY", "sk-5b1e9c3d\nvalue"}, {"WORKERS", "eighty"}});
   EXPECT_EQ(finished.exit_code, 78);

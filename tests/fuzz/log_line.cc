@@ -7,17 +7,14 @@
 #include "fuzz.h"
 #include "json.h"
 #include "log.h"
+#include "text.h"
 
 namespace bailian {
 namespace {
 
 constexpr std::string_view kKeys[] = {"first", "second", "third", "fourth"};
 
-bool is_control(std::string_view text, size_t at) {
-  const auto c = static_cast<unsigned char>(text[at]);
-  const auto next = at + 1 < text.size() ? static_cast<unsigned char>(text[at + 1]) : 0;
-  return c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0);
-}
+bool is_control(std::string_view text, size_t at) { return control_character_bytes(text.substr(at)) > 0; }
 
 // The keys of a text line's fields, as a reader finds them who knows of quotes and of what they enclose.
 std::vector<std::string> keys_of(std::string_view fields) {
@@ -55,7 +52,8 @@ void check_text(const LogFields& fields) {
 void check_json(const std::string& message, const LogFields& fields) {
   const std::string line =
       format_log_line(LogFormat::kJson, "T", LogLevel::kWarning, "event", message, fields);
-  fuzz::expect(line.find('\n') == std::string::npos, "a line is one line");
+  for (size_t i = 0; i < line.size(); ++i)
+    fuzz::expect(!is_control(line, i), "a line is one line, without control characters");
   JsonDocument json;
   fuzz::expect(!parse_json(line, json), "a line is JSON");
   fuzz::expect(json.MemberCount() == 3 + (message.empty() ? 0 : 1) + fields.size(),
