@@ -170,19 +170,25 @@ if [ "$(id -u)" != 0 ]; then
   sudo=sudo
 fi
 
-# Packages start their services when installed, and nginx would take port 80. dpkg asks this file first.
+# Packages start their services when installed, and nginx would take port 80. dpkg asks this file first. It refuses to
+# the apt-get below only, so that a file which stays behind (SIGKILL) stops no service. Of two runs the second waits: the
+# first would remove its file.
 policy=/usr/sbin/policy-rc.d
-if [ ! -e $policy ]; then
+mark='made by install-deps.sh of bailian-fcgi'
+exec 9<"${policy%/*}"
+flock --timeout 600 9 || fail 69 'another install-deps.sh is still at work'
+if [ ! -e $policy ] || grep -qF "$mark" $policy; then
   trap '$sudo rm -f $policy' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
-  printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+  # shellcheck disable=SC2016 # the file's own variable
+  printf '#!/bin/sh\n# %s\n[ -z "$BAILIAN_INSTALL_DEPS" ] || exit 101\n' "$mark" | $sudo tee $policy >/dev/null
   $sudo chmod 755 $policy
 fi
 
 apt() {
-  $sudo env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-    apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
+  $sudo env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 BAILIAN_INSTALL_DEPS=1 \
+    apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" 9<&-
 }
 apt update || say 'apt-get update failed; trying with the package lists that are here' >&2
 # shellcheck disable=SC2086 # one package, one argument
