@@ -92,8 +92,11 @@ sysusersdir   ?= $(prefix)/lib/sysusers.d
 tmpfilesdir   ?= $(prefix)/lib/tmpfiles.d
 INSTALL       ?= install
 confdir       := $(sysconfdir)/bailian-fcgi
+# systemd 254 and later can wait longer from try to try; older ones only remark on the lines.
+systemd       := $(shell sed -n 's/^Version: *\([0-9]*\).*/\1/p' /usr/lib*/pkgconfig/libsystemd.pc /usr/lib/*/pkgconfig/libsystemd.pc 2>/dev/null)
+backoff       := $(if $(shell [ $(or $(firstword $(systemd)),0) -lt 254 ] || echo yes),s/^@backoff@/Restart/,/^@backoff@/d)
 service_files := $(addprefix build/install/systemd/bailian-fcgi.,service socket)
-made          := $(service_files) $(addprefix build/install/,env examples/nginx-site.conf man/bailian-fcgi.conf.5)
+made          := $(service_files) $(addprefix build/install/,env examples/env examples/nginx-site.conf man/bailian-fcgi.conf.5)
 documents     := README.md README.zh-CN.md CHANGELOG.md .github/SECURITY.md \
                  $(wildcard deploy/grafana-dashboard.json deploy/prometheus-alerts.yml deploy/Dockerfile deploy/kubernetes)
 examples      := $(filter-out %/bot.json %.in,$(wildcard deploy/examples/*)) $(wildcard deploy/logrotate)
@@ -128,7 +131,7 @@ install: $B/bailian-fcgi $(made) ## into PREFIX (/usr/local); settings that are 
 	cp -r $(documents) $(DESTDIR)$(docdir)
 	cp $(wildcard deploy/*.md) $(DESTDIR)$(docdir)/deploy
 	cp nginx/www/README.md nginx/www/screenshot.webp $(DESTDIR)$(docdir)/nginx/www
-	cp $(examples) $(DESTDIR)$(docdir)/examples
+	cp $(examples) build/install/examples/env $(DESTDIR)$(docdir)/examples
 	@# Links lead to where a file is installed, or nowhere; the tests' markers are of no use there.
 	sed -i -E -e '/^ *<!-- test: /d' -e 's#\]\(\.github/#](#g' -e 's#\]\(deploy/([a-z-]*\.(json|yml)\))#](\1#g' \
 	  -e 's#\]\((Dockerfile|kubernetes)\)#](../\1)#g' -e '/^!\[.*\]\(tests\//d' -e 's#\[([^]]*)\]\((LICENSE|tests/[^)]*)\)#\1#g' \
@@ -143,7 +146,12 @@ uninstall: $(made) ## remove what `make install` put there; settings that were c
 	rm -f $(addprefix $(DESTDIR),$(bindir)/bailian-fcgi $(mandir)/man1/bailian-fcgi.1 $(mandir)/man5/bailian-fcgi.conf.5 \
 	  $(completiondir)/bailian-fcgi $(addprefix $(unitdir)/,$(notdir $(service_files))) \
 	  $(sysusersdir)/bailian-fcgi.conf $(tmpfilesdir)/bailian-fcgi.conf)
-	rm -rf $(DESTDIR)$(pkgdatadir) $(DESTDIR)$(docdir)
+	rm -rf $(DESTDIR)$(docdir)
+	@if grep -rqF $(pkgdatadir)/ $(DESTDIR)/etc/nginx 2>/dev/null || \
+	   [ -n "$$(find $(DESTDIR)/etc/nginx -lname '$(pkgdatadir)/*' 2>/dev/null)" ]; then \
+	  find $(DESTDIR)$(pkgdatadir) -type f ! -name '*.conf' -delete; \
+	  echo '$(DESTDIR)$(pkgdatadir) stays: $(DESTDIR)/etc/nginx includes its files, and nginx would not start without them'; \
+	else rm -rf $(DESTDIR)$(pkgdatadir); fi
 	if cmp -s build/install/env $(DESTDIR)$(confdir)/env; then rm $(DESTDIR)$(confdir)/env; fi
 	if cmp -s deploy/examples/bot.json $(DESTDIR)$(confdir)/bot.json; then rm $(DESTDIR)$(confdir)/bot.json; fi
 	if cmp -s /dev/null $(DESTDIR)$(confdir)/dashscope-api-key; then rm $(DESTDIR)$(confdir)/dashscope-api-key; fi
@@ -152,11 +160,10 @@ uninstall: $(made) ## remove what `make install` put there; settings that were c
 # Made each time: the directories may be others now.
 build/install/%: deploy/%.in FORCE
 	@mkdir -p $(@D)
-	@sed 's|@bindir@|$(bindir)|g; s|@confdir@|$(confdir)|g; s|@pkgdatadir@|$(pkgdatadir)|g' $< >$@
+	@sed 's|@bindir@|$(bindir)|g; s|@confdir@|$(confdir)|g; s|@pkgdatadir@|$(pkgdatadir)|g; s|@docdir@|$(docdir)|g; $(backoff)' $< >$@
 
-# What is installed in place of .env.example: two settings differ, and none may be missed; those of `make run` are left
-# out.
-build/install/env: .env.example deploy/env.head FORCE
+# All settings, as an example: two differ from .env.example, and none may be missed; those of `make run` are left out.
+build/install/examples/env: .env.example deploy/env.head FORCE
 	@mkdir -p $(@D)
 	@sed -e '1,/^$$/d' -e '/^# Where the nginx that/,/^PORT=/d' -e 's| `make run` sets True when nothing is said.||' \
 	  -e 's|^DASHSCOPE_API_KEY_FILE=$$|&$(confdir)/dashscope-api-key|' \

@@ -18,7 +18,7 @@ chmod +x "$scratch/bailian-fcgi"
 units=()
 for unit in service socket; do
   units+=("$scratch/bailian-fcgi.$unit")
-  sed "s|@bindir@|$scratch|; s|@confdir@|/etc/bailian-fcgi|" "deploy/systemd/bailian-fcgi.$unit.in" >"${units[-1]}"
+  sed "s|@bindir@|$scratch|; s|@confdir@|/etc/bailian-fcgi|; /^@backoff@/d" "deploy/systemd/bailian-fcgi.$unit.in" >"${units[-1]}"
 done
 complaints=$(systemd-analyze verify --man=no "${units[@]}" 2>&1)
 [[ ! $complaints ]] || fault "$complaints"

@@ -96,7 +96,21 @@ serving_pid() {
   child=$(inside cat "/proc/$main/task/$main/children")
   echo "${child:-$main}" | tr -d ' '
 }
-set_setting() { inside sed -i "s|^$1=.*|$1=$2|" /etc/bailian-fcgi/env; }
+set_setting() { inside sh -c "sed -i '/^$1=/d' /etc/bailian-fcgi/env && echo '$1=$2' >>/etc/bailian-fcgi/env"; }
+# How many processes the service has, once they are as many.
+await_processes() {
+  local deadline=$((SECONDS + patience)) found=''
+  while ((SECONDS < deadline)) && [[ $found != "$1" ]]; do
+    # The second place is that of systemd on a machine with both kinds of control groups.
+    found=$({ inside cat /sys/fs/cgroup{,/systemd}/system.slice/bailian-fcgi.service/cgroup.procs 2>/dev/null || true; } | wc -l)
+  done
+  echo "$found"
+}
+await_status() { # PART: the status line, once it has it
+  local deadline=$((SECONDS + patience)) found=''
+  while ((SECONDS < deadline)) && [[ $found != *"$1"* ]]; do found=$(property StatusText); done
+  echo "$found"
+}
 
 # --- Checks ----------------------------------------------------------------------------------------------------
 
@@ -152,6 +166,48 @@ MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged() {
   expect 'a changed file' WORKERS=2 "$(tail -n 1 "$to/opt/chat/etc/bailian-fcgi/env")"
   make -s uninstall DESTDIR="$to" PREFIX=/opt/chat
   expect 'what stays' "$to/opt/chat/etc/bailian-fcgi/env" "$(find "$to" -type f)"
+  make -s -o deps install DESTDIR="$to" PREFIX=/opt/chat
+  mkdir -p "$to/etc/nginx"
+  echo 'include /opt/chat/share/bailian-fcgi/bailian-fcgi.conf;' >"$to/etc/nginx/nginx.conf"
+  expect 'what it says of files that nginx includes' 1 \
+    "$(make -s uninstall DESTDIR="$to" PREFIX=/opt/chat | grep -c 'share/bailian-fcgi stays')"
+  expect 'those files' 'bailian-fcgi-http.conf bailian-fcgi-status.conf bailian-fcgi.conf nginx-site.conf' \
+    "$(cd "$to/opt/chat/share/bailian-fcgi" && echo *)"
+}
+
+# With an apt-get that starts nginx, as a package does, when it is told to go on.
+InstallDepsStartsNoServiceAndNeverPreventsOne() {
+  local policy=/usr/sbin/policy-rc.d
+  put deploy/install-deps.sh /root/install-deps.sh
+  inside mkdir /root/fake
+  printf '#!/bin/sh\ncase "$*" in *\\ install\\ *) ;; *) exit 0 ;; esac\ntouch /root/fake/begun.$ROUND\n%s\ndeb-systemd-invoke start nginx.service\n' \
+    'until [ -e /root/fake/go ]; do sleep 0.05; done' >"$work/apt-get"
+  put "$work/apt-get" /root/fake/apt-get
+  inside chmod +x /root/fake/apt-get
+  install_deps() { inside PATH=/root/fake:/usr/sbin:/usr/bin:/sbin:/bin ROUND="$1" sh /root/install-deps.sh >>"$work/install-deps.log" 2>&1; }
+  begun() { inside sh -c "until [ -e /root/fake/begun.$1 ]; do sleep 0.05; done"; }
+
+  inside systemctl -q enable nginx
+  install_deps killed &
+  begun killed
+  inside sh -c 'for process in /proc/[0-9]*; do
+    case $(tr "\\0" " " <$process/cmdline) in "sh /root/"* | "/bin/sh /root/"*) kill -KILL "${process#/proc/}" ;; esac
+  done 2>/dev/null'
+  expect 'what SIGKILL leaves' 1 "$(inside ls $policy | wc -l)"
+  inside deb-systemd-invoke start nginx.service
+  expect 'nginx, which another package starts then' active "$(inside systemctl is-active nginx)"
+  inside systemctl stop nginx
+
+  install_deps first & local first=$!
+  begun first
+  install_deps second & local second=$!
+  inside touch /root/fake/go
+  wait $first $second
+  begun second
+  expect 'nginx' inactive "$(inside systemctl is-active nginx)"
+  expect 'the file' '' "$(inside ls $policy 2>/dev/null)"
+  inside systemctl -q disable nginx
+  inside rm -r /root/fake /root/install-deps.sh
 }
 
 AptInstallsItAndItRunsWithoutAKey() {
@@ -273,24 +329,110 @@ ItsSandboxHoldsAndIsNotMissed() {
   expect 'restarts that nobody asked for' 0 "$(property NRestarts)"
 }
 
-AWrongSettingIsNamedAndTheServiceComesBackWhenItIsMended() {
-  set_setting WORKERS none
+ARestartIntoAWrongSettingChangesNothingForVisitors() {
+  local fault='env:[0-9]*: TIMEOUT: expected' line
+  begin_stream
+  set_setting TIMEOUT 5m
+  for _ in 1 2 3; do
+    inside systemctl restart bailian-fcgi
+    line=$(await_status misconfigured)
+    expect 'the fault in the status' yes "$([[ $line =~ ${fault} ]] && echo yes)"
+    expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+    expect 'health' '"status":"healthy"' "$(ask "$url/health" | grep -o '"status":"[a-z]*"')"
+  done
+  expect 'what systemctl status shows' 1 "$(inside systemctl status bailian-fcgi | grep -c "Status: .*$fault")"
+  expect 'the rest of a stream from before' 'tok2 tok3 1' "$(end_stream)"
+  expect 'processes: the one that serves, the one that waits and its supervisor' 3 "$(await_processes 3)"
+  expect 'starts that systemd repeats' 'active 0' "$(property ActiveState) $(property NRestarts)"
+  expect 'times that the journal has the fault' 3 \
+    "$(inside journalctl -o cat -u bailian-fcgi.service | grep -c '"event":"setting".*TIMEOUT')"
+  set_setting TIMEOUT 300
+  inside systemctl reload bailian-fcgi
+  await_status streams >/dev/null
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+  expect 'processes' 2 "$(await_processes 2)"
+}
+
+AFirstStartWithAWrongSettingAnswersAtOnce() {
+  inside systemctl stop bailian-fcgi.socket
+  set_setting TIMEOUT 5m
+  inside systemctl start bailian-fcgi
+  expect 'a chat' not_configured "$(answer | sed 's/.*"code":"\([a-z_]*\)".*/\1/')"
+  expect 'health' '200 misconfigured' "$(ask -w '%{http_code}' "$url/health" | sed 's/.*"status":"\([a-z]*\)".*}\(...\)/\2 \1/')"
+  set_setting TIMEOUT 300
+  inside systemctl reload bailian-fcgi
+  await_status streams >/dev/null
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+}
+
+TheDeathOfTheSupervisorIsNotNoticedByVisitors() {
+  local before
+  before=$(property MainPID)
+  inside sh -c "kill -KILL $before"
+  expect 'the answer meanwhile' 'tok1 tok2 tok3 ' "$(answer)"
+  await_status streams >/dev/null
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+  expect 'processes' 2 "$(await_processes 2)"
+  expect 'another main process' yes "$([[ $(property MainPID) != "$before" ]] && echo yes)"
+}
+
+StoppingTheSocketEndsWhoeverServes() {
+  set_setting TIMEOUT 5m
+  inside systemctl restart bailian-fcgi
+  await_status misconfigured >/dev/null
+  inside systemctl stop bailian-fcgi.socket
+  expect 'processes' 0 "$(await_processes 0)"
+  # Without a main process too, as where the program on disk is broken.
+  set_setting TIMEOUT 300
+  inside systemctl start bailian-fcgi
+  await_status streams >/dev/null
+  inside mv /usr/bin/bailian-fcgi /usr/bin/bailian-fcgi.away
   inside systemctl restart bailian-fcgi 2>/dev/null || true
-  expect 'faults named' yes "$([[ $(await_journal 'WORKERS: expected') -ge 1 ]] && echo yes)"
-  set_setting WORKERS 1
+  expect 'the answer where the program is missing' 'tok1 tok2 tok3 ' "$(answer)"
+  inside systemctl stop bailian-fcgi.socket
+  expect 'processes' 0 "$(await_processes 0)"
+  inside mv /usr/bin/bailian-fcgi.away /usr/bin/bailian-fcgi
   inside systemctl start bailian-fcgi
   expect 'health' 200 "$(health)"
+}
+
+WithoutItsKeyFileItRunsAndSaysSo() {
+  inside mv /etc/bailian-fcgi/dashscope-api-key /root/
+  inside systemctl restart bailian-fcgi
+  expect 'a chat' not_configured "$(answer | sed 's/.*"code":"\([a-z_]*\)".*/\1/')"
+  inside mv /root/dashscope-api-key /etc/bailian-fcgi/
+  inside systemctl restart bailian-fcgi
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+}
+
+# As deploy/README.md says: nginx.org's packages and panels run it as another user.
+AnotherGroupOfNginxWorks() {
+  inside useradd --system --user-group --no-create-home nginx
+  inside sed -i 's/^user www-data;/user nginx;/' /etc/nginx/nginx.conf
+  printf '[Socket]\nSocketGroup=nginx\n' >"$work/override.conf"
+  inside mkdir -p /etc/systemd/system/bailian-fcgi.socket.d
+  put "$work/override.conf" /etc/systemd/system/bailian-fcgi.socket.d/override.conf
+  inside systemctl daemon-reload
+  inside systemctl restart bailian-fcgi.socket nginx
+  expect 'mode and group' '660 nginx' "$(inside stat -c '%a %G' /run/bailian-fcgi/bailian-fcgi.sock)"
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+  inside rm -r /etc/systemd/system/bailian-fcgi.socket.d
+  inside systemctl daemon-reload
+  inside sed -i 's/^user nginx;/user www-data;/' /etc/nginx/nginx.conf
+  inside systemctl restart bailian-fcgi.socket nginx
+  inside userdel nginx
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
 }
 
 AnUpgradeKeepsSettingsAndStreams() {
   local package=$work/newer
   dpkg-deb -R "$deb" "$package"
   sed -i 's/^Version: .*/&+upgrade/' "$package/DEBIAN/control"
-  echo '# new in this version' >>"$package/etc/bailian-fcgi/env"
+  echo '# new in this version' | tee -a "$package/usr/share/bailian-fcgi/settings/"* >/dev/null
   dpkg-deb --root-owner-group -b "$package" "$work/newer.deb" >/dev/null
   put "$work/newer.deb" /root/newer.deb
   begin_stream
-  inside apt-get -qy install --no-install-recommends -o Dpkg::Options::=--force-confold /root/newer.deb >"$work/upgrade.log" 2>&1 ||
+  inside apt-get -qy install --no-install-recommends /root/newer.deb </dev/null >"$work/upgrade.log" 2>&1 ||
     { tail "$work/upgrade.log" && has_failed=yes; }
   expect 'the version' "$(dpkg-deb -f "$deb" Version)+upgrade" \
     "$(inside dpkg-query -W -f '${Version}' bailian-fcgi)"
@@ -299,7 +441,19 @@ AnUpgradeKeepsSettingsAndStreams() {
   expect 'the setting' APP_ID=0123456789abcdef0123456789abcdef "$(inside grep ^APP_ID /etc/bailian-fcgi/env)"
   expect 'modes and owners' '640 root:bailian-fcgi 600 root:root' \
     "$(inside stat -c '%a %U:%G' /etc/bailian-fcgi/env /etc/bailian-fcgi/dashscope-api-key | xargs)"
-  expect 'what the new version ships' 1 "$(inside grep -c 'new in this version' /etc/bailian-fcgi/env.dpkg-dist)"
+  expect 'questions, and other files' 'bot.json dashscope-api-key env' "$(inside ls /etc/bailian-fcgi | xargs)"
+}
+
+AnUpgradeWithAWrongSettingSaysSoAndChangesNothing() {
+  local main
+  main=$(main_pid)
+  set_setting TIMEOUT 5m
+  inside apt-get -qy install --reinstall --no-install-recommends /root/newer.deb </dev/null >"$work/upgrade.log" 2>&1 ||
+    { tail "$work/upgrade.log" && has_failed=yes; }
+  expect 'what it says' '1 1' "$(grep -c 'TIMEOUT: expected' "$work/upgrade.log") $(grep -c 'is not restarted' "$work/upgrade.log")"
+  expect 'the main process' "$main" "$(main_pid)"
+  expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
+  set_setting TIMEOUT 300
 }
 
 # Both pass the socket on as descriptor 0.
@@ -324,8 +478,11 @@ SpawnFcgiAndSupervisordRunItAsTheExamplesSay() {
   expect 'health under systemd again' 200 "$(health)"
 }
 
-RemovedItLeavesSettingsAndPurgedNothing() {
+RemovedItLeavesSettingsAndAnNginxThatStartsAndPurgedNothing() {
   inside apt-get -qy remove bailian-fcgi >"$work/remove.log" 2>&1
+  expect 'what it says of the include' 1 "$(grep -c '^/etc/nginx/sites-enabled/chat.conf$' "$work/remove.log")"
+  expect 'nginx' 'syntax is ok' "$(inside nginx -t 2>&1 | grep -o 'syntax is ok')"
+  inside systemctl restart nginx
   expect 'the socket' '' "$(inside ls /run/bailian-fcgi 2>/dev/null)"
   expect 'settings that stay' 1 "$(inside grep -c ^APP_ID=0123 /etc/bailian-fcgi/env)"
   expect 'what nginx says' 502 "$(health)"
@@ -354,15 +511,22 @@ list_system >"$work/before"
 
 run_test LintianHasNoComplaint
 run_test MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged
+run_test InstallDepsStartsNoServiceAndNeverPreventsOne
 run_test AptInstallsItAndItRunsWithoutAKey
 run_test TheExampleSiteChats
 run_test TheExampleSiteShowsMetricsAndStatusAndTopShowsTheSame
 run_test ALogFileIsForItsGroupToRead
 run_test TheSocketMovesToAnAddressBySystemctlEdit
 run_test ItsSandboxHoldsAndIsNotMissed
-run_test AWrongSettingIsNamedAndTheServiceComesBackWhenItIsMended
+run_test ARestartIntoAWrongSettingChangesNothingForVisitors
+run_test AFirstStartWithAWrongSettingAnswersAtOnce
+run_test TheDeathOfTheSupervisorIsNotNoticedByVisitors
+run_test StoppingTheSocketEndsWhoeverServes
+run_test WithoutItsKeyFileItRunsAndSaysSo
+run_test AnotherGroupOfNginxWorks
 run_test AnUpgradeKeepsSettingsAndStreams
+run_test AnUpgradeWithAWrongSettingSaysSoAndChangesNothing
 run_test SpawnFcgiAndSupervisordRunItAsTheExamplesSay
-run_test RemovedItLeavesSettingsAndPurgedNothing
+run_test RemovedItLeavesSettingsAndAnNginxThatStartsAndPurgedNothing
 
 sum_up
