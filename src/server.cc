@@ -209,8 +209,9 @@ void Server::tell_status() {
 
 std::string Server::status_text() const {
   if (start_.faults.empty()) {
-    return fmt::format("{} streams, {} requests", shared_.streams.taken(),
-                       shared_.board.sum(&LoopBoard::requests));
+    const std::string text = fmt::format("{} streams, {} requests", shared_.streams.taken(),
+                                         shared_.board.sum(&LoopBoard::requests));
+    return reload_fault_.empty() ? text : one_line(fmt::format("{}; reload failed: {}", text, reload_fault_));
   }
   const size_t count = start_.faults.size();
   return one_line(
@@ -274,10 +275,13 @@ void Server::reload() {
     service_manager_.reloading();
     use(load_());
     good = true;
+    reload_fault_.clear();
   } catch (const ConfigError& error) {
+    reload_fault_ = error.faults().front();
     for (const std::string& fault : error.faults()) log(LogLevel::kError, "setting", fault);
     log(LogLevel::kError, "reload_failed", "the settings have faults: nothing changes");
   } catch (const std::exception& error) {
+    reload_fault_ = error.what();
     log(LogLevel::kError, "reload_failed", error.what());
   }
   shared_.metrics.count_reload(good);

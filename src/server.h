@@ -96,6 +96,7 @@ class Server {
   bool mended_ = false;
   UniqueFd predecessor_;  // serves in place of this one
   std::string told_status_;
+  std::string reload_fault_;  // empty: the last one was good, or there was none
   Timer drain_timeout_;
   Timer status_;
   Timer watch_;

@@ -422,6 +422,17 @@ TEST_F(TheServiceManager, HearsOfStartReloadAndEnd) {
   EXPECT_EQ(manager_.next_now(), std::nullopt);
 }
 
+TEST_F(TheServiceManager, SeesWhyAReloadFailed) {
+  Responder responder(watched());
+  dir_.write(".env", "TIMEOUT=5m\n");
+  responder.process().signal(SIGHUP);
+  const auto status = manager_.await("reload failed: ");
+  EXPECT_NE(status.find(".env:1: TIMEOUT: expected"), status.npos) << status;
+  std::filesystem::remove(dir_.file(".env"));
+  responder.process().signal(SIGHUP);
+  for (auto message = manager_.next(); message != "STATUS=0 streams, 0 requests";) message = manager_.next();
+}
+
 TEST_F(TheServiceManager, SeesWhatIsUnderWay) {
   auto impatient = watched();
   impatient.env.emplace_back("WATCHDOG_USEC=200000");
