@@ -94,7 +94,8 @@ int wait_for_end(pid_t child, const sigset_t& signals) {
 }  // namespace
 
 int hand_over_signal() { return SIGRTMIN; }
-int stop_signal() { return SIGRTMIN + 1; }
+// The lower one: the kernel hands it to a child that gets both before the other, as its parent ends at once.
+int stop_signal() { return SIGPWR; }
 
 std::optional<int> supervise() {
   const sigset_t signals = signals_of_supervisor();

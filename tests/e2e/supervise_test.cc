@@ -284,6 +284,7 @@ TEST_F(Supervised, RestartsWithoutTheEndOfAnAnswer) {
     EXPECT_EQ(first.process().wait_alone(), signal == SIGKILL ? 128 + SIGKILL : 0);
     const bool goes_on = signal == SIGKILL || signal == kHandOver;
     EXPECT_TRUE(first.logs(goes_on ? "handing_over" : "draining"));
+    EXPECT_EQ(first.log().find("handing_over") != std::string::npos, goes_on) << first.log();
     if (goes_on) {
       EXPECT_EQ(text_at(ask("[[sim events=2]]").json(), "/result"), tokens(2));
     }

@@ -65,9 +65,9 @@ simulator_url=${started#listening on }
 url=http://127.0.0.1
 ask() { in_its_network curl -sS --noproxy '*' --max-time $patience "$@"; }
 simulator() { ask "$simulator_url/control/$1" "${@:2}"; }
-# The text of a whole answer, or what came in its place.
+# The text of a whole answer, or what came in its place. Each is another visitor's: their limits are not looked at here.
 answer() {
-  ask "$url/myapi/v1/chat-bot" -d '{"last_prompt":"[[sim events=3 interval=0 delay=0]]"}' |
+  ask --interface "127.$((RANDOM % 250 + 1)).$((RANDOM % 250)).$((RANDOM % 250 + 1))" "$url/myapi/v1/chat-bot" -d '{"last_prompt":"[[sim events=3 interval=0 delay=0]]"}' |
     sed 's/.*"result":"\([^"]\+\)".*/\1/'
 }
 health() { ask -o /dev/null -w '%{http_code}' "$url/health"; }
@@ -480,7 +480,7 @@ SpawnFcgiAndSupervisordRunItAsTheExamplesSay() {
 
 RemovedItLeavesSettingsAndAnNginxThatStartsAndPurgedNothing() {
   inside apt-get -qy remove bailian-fcgi >"$work/remove.log" 2>&1
-  expect 'what it says of the include' 1 "$(grep -c '^/etc/nginx/sites-enabled/chat.conf$' "$work/remove.log")"
+  expect 'what it says of the include' 1 "$(grep -c '^/etc/nginx/sites-enabled/chat.conf' "$work/remove.log")"
   expect 'nginx' 'syntax is ok' "$(inside nginx -t 2>&1 | grep -o 'syntax is ok')"
   inside systemctl restart nginx
   expect 'the socket' '' "$(inside ls /run/bailian-fcgi 2>/dev/null)"
