@@ -86,6 +86,51 @@ class Scripted : public testing::Test {
   Site site_{options(upstream_)};
 };
 
+TEST_F(Scripted, AnUpstreamCannotShowTheKey) {
+  const std::string key(kApiKey);
+  for (const char* path : {kStreamPath, kChatPath}) {
+    SCOPED_TRACE(path);
+    auto exchange = site_.browser().send({.method = "POST", .path = path, .body = chat_body("hello")});
+    const auto call = upstream_.accept();
+    call.send_stream_head();
+    call.send_text("The key is " + key.substr(0, 9));
+    call.send_text(key.substr(9) + ".");
+    call.send_chunk("data:{\"output\":{\"session_id\":\"" + key + R"(","finish_reason":"stop","text":"",)" +
+                    R"("doc_references":[{"index_id":"1","title":"see )" + key +
+                    R"(","doc_url":"https://a/)" + key + "\"}]},\"request_id\":\"" + key + "\"}\n\n");
+    call.send("0\r\n\r\n");
+    const auto answer = exchange.read_all();
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.body.find(key), std::string::npos) << answer.body;
+    EXPECT_EQ(answer.body.find(key.substr(9)), std::string::npos) << answer.body;
+    EXPECT_NE(answer.body.find(R"("title":"see ***")"), std::string::npos) << answer.body;
+  }
+  EXPECT_EQ(site_.responder().log().find(key), std::string::npos);
+}
+
+TEST_F(Scripted, NoiseInAnEventStreamIsNoFaultAndCostsNoMemory) {
+  const auto& responder = site_.responder().process();
+  EXPECT_EQ(site_.get(kHealthPath).status, 200);
+  const auto before = responder.peak_memory_kib();
+  auto exchange = site_.stream("hello");
+  const auto call = upstream_.accept();
+  call.send_stream_head();
+  const std::string mark = "\xef\xbb\xbf";
+  call.send_chunk("\n\n" + mark + mark + "identity: unknown\n<p>a line</p>\n\n");
+  for (const std::string start : {": a comment ", "unknown: "}) {
+    call.send_chunk(start);
+    for (int i = 0; i < 320; ++i) call.send_chunk(std::string(65536, 'x'));
+    call.send_chunk("\n" + mark + result_event(start == "unknown: " ? "b" : "a"));
+  }
+  call.finish();
+  const auto answer = read_stream(exchange);
+  EXPECT_EQ(answer.text, "ab");
+  EXPECT_TRUE(bool_at(answer.last, "/success"));
+  if (!kSanitized) {
+    EXPECT_LT(responder.peak_memory_kib() - before, 4 * 1024);
+  }
+}
+
 TEST_F(Scripted, EndlessHeadersAreRefused) {
   auto exchange = site_.stream("hello");
   const auto call = upstream_.accept();
