@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <new>
 
 #include "fcgi_records.h"
 #include "http.h"
@@ -50,15 +51,18 @@ void FcgiOutput::write(std::string_view bytes) {
   }
   reserve(std::min(bytes.size(), kMaxRecordBytes - (write_position() - record_ - FCGI_HEADER_LEN)));
   FCGX_PutStr(bytes.data(), static_cast<int>(bytes.size()), &stream_);
+  check();
 }
 
 void FcgiOutput::flush() {
   if (!buffer_.empty()) FCGX_FFlush(&stream_);
+  check();
 }
 
 void FcgiOutput::end() {
   take_buffer();
   FCGX_FClose(&stream_);
+  check();
 }
 
 void FcgiOutput::abort() {
@@ -75,15 +79,29 @@ void FcgiOutput::add_records(std::string_view records) {
   open_record(0);
 }
 
-void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) {
+// No exception may cross libfcgi, which is C: it is told that the stream is closed, and check() throws.
+void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) noexcept {
   auto& output = *static_cast<FcgiOutput*>(stream->data);
-  output.close_record();
+  try {
+    output.next_record(do_close);
+  } catch (const std::exception&) {
+    output.out_of_memory_ = true;
+    stream->isClosed = 1;
+  }
+}
+
+void FcgiOutput::check() const {
+  if (out_of_memory_) throw std::bad_alloc();
+}
+
+void FcgiOutput::next_record(int do_close) {
+  close_record();
   if (do_close == 0) {
     // Called with a full record, there is more to come; after a flush there need not be.
-    return output.open_record(stream->wrNext == stream->stop ? kMaxRecordBytes : 0);
+    return open_record(stream_.wrNext == stream_.stop ? kMaxRecordBytes : 0);
   }
-  output.append_record(FCGI_STDOUT, {});
-  output.append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
+  append_record(FCGI_STDOUT, {});
+  append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
 }
 
 void FcgiOutput::take_buffer() {

@@ -11,7 +11,7 @@ namespace bailian {
 
 /// What waits to be sent to a FastCGI peer: a libfcgi stream (its table of functions is public) that frames
 /// STDOUT records into one growing buffer and never touches a socket. libfcgi's own writer would hold 8 KiB a
-/// stream and block.
+/// stream and block. Throws std::bad_alloc; the answer can't be completed then.
 class FcgiOutput {
  public:
   FcgiOutput();
@@ -44,7 +44,9 @@ class FcgiOutput {
   void consume(size_t bytes);
 
  private:
-  static void empty_buffer(FCGX_Stream* stream, int do_close);
+  static void empty_buffer(FCGX_Stream* stream, int do_close) noexcept;
+  void next_record(int do_close);
+  void check() const;
   void take_buffer();
   void free_buffer();
   void close_record();
@@ -57,6 +59,7 @@ class FcgiOutput {
   [[nodiscard]] size_t record_size(size_t at) const;
 
   FCGX_Stream stream_{};
+  bool out_of_memory_ = false;
   uint16_t request_id_ = 0;
   std::vector<unsigned char> buffer_;  // empty while nothing waits
   size_t sent_ = 0;                    // before it, all has left

@@ -2,12 +2,16 @@
 
 #include <fastcgi.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <new>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "http.h"
+#include "sanitized.h"
 
 namespace bailian {
 namespace {
@@ -153,6 +157,60 @@ TEST_F(Output, AnEventThatFitsNoReadStillLeaves) {
   size_t received = 0;
   for (const Record& record : records_of(take_all(output_))) received += record.content.size();
   EXPECT_EQ(received, 70000U);
+}
+
+// In a process of its own: writes until memory is used up.
+[[noreturn]] void use_up_memory_and_end() {
+  constexpr rlim_t kBytes = rlim_t{256} << 20;
+  const rlimit limit = {kBytes, kBytes};
+  const std::string piece(1 << 20, 'x');
+  FcgiOutput output;
+  output.start(7);
+  ::setrlimit(RLIMIT_AS, &limit);
+  try {
+    for (rlim_t written = 0; written < 2 * kBytes; written += piece.size()) output.write(piece);
+  } catch (const std::bad_alloc&) {
+    ::_exit(0);
+  }
+  ::_exit(1);
+}
+
+TEST_F(Output, WithoutMemoryThrowsPastLibfcgi) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer needs all address space there is";
+  EXPECT_EXIT(use_up_memory_and_end(), testing::ExitedWithCode(0), "");
+}
+
+TEST_F(Output, DropsTheRestOfAnAbortedAnswer) {
+  output_.write_event("first");
+  output_.flush();
+  output_.write_event("second");
+  output_.flush();
+  output_.write_event("third");
+  std::string sent(output_.all_records().substr(0, 3));  // a part of the first record has left
+  output_.consume(3);
+  output_.abort();
+  sent += take_all(output_);
+  const auto records = records_of(sent);
+  ASSERT_EQ(records.size(), 2U);
+  EXPECT_EQ(records[0].content, "first");
+  EXPECT_EQ(records[1].type, FCGI_END_REQUEST);
+  output_.start(7);
+  output_.end();
+  EXPECT_EQ(records_of(take_all(output_)).size(), 2U);
+}
+
+TEST_F(Output, PutsOtherRecordsBetweenItsOwn) {
+  constexpr std::string_view kOther{"\1\12\0\7\0\0\0\0", 8};
+  output_.add_records(kOther);
+  output_.write_event("a");
+  output_.add_records(kOther);
+  output_.write_event("b");
+  output_.end();
+  output_.add_records(kOther);
+  std::vector<int> types;
+  for (const Record& record : records_of(take_all(output_))) types.push_back(record.type);
+  EXPECT_EQ(types, (std::vector<int>{10, FCGI_STDOUT, 10, FCGI_STDOUT, FCGI_STDOUT, FCGI_END_REQUEST, 10}));
+  EXPECT_EQ(output_.waiting_bytes(), 0U);
 }
 
 TEST_F(Output, ServesOneRequestAfterTheOther) {
