@@ -18,7 +18,9 @@ namespace bailian {
 namespace {
 
 constexpr std::chrono::seconds kPatience{5};
-constexpr size_t kMaxAnswerBytes = size_t{256} << 20;
+// 30,000 chats of /status?full; whoever holds the socket sends it, and as JSON values it takes some ten times
+// as much memory.
+constexpr size_t kMaxAnswerBytes = size_t{8} << 20;
 constexpr uint16_t kRequestId = 1;
 
 [[noreturn]] void throw_nonsense(std::string_view what) {
@@ -93,7 +95,7 @@ bool FcgiAnswer::feed(std::string_view bytes) {
     if (record_.size() - at < FCGI_HEADER_LEN + content + padding) break;
     if (byte(1) == FCGI_END_REQUEST) return true;
     if (byte(1) == FCGI_STDOUT) content_.append(record_, at + FCGI_HEADER_LEN, content);
-    if (content_.size() > kMaxAnswerBytes) throw_nonsense("it does not end");
+    if (content_.size() > kMaxAnswerBytes) throw_nonsense("it is longer than 8 MiB");
     at += FCGI_HEADER_LEN + content + padding;
   }
   record_.erase(0, at);

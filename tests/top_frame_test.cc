@@ -140,6 +140,10 @@ TEST(FcgiAnswers, ThatMakeNoSenseAreRefused) {
   EXPECT_EQ(fault_of(record(6, "Status: x\r\n\r\n") + end), 0);
   EXPECT_EQ(fault_of(record(6, "A: b\r\n\r\n") + end), 200);
   EXPECT_EQ(fault_of(record(6, "A: b\r\n\r\n")), -1);
+  std::string much = record(6, "A: b\r\n\r\n");
+  const std::string more = record(6, std::string(65535, '['));
+  while (much.size() < (size_t{9} << 20)) much += more;
+  EXPECT_EQ(fault_of(much + end), EX_PROTOCOL) << "hostile JSON takes ten times its size";
 }
 
 }  // namespace
