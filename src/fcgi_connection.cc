@@ -135,7 +135,7 @@ void FcgiConnection::receive() {
 
 // False when nothing more is to be read.
 bool FcgiConnection::take(std::span<const unsigned char> bytes) {
-  const bool had_params = records_.state() == RequestRecords::State::kStdin;
+  const bool had_params = records_.has_params();
   if (!records_.feed(bytes)) {
     listener_.note_bad_request(records_.fault());
     close(state_ == State::kAnswering || state_ == State::kEnding ? Outcome::kClientGone : Outcome::kError);
@@ -148,9 +148,14 @@ bool FcgiConnection::take(std::span<const unsigned char> bytes) {
     start_deadline(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
   }
   if (state_ == State::kReading) {
+    if (!had_params && records_.has_params() &&
+        (records_.params_too_large() ||
+         !listener_.takes_body(records_.param("REQUEST_METHOD"), requested_path(records_)))) {
+      records_.drop_body();
+    }
     if (records_.state() == RequestRecords::State::kComplete) {
       start_exchange();
-    } else if (!had_params && records_.state() == RequestRecords::State::kStdin) {
+    } else if (!had_params && records_.has_params()) {
       start_deadline(listener_.draining() ? kDrainingDeadline : kBodyDeadline);
     }
   }

@@ -33,7 +33,8 @@ bool is_readable(int fd) {
 }  // namespace
 
 FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits,
-                           ConnectionCount& connections, LoopBoard& board, Metrics& metrics, Handler handler)
+                           ConnectionCount& connections, LoopBoard& board, Metrics& metrics,
+                           TakesBody takes, Handler handler)
     : loop_(loop),
       listening_fd_(listening_fd),
       limits_(limits),
@@ -41,6 +42,7 @@ FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& 
       board_(board),
       metrics_(metrics),
       sent_bytes_(metrics.add_tally(Traffic::kToClients)),
+      takes_body_(takes),
       handler_(std::move(handler)),
       acceptable_(loop, [this](short) { accept_some(); }),
       accept_again_(loop, [this] { accept_again(); }),

@@ -36,11 +36,13 @@ class FcgiListener {
  public:
   /// Answers a request: sends the reply at once and returns nothing, or returns the exchange that will.
   using Handler = std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)>;
+  /// Whether anybody reads the body of such a request.
+  using TakesBody = bool (*)(std::string_view method, std::string_view path);
 
   /// `listening_fd` is not blocking and, like `connections`, `board` and `metrics`, outlives the listener.
   /// Throws std::system_error.
   FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, ConnectionCount& connections,
-               LoopBoard& board, Metrics& metrics, Handler handler);
+               LoopBoard& board, Metrics& metrics, TakesBody takes_body, Handler handler);
   ~FcgiListener();
   FcgiListener(const FcgiListener&) = delete;
   FcgiListener& operator=(const FcgiListener&) = delete;
@@ -68,6 +70,9 @@ class FcgiListener {
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client) {
     return handler_(request, client);
   }
+  [[nodiscard]] bool takes_body(std::string_view method, std::string_view path) const {
+    return takes_body_(method, path);
+  }
   /// A peer that breaks the protocol; logged, limited in rate.
   void note_bad_request(std::string_view fault);
   /// A connection has come to this stage.
@@ -94,6 +99,7 @@ class FcgiListener {
   LoopBoard& board_;
   Metrics& metrics_;
   Tally& sent_bytes_;
+  const TakesBody takes_body_;
   Handler handler_;
   FcgiRequestReader request_reader_;
   std::function<void()> on_idle_;

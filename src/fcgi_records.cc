@@ -26,6 +26,7 @@ uint16_t record_id(const unsigned char* header) { return static_cast<uint16_t>(h
 struct Pair {
   std::string_view bytes;
   std::string_view name;
+  std::string_view value;
 };
 
 // Takes a name-value pair (section 3.4) from the start of `left`, or nothing when there is no whole one.
@@ -40,10 +41,10 @@ std::optional<Pair> take_pair(std::string_view& left) {
     rest.remove_prefix(length_bytes);
   }
   if (lengths[0] + lengths[1] > rest.size()) return std::nullopt;
-  const std::string_view name = rest.substr(0, lengths[0]);
-  rest.remove_prefix(lengths[0] + lengths[1]);
-  const Pair pair = {left.substr(0, left.size() - rest.size()), name};
-  left = rest;
+  const size_t pair_bytes = left.size() - rest.size() + lengths[0] + lengths[1];
+  const Pair pair = {left.substr(0, pair_bytes), rest.substr(0, lengths[0]),
+                     rest.substr(lengths[0], lengths[1])};
+  left.remove_prefix(pair_bytes);
   return pair;
 }
 
@@ -315,6 +316,22 @@ bool RequestRecords::take_params() {
   write_record_header(reinterpret_cast<unsigned char*>(&wire_[open_record_]), FCGI_PARAMS, request_id_,
                       kept.size());
   return true;
+}
+
+// The one PARAMS record stands behind BEGIN_REQUEST.
+std::string_view RequestRecords::kept_params() const {
+  constexpr size_t kHeader = sizeof(FCGI_BeginRequestRecord);
+  const size_t content = content_bytes(reinterpret_cast<const unsigned char*>(&wire_[kHeader]));
+  return std::string_view(wire_).substr(kHeader + FCGI_HEADER_LEN, content);
+}
+
+std::string_view RequestRecords::param(std::string_view name) const {
+  if (!has_params()) return {};
+  std::string_view left = kept_params();
+  while (const auto pair = take_pair(left)) {
+    if (pair->name == name) return pair->value.substr(0, pair->value.find('\0'));  // as libfcgi reads it
+  }
+  return {};
 }
 
 bool RequestRecords::reject(std::string_view why) {

@@ -19,9 +19,10 @@ class RequestRecords {
  public:
   /// The parameters that this program reads; of several with one name the first counts. libfcgi has room for
   /// 30: for more it asks for memory without looking whether it got it.
-  static constexpr std::array<std::string_view, 10> kParamsRead = {
-      "REQUEST_METHOD", "REQUEST_URI", "DOCUMENT_URI", "SCRIPT_NAME",    "QUERY_STRING",
-      "HTTP_HOST",      "HTTP_ORIGIN", "REQUEST_ID",   "CONTENT_LENGTH", "HTTP_IF_NONE_MATCH"};
+  static constexpr std::array<std::string_view, 12> kParamsRead = {
+      "REQUEST_METHOD", "REQUEST_URI",        "DOCUMENT_URI", "SCRIPT_NAME",
+      "QUERY_STRING",   "HTTP_HOST",          "HTTP_ORIGIN",  "REQUEST_ID",
+      "CONTENT_LENGTH", "HTTP_IF_NONE_MATCH", "HTTPS",        "HTTP_ACCESS_CONTROL_REQUEST_HEADERS"};
 
   /// nginx's own limit is 32 KiB of headers (large_client_header_buffers); one record holds 65535 bytes.
   static constexpr size_t kMaxParamsBytes = 65535;
@@ -58,6 +59,9 @@ class RequestRecords {
   [[nodiscard]] bool body_dropped() const { return body_dropped_; }
   /// The bytes of the body that came, those thrown away included.
   [[nodiscard]] size_t body_bytes() const { return body_bytes_; }
+  [[nodiscard]] bool has_params() const { return state_ == State::kStdin || state_ == State::kComplete; }
+  /// Of a parameter that is read, once the parameters are in; empty when there is none.
+  [[nodiscard]] std::string_view param(std::string_view name) const;
   /// The checked request, for libfcgi to read; complete once state() is.
   [[nodiscard]] std::string_view wire() const { return wire_; }
 
@@ -85,6 +89,7 @@ class RequestRecords {
   enum class Content { kBegin, kParams, kStdin, kGetValues, kNothing };
 
   bool take_header();
+  [[nodiscard]] std::string_view kept_params() const;
   bool take_management(unsigned char type);
   bool take_content(std::span<const unsigned char> content);
   bool take_params_content(std::span<const unsigned char> content);

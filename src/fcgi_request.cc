@@ -109,7 +109,8 @@ class LibfcgiRequest {
 
 // What the browser asked for. WordPress rewrites send everything to index.php, so the script's name is only
 // the last resort.
-std::string_view request_uri(const LibfcgiRequest& request) {
+template <typename Params>
+std::string_view request_uri(const Params& request) {
   for (const char* name : {"REQUEST_URI", "DOCUMENT_URI", "SCRIPT_NAME"}) {
     const std::string_view uri = request.param(name);
     if (!uri.empty()) return uri;
@@ -130,6 +131,11 @@ bool is_as_long_as_declared(std::string_view content_length, size_t size) {
 
 void init_libfcgi() {
   if (FCGX_Init() != 0) throw std::runtime_error("cannot initialise libfcgi");
+}
+
+std::string_view requested_path(const RequestRecords& records) {
+  const std::string_view uri = request_uri(records);
+  return uri.substr(0, uri.find('?'));
 }
 
 FcgiRequestReader::FcgiRequestReader() { make_file(); }
@@ -165,6 +171,7 @@ std::optional<Request> FcgiRequestReader::read(const RequestRecords& records) {
   Request request;
   request.fault = records.params_too_large() ? RequestFault::kParamsTooLarge
                   : records.body_too_large() ? RequestFault::kBodyTooLarge
+                  : records.body_dropped()   ? RequestFault::kNone
                   : !is_as_long_as_declared(libfcgi.param("CONTENT_LENGTH"), records.body_bytes())
                       ? RequestFault::kBadLength
                       : RequestFault::kNone;
@@ -177,6 +184,8 @@ std::optional<Request> FcgiRequestReader::read(const RequestRecords& records) {
   request.query = mark != std::string_view::npos ? uri.substr(mark + 1) : libfcgi.param("QUERY_STRING");
   request.host = libfcgi.param("HTTP_HOST");
   request.if_none_match = libfcgi.param("HTTP_IF_NONE_MATCH");
+  request.requested_headers = libfcgi.param("HTTP_ACCESS_CONTROL_REQUEST_HEADERS");
+  request.is_https = libfcgi.param("HTTPS") == "on";
   const std::string_view origin = libfcgi.param("HTTP_ORIGIN");
   request.origin = is_printable(origin) ? origin : "null";  // it may be sent back in a header
   const std::string_view id = libfcgi.param("REQUEST_ID");

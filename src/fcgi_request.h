@@ -12,6 +12,9 @@ namespace bailian {
 /// SIGPIPE, SIGUSR1 and SIGTERM. Throws std::runtime_error.
 void init_libfcgi();
 
+/// The path that is asked for, as read() gives it; once the parameters are in.
+std::string_view requested_path(const RequestRecords& records);
+
 /// Has libfcgi read requests that RequestRecords has checked. It reads from a descriptor and waits for what
 /// is not there, so it is given a file in memory in place of the socket. One for each loop.
 class FcgiRequestReader {

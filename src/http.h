@@ -31,8 +31,10 @@ struct Request {
   std::string host;
   std::string origin;
   std::string if_none_match;
-  std::string request_id;  // safe to log and to send back
-  std::string body;        // empty when there is a fault
+  std::string requested_headers;  // of a preflight: Access-Control-Request-Headers
+  bool is_https = false;          // as far as the web server says
+  std::string request_id;         // safe to log and to send back
+  std::string body;               // empty when there is a fault
   RequestFault fault = RequestFault::kNone;
 };
 
@@ -70,7 +72,18 @@ struct Usage {
 enum class Outcome { kDone, kError, kClientGone, kTimeout };
 
 /// What can be asked for; kNothing is every path that there isn't.
-enum class Resource { kNothing, kHealth, kReady, kBotProfile, kChat, kChatStream, kMetrics, kPing, kStatus };
+enum class Resource {
+  kNothing,
+  kHealth,
+  kReady,
+  kBotProfile,
+  kChat,
+  kChatStream,
+  kMetrics,
+  kPing,
+  kStatus,
+  kCount  // how many there are
+};
 
 /// What only the operator's machines ask for, again and again.
 constexpr bool is_for_operator(Resource resource) {

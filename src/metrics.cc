@@ -29,9 +29,11 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 
 // The words of the labels, in the order of their enums.
-constexpr std::array<const char*, 9> kEndpoints = {"other",  "health",  "ready", "config", "chat",
-                                                   "stream", "metrics", "ping",  "status"};
-constexpr std::array<const char*, 4> kOutcomes = {"done", "error", "client_gone", "timeout"};
+constexpr std::array kEndpoints = {"other",  "health",  "ready", "config", "chat",
+                                   "stream", "metrics", "ping",  "status"};
+static_assert(kEndpoints.size() == static_cast<size_t>(Resource::kCount), "each Resource has a name here");
+constexpr std::array kOutcomes = {"done", "error", "client_gone", "timeout"};
+static_assert(kOutcomes.size() == static_cast<size_t>(Outcome::kTimeout) + 1);
 constexpr std::array<const char*, 6> kStatuses = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
 
 constexpr size_t kStreamMode = 0;

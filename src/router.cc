@@ -18,7 +18,8 @@ struct Route {
   std::string_view allow;
 };
 
-// A new route is a line here, a value of Resource, its name in metrics.cc and a case in Router::answer.
+// A new route is a line here, a value of Resource, its name in metrics.cc and a case in Router::answer; what
+// is forgotten of these does not compile, or is warned of.
 constexpr std::array kRoutes = {
     Route{"/health", Resource::kHealth, "GET, HEAD, OPTIONS"},
     Route{"/ready", Resource::kReady, "GET, HEAD, OPTIONS"},
@@ -70,17 +71,39 @@ bool matches(std::string_view if_none_match, std::string_view etag) {
   return false;
 }
 
-// A browser names its origin in same-origin POSTs too.
+// A browser names its origin in same-origin POSTs too. A page of http://site is none of https://site; the
+// other way round TLS may end at a proxy before the web server.
 bool is_same_origin(const Request& request) {
+  if (request.is_https && !request.origin.starts_with("https://")) return false;
   const size_t scheme_end = request.origin.find("://");
   return scheme_end != std::string::npos && request.origin.substr(scheme_end + 3) == request.host;
 }
 
-Reply preflight_reply() {
+// A list of header names (RFC 9110, 5.6.2), of a length that a page asks for.
+bool are_header_names(std::string_view list) {
+  constexpr size_t kMaxListBytes = 1024;
+  constexpr std::string_view kOtherNameChars = "!#$%&'*+-.^_`|~";
+  if (list.empty() || list.size() > kMaxListBytes) return false;
+  bool in_name = false;
+  for (const char c : list) {
+    const bool is_name_char = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                              kOtherNameChars.find(c) != std::string_view::npos;
+    if (!is_name_char && c != ',' && c != ' ') return false;
+    in_name = in_name || is_name_char;
+  }
+  return in_name;
+}
+
+// Tracing in the page (Sentry, OpenTelemetry) adds headers to each request: what is asked for is allowed,
+// since none of them means anything here.
+Reply preflight_reply(const Request& request) {
+  constexpr std::string_view kUsualHeaders =
+      "Content-Type, Accept, Authorization, Cache-Control, X-Requested-With, X-WP-Nonce";
+  const std::string_view allowed =
+      are_header_names(request.requested_headers) ? request.requested_headers : kUsualHeaders;
   return {204,
           {{"Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"},
-           {"Access-Control-Allow-Headers",
-            "Content-Type, Accept, Authorization, Cache-Control, X-Requested-With, X-WP-Nonce"},
+           {"Access-Control-Allow-Headers", std::string(allowed)},
            {"Access-Control-Max-Age", "86400"}},
           {}};
 }
@@ -97,6 +120,11 @@ Reply state_reply(int status, std::string_view state) {
 }
 
 }  // namespace
+
+bool Router::takes_body(std::string_view method, std::string_view path) {
+  const Route* route = find_route(path);
+  return method == "POST" && route != nullptr && allows(*route, method);
+}
 
 bool Router::is_allowed_origin(const Request& request) const {
   const auto& allowed = config().allowed_origins;
@@ -148,7 +176,7 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
   };
   if (request.fault == RequestFault::kParamsTooLarge)
     throw HttpError(431, "headers_too_large", "Request header fields too large");
-  if (request.method == "OPTIONS") return send(preflight_reply());
+  if (request.method == "OPTIONS") return send(preflight_reply(request));
   const Route* route = find_route(request.path);
   if (route != nullptr) client.record().resource = route->resource;
   if (route == nullptr) throw HttpError(404, "not_found", "Endpoint not found");
@@ -161,6 +189,7 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
   const bool misconfigured = shared_.misconfigured;
   switch (route->resource) {
     case Resource::kNothing:
+    case Resource::kCount:
       break;
     case Resource::kHealth:
       return send(state_reply(200, draining ? "draining" : misconfigured ? "misconfigured" : "healthy"));

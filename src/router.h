@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "chat.h"
 #include "config.h"
@@ -41,6 +42,9 @@ class Router {
   void reload(const Config& config) {
     setup_ = std::make_shared<Setup>(loop_, config, shared_.metrics, received_);
   }
+
+  /// Whether a request's body is read; that of an unknown path, say, is not.
+  static bool takes_body(std::string_view method, std::string_view path);
 
   /// The exchange that goes on, or none when the reply was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);

@@ -57,9 +57,10 @@ std::string one_line(std::string text) {
 Server::Worker::Worker(const Config& config, Shared& shared, ConnectionCount& connections, int listening_fd)
     : loop(std::chrono::duration_cast<std::chrono::nanoseconds>(config.token_coalesce)),
       router(loop, config, shared),
-      listener(
-          loop, listening_fd, fcgi_limits(config), connections, router.board(), shared.metrics,
-          [this](const Request& request, ClientStream& client) { return router.handle(request, client); }) {}
+      listener(loop, listening_fd, fcgi_limits(config), connections, router.board(), shared.metrics,
+               &Router::takes_body, [this](const Request& request, ClientStream& client) {
+                 return router.handle(request, client);
+               }) {}
 
 Server::Server(Config config, ListenSocket& socket, Load load, Start start)
     : config_(std::move(config)),

@@ -287,6 +287,26 @@ TEST(FcgiRecords, ACutRequestIsTheSameRequest) {
   }
 }
 
+TEST(FcgiRecords, TellsParametersBeforeTheBodyIsIn) {
+  RequestRecords records(kMaxBody);
+  const std::string long_uri = "/" + std::string(300, 'u');
+  ASSERT_TRUE(feed(records, begin(1, 0) + record(FCGI_PARAMS, 1, pair("REQUEST_METHOD", "PO")), 1));
+  EXPECT_EQ(records.param("REQUEST_METHOD"), "");
+  ASSERT_TRUE(feed(records,
+                   record(FCGI_PARAMS, 1,
+                          pair("REQUEST_URI", long_uri + "?q") + pair("HTTP_HOST", std::string("a\0b", 3))) +
+                       record(FCGI_PARAMS, 1, ""),
+                   1));
+  EXPECT_TRUE(records.has_params());
+  EXPECT_EQ(records.param("REQUEST_METHOD"), "PO");
+  EXPECT_EQ(requested_path(records), long_uri);
+  EXPECT_EQ(records.param("HTTP_HOST"), "a") << "as libfcgi reads it";
+  EXPECT_EQ(records.param("HTTP_ORIGIN"), "");
+  RequestRecords empty(kMaxBody);
+  ASSERT_TRUE(feed(empty, begin(1, 0) + params(1, {}), 1));
+  EXPECT_EQ(requested_path(empty), "");
+}
+
 TEST(FcgiRecords, OneByteRecordsWithPaddingBecomeAFew) {
   std::string bytes = begin(7, 0);
   const std::string pairs = pair("REQUEST_METHOD", "POST") + pair("REQUEST_URI", std::string(300, 'v'));

@@ -93,6 +93,38 @@ TEST_F(Routes, NameTheMethodsTheyAllow) {
   EXPECT_EQ(ask("ET", "/health").status(), 405);
 }
 
+TEST_F(Routes, PreflightsAllowTheHeadersTheyNameAsFarAsTheseAreNames) {
+  const auto allowed = [&](const std::string& requested) {
+    request_.requested_headers = requested;
+    const Browser browser = ask("OPTIONS", "/myapi/v1/chat-bot");
+    EXPECT_EQ(browser.status(), 204);
+    return browser.header("Access-Control-Allow-Headers");
+  };
+  for (const char* names :
+       {"baggage", "baggage,content-type,sentry-trace", "X-A, x-b ,traceparent", "x!#$%&'*+-.^_`|~9"}) {
+    EXPECT_EQ(allowed(names), names);
+  }
+  const std::string usual =
+      "Content-Type, Accept, Authorization, Cache-Control, X-Requested-With, X-WP-Nonce";
+  for (const std::string& nonsense :
+       {std::string(), std::string(", ,"), std::string("a\r\nSet-Cookie: x"), std::string("a:b"),
+        std::string("a;b"), std::string("\"a\""), std::string("a\tb"), std::string("a\0b", 3),
+        std::string("\xc3\xa9"), std::string("*/x"), std::string(1025, 'x')}) {
+    EXPECT_EQ(allowed(nonsense), usual) << nonsense.substr(0, 50);
+  }
+  EXPECT_EQ(allowed(std::string(1024, 'x')).size(), 1024U);
+}
+
+TEST_F(Routes, OnlyChatsHaveABody) {
+  for (const char* path : {"/myapi/v1/chat-bot", "/wp-json/myapi/v1/chat-bot/stream/"}) {
+    EXPECT_TRUE(Router::takes_body("POST", path));
+    for (const char* method : {"GET", "OPTIONS", "PUT", ""}) EXPECT_FALSE(Router::takes_body(method, path));
+  }
+  for (const char* path : {"/myapi/v1/nothing", "/health", "/myapi/v1/chat-bot-config", "/status", ""}) {
+    EXPECT_FALSE(Router::takes_body("POST", path));
+  }
+}
+
 TEST_F(Routes, PreflightsAreAnsweredEverywhere) {
   const Browser browser = ask("OPTIONS", "/anything");
   EXPECT_EQ(browser.status(), 204);

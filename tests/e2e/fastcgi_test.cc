@@ -99,6 +99,26 @@ TEST_F(FastCgi, ABodyOverTheLimitIsRefusedWhoeverSendsIt) {
   expect_others_are_served();
 }
 
+TEST_F(FastCgi, ABodyThatNobodyReadsCostsNoMemory) {
+  const auto& responder = site().responder().process();
+  auto client = peer();
+  const auto before = responder.memory_kib();
+  std::vector<FcgiPeer> peers;
+  for (int i = 0; i < 40; ++i) {
+    auto whole = fcgi::request("POST", "/myapi/v1/nothing", std::string(1'000'000, ' '));
+    peers.push_back(peer());
+    peers.back().send_apart(std::string_view(whole).substr(0, whole.size() - 20));  // but not to its end
+  }
+  client.send(fcgi::request("GET", kHealthPath));
+  EXPECT_EQ(client.read_reply().response.status, 200);
+  if (!kSanitized) {
+    EXPECT_LT(responder.memory_kib() - before, 20 * 1024);
+  }
+  auto last = peer();
+  last.send(fcgi::request("POST", "/myapi/v1/nothing", std::string(1'100'000, ' ')));
+  expect_error(last.read_reply().response, 404, "not_found", "Endpoint not found");
+}
+
 TEST_F(FastCgi, AConnectionIsKeptWhenThePeerAsks) {
   auto client = peer();
   for (int i = 0; i < 3; ++i) {

@@ -470,6 +470,23 @@ TEST_F(OriginGames, TheSitesOwnMayBeNamedLikeItOnlyExactly) {
   }
 }
 
+TEST_F(OriginGames, APageWithoutTlsIsNoneOfASiteThatHasIt) {
+  const auto status_of = [](const char* origin, const char* https) {
+    const auto body = chat_body("[[sim events=1]]");
+    auto params = fcgi::params_for("POST", kChatPath, body.size());
+    params.emplace_back("HTTP_HOST", "chat.example");
+    params.emplace_back("HTTP_ORIGIN", origin);
+    params.emplace_back("HTTPS", https);
+    FcgiPeer peer(site().fastcgi());
+    peer.send(fcgi::begin() + fcgi::params_records(params) + fcgi::stdin_records(body));
+    return peer.read_reply().response.status;
+  };
+  EXPECT_EQ(status_of("https://chat.example", "on"), 200);
+  EXPECT_EQ(status_of("http://chat.example", "on"), 403);
+  EXPECT_EQ(status_of("http://chat.example", ""), 200);
+  EXPECT_EQ(status_of("https://chat.example", ""), 200) << "TLS may end before the web server";
+}
+
 TEST_F(OriginGames, OfTwoOriginsNoneIsAdded) {
   for (const auto& headers :
        {Headers{{"Origin", "https://shop.example"}, {"Origin", "https://evil.example"}},
