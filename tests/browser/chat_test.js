@@ -559,3 +559,8 @@ test("another site's page that adds headers is told of a service that is down", 
   await ask(page, "hello");
   await shows(lastTurn(page).getByRole("alert"), "The assistant failed to answer.");
 });
+test("another site's page may add headers to its requests", async t => {
+  const page = await visitForeign(t, { head: tracing });
+  assert.equal(await ask(page, "[[sim events=2]]"), "tok1 tok2");
+});
+
