@@ -432,6 +432,7 @@ class Loader {
     Config& config = loaded.config;
     for (const Setting& setting : kSettings) apply(setting, config);
     check_key_file_mode(config, reader);
+    check_workspace(config);
     warn_of_missing(config);
     if (!faults_.empty()) {
       faults_.insert(faults_.end(), warnings_.begin(), warnings_.end());
@@ -574,6 +575,19 @@ class Loader {
     if (fault.empty()) return;
     auto& told = reader == KeyFileReader::kServiceManager ? warnings_ : faults_;
     told.push_back(fmt::format("{}: {}", where_is_key_file(), fault));
+  }
+
+  // WORKSPACE.REGION.maas.aliyuncs.com serves one workspace.
+  void check_workspace(const Config& config) {
+    if (!faults_.empty()) return;  // the address may be missing
+    const size_t start = config.base_url.find("://") + 3;
+    const std::string host = config.base_url.substr(start, config.base_url.find('/', start) - start);
+    const std::string workspace = host.substr(0, host.find('.'));
+    if (!host.ends_with(".maas.aliyuncs.com") || config.workspace.empty() || config.workspace == workspace)
+      return;
+    faults_.push_back(
+        fmt::format("DASHSCOPE_WORKSPACE is {}, but DASHSCOPE_BASE_URL is the address of the workspace {}",
+                    config.workspace, workspace));
   }
 
   void warn_of_missing(const Config& config) {

@@ -70,7 +70,8 @@ std::string without_secrets(std::string_view url) {
 }
 
 bool is_dashscope(std::string_view host) {
-  return host.starts_with("dashscope") && host.ends_with(".aliyuncs.com") &&
+  return ((host.starts_with("dashscope") && host.ends_with(".aliyuncs.com")) ||
+          host.ends_with(".maas.aliyuncs.com")) &&
          std::all_of(host.begin(), host.end(), [](char c) {
            return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
          });

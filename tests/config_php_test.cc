@@ -360,6 +360,15 @@ TEST(ConfigPhps, TheApplicationThatIsCalledIsTheOne) {
   EXPECT_NE(told.settings.find("\nAPP_ID=help\n"), std::string::npos) << told.settings;
 }
 
+TEST(ConfigPhps, TheHostOfAWorkspaceIsDashScopesToo) {
+  const Told told = told_of(
+      "$temperature = 1; "
+      "wp_remote_post('https://llm-1.cn-beijing.maas.aliyuncs.com/compatible-mode/v1/chat/completions');");
+  EXPECT_NE(told.settings.find("DASHSCOPE_BASE_URL=https://llm-1.cn-beijing.maas.aliyuncs.com/api/v1\n"),
+            std::string::npos)
+      << told.settings;
+}
+
 TEST(ConfigPhps, TheProgramBehindOneWithoutAPromptIsNamed) {
   EXPECT_NE(
       told_of("$temperature = 1; wp_remote_post('http://127.0.0.1:8000/chat');")

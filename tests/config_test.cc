@@ -207,6 +207,17 @@ TEST_F(Configs, BaseUrlsAreCutToWhereTheApiIs) {
             "https://dashscope-intl.aliyuncs.com/api/v1");
 }
 
+TEST_F(Configs, TheHostOfAWorkspaceIsOfTheOneThatIsSet) {
+  const std::string url = "DASHSCOPE_BASE_URL=https://llm-1.cn-beijing.maas.aliyuncs.com";
+  EXPECT_EQ(config({url, "DASHSCOPE_WORKSPACE=llm-1"}).base_url,
+            "https://llm-1.cn-beijing.maas.aliyuncs.com/api/v1");
+  EXPECT_EQ(config({url}).workspace, "");
+  EXPECT_EQ(
+      faults({url, "DASHSCOPE_WORKSPACE=llm-2"}),
+      (std::vector<std::string>{
+          "DASHSCOPE_WORKSPACE is llm-2, but DASHSCOPE_BASE_URL is the address of the workspace llm-1"}));
+}
+
 TEST_F(Configs, VariablesAreExpandedFromTheEnvironmentAndTheLinesAbove) {
   const std::string file =
       "KEY=sk-0123456789abcdef\nDASHSCOPE_API_KEY=${KEY}\nSYSTEM_PROMPT=\"For ${SHOP:-a shop}\"\n";

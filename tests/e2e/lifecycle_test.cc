@@ -209,6 +209,19 @@ TEST_F(Sockets, ATakenPortIsNamed) {
   EXPECT_NE(finished.err.find(address), std::string::npos) << finished.err;
 }
 
+TEST_F(Sockets, WarnsWhenAnotherAddressIsSetThanIsPassedOn) {
+  const auto listener = listen_on_unix(path());
+  for (const std::string& address : {dir_.socket("other"), path()}) {
+    dir_.write(".env", "FCGI_LISTEN=" + address + "\n");
+    auto inherits = command_with(listener, 3);
+    inherits.announces_listen_fds = true;
+    const Responder responder(inherits);
+    const auto warning =
+        "FCGI_LISTEN is " + address + ", but the socket that is passed on is served: " + path();
+    EXPECT_EQ(responder.log().find(warning) != std::string::npos, address != path()) << responder.log();
+  }
+}
+
 TEST_F(Sockets, MayComeAsFileDescriptorZero) {
   const auto listener = listen_on_unix(path());
   const Responder responder(command_with(listener, 0));
