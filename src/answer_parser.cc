@@ -126,8 +126,8 @@ AnswerParser::State AnswerParser::finish(int http_status) {
 void AnswerParser::keep_if_json(std::string_view bytes) {
   body_ += bytes;
   const std::string_view start = without_noise(body_);
-  may_be_json_ =
-      !has_begun_ && body_.size() <= kMaxMislabelledBytes && (start.empty() || start.starts_with('{'));
+  const bool is_open = kByteOrderMark.starts_with(start);  // also when nothing has come but noise
+  may_be_json_ = !has_begun_ && body_.size() <= kMaxMislabelledBytes && (is_open || start.starts_with('{'));
   if (!may_be_json_) body_ = std::string();
 }
 

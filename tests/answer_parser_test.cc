@@ -408,6 +408,7 @@ INSTANTIATE_TEST_SUITE_P(
         Labelled{"ObjectBehindMarks", "application/json", std::string(kMark) + kMark + "\n" + kWhole},
         Labelled{"ObjectBehindAMarkWithoutType", "", kMark + kWhole},
         Labelled{"ObjectLabelledAStream", kEventType, "\n" + kWhole},
+        Labelled{"ObjectBehindAMarkLabelledAStream", kEventType, kMark + kWhole},
         Labelled{"StreamLabelledAnObject", "application/json", event("a") + event("b", "stop")},
         Labelled{"StreamLabelledAPage", "text/html", event("a") + event("b", "stop")}),
     [](const auto& test) { return test.param.name; });
