@@ -98,7 +98,7 @@ std::string allowed_biz_params(const JsonValue& sent, std::span<const std::strin
     if (value != nullptr) copier.add(copier.object_in(result, group), member, *value);
   }
   if (result.ObjectEmpty()) return {};
-  const std::string json = to_json(result);
+  std::string json = to_json(result);
   if (json.size() > kMaxBizParamsBytes || depth_of(result) > kMaxBizParamsDepth) {
     throw std::invalid_argument(fmt::format("biz_params must have at most {} bytes and {} levels",
                                             kMaxBizParamsBytes, kMaxBizParamsDepth));

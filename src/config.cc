@@ -124,7 +124,7 @@ bool is_assignment(std::string_view text) {
 // Empty when the file is.
 std::string read_key_file(const std::string& path) {
   const std::string text = read_file(path);
-  const std::string key(trimmed(text));
+  std::string key(trimmed(text));
   const auto refuse = [&path](std::string_view what) {
     throw SettingFault(fmt::format("{} {}", path, what));
   };
