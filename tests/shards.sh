@@ -24,7 +24,7 @@ test == "" { print; next }
 ended("[       OK ]") { end_test("passed", test); next }
 ended("[  SKIPPED ]") { end_test("skipped", test ": " (reason == "" ? "no reason given" : reason)); next }
 ended("[  FAILED  ]") { printf "%s%s\n", output, $0; end_test("failed", test); next }
-in_reason { reason = reason (reason == "" ? "" : " ") $0 }
+in_reason && $0 != "" { reason = reason (reason == "" ? "" : " ") $0 }
 /: Skipped$/ { in_reason = 1 }
 { output = output $0 "\n" }
 END {
