@@ -259,7 +259,7 @@ void RequestRecords::expect_next(size_t max_body_bytes) {
 
 void RequestRecords::forget_request() {
   state_ = State::kBegin;
-  wire_ = {};
+  release_wire();
   params_too_large_ = body_too_large_ = body_dropped_ = aborted_ = false;
   params_bytes_ = body_bytes_ = 0;
 }

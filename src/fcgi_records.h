@@ -80,7 +80,7 @@ class RequestRecords {
   /// The body, whatever of it is still to come, is thrown away: nobody reads it. Once the parameters are in.
   void drop_body();
   /// Frees the complete request, which has been read.
-  void release_wire() { wire_ = {}; }
+  void release_wire() { std::string().swap(wire_); }  // `= {}` keeps the memory
   /// The complete request has been answered: the next one may come.
   void expect_next(size_t max_body_bytes);
 
