@@ -109,12 +109,18 @@ TEST_F(NginxInclude, AnswersPreflightsWhenTheResponderIsDown) {
 }
 
 TEST_F(NginxInclude, AllowsWhatTheResponderAllowsInPreflights) {
-  const auto down = send("OPTIONS", kChatPath).read_all();
+  const std::vector<Headers> asked = {{},
+                                      {{"Access-Control-Request-Headers", "baggage,sentry-trace"}},
+                                      {{"Access-Control-Request-Headers", "x:y"}}};
+  std::vector<Response> down;
+  for (const auto& headers : asked) down.push_back(send("OPTIONS", kChatPath, "", headers).read_all());
   start_responder();
-  const auto up = send("OPTIONS", kChatPath).read_all();
-  EXPECT_EQ(up.status, 204);
-  for (const char* header : {"Access-Control-Allow-Methods", "Access-Control-Allow-Headers"})
-    EXPECT_EQ(down.headers.get(header), up.headers.get(header));
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const auto up = send("OPTIONS", kChatPath, "", asked[i]).read_all();
+    EXPECT_EQ(up.status, 204);
+    for (const char* header : {"Access-Control-Allow-Methods", "Access-Control-Allow-Headers"})
+      EXPECT_EQ(down[i].headers.get(header), up.headers.get(header));
+  }
 }
 
 std::string many_names(int count) {
