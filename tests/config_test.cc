@@ -213,7 +213,7 @@ TEST_F(Configs, TheHostOfAWorkspaceIsOfTheOneThatIsSet) {
             "https://llm-1.cn-beijing.maas.aliyuncs.com/api/v1");
   EXPECT_EQ(config({url}).workspace, "");
   EXPECT_EQ(
-      faults({url, "DASHSCOPE_WORKSPACE=llm-2"}),
+      faults({url + "/api/v1", "DASHSCOPE_WORKSPACE=llm-2"}),
       (std::vector<std::string>{
           "DASHSCOPE_WORKSPACE is llm-2, but DASHSCOPE_BASE_URL is the address of the workspace llm-1"}));
 }
