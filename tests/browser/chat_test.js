@@ -285,7 +285,7 @@ test("a reload keeps the conversation, and the model hears of it", async t => {
   await page.reload();
   assert.equal(await lastAnswer(page).innerText(), "My name is 小明");
   await ask(page, "[[sim events=1]] Who am I?");
-  assert.deepEqual((await site.lastRequest()).input.messages.slice(1), [
+  assert.deepEqual((await site.lastRequest()).input.messages, [
     { role: "user", content: "[[sim text=echo]] My name is 小明" },
     { role: "assistant", content: "My name is 小明" },
     { role: "user", content: "[[sim events=1]] Who am I?" },
@@ -305,7 +305,7 @@ test("failed questions are no part of the history", async t => {
   const page = await visit(t);
   await ask(page, "[[sim status=400 code=DataInspectionFailed]]");
   await ask(page, "[[sim events=1]] next");
-  assert.equal((await site.lastRequest()).input.messages.slice(1).length, 1);
+  assert.equal((await site.lastRequest()).input.messages.length, 1);
 });
 
 test("the history is limited", async t => {
