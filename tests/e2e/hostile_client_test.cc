@@ -334,8 +334,8 @@ TEST_F(HostileClients, NaughtyStringsGoBothWaysByteExact) {
     EXPECT_EQ(streamed.text, text);
     EXPECT_TRUE(bool_at(streamed.last, "/success"));
     const auto asked = site().simulator().last_request();
-    EXPECT_EQ(text_at(asked, "/body/input/messages/1/content"), "." + text);
-    EXPECT_EQ(text_at(asked, "/body/input/messages/2/content"), prompt);
+    EXPECT_EQ(text_at(asked, "/body/input/messages/0/content"), "." + text);
+    EXPECT_EQ(text_at(asked, "/body/input/messages/1/content"), prompt);
     EXPECT_EQ(text_at(site().post(kChatPath, body).json(), "/result"), text);
   }
 }
