@@ -40,7 +40,8 @@ StreamLimit::Place StreamLimit::take() {
 }
 
 Chat::Chat(EventLoop& loop, Watch& watch, std::shared_ptr<Setup> setup, StreamLimit::Place place,
-           ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers)
+           ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers,
+           FailureNote note)
     : watch_(watch),
       setup_(std::move(setup)),
       config_(setup_->config),
@@ -49,6 +50,7 @@ Chat::Chat(EventLoop& loop, Watch& watch, std::shared_ptr<Setup> setup, StreamLi
       mode_(mode),
       include_thoughts_(request.include_thoughts),
       headers_(std::move(headers)),
+      failure_note_(note),
       live_(watch.board, client.record(), mode),
       last_write_(Clock::now()),
       heartbeat_(loop, [this] { beat(); }),
@@ -158,6 +160,9 @@ void Chat::fail(const UpstreamError& error) {
   record.upstream_code = scrub(error.code, config_.api_key);
   record.detail = scrub(error.message, config_.api_key);
   const HttpError shown = to_http_error(error, config_.debug, config_.api_key);
+  // What cost nothing may be asked for again.
+  if (mode_ == AnswerMode::kStream && !error.retryable)
+    failure_note_.streams.remember(failure_note_.question, {shown, record.upstream_code}, Clock::now());
   if (state_ == State::kStreaming) return finish(failed_event(shown, record.request_id));
   state_ = State::kFinished;
   client_.send(error_reply(shown, record.request_id, std::move(headers_)));

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "dashscope_client.h"
 #include "event_loop.h"
+#include "failed_streams.h"
 #include "http.h"
 #include "metrics.h"
 #include "slow_log.h"
@@ -66,13 +67,19 @@ struct Watch {
   SlowLog slow;
 };
 
+/// Where a stream says that it has failed.
+struct FailureNote {
+  FailedStreams& streams;
+  FailedStreams::Question question;
+};
+
 /// One chat: a visitor's question and the answer on its way from the upstream to the browser. It is destroyed
 /// with the browser's end, and the upstream transfer with it.
 class Chat final : public Exchange, private AnswerHandler {
  public:
   /// `headers` are those that every answer to this request carries.
   Chat(EventLoop& loop, Watch& watch, std::shared_ptr<Setup> setup, StreamLimit::Place place,
-       ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers);
+       ClientStream& client, const ChatRequest& request, AnswerMode mode, Headers headers, FailureNote note);
   void on_drained() override;
   void on_sent() override;
   void on_shutdown() override;
@@ -112,6 +119,7 @@ class Chat final : public Exchange, private AnswerHandler {
   AnswerMode mode_;
   bool include_thoughts_;
   Headers headers_;
+  FailureNote failure_note_;
   State state_ = State::kWaiting;
   std::string text_;     // of a non-streamed answer
   std::string thought_;  // likewise

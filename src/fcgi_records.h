@@ -19,10 +19,19 @@ class RequestRecords {
  public:
   /// The parameters that this program reads; of several with one name the first counts. libfcgi has room for
   /// 30: for more it asks for memory without looking whether it got it.
-  static constexpr std::array<std::string_view, 12> kParamsRead = {
-      "REQUEST_METHOD", "REQUEST_URI",        "DOCUMENT_URI", "SCRIPT_NAME",
-      "QUERY_STRING",   "HTTP_HOST",          "HTTP_ORIGIN",  "REQUEST_ID",
-      "CONTENT_LENGTH", "HTTP_IF_NONE_MATCH", "HTTPS",        "HTTP_ACCESS_CONTROL_REQUEST_HEADERS"};
+  static constexpr std::array<std::string_view, 13> kParamsRead = {"REQUEST_METHOD",
+                                                                   "REQUEST_URI",
+                                                                   "DOCUMENT_URI",
+                                                                   "SCRIPT_NAME",
+                                                                   "QUERY_STRING",
+                                                                   "HTTP_HOST",
+                                                                   "HTTP_ORIGIN",
+                                                                   "REQUEST_ID",
+                                                                   "CONTENT_LENGTH",
+                                                                   "HTTP_IF_NONE_MATCH",
+                                                                   "HTTPS",
+                                                                   "REMOTE_ADDR",
+                                                                   "HTTP_ACCESS_CONTROL_REQUEST_HEADERS"};
 
   /// nginx's own limit is 32 KiB of headers (large_client_header_buffers); one record holds 65535 bytes.
   static constexpr size_t kMaxParamsBytes = 65535;

@@ -183,6 +183,7 @@ std::optional<Request> FcgiRequestReader::read(const RequestRecords& records) {
   request.path = uri.substr(0, mark);
   request.query = mark != std::string_view::npos ? uri.substr(mark + 1) : libfcgi.param("QUERY_STRING");
   request.host = libfcgi.param("HTTP_HOST");
+  request.visitor = libfcgi.param("REMOTE_ADDR");
   request.if_none_match = libfcgi.param("HTTP_IF_NONE_MATCH");
   request.requested_headers = libfcgi.param("HTTP_ACCESS_CONTROL_REQUEST_HEADERS");
   request.is_https = libfcgi.param("HTTPS") == "on";

@@ -30,6 +30,7 @@ struct Request {
   std::string query;  // without the question mark
   std::string host;
   std::string origin;
+  std::string visitor;  // the browser's address, as the web server has it
   std::string if_none_match;
   std::string requested_headers;  // of a preflight: Access-Control-Request-Headers
   bool is_https = false;          // as far as the web server says

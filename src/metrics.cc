@@ -256,9 +256,13 @@ struct Metrics::Families {
       counters("bailian_upstream_errors_total",
                "Failed tries to get an answer, by DashScope's code or, in lower case, our own; other: a code "
                "that is not documented; none: an error without one.");
-  Counter& upstream_requests =
-      counter("bailian_upstream_requests_total", "Requests sent to the upstream, each of which may be billed.");
+  Counter& upstream_requests = counter("bailian_upstream_requests_total",
+                                       "Requests sent to the upstream, each of which may be billed.");
   Counter& retries = counter("bailian_upstream_retries_total", "Tries that followed a failed one.");
+  Counter& answered_fallbacks = counter(
+      "bailian_fallbacks_answered_total",
+      "Questions asked for a whole answer after their stream had failed, which got the error of the stream "
+      "without asking the upstream.");
   Family<Counter>& aborts = counters(
       "bailian_client_aborts_total",
       "Chats whose visitor left or was too slow: while waiting for the first text, while it was streaming, "
@@ -315,6 +319,8 @@ void Metrics::count_upstream_error(std::string_view code, std::string_view fault
 void Metrics::count_upstream_request() noexcept { families_->upstream_requests.Increment(); }
 
 void Metrics::count_retry() noexcept { families_->retries.Increment(); }
+
+void Metrics::count_answered_fallback() noexcept { families_->answered_fallbacks.Increment(); }
 
 void Metrics::count_pause() noexcept { families_->pauses.Increment(); }
 

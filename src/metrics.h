@@ -61,6 +61,7 @@ class Metrics {
   void count_upstream_error(std::string_view code, std::string_view fault) noexcept;
   void count_upstream_request() noexcept;
   void count_retry() noexcept;
+  void count_answered_fallback() noexcept;
   void count_pause() noexcept;
   void count_reload(bool good) noexcept;
 

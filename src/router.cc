@@ -245,12 +245,22 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
       request.body, {config().max_prompt_bytes, config().max_history_messages, config().visitor_params});
   if (config().api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
   if (config().app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
+  const auto question = shared_.failed_streams.question(request.visitor, chat_request);
+  // A stream is a new question, whatever became of the last.
+  const auto failure = shared_.failed_streams.take(question, Clock::now());
+  if (failure && mode == AnswerMode::kJson) {
+    client.record().upstream_code = failure->upstream_code;
+    client.record().detail = "the error of this question's stream; DashScope was not asked again";
+    shared_.metrics.count_answered_fallback();
+    throw failure->error;
+  }
   StreamLimit::Place place = shared_.refusing ? StreamLimit::Place() : shared_.streams.take();
   if (!place) {
     if (!shared_.refusing) watch_.board.rejected += 1;
     throw HttpError(503, "overloaded", "Server busy");
   }
-  return std::make_unique<Chat>(loop_, watch_, setup_, std::move(place), client, chat_request, mode, common);
+  return std::make_unique<Chat>(loop_, watch_, setup_, std::move(place), client, chat_request, mode, common,
+                                FailureNote{shared_.failed_streams, question});
 }
 
 }  // namespace bailian

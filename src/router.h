@@ -9,6 +9,7 @@
 #include "config.h"
 #include "dashscope_client.h"
 #include "event_loop.h"
+#include "failed_streams.h"
 #include "http.h"
 #include "metrics.h"
 #include "status_board.h"
@@ -19,6 +20,7 @@ namespace bailian {
 struct Shared {
   explicit Shared(const Config& config) : streams(config.max_streams) {}
   StreamLimit streams;
+  FailedStreams failed_streams;
   Metrics metrics;
   std::atomic<bool> draining{false};
   /// Draining with nobody to take over: new chats are refused.

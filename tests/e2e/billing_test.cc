@@ -254,6 +254,91 @@ TEST_F(Billed, ThoughtsOfAnAnswerThatIsLeftAreCounted) {
   EXPECT_EQ(number_at(site_.responder().request_line_for_path(kStreamPath), "/output_tokens"), 900);
 }
 
+// --- old front ends, which ask for a whole answer once their stream has failed ---
+
+class Fallback : public SharedSite<Fallback> {
+ public:
+  static SiteOptions options() {
+    return {.settings = {{"UPSTREAM_RETRIES", "0"}, {"FIRST_TOKEN_TIMEOUT", "1"}, {"TIMEOUT", "2"}}};
+  }
+};
+
+TEST_F(Fallback, GetsTheErrorOfItsStreamAndCostsNothing) {
+  struct Failure {
+    const char* directive;
+    int status;
+    const char* code;
+  };
+  for (const auto& [directive, status, code] :
+       {Failure{"status=500 code=InternalError.Algo", 502, "upstream_error"},
+        {"status=500 code=InternalError after=2", 502, "upstream_error"},
+        {"fault=reset", 502, "upstream_error"},
+        {"fault=cut", 502, "upstream_error"},
+        {"fault=hang", 504, "upstream_timeout"},
+        {"status=400 code=DataInspectionFailed", 400, "content_rejected"}}) {
+    SCOPED_TRACE(directive);
+    site().simulator().reset();
+    const auto before = metric(site(), "bailian_fallbacks_answered_total");
+    const auto prompt = std::string("[[sim ") + directive + "]]";
+    site().stream(prompt).read_all();
+    const auto whole = site().ask(prompt);
+    EXPECT_EQ(whole.status, status);
+    EXPECT_EQ(text_at(whole.json(), "/code"), code);
+    EXPECT_EQ(site().simulator().count("requests"), 1);
+    EXPECT_EQ(metric(site(), "bailian_fallbacks_answered_total"), before + 1);
+    const auto line = site().responder().request_line(whole.headers.get("X-Request-Id"));
+    EXPECT_FALSE(text_at(line, "/upstream_code").empty());
+    EXPECT_NE(text_at(line, "/detail").find("DashScope was not asked again"), std::string::npos);
+    site().ask(prompt);  // who asks once more means it
+    EXPECT_EQ(site().simulator().count("requests"), 2);
+  }
+}
+
+TEST_F(Fallback, AsksWhereTheStreamHasCostNothing) {
+  const std::string prompt = "[[sim status=429 code=Throttling times=1 events=2]]";
+  EXPECT_EQ(site().stream(prompt).read_all().status, 429);
+  EXPECT_EQ(text_at(site().ask(prompt).json(), "/result"), tokens(2));
+  EXPECT_EQ(site().simulator().count("requests"), 2);
+}
+
+TEST_F(Fallback, IsKnownByItsQuestionAndVisitor) {
+  const std::string failing = "[[sim status=500 code=InternalError times=1 events=2]]";
+  const auto ask = [&](const char* path, const std::string& prompt, const char* visitor) {
+    const auto body = chat_body(prompt);
+    auto params = fcgi::params_for("POST", path, body.size());
+    params.emplace_back("REMOTE_ADDR", visitor);
+    FcgiPeer peer(site().fastcgi());
+    peer.send(fcgi::begin() + fcgi::params_records(params) + fcgi::stdin_records(body));
+    return peer.read_reply().response.status;
+  };
+  EXPECT_EQ(ask(kStreamPath, failing, "192.0.2.1"), 502);
+  EXPECT_EQ(ask(kChatPath, failing, "192.0.2.2"), 200);
+  EXPECT_EQ(ask(kChatPath, "[[sim events=2]]", "192.0.2.1"), 200);
+  EXPECT_EQ(ask(kChatPath, failing, "192.0.2.1"), 502);
+  EXPECT_EQ(site().simulator().count("requests"), 3);
+}
+
+TEST_F(Fallback, AfterANewStreamIsAsked) {
+  const std::string prompt = "[[sim status=500 code=InternalError times=1 events=2]]";
+  EXPECT_EQ(site().stream(prompt).read_all().status, 502);
+  EXPECT_EQ(read_stream(site().stream(prompt)).text, tokens(2));
+  EXPECT_EQ(site().ask(prompt).status, 200);
+  EXPECT_EQ(site().simulator().count("requests"), 3);
+}
+
+// --- no connection ---
+
+TEST(NoConnection, TheLogSaysWhatTheSystemSays) {
+  Site site(
+      {.settings = {{"DASHSCOPE_BASE_URL", "http://127.0.0.1:" + std::to_string(unused_port()) + "/api/v1"},
+                    {"UPSTREAM_RETRIES", "0"}}});
+  const auto answer = site.ask("hello");
+  expect_error(answer, 502, "upstream_error", "Connection failed");
+  const auto line = site.responder().request_line(answer.headers.get("X-Request-Id"));
+  EXPECT_NE(text_at(line, "/detail").find("Connection refused"), std::string::npos)
+      << text_at(line, "/detail");
+}
+
 // --- after the end of the answer ---
 
 // What comes behind it costs neither time nor traffic, however slow the visitor is.

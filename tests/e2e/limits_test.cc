@@ -157,7 +157,7 @@ TEST_F(Retries, DoNotAskAgainWhenTheMonthsBudgetIsSpent) {
       SCOPED_TRACE(std::string(path) + " " + framing);
       site().simulator().reset();
       const auto answer = site().post(
-          path, chat_body(std::string("[[sim status=429 message=budget framing=") + framing + "]]"));
+          path, chat_body(std::string(path) + " [[sim status=429 message=budget framing=" + framing + "]]"));
       expect_error(answer, 503, "upstream_quota", "API Error");
       EXPECT_EQ(answer.headers.get("Retry-After"), "");
       EXPECT_EQ(site().simulator().count("requests"), 1);

@@ -175,7 +175,7 @@ TEST_F(Scripted, WhatAnErrorSaysCannotForgeHeadersOrLogLines) {
       R"({"code":"Bad)" + forged + R"(","message":")" + forged + R"(","request_id":")" + forged + R"("})";
   for (const char* path : {kStreamPath, kChatPath}) {
     FcgiPeer peer(site_.fastcgi());
-    peer.send(fcgi::request("POST", path, chat_body("hello")));
+    peer.send(fcgi::request("POST", path, chat_body(std::string("hello at ") + path)));
     upstream_.accept().send("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: " +
                             std::to_string(body.size()) + "\r\n\r\n" + body);
     const auto answer = peer.read_reply().response;
