@@ -107,7 +107,7 @@ all: $B/bailian-fcgi ## build the responder: build/release/bailian-fcgi
 run: deps $B/bailian-fcgi $B/simulator ## start nginx, the responder and, without a key, the simulator; Ctrl-C stops them
 	@deploy/run.sh $B
 
-build-tests: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator $B/clock_jumps.so
+build-tests: deps $B/unit_tests $B/e2e_tests $B/bailian-fcgi $B/simulator $B/clock_jumps.so $B/slow_resolver.so
 
 test: build-tests ## unit tests, then end to end through a real nginx
 	@FILTER='$(FILTER)' tests/shards.sh $B/unit_tests $B/e2e_tests$(if $(FILTER),,:3)

@@ -227,7 +227,7 @@ DashScopeClient::DashScopeClient(EventLoop& loop, const Config& config, Tally& r
       received_(received),
       stream_endpoint_(completion_url(config), request_headers(config, AnswerMode::kStream)),
       json_endpoint_(completion_url(config), request_headers(config, AnswerMode::kJson)),
-      http_(loop),
+      http_(loop, config.base_url),
       jitter_(std::random_device{}()) {}
 
 }  // namespace bailian

@@ -1,5 +1,6 @@
 #include "http_client.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 
 #include <algorithm>
@@ -10,6 +11,8 @@
 #include <stdexcept>
 #include <system_error>
 #include <unordered_map>
+
+#include "resolver.h"
 
 namespace bailian {
 namespace {
@@ -99,6 +102,30 @@ std::string system_error(CURL* easy) {
   return number != 0 ? ": " + std::generic_category().message(static_cast<int>(number)) : "";
 }
 
+struct HostAndPort {
+  std::string host;
+  std::string port;
+};
+
+// Nothing when there is nothing to look up.
+std::optional<HostAndPort> host_to_look_up(const std::string& url) {
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), &curl_url_cleanup);
+  if (!parsed) throw std::bad_alloc();
+  const auto part = [&](CURLUPart which, unsigned flags) {
+    char* text = nullptr;
+    curl_url_get(parsed.get(), which, &text, flags);
+    const std::unique_ptr<char, decltype(&curl_free)> owned(text, &curl_free);
+    return std::string(text != nullptr ? text : "");
+  };
+  if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return std::nullopt;
+  HostAndPort found{part(CURLUPART_HOST, 0), part(CURLUPART_PORT, CURLU_DEFAULT_PORT)};
+  in_addr number{};
+  if (found.host.empty() || found.host.front() == '[' ||
+      ::inet_pton(AF_INET, found.host.c_str(), &number) == 1)
+    return std::nullopt;
+  return found;
+}
+
 }  // namespace
 
 // --- Endpoint ---
@@ -119,7 +146,7 @@ Endpoint::~Endpoint() { curl_slist_free_all(headers_); }
 // --- what the transfers of one loop share ---
 
 struct HttpClient::Shared {
-  explicit Shared(EventLoop& event_loop);
+  Shared(EventLoop& event_loop, const std::string& url);
   ~Shared();
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
@@ -164,6 +191,10 @@ struct HttpClient::Shared {
   }
 
   void finish_failed();
+  // Throws when it can't be found out.
+  bool knows_addresses() { return !resolver || resolver->is_ready(); }
+  std::shared_ptr<curl_slist> addresses();
+  void start_waiting();
 
   struct Lingering {
     std::unique_ptr<Transfer> transfer;
@@ -172,6 +203,10 @@ struct HttpClient::Shared {
   struct Watcher;
 
   EventLoop& loop;
+  std::optional<Resolver> resolver;
+  std::vector<Transfer*> waiting;  // for the addresses
+  std::shared_ptr<curl_slist> known_addresses;
+  std::string known_addresses_text;
   Timer linger_timer;
   CURLSH* share;
   // One for each descriptor number that was ever used, kept for the next socket of that number.
@@ -332,12 +367,14 @@ struct HttpClient::Shared::Watcher {
   Multi* multi = nullptr;
 };
 
-HttpClient::Shared::Shared(EventLoop& event_loop)
+HttpClient::Shared::Shared(EventLoop& event_loop, const std::string& url)
     : loop(event_loop),
       linger_timer(loop, [this] { drop_lingering(); }),
       share(curl_share_init()),
       after_failures(loop, [this] { finish_failed(); }) {
   if (share == nullptr) throw std::bad_alloc();
+  if (auto host = host_to_look_up(url))
+    resolver.emplace(loop, std::move(host->host), std::move(host->port), [this] { start_waiting(); });
   idle_handles.reserve(kMaxIdleHandles);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
@@ -357,7 +394,37 @@ HttpClient::Multi& HttpClient::Shared::multi_with_room() {
   return *multis.emplace_back(std::make_unique<Multi>(*this));
 }
 
+std::shared_ptr<curl_slist> HttpClient::Shared::addresses() {
+  if (!resolver || resolver->addresses() == known_addresses_text) return known_addresses;
+  std::shared_ptr<curl_slist> list(curl_slist_append(nullptr, resolver->addresses().c_str()),
+                                   &curl_slist_free_all);
+  if (!list) throw std::bad_alloc();
+  known_addresses_text = resolver->addresses();
+  return known_addresses = std::move(list);
+}
+
+// What can't be looked up anew has the old addresses.
+void HttpClient::Shared::start_waiting() {
+  while (!waiting.empty()) {
+    Transfer& transfer = *waiting.front();
+    try {
+      if (resolver->addresses().empty()) {
+        transfer.finish(CURLE_COULDNT_RESOLVE_HOST, resolver->error().c_str());
+      } else {
+        waiting.erase(waiting.begin());
+        transfer.start();
+      }
+    } catch (const std::exception&) {
+      transfer.finish(CURLE_OUT_OF_MEMORY, "");
+    }
+  }
+}
+
 void HttpClient::Shared::finish_failed() {
+  const auto has_failed = [](const Transfer* one) { return one->failure_ != CURLE_OK; };
+  for (auto one = waiting.begin();
+       (one = std::find_if(waiting.begin(), waiting.end(), has_failed)) != waiting.end();)
+    (*one)->finish((*one)->failure_, "");
   // By index: who hears of a failure may ask for another transfer.
   for (size_t i = 0; i < multis.size(); ++i) {
     multis[i]->end_if([](const Transfer& one) { return one.failure_ != CURLE_OK; });
@@ -377,18 +444,13 @@ void HttpClient::Shared::watch(Multi& multi, curl_socket_t socket, short interes
 
 Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr<const std::string> body,
                    std::chrono::milliseconds connect_timeout, TransferHandler& handler)
-    : shared_(*client.shared_),
-      multi_(shared_.multi_with_room()),
-      handler_(&handler),
-      body_(std::move(body)),
-      easy_(shared_.take_handle()) {
+    : shared_(*client.shared_), handler_(&handler), body_(std::move(body)), easy_(shared_.take_handle()) {
   try {
     set(easy_, CURLOPT_FRESH_CONNECT, 0L);
     set(easy_, CURLOPT_URL, endpoint.url_.c_str());
     set(easy_, CURLOPT_HTTPHEADER, endpoint.headers_);
     set(easy_, CURLOPT_POSTFIELDS, body_->data());
     set(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_->size()));
-    set(easy_, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect_timeout.count()));
     set(easy_, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
     set(easy_, CURLOPT_WRITEDATA, this);
     set(easy_, CURLOPT_PREREQFUNCTION, &Transfer::on_request);
@@ -400,16 +462,44 @@ Transfer::Transfer(HttpClient& client, const Endpoint& endpoint, std::shared_ptr
         });
     set(easy_, CURLOPT_SOCKOPTDATA, this);
     set(easy_, CURLOPT_PRIVATE, this);
-    multi_.add(*this);
+    connect_deadline_ = std::chrono::steady_clock::now() + connect_timeout;
+    if (shared_.knows_addresses()) {
+      start();
+      return;
+    }
+    lookup_limit_.emplace(shared_.loop, [this] { fail_later(CURLE_OPERATION_TIMEDOUT); });
+    lookup_limit_->start(connect_timeout);
+    shared_.waiting.push_back(this);
   } catch (...) {
     curl_easy_cleanup(easy_);
     throw;
   }
 }
 
+void Transfer::start() {
+  lookup_limit_.reset();
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(connect_deadline_ - std::chrono::steady_clock::now());
+  set(easy_, CURLOPT_CONNECTTIMEOUT_MS, std::max(1L, static_cast<long>(left.count())));
+  addresses_ = shared_.addresses();
+  set(easy_, CURLOPT_RESOLVE, addresses_.get());
+  HttpClient::Multi& multi = shared_.multi_with_room();
+  multi.add(*this);
+  multi_ = &multi;
+}
+
+// Of whatever it waits in.
+void Transfer::leave() noexcept {
+  if (multi_ != nullptr) {
+    multi_->remove(*this);
+  } else {
+    std::erase(shared_.waiting, this);
+  }
+}
+
 Transfer::~Transfer() {
   assert(!shared_.inside_libcurl);
-  if (!done_) multi_.remove(*this);
+  if (!done_) leave();
   curl_easy_setopt(easy_, CURLOPT_PRIVATE, nullptr);
   shared_.give_handle_back(easy_);
 }
@@ -504,7 +594,7 @@ bool Transfer::is_surely_not_taken(int curl_code) const {
 // An upstream that closes kept connections must not be seen by the next visitors.
 bool Transfer::starts_afresh(int curl_code) {
   note_sent();
-  if (!is_reused_ || head().status != 0 || !body_ || multi_.is_retired || !is_surely_not_taken(curl_code))
+  if (!is_reused_ || head().status != 0 || !body_ || multi_->is_retired || !is_surely_not_taken(curl_code))
     return false;
   try {
     set(easy_, CURLOPT_FRESH_CONNECT, 1L);
@@ -512,7 +602,7 @@ bool Transfer::starts_afresh(int curl_code) {
     requests_ = 0;
     sent_bytes_ = 0;
     is_reused_ = false;
-    multi_.add(*this);
+    multi_->add(*this);
     return true;
   } catch (const std::exception&) {
     return false;
@@ -528,7 +618,7 @@ void Transfer::finish(int curl_code, const char* error) noexcept {
   if (done_) return;
   const auto code = static_cast<CURLcode>(curl_code);
   TransferResult result{head(), fault_of(code), {}};
-  multi_.remove(*this);
+  leave();
   if (starts_afresh(curl_code)) return;
   done_ = true;
   if (code != CURLE_OK && requests_ > 0) result.fault = TransferFault::kBroken;
@@ -537,7 +627,7 @@ void Transfer::finish(int curl_code, const char* error) noexcept {
       result.detail = "the connection ended before an answer came";
     } else if (code != CURLE_OK) {
       result.detail = *error != '\0' ? error : curl_easy_strerror(code);
-      if (result.fault == TransferFault::kConnect) result.detail += system_error(easy_);
+      if (code == CURLE_COULDNT_CONNECT) result.detail += system_error(easy_);
     }
   } catch (const std::exception&) {
     result.detail = "out of memory";  // short enough to need none
@@ -551,7 +641,8 @@ void Transfer::finish(int curl_code, const char* error) noexcept {
 
 // --- HttpClient ---
 
-HttpClient::HttpClient(EventLoop& loop) : shared_(std::make_unique<Shared>(loop)) {}
+HttpClient::HttpClient(EventLoop& loop, const std::string& url)
+    : shared_(std::make_unique<Shared>(loop, url)) {}
 HttpClient::~HttpClient() = default;
 
 std::unique_ptr<Transfer> HttpClient::post(const Endpoint& endpoint, std::shared_ptr<const std::string> body,

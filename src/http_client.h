@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -70,7 +71,8 @@ class Transfer;
 /// SSL_CERT_FILE in the environment names another CA bundle than the system's.
 class HttpClient {
  public:
-  explicit HttpClient(EventLoop& loop);
+  /// `url`: the host of all requests, whose addresses are looked up once for all that wait for them.
+  HttpClient(EventLoop& loop, const std::string& url);
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
@@ -110,6 +112,8 @@ class Transfer {
   static int on_request(void* self, char*, char*, int, int) noexcept;
   const ResponseHead& head();
   void free_what_was_sent();
+  void start();
+  void leave() noexcept;
   void note_sent();
   [[nodiscard]] bool is_surely_not_taken(int curl_code) const;
   bool starts_afresh(int curl_code);
@@ -117,10 +121,13 @@ class Transfer {
   void finish(int curl_code, const char* error) noexcept;
 
   HttpClient::Shared& shared_;
-  HttpClient::Multi& multi_;                 // until it is done
+  HttpClient::Multi* multi_ = nullptr;       // none while it waits for the addresses; until it is done
   TransferHandler* handler_;                 // none: nobody listens any more
   std::shared_ptr<const std::string> body_;  // none once it was sent
   void* easy_;
+  std::shared_ptr<curl_slist> addresses_;
+  std::chrono::steady_clock::time_point connect_deadline_;
+  std::optional<Timer> lookup_limit_;
   ResponseHead head_;
   int requests_ = 0;        // that libcurl wanted to send
   bool is_reused_ = false;  // the connection of the first

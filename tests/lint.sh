@@ -13,7 +13,7 @@ fault() {
 layers=(
   "unique_fd utf8 text key_mask answer_text json http log process_stats metrics service_manager"
   "sse fcgi_records chat_types biz_params bot_profile dotenv placeholder config chat_api dashscope_api answer_parser php_tokens php_values config_php php_pools status_board status_page top_frame"
-  "event_loop slow_log http_client fcgi_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket serving_process upgrade"
+  "event_loop slow_log resolver http_client fcgi_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket serving_process upgrade"
   "dashscope_client failed_streams chat router status"
   "server check ping import top supervisor main"
 )
