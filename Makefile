@@ -16,7 +16,7 @@
 #   DOCUMENT=deploy/README.md    test-documents: only this one; LONG=1: `make test` too; RELEASE=trixie: in another release
 #   RESTARTS=100                 test-restart: how many of each kind, QUICK=1: ten
 
-VERSION  := 0.1.0
+VERSION  := 0.1.1
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 # The user's -j, or that of the make above, counts. make 4.3 does not show it here yet, but prefers it to this one.
 ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
