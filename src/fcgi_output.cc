@@ -116,9 +116,9 @@ void FcgiOutput::free_buffer() {
 
 void FcgiOutput::close_record() {
   const size_t end = write_position();
-  const size_t content = end - record_ - FCGI_HEADER_LEN;
-  if (content == 0) return;
-  write_record_header(&buffer_[record_], FCGI_STDOUT, request_id_, content);
+  const size_t content_start = record_ + FCGI_HEADER_LEN;
+  if (end <= content_start) return;  // after abort() no record is open
+  write_record_header(&buffer_[record_], FCGI_STDOUT, request_id_, end - content_start);
   record_ = end;
 }
 

@@ -199,6 +199,22 @@ TEST_F(Output, DropsTheRestOfAnAbortedAnswer) {
   EXPECT_EQ(records_of(take_all(output_)).size(), 2U);
 }
 
+TEST_F(Output, PutsOtherRecordsBehindAnAbortedAnswer) {
+  constexpr std::string_view kOther{"\1\12\0\7\0\0\0\0", 8};
+  output_.write(std::string(1000, 'x'));
+  output_.flush();
+  std::string sent(output_.all_records().substr(0, 3));  // the end of the record is the end of the buffer
+  output_.consume(3);
+  output_.abort();
+  output_.add_records(kOther);
+  output_.add_records(kOther);
+  sent += take_all(output_);
+  std::vector<int> types;
+  for (const Record& record : records_of(sent)) types.push_back(record.type);
+  EXPECT_EQ(types, (std::vector<int>{FCGI_STDOUT, FCGI_END_REQUEST, 10, 10}));
+  EXPECT_EQ(output_.waiting_bytes(), 0U);
+}
+
 TEST_F(Output, PutsOtherRecordsBetweenItsOwn) {
   constexpr std::string_view kOther{"\1\12\0\7\0\0\0\0", 8};
   output_.add_records(kOther);
