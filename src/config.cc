@@ -385,7 +385,8 @@ std::string printable(std::string text) {
 
 std::string shown(const Setting& setting, const std::string& value) {
   constexpr size_t kMaxShownBytes = 80;
-  if (setting.secret) return fmt::format("a secret of {} bytes", value.size());
+  const bool is_key = value.find("sk-") != std::string::npos;  // in the wrong place
+  if (setting.secret || is_key) return fmt::format("a secret of {} bytes", value.size());
   if (value.size() > kMaxShownBytes) return fmt::format("a value of {} bytes", value.size());
   if (!is_utf8(value)) return "bytes that are not UTF-8 (if the file is GBK: iconv -f GBK -t UTF-8)";
   return fmt::format("\"{}\"", printable(value));
@@ -452,10 +453,18 @@ class Loader {
     warnings_.push_back(fmt::format("{}: {}", where, fmt::format(text, std::forward<Parts>(parts)...)));
   }
 
+  // Whoever puts the key in the wrong place must not find it in the log.
+  static bool may_be_shown(std::string_view name) {
+    return std::all_of(name.begin(), name.end(),
+                       [](unsigned char c) { return c < 0x80 && (std::isalnum(c) != 0 || c == '_'); });
+  }
+
   // A later line outweighs an earlier one.
   void read_entry(const DotenvEntry& entry, const std::string& where) {
-    if (!entry.value)
-      return warn(where, "{} has no value here, so the line is passed over", printable(entry.key));
+    if (!entry.value) {
+      return warn(where, "{} has no value here, so the line is ignored",
+                  may_be_shown(entry.key) ? entry.key : "the name");
+    }
     warn_if_misspelt(entry.key, where);
     std::vector<std::string> missing;
     const auto find = [this](const std::string& name) -> std::optional<std::string> {
@@ -466,8 +475,8 @@ class Loader {
     };
     const std::string value = entry.is_literal ? *entry.value : expand_variables(*entry.value, find, missing);
     for (const std::string& name : missing) {
-      warn(where, "{}: ${{{}}} is set neither in the environment nor above, so nothing stands in its place",
-           printable(entry.key), printable(name));
+      warn(where, "{}: ${{{}}} is not set, neither in the environment nor above; it is read as empty",
+           printable(entry.key), may_be_shown(name) ? name : "...");
     }
     file_[entry.key] = {value, where};
   }

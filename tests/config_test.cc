@@ -229,7 +229,7 @@ TEST_F(Configs, VariablesAreExpandedFromTheEnvironmentAndTheLinesAbove) {
   EXPECT_EQ(loaded.config.api_key, "");
   ASSERT_EQ(loaded.warnings.size(), 1U);
   EXPECT_NE(loaded.warnings[0].find(
-                "env:1: DASHSCOPE_API_KEY: ${NOTHING} is set neither in the environment nor above"),
+                "env:1: DASHSCOPE_API_KEY: ${NOTHING} is not set, neither in the environment nor above"),
             std::string::npos);
   EXPECT_EQ(config({"DASHSCOPE_API_KEY=${KEY}"}).api_key, "");
 }
@@ -244,6 +244,22 @@ TEST_F(Configs, LinesThatPythonDotenvReadsAreNoFaults) {
   EXPECT_EQ(loaded.config.system_prompt, "It's a shop");
   ASSERT_EQ(loaded.warnings.size(), 1U);
   EXPECT_NE(loaded.warnings[0].find("env:1: APP_NAME has no value here"), std::string::npos);
+}
+
+TEST_F(Configs, AKeyInTheWrongPlaceIsNotShown) {
+  const std::string key = "sk-0123456789abcdef";
+  for (const std::string& file :
+       {"DASHSCOPE_API_KEY=\n" + key + "\n", "DASHSCOPE_API_KEY=${" + key + "}\n"}) {
+    const LoadedConfig loaded = load({}, file);
+    ASSERT_EQ(loaded.warnings.size(), 1U);
+    EXPECT_EQ(loaded.warnings[0].find(key), std::string::npos) << loaded.warnings[0];
+  }
+  for (const char* const line :
+       {"PORT=", "APP_ID=shop ", "DASHSCOPE_BASE_URL=https://dashscope.aliyuncs.com?key="}) {
+    const std::vector<std::string> all = faults({}, line + key + "\n");
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_EQ(all[0].find(key), std::string::npos) << all[0];
+  }
 }
 
 TEST_F(Configs, AFlaskFileWithoutAPromptIsNamed) {
