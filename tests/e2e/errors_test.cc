@@ -178,7 +178,7 @@ TEST_F(Errors, AStreamThatBreaksEndsInOneErrorEvent) {
 }
 
 TEST_F(Errors, ARedirectIsNotFollowed) {
-  site().ask("[[sim fault=redirect]]");
+  site().ask("Once [[sim fault=redirect]]");
   EXPECT_EQ(site().simulator().count("requests"), 1);
 }
 

@@ -125,7 +125,7 @@ TEST(Secret, IsInNoErrorOfTheStart) {
   const WorkDir dir;
   Simulator simulator(dir);
   auto settings = site_settings(dir, simulator);
-  for (const auto& [name, value] : Settings{{"PORT", "x"}, {"FCGI_LISTEN", dir.socket("nowhere/fcgi")}}) {
+  for (const auto& [name, value] : Settings{{"TIMEOUT", "x"}, {"FCGI_LISTEN", dir.socket("nowhere/fcgi")}}) {
     auto faulty = settings;
     faulty[name] = value;
     const auto finished = run(responder_command(dir, faulty));
