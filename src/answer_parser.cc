@@ -183,9 +183,10 @@ void AnswerParser::take_fields(int http_status, const AnswerFields& fields, bool
     answer_.has_usage = true;
     is_billed_ = true;
   }
+  if (fields.has_output) is_billed_ = true;
   if (is_error || (!fields.has_output && !fields.code.empty()))
     return fail(http_status, fields.code, fields.message);
-  if (fields.has_output || http_status < 400) is_billed_ = true;
+  if (http_status < 400) is_billed_ = true;
   if (!fields.has_output) return;
   if (is_session_id(fields.session_id) && !shows_key(fields.session_id, api_key_)) {
     answer_.session_id = fields.session_id;

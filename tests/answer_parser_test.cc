@@ -511,6 +511,11 @@ TEST(AnswerParser, ThrottlingIsFreeOnlyBeforeAnythingThatIsBilled) {
   EXPECT_FALSE(is_free("data:{\"usage\":{\"models\":[{\"input_tokens\":3,\"output_tokens\":0}]}}\n\n"));
 }
 
+TEST(AnswerParser, ThrottlingThatCarriesAnOutputIsNotFree) {
+  const std::string error = R"({"output":{"text":"half an"},"code":"Throttling","message":""})";
+  EXPECT_FALSE(parse(200, "event:error\n:HTTP_STATUS/429\ndata:" + error + "\n\n", 9).error.retryable);
+}
+
 TEST(AnswerParser, WhatAnErrorHasCostIsKept) {
   const Result result =
       parse(429, R"({"code":"Throttling","usage":{"models":[{"input_tokens":3,"output_tokens":5}]}})", 9);
