@@ -15,6 +15,7 @@ FailedStreams::Question FailedStreams::question(std::string_view visitor, const 
   add(visitor);
   add(request.prompt);
   add(request.session_id);
+  add(request.biz_params_json);
   for (const Message& message : request.history) {
     add(message.role);
     add(message.content);

@@ -60,6 +60,12 @@ TEST(FailedStreams, TellQuestionsOfVisitorsApart) {
   request = asked("hello");
   request.image_urls = {"user", "before"};
   EXPECT_NE(streams.question("10.0.0.1", request), with_history);
+  request = asked("hello");
+  request.biz_params_json = R"({"city":"Hangzhou"})";
+  const auto with_params = streams.question("10.0.0.1", request);
+  EXPECT_NE(with_params, question);
+  request.biz_params_json = R"({"city":"Beijing"})";
+  EXPECT_NE(streams.question("10.0.0.1", request), with_params);
 }
 
 TEST(FailedStreams, KeepTheNewestOnly) {
