@@ -165,7 +165,7 @@ build/install/%: deploy/%.in FORCE
 # All settings, as an example: two differ from .env.example, and none may be missed; those of `make run` are left out.
 build/install/examples/env: .env.example deploy/env.head FORCE
 	@mkdir -p $(@D)
-	@sed -e '1,/^$$/d' -e '/^# Where the nginx that/,/^PORT=/d' -e 's| `make run` sets True when nothing is said.||' \
+	@sed -e '1,/^$$/d' -e '/^# Where the nginx that/,/^PORT=/d' -e 's| `make run` sets True unless it is set.||' \
 	  -e 's|^DASHSCOPE_API_KEY_FILE=$$|&$(confdir)/dashscope-api-key|' \
 	  -e 's|^BOT_CONFIG_FILE=$$|&$(confdir)/bot.json|' $< | cat deploy/env.head - >$@
 	@! grep -q '^HOST=\|^PORT=\|make run. sets' $@ && [ "$$(grep -c '^[A-Z_]*=$(confdir)/' $@)" = 2 ]

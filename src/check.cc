@@ -125,7 +125,7 @@ std::vector<std::string> faults_for_service(const Config& config, const std::str
     if (path.empty()) continue;
     if (is_hidden_by_unit(path)) {
       faults.push_back(
-          fmt::format("{}: the service does not see this folder; /etc/bailian-fcgi is a good place", path));
+          fmt::format("{}: the service cannot see this folder; put the file in /etc/bailian-fcgi", path));
     } else if (!service_may_read(path)) {
       faults.push_back(fmt::format(
           "{0}: the service's user {1} cannot read it: chgrp {1} {0} && chmod 640 {0}", path, kServiceUser));

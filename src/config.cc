@@ -78,7 +78,7 @@ bool is_quoted(std::string_view text) {
          text.find(text.front(), 1) == text.size() - 1;
 }
 constexpr std::string_view kQuotesStay =
-    "the quotes are part of the value, as docker --env-file and Kubernetes keep them: write it without";
+    "the quotes are part of the value, as docker --env-file and Kubernetes keep them: remove them";
 
 // Of a key or an id. A placeholder counts as not set.
 std::string parse_id(const std::string& text) {
@@ -133,7 +133,7 @@ std::string read_key_file(const std::string& path) {
     refuse(fmt::format("has {} lines: put the key on one line, alone", ends + 1));
   }
   if (is_assignment(key)) refuse("has NAME=... in it: put the key there alone");
-  if (is_quoted(key)) refuse("has the key in quotes: write it without");
+  if (is_quoted(key)) refuse("has the key in quotes: remove them");
   if (!is_printable_ascii(key)) refuse("holds no key: blanks or characters beyond ASCII are in it");
   return key;
 }

@@ -518,7 +518,7 @@ class Import {
     set("SYSTEM_PROMPT", chosen != nullptr ? chosen->text : "");
     if (chosen != nullptr)
       return taken(fmt::format("SYSTEM_PROMPT, {} bytes ({})", chosen->text.size(), at_line(*chosen)));
-    not_taken("SYSTEM_PROMPT is left empty: the application's own prompt in the console rules");
+    not_taken("SYSTEM_PROMPT is left empty: the application's own prompt in the console applies");
     if (prompts.empty() && std::any_of(hosts_.begin(), hosts_.end(), is_this_machine))
       not_taken(
           "the prompt and the temperature of the program on this machine that is called: see its .env and "

@@ -33,8 +33,8 @@ bool is_readable(int fd) {
 }  // namespace
 
 FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits,
-                           ConnectionCount& connections, LoopBoard& board, Metrics& metrics,
-                           TakesBody takes, Handler handler)
+                           ConnectionCount& connections, LoopBoard& board, Metrics& metrics, TakesBody takes,
+                           Handler handler)
     : loop_(loop),
       listening_fd_(listening_fd),
       limits_(limits),
@@ -54,7 +54,8 @@ FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& 
                     }),
       made_room_(loop, 1, kMadeRoomWindow,
                  [](int left_out) {
-                   log(LogLevel::kWarning, "connections_closed", "idle connections made room for others",
+                   log(LogLevel::kWarning, "connections_closed",
+                       "more idle connections were closed to make room",
                        {{"closed", static_cast<double>(left_out)}});
                  }),
       bury_(loop, [this] { bury(); }) {
@@ -115,8 +116,8 @@ size_t FcgiListener::make_room(size_t wanted) noexcept {
     for (size_t i = 0; i < made; ++i) {
       if (made_room_.admit()) {
         log(LogLevel::kWarning, "connections_closed",
-            "idle connections make room for others: is something "
-            "but the web server connecting? Else raise LimitNOFILE (ulimit -n)",
+            "idle connections were closed to make room. If only the web server "
+            "connects here, raise LimitNOFILE (ulimit -n)",
             {{"open", static_cast<double>(count_.open)}});
       }
     }

@@ -66,7 +66,7 @@ void warn_of_open_address(const Options& options, LoadedConfig& loaded) {
   const auto* const tcp = std::get_if<TcpAddress>(&loaded.config.listen);
   if (tcp == nullptr || is_loopback(tcp->host)) return;
   loaded.warnings.push_back(fmt::format(
-      "{}: {} is open to other machines, and FastCGI knows no passwords: whoever reaches it can chat on your "
+      "{}: {} is open to other machines, and FastCGI has no passwords: whoever reaches it can chat on your "
       "bill. Use a socket path or 127.0.0.1, or let only nginx's machine in",
       options.listen ? "--listen" : "FCGI_LISTEN", to_string(loaded.config.listen)));
 }

@@ -215,16 +215,15 @@ std::string Server::status_text() const {
     return reload_fault_.empty() ? text : one_line(fmt::format("{}; reload failed: {}", text, reload_fault_));
   }
   const size_t count = start_.faults.size();
-  return one_line(
-      fmt::format("misconfigured ({} fault{}), {}: {}", count, count > 1 ? "s" : "",
-                  predecessor_ ? "the settings of before stay in use" : "every chat gets an error",
-                  start_.faults.front()));
+  return one_line(fmt::format("misconfigured ({} fault{}), {}: {}", count, count > 1 ? "s" : "",
+                              predecessor_ ? "the previous settings stay in use" : "every chat gets an error",
+                              start_.faults.front()));
 }
 
 void Server::log_faults() const {
   for (const std::string& fault : start_.faults) log(LogLevel::kError, "setting", fault);
   log(LogLevel::kError, "misconfigured",
-      predecessor_ ? "an earlier process serves on with the settings of before; SIGHUP reads them again"
+      predecessor_ ? "an earlier process keeps serving with the previous settings; SIGHUP reads them again"
                    : "every chat gets an error; SIGHUP reads the settings again");
 }
 
@@ -302,7 +301,7 @@ void Server::reload_faulty() {
   }
   shared_.metrics.count_reload(mended_);
   if (mended_) {
-    log(LogLevel::kInfo, "mended", "the settings are good: the program starts with them");
+    log(LogLevel::kInfo, "mended", "the settings are good: the program starts again with them");
     service_manager_.fall_silent();
     return drain();
   }

@@ -171,7 +171,7 @@ TEST_F(Configs, PlaceholdersCountAsNotSetAndAreNamed) {
 
 TEST_F(Configs, QuotesThatDockerKeepsAreNamed) {
   constexpr const char* kQuotes =
-      ": the quotes are part of the value, as docker --env-file and Kubernetes keep them: write it without";
+      ": the quotes are part of the value, as docker --env-file and Kubernetes keep them: remove them";
   for (const std::string setting :
        {"DASHSCOPE_API_KEY=\"sk-0123456789abcdef\"", "APP_ID='shop'", "TIMEOUT=\"5\"",
         "DASHSCOPE_BASE_URL=\"https://a/api/v1\"", "DASHSCOPE_PARAMETERS='{}'"}) {
@@ -451,7 +451,7 @@ TEST_F(Configs, WhatIsWrongWithAKeyFileIsOneSentence) {
   EXPECT_EQ(told("sk-0123456789abcdef\nsk-another\n"), "has 2 lines: put the key on one line, alone");
   EXPECT_EQ(told("DASHSCOPE_API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
   EXPECT_EQ(told("export API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
-  EXPECT_EQ(told("\"sk-0123456789abcdef\"\n"), "has the key in quotes: write it without");
+  EXPECT_EQ(told("\"sk-0123456789abcdef\"\n"), "has the key in quotes: remove them");
   EXPECT_EQ(told("sk-0123 456789\n"), "holds no key: blanks or characters beyond ASCII are in it");
   EXPECT_EQ(
       faults({"DASHSCOPE_API_KEY_FILE=/no/such/file"}),

@@ -277,7 +277,7 @@ TEST_F(CommandLine, WarnsOfAnAddressThatOtherMachinesReach) {
     EXPECT_TRUE(
         contains(finished.err, std::string("warning: --listen: ") + address + " is open to other machines"))
         << finished.err;
-    EXPECT_TRUE(contains(finished.err, "FastCGI knows no passwords")) << finished.err;
+    EXPECT_TRUE(contains(finished.err, "FastCGI has no passwords")) << finished.err;
   }
   for (const char* address : {"127.0.0.1:9055", "localhost:9055", "[::1]:9055", "/tmp/x.sock"}) {
     EXPECT_EQ(run_with({"--check", "--listen", address}, good_settings()).err, "") << address;

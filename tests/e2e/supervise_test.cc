@@ -84,7 +84,7 @@ class Misconfigured : public Supervised {
   }
 
   const ServiceManager manager_{dir_};
-  static constexpr std::string_view kOldStays = "the settings of before stay in use";
+  static constexpr std::string_view kOldStays = "the previous settings stay in use";
   static constexpr std::string_view kNoneServes = "every chat gets an error";
 };
 
