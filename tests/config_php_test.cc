@@ -130,7 +130,7 @@ const Variant kVariants[] = {
      "put together "
      "with $shop, "
      "which is not known\nSYSTEM_PROMPT is left empty: the application's own prompt in the console "
-     "rules\nbotStatus, "
+     "applies\nbotStatus, "
      "the default stays (line 51): in WordPress's database, get_option('shop_chat_enabled')\nbotImageURL, "
      "the default stays "
      "(line 55): "
@@ -152,7 +152,7 @@ const Variant kVariants[] = {
      "TIMEOUT 30 (line 8)\n",
      "a key (line 3): by its look it is not DashScope's\nSYSTEM_PROMPT is left empty: the application's own "
      "prompt in "
-     "the console rules\nthe bot's profile: not in the file; it holds the defaults\n",
+     "the console applies\nthe bot's profile: not in the file; it holds the defaults\n",
      "https://generativelanguage.googleapis.com/v1beta/models/gemini-pro:generateContent\n"},
 };
 
