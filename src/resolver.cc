@@ -79,8 +79,19 @@ Resolver::Resolver(EventLoop& loop, std::string host, std::string port, std::fun
 
 bool Resolver::is_ready() {
   const auto age = std::chrono::steady_clock::now() - found_at_;
-  if (!lookup_ && (addresses_.empty() || age >= kFresh)) start();
+  if (!lookup_ && (addresses_.empty() || age >= kFresh) && !try_start()) return true;
   return !addresses_.empty() && age < kUsable;
+}
+
+// False when no lookup can be started, but old addresses are there.
+bool Resolver::try_start() {
+  try {
+    start();
+    return true;
+  } catch (const std::exception&) {
+    if (addresses_.empty()) throw;
+    return false;
+  }
 }
 
 void Resolver::start() {
@@ -88,9 +99,14 @@ void Resolver::start() {
   if (!lookup->end) throw std::system_error(errno, std::generic_category(), "eventfd");
   lookup->host = host_;
   lookup->port = port_;
-  std::thread([lookup] { lookup->run(); }).detach();
+  ended_.watch(lookup->end.get(), IoEvent::kRead);
+  try {
+    std::thread([lookup] { lookup->run(); }).detach();
+  } catch (...) {
+    ended_.watch(lookup->end.get(), IoEvent::kNothing);
+    throw;
+  }
   lookup_ = std::move(lookup);
-  ended_.watch(lookup_->end.get(), IoEvent::kRead);
 }
 
 void Resolver::take_result() {

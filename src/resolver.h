@@ -21,7 +21,7 @@ class Resolver {
   Resolver& operator=(const Resolver&) = delete;
 
   /// Whether addresses() may be used now. Starts a lookup when they are none or old; if this is false, on_end
-  /// follows. Throws std::system_error when there is no thread to be had.
+  /// follows. Throws std::system_error when there is no thread to be had for the first of them.
   bool is_ready();
 
   /// HOST:PORT:ADDRESS[,ADDRESS...], as CURLOPT_RESOLVE takes them; empty when none were ever found.
@@ -31,6 +31,7 @@ class Resolver {
 
  private:
   struct Lookup;
+  bool try_start();
   void start();
   void take_result();
 

@@ -23,10 +23,10 @@ class SlowResolver : public testing::Test {
   void start(const std::string& base_url, Settings settings = {}) {
     settings["DASHSCOPE_BASE_URL"] = base_url;
     settings.try_emplace("UPSTREAM_RETRIES", "0");
-    site_ =
-        std::make_unique<Site>(SiteOptions{.settings = settings,
-                                           .run_by = {"env", "SLOW_RESOLVER=" + dir_.file("slow"),
-                                                      "LD_PRELOAD=" + sibling_program("slow_resolver.so")}});
+    site_ = std::make_unique<Site>(SiteOptions{
+        .settings = settings,
+        .run_by = {"env", "SLOW_RESOLVER=" + dir_.file("slow"), "NO_THREADS=" + dir_.file("no_threads"),
+                   "LD_PRELOAD=" + sibling_program("slow_resolver.so")}});
   }
   // What resolves from now on is found; what waits is too.
   void let_it_resolve() { std::filesystem::remove(dir_.file("slow")); }
@@ -92,6 +92,14 @@ TEST_F(SlowResolver, ANameThatIsNotFoundIsToldToEveryVisitor) {
     EXPECT_EQ(text_at(line, "/upstream_code"), "connect_failed");
     EXPECT_NE(text_at(line, "/detail").find("Could not resolve host: none.test"), std::string::npos);
   }
+}
+
+TEST_F(SlowResolver, OldAddressesDoWhereNoThreadIsToBeHad) {
+  let_it_resolve();
+  start(to_simulator("localhost"));
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
+  dir_.write("no_threads", "");
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
 }
 
 }  // namespace

@@ -1,10 +1,14 @@
 // Preloaded into a program: the lookup of `slow.test` takes as long as the file that SLOW_RESOLVER names
-// exists, and finds the loopback address then; `none.test` has no address.
+// exists, and finds the loopback address then; `none.test` has no address. As long as the file that
+// NO_THREADS names exists, it is a quarter of an hour later, and no thread can be started.
 
 #include <dlfcn.h>
 #include <netdb.h>
+#include <pthread.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -20,4 +24,28 @@ extern "C" int getaddrinfo(const char* host, const char* port, const addrinfo* h
   constexpr timespec kMoment{0, 10'000'000};
   while (slow != nullptr && access(slow, F_OK) == 0) nanosleep(&kMoment, nullptr);
   return real("127.0.0.1", port, hints, found);
+}
+
+namespace {
+
+bool is_without_threads() {
+  const char* const file = std::getenv("NO_THREADS");
+  return file != nullptr && access(file, F_OK) == 0;
+}
+
+}  // namespace
+
+extern "C" int clock_gettime(clockid_t clock, timespec* now) noexcept {
+  constexpr time_t kLater = 900;
+  const auto result = static_cast<int>(syscall(SYS_clock_gettime, clock, now));
+  if (result == 0 && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE) && is_without_threads())
+    now->tv_sec += kLater;
+  return result;
+}
+
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+                              void* argument) noexcept {
+  using Function = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto real = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "pthread_create"));
+  return is_without_threads() ? EAGAIN : real(thread, attributes, run, argument);
 }
