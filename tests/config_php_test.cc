@@ -144,7 +144,8 @@ const Variant kVariants[] = {
      "APP_ID a1b2c3d4e5f60718293a4b5c6d7e8f90 (line 3)\n",
      "the key (line 4): in the environment variable DASHSCOPE_API_KEY\nSYSTEM_PROMPT is left empty: the "
      "application's "
-     "own prompt in the console applies\nTIMEOUT 0 (line 10): not a time that can be kept\nthe bot's profile: "
+     "own prompt in the console applies\nTIMEOUT 0 (line 10): not a time that can be kept\nthe bot's "
+     "profile: "
      "not in "
      "the file; it holds the defaults\ncertificates not checked (line 9): they always are\n",
      "https://dashscope.aliyuncs.com/api/v1/apps/a1b2c3d4e5f60718293a4b5c6d7e8f90/completion\n"},
