@@ -99,6 +99,15 @@ TEST_F(NginxLimits, WhatIsNoQuestionHasABudgetOfItsOwn) {
   for (int i = 0; i < 10; ++i) EXPECT_TRUE(reaches_php("/")) << "the site has no limit";
 }
 
+TEST_F(NginxLimits, ABodyToAHealthCheckCountsAsAHealthCheck) {
+  start({{"rate=10r/s", "rate=1r/m"}, {"burst=100", "burst=3"}});
+  for (const char* path : {kHealthPath, "/wp-json/health"})
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(browser().post(path, "{}").status, 405);
+  for (const char* path : {kHealthPath, "/wp-json/health"})
+    expect_error(browser().post(path, "{}"), 429, "rate_limited", "Too many requests");
+  expect_error(browser().get(kHealthPath), 429, "rate_limited", "Too many requests");
+}
+
 TEST_F(NginxLimits, AVisitorHasSoManyAnswersAtOnce) {
   start({{"rate=20r/m", "rate=1000r/s"}});
   std::vector<Exchange> open;
