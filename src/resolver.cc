@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -23,11 +24,13 @@ namespace {
 constexpr std::chrono::minutes kFresh{1};
 constexpr std::chrono::minutes kUsable{10};
 
+// Empty for an address of a link, fe80::1%eth0: libcurl takes no list with one.
 std::string text_of(const addrinfo& address) {
   std::array<char, NI_MAXHOST> text{};
   if (::getnameinfo(address.ai_addr, address.ai_addrlen, text.data(), text.size(), nullptr, 0,
                     NI_NUMERICHOST) != 0)
     return {};
+  if (std::string_view(text.data()).find('%') != std::string_view::npos) return {};
   return address.ai_family == AF_INET6 ? "[" + std::string(text.data()) + "]" : text.data();
 }
 

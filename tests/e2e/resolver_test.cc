@@ -94,6 +94,12 @@ TEST_F(SlowResolver, ANameThatIsNotFoundIsToldToEveryVisitor) {
   }
 }
 
+TEST_F(SlowResolver, AnAddressOfALinkHidesNoOther) {
+  let_it_resolve();
+  start(to_simulator("localhost"));
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
+}
+
 TEST_F(SlowResolver, OldAddressesDoWhereNoThreadIsToBeHad) {
   let_it_resolve();
   start(to_simulator("localhost"));

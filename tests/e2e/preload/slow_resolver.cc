@@ -1,6 +1,6 @@
 // Preloaded into a program: the lookup of `slow.test` takes as long as the file that SLOW_RESOLVER names
-// exists, and finds the loopback address then; `none.test` has no address. As long as the file that
-// NO_THREADS names exists, it is a quarter of an hour later, and no thread can be started.
+// exists, and finds the loopback address then, behind one of a link; `none.test` has no address. As long as
+// the file that NO_THREADS names exists, it is a quarter of an hour later, and no thread can be started.
 
 #include <dlfcn.h>
 #include <netdb.h>
@@ -23,7 +23,8 @@ extern "C" int getaddrinfo(const char* host, const char* port, const addrinfo* h
   const char* const slow = std::getenv("SLOW_RESOLVER");
   constexpr timespec kMoment{0, 10'000'000};
   while (slow != nullptr && access(slow, F_OK) == 0) nanosleep(&kMoment, nullptr);
-  return real("127.0.0.1", port, hints, found);
+  const int code = real("fe80::1%1", port, hints, found);
+  return code != 0 ? code : real("127.0.0.1", port, hints, &(*found)->ai_next);
 }
 
 namespace {
