@@ -231,7 +231,7 @@ void AnswerParser::take_text(const AnswerFields& fields, bool last) {
     text = text_.take_message(*fields.workflow_text);
   }
   if (text_.is_contradictory()) {
-    return fail_protocol("invalid_answer", "the upstream took back what it had said");
+    return fail_protocol("invalid_answer", "the upstream changed text that it had already sent");
   }
   if (!text.empty() && !emit(text_mask_.feed(text)))
     fail_protocol("invalid_answer", "the answer is too long");

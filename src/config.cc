@@ -134,7 +134,7 @@ std::string read_key_file(const std::string& path) {
   }
   if (is_assignment(key)) refuse("has NAME=... in it: put the key there alone");
   if (is_quoted(key)) refuse("has the key in quotes: remove them");
-  if (!is_printable_ascii(key)) refuse("holds no key: blanks or characters beyond ASCII are in it");
+  if (!is_printable_ascii(key)) refuse("holds no key: it has blanks or non-ASCII characters");
   return key;
 }
 
@@ -537,8 +537,7 @@ class Loader {
           found->where == kEnvironment &&
           std::find(kCommonNames.begin(), kCommonNames.end(), setting.key) != kCommonNames.end();
       if (!is_common) return faults_.push_back(fmt::format("{}: {}: {}", found->where, setting.key, fault));
-      warn(found->where, "{}: {}; it is passed over, as other programs use this name too", setting.key,
-           fault);
+      warn(found->where, "{}: {}; it is ignored, as other programs use this name too", setting.key, fault);
     }
     setting.apply(config, std::string(setting.default_text));
   }

@@ -421,7 +421,7 @@ class Import {
       } else if (!is_real(key.value.text)) {
         if (best == nullptr) not_taken(fmt::format("the key ({}): a placeholder", at_line(key.value)));
       } else if (is_foreign_key(key.value.text)) {
-        not_taken(fmt::format("a key ({}): by its look it is not DashScope's", at_line(key.value)));
+        not_taken(fmt::format("a key ({}): it does not look like one of DashScope's", at_line(key.value)));
       } else if (best != nullptr) {
         not_taken(fmt::format("another key ({})", at_line(key.value)));
       }
@@ -561,8 +561,9 @@ class Import {
       if (!value.is_known()) {
         not_known(key, value);
       } else {
-        not_taken(fmt::format("{} {} ({}): {}", key, shown(value.text), at_line(value),
-                              longest != nullptr ? "a longer one was taken" : "not a time that can be kept"));
+        not_taken(fmt::format(
+            "{} {} ({}): {}", key, shown(value.text), at_line(value),
+            longest != nullptr ? "a longer one was taken" : "not a number of seconds from 0.001 to 86400"));
       }
     }
     if (longest == nullptr) return;

@@ -95,7 +95,7 @@ class Reader {
     next();
     skip_blanks();
     if (peek() != '#' && peek() != '\n') {
-      fault(entry.line, "text stands behind the closing quote");
+      fault(entry.line, "there is text after the closing quote");
       return false;
     }
     entry.is_literal = quote == '\'';

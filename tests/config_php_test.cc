@@ -144,14 +144,16 @@ const Variant kVariants[] = {
      "APP_ID a1b2c3d4e5f60718293a4b5c6d7e8f90 (line 3)\n",
      "the key (line 4): in the environment variable DASHSCOPE_API_KEY\nSYSTEM_PROMPT is left empty: the "
      "application's "
-     "own prompt in the console applies\nTIMEOUT 0 (line 10): not a time that can be kept\nthe bot's "
+     "own prompt in the console applies\nTIMEOUT 0 (line 10): not a number of seconds from 0.001 to "
+     "86400\nthe bot's "
      "profile: "
      "not in "
      "the file; it holds the defaults\ncertificates not checked (line 9): they always are\n",
      "https://dashscope.aliyuncs.com/api/v1/apps/a1b2c3d4e5f60718293a4b5c6d7e8f90/completion\n"},
     {"gemini.php", "DASHSCOPE_API_KEY=\nAPP_ID=\nSYSTEM_PROMPT=\nTEMPERATURE=\nTIMEOUT=30\n", nullptr,
      "TIMEOUT 30 (line 8)\n",
-     "a key (line 3): by its look it is not DashScope's\nSYSTEM_PROMPT is left empty: the application's own "
+     "a key (line 3): it does not look like one of DashScope's\nSYSTEM_PROMPT is left empty: the "
+     "application's own "
      "prompt in "
      "the console applies\nthe bot's profile: not in the file; it holds the defaults\n",
      "https://generativelanguage.googleapis.com/v1beta/models/gemini-pro:generateContent\n"},
@@ -391,7 +393,7 @@ TEST(ConfigPhps, MillisecondsBecomeSeconds) {
     EXPECT_NE(told.find("\nCONNECT_TIMEOUT=5\nTIMEOUT=5\n"), std::string::npos) << told;
   }
   const std::pair<const char*, const char*> reasons[] = {
-      {"'soon'", "TIMEOUT soon (line 1): not a time that can be kept\n"},
+      {"'soon'", "TIMEOUT soon (line 1): not a number of seconds from 0.001 to 86400\n"},
       {"getenv('E')", "TIMEOUT (line 1): in the environment variable E\n"},
       {"K", "TIMEOUT (line 1): the constant K, which is not set in this file\n"},
   };

@@ -145,10 +145,10 @@ TEST_F(Configs, CommonNamesOfTheEnvironmentDoNotStopTheStart) {
   EXPECT_TRUE(loaded.config.debug);
   EXPECT_EQ(loaded.config.port, 81);
   ASSERT_EQ(loaded.warnings.size(), 3U);
-  EXPECT_EQ(loaded.warnings[1],
-            "environment: PORT: expected a port from 1 to 65535, found \"tcp://10.0.0.1:8000\"; it is passed "
-            "over, as "
-            "other programs use this name too");
+  EXPECT_EQ(
+      loaded.warnings[1],
+      "environment: PORT: expected a port from 1 to 65535, found \"tcp://10.0.0.1:8000\"; it is ignored, as "
+      "other programs use this name too");
   EXPECT_FALSE(config(container).debug);
 }
 
@@ -452,7 +452,7 @@ TEST_F(Configs, WhatIsWrongWithAKeyFileIsOneSentence) {
   EXPECT_EQ(told("DASHSCOPE_API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
   EXPECT_EQ(told("export API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
   EXPECT_EQ(told("\"sk-0123456789abcdef\"\n"), "has the key in quotes: remove them");
-  EXPECT_EQ(told("sk-0123 456789\n"), "holds no key: blanks or characters beyond ASCII are in it");
+  EXPECT_EQ(told("sk-0123 456789\n"), "holds no key: it has blanks or non-ASCII characters");
   EXPECT_EQ(
       faults({"DASHSCOPE_API_KEY_FILE=/no/such/file"}),
       (std::vector<std::string>{

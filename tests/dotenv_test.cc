@@ -66,7 +66,7 @@ TEST(Dotenv, AFaultyLineIsNamedAndTheOthersCount) {
   EXPECT_EQ(dotenv.faults[2].line, 4);
   EXPECT_EQ(dotenv.faults[3].line, 6);
   EXPECT_EQ(dotenv.faults[0].reason, "the line is not of the form KEY=value");
-  EXPECT_EQ(dotenv.faults[2].reason, "text stands behind the closing quote");
+  EXPECT_EQ(dotenv.faults[2].reason, "there is text after the closing quote");
   EXPECT_EQ(dotenv.faults[3].reason, "the quote (\") is not closed");
   ASSERT_EQ(dotenv.entries.size(), 2U);
   EXPECT_EQ(dotenv.entries[1].key, "C");
