@@ -107,8 +107,7 @@ struct HostAndPort {
   std::string port;
 };
 
-// Nothing when there is nothing to look up: for a number, and for localhost, which libcurl knows by itself
-// (RFC 6761, 6.3) also where no hosts file does.
+// Nothing when there is nothing to look up.
 std::optional<HostAndPort> host_to_look_up(const std::string& url) {
   const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(curl_url(), &curl_url_cleanup);
   if (!parsed) throw std::bad_alloc();
@@ -121,7 +120,7 @@ std::optional<HostAndPort> host_to_look_up(const std::string& url) {
   if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return std::nullopt;
   HostAndPort found{part(CURLUPART_HOST, 0), part(CURLUPART_PORT, CURLU_DEFAULT_PORT)};
   in_addr number{};
-  if (found.host.empty() || found.host.front() == '[' || found.host == "localhost" ||
+  if (found.host.empty() || found.host.front() == '[' ||
       ::inet_pton(AF_INET, found.host.c_str(), &number) == 1)
     return std::nullopt;
   return found;

@@ -63,6 +63,8 @@ struct Resolver::Lookup {
     addrinfo* found = nullptr;
     const int code = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
     if (code != 0) {
+      // This name is always found (RFC 6761, 6.3), also where there is no hosts file.
+      if (host == "localhost") addresses = host + ":" + port + ":127.0.0.1,[::1]";
       error = ::gai_strerror(code);
       return;
     }

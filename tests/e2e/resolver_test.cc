@@ -20,13 +20,13 @@ class SlowResolver : public testing::Test {
     if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be loaded first";
   }
 
-  void start(const std::string& base_url, Settings settings = {}) {
+  void start(const std::string& base_url, Settings settings = {}, const std::string& names = "NAMES=1") {
     settings["DASHSCOPE_BASE_URL"] = base_url;
     settings.try_emplace("UPSTREAM_RETRIES", "0");
     site_ = std::make_unique<Site>(SiteOptions{
         .settings = settings,
         .run_by = {"env", "SLOW_RESOLVER=" + dir_.file("slow"), "NO_THREADS=" + dir_.file("no_threads"),
-                   "LD_PRELOAD=" + sibling_program("slow_resolver.so")}});
+                   names, "LD_PRELOAD=" + sibling_program("slow_resolver.so")}});
   }
   // What resolves from now on is found; what waits is too.
   void let_it_resolve() { std::filesystem::remove(dir_.file("slow")); }
@@ -97,6 +97,11 @@ TEST_F(SlowResolver, ANameThatIsNotFoundIsToldToEveryVisitor) {
 TEST_F(SlowResolver, AnAddressOfALinkHidesNoOther) {
   let_it_resolve();
   start(to_simulator("localhost"));
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
+}
+
+TEST_F(SlowResolver, LocalhostIsFoundWhereNoHostsFileNamesIt) {
+  start(to_simulator("localhost"), {}, "NO_NAMES=1");
   EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
 }
 

@@ -1,6 +1,7 @@
 // Preloaded into a program: the lookup of `slow.test` takes as long as the file that SLOW_RESOLVER names
 // exists, and finds the loopback address then, behind one of a link; `none.test` has no address. As long as
 // the file that NO_THREADS names exists, it is a quarter of an hour later, and no thread can be started.
+// With NO_NAMES, localhost has no address either.
 
 #include <dlfcn.h>
 #include <netdb.h>
@@ -18,6 +19,7 @@ extern "C" int getaddrinfo(const char* host, const char* port, const addrinfo* h
   static const auto real = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "getaddrinfo"));
   if (host == nullptr) return real(host, port, hints, found);
   if (std::strcmp(host, "none.test") == 0) return EAI_NONAME;
+  if (std::getenv("NO_NAMES") != nullptr && std::strcmp(host, "localhost") == 0) return EAI_AGAIN;
   if (std::strcmp(host, "slow.test") != 0 && std::strcmp(host, "localhost") != 0)
     return real(host, port, hints, found);
   const char* const slow = std::getenv("SLOW_RESOLVER");
