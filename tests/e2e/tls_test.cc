@@ -7,6 +7,7 @@
 
 #include "answer.h"
 #include "authority.h"
+#include "deadline.h"
 #include "site.h"
 
 namespace bailian::e2e {
@@ -86,12 +87,19 @@ TEST_F(Tls, ACertificateForClientsIsRefused) {
   expect_refused();
 }
 
+// As soon as the end of a response has come, which may be after the visitor has the answer.
 TEST_F(Tls, AConnectionServesOneChatAfterTheOther) {
   open_site(authority_.issue("IP:127.0.0.1", 2));
-  read_stream(site_->stream("[[sim events=3]]"));
-  const auto first = text_at(simulator_.last_request(), "/headers/x-connection");
-  read_stream(site_->stream("[[sim events=3]]"));
-  EXPECT_EQ(text_at(simulator_.last_request(), "/headers/x-connection"), first);
+  const auto connection = [this] {
+    read_stream(site_->stream("[[sim events=3]]"));
+    return text_at(simulator_.last_request(), "/headers/x-connection");
+  };
+  const Deadline deadline;
+  auto first = connection();
+  for (auto next = connection(); next != first; next = connection()) {
+    first = next;
+    ASSERT_GT(deadline.left_ms(), 0);
+  }
 }
 
 // The responder sees an /etc/hosts of its own, and a name server that is not there.
