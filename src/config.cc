@@ -473,7 +473,13 @@ class Loader {
       }
       return std::nullopt;
     };
-    const std::string value = entry.is_literal ? *entry.value : expand_variables(*entry.value, find, missing);
+    std::string value = *entry.value;
+    try {
+      if (!entry.is_literal) value = expand_variables(value, find, missing);
+    } catch (const std::length_error&) {
+      return fault(fmt::format("{}: {}: its variables make the value longer than {} bytes", where,
+                               printable(entry.key), kMaxExpandedBytes));
+    }
     for (const std::string& name : missing) {
       warn(where, "{}: ${{{}}} is not set, neither in the environment nor above; it is read as empty",
            printable(entry.key), may_be_shown(name) ? name : "...");

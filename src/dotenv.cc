@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <stdexcept>
 
 namespace bailian {
 namespace {
@@ -138,12 +139,12 @@ std::string expand_variables(std::string_view text,
   std::string expanded;
   for (size_t start = text.find("${"); start != std::string_view::npos; start = text.find("${")) {
     const size_t end = text.find('}', start);
-    const std::string_view inside =
-        text.substr(start + 2, end == std::string_view::npos ? 0 : end - start - 2);
+    if (end == std::string_view::npos) break;
+    const std::string_view inside = text.substr(start + 2, end - start - 2);
     const size_t colon = inside.find(':');
     const std::string name(inside.substr(0, colon));
     const bool has_otherwise = colon != std::string_view::npos;
-    if (end == std::string_view::npos || (has_otherwise && !inside.substr(colon).starts_with(":-"))) {
+    if (has_otherwise && !inside.substr(colon).starts_with(":-")) {
       expanded += text.substr(0, start + 2);  // no variable
       text.remove_prefix(start + 2);
       continue;
@@ -156,6 +157,7 @@ std::string expand_variables(std::string_view text,
     } else {
       missing.push_back(name);
     }
+    if (expanded.size() > kMaxExpandedBytes) throw std::length_error("expand_variables");
     text.remove_prefix(end + 1);
   }
   return expanded.append(text);

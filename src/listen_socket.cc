@@ -93,7 +93,7 @@ UniqueFd lock_directory(const std::string& path) {
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
     if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) break;
-    if (left == 0) fail(path, fmt::format("the directory {} is locked{}", directory, by_whom(fd.get())));
+    if (left <= 0) fail(path, fmt::format("the directory {} is locked{}", directory, by_whom(fd.get())));
     std::this_thread::sleep_for(kLockPause);
   }
   const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)

@@ -262,6 +262,15 @@ TEST_F(Configs, AKeyInTheWrongPlaceIsNotShown) {
   }
 }
 
+TEST_F(Configs, VariablesThatGrowWithoutEndAreRefused) {
+  std::string file = "A=sixteen bytes of\n";
+  for (int i = 0; i < 31; ++i) file += "A=${A}${A}\n";
+  const std::vector<std::string> all = faults({}, file);
+  ASSERT_FALSE(all.empty());
+  EXPECT_NE(all[0].find("A: its variables make the value longer than 1048576 bytes"), std::string::npos)
+      << all[0];
+}
+
 TEST_F(Configs, AFlaskFileWithoutAPromptIsNamed) {
   const LoadedConfig loaded = load({}, "FLASK_ENV=production\nAPP_ID=shop\n");
   ASSERT_EQ(loaded.warnings.size(), 1U);

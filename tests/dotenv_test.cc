@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -110,6 +111,13 @@ TEST(Dotenv, VariablesAreExpandedAsPythonDotenvDoes) {
   std::vector<std::string> missing;
   EXPECT_EQ(expand_variables("a${ONE}b${TWO}", find, missing), "ab");
   EXPECT_EQ(missing, (std::vector<std::string>{"ONE", "TWO"}));
+}
+
+TEST(Dotenv, VariablesThatGrowWithoutEndAreRefused) {
+  std::vector<std::string> missing;
+  const auto find = [](const std::string&) { return std::optional(std::string(kMaxExpandedBytes / 2, 'x')); };
+  EXPECT_EQ(expand_variables("${A}${A}", find, missing).size(), kMaxExpandedBytes);
+  EXPECT_THROW(expand_variables("${A}${A}${A}", find, missing), std::length_error);
 }
 
 TEST(Dotenv, AnyBytesAreReadWithoutHarm) {
