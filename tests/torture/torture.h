@@ -91,6 +91,8 @@ class Torture : public TortureBase {
   Process& responder() { return *responder_; }
   std::string log() const { return responder_->err().text(); }
 
+  // Descriptors that a loop opens for its first chat: those by which libcurl wakes a multi handle.
+  static constexpr size_t kFilesOfFirstChat = 2;
   enum class Ends { kServing, kEnded };
   // The scenario with every call failing, one after the other. After each time the responder must serve
   // /health, or must have ended by itself, and at the end it may have grown by neither memory nor files.
@@ -111,8 +113,9 @@ class Torture : public TortureBase {
   // These take an answer in place of the expected one, when it is whole and says that something failed, and
   // an end of the connection; nothing else. False: not answered as expected.
   bool expect_reply(FcgiPeer& peer, int status, std::string_view body_part);
-  // An answer that ends well must have all of the text, any other a beginning of it.
-  bool expect_stream(FcgiPeer& peer, std::string_view text);
+  // An answer that ends well must have all of the text, any other a beginning of it. With `may_fail` an error
+  // in its place is expected too.
+  bool expect_stream(FcgiPeer& peer, std::string_view text, bool may_fail = false);
   bool expect_failed_stream(FcgiPeer& peer, std::string_view text);
   // The next text of a stream.
   bool read_text(FcgiPeer& peer);
@@ -135,6 +138,7 @@ class Torture : public TortureBase {
   Settings settings_;
   std::optional<Process> responder_;
   bool calm_ = true;
+  size_t loops_ = 1;
 };
 
 }  // namespace bailian::torture
