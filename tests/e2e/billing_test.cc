@@ -31,7 +31,7 @@ void await(const std::function<bool()>& is_so) {
   const Deadline deadline;
   while (!is_so()) {
     if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain");
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::this_thread::yield();
   }
 }
 
