@@ -7,7 +7,7 @@
 #   V=1                          print every command in full, not one short line for each file
 #   -j N                         this many jobs at once, else one for each processor
 #   FILTER='Chat*'               only these tests
-#   TIDY='src/chat.cc'           lint: clang-tidy reads these files only; what has not changed since it passed is not read again
+#   TIDY='src/chat/chat.cc'           lint: clang-tidy reads these files only; what has not changed since it passed is not read again
 #   QUICK=1                      bench: about a minute; ARGS='--only load' and more: tests/bench/README.md
 #   TORTURE=quick                torture: fewer n, a minute or two
 #   MINUTES=30                   soak: how long
@@ -49,19 +49,19 @@ endif
 CXXFLAGS ?= -g
 # TSan must see spdlog's reference counts, so there its headers are compiled in place of the library.
 spdlog   := $(if $(filter thread,$(SANITIZE)),,-DSPDLOG_COMPILED_LIB -DSPDLOG_SHARED_LIB -DSPDLOG_FMT_EXTERNAL)
-compile   = $(call say,CXX ,$<)$Q$(CXX) -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CXXFLAGS) -pthread -Isrc \
+compile   = $(call say,CXX ,$<)$Q$(CXX) -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CXXFLAGS) -pthread -Isrc -Itests \
             $(spdlog) -DBAILIAN_VERSION='"$(VERSION)"' -MMD -MP
 link      = $(call say,LINK,$@)$Q$(CXX) $(optimise) -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS) -pthread
 
 libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd -lprometheus-cpp-core
-sources  := $(wildcard src/*.cc)
-units    := $(wildcard tests/*_test.cc)
+sources  := $(wildcard src/*.cc src/*/*.cc)
+units    := $(wildcard tests/unit/*.cc tests/unit/*/*.cc)
 e2e      := $(wildcard tests/e2e/*.cc)
-harness  := $(filter-out %_test.cc,$(e2e))
+harness  := $(wildcard tests/harness/*.cc)
 restart  := $(wildcard tests/restart/*.cc)
 hosts    := $(wildcard tests/hosts/*.cc)
 servers  := $(wildcard tests/servers/*.cc)
-preloads := $(wildcard tests/e2e/preload/*.cc)
+preloads := $(wildcard tests/harness/preload/*.cc)
 simulator:= $(wildcard tests/simulator/*.cc)
 bench_load:= $(wildcard tests/bench/*.cc)
 bench_stub:= tests/bench/contenders/stub.cc
@@ -70,7 +70,7 @@ fuzz     := $(wildcard tests/fuzz/*.cc)
 fuzzers  := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
 fail_nth := tests/torture/fail_nth.cc
 torture  := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
-all_code := $(sources) $(units) $(e2e) $(restart) $(hosts) $(servers) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) \
+all_code := $(sources) $(units) $(e2e) $(harness) $(restart) $(hosts) $(servers) $(preloads) $(simulator) $(bench_load) $(bench_stub) $(bench_micro) \
   $(fuzz) $(torture) $(fail_nth)
 object    = $(patsubst %.cc,$B/%.o,$1)
 packages := tests/browser/node_modules/.package-lock.json
@@ -232,10 +232,10 @@ valgrind: deps $B/e2e_tests $B/bailian-fcgi $B/simulator ## some end-to-end test
 	@tests/valgrind/run.sh $B $(if $(FILTER),'$(FILTER)')
 
 format: ## rewrite the C++ in the house format
-	clang-format -i $(all_code) $(wildcard src/*.h tests/*.h tests/*/*.h)
+	clang-format -i $(all_code) $(wildcard src/*/*.h tests/*/*.h)
 
 lint: deps ## clang-format, clang-tidy, include directions, shellcheck; changes nothing
-	@clang-format --dry-run --Werror $(all_code) $(wildcard src/*.h tests/*.h tests/*/*.h)
+	@clang-format --dry-run --Werror $(all_code) $(wildcard src/*/*.h tests/*/*.h)
 	@tests/lint.sh
 	@tests/package/lint.sh
 	@$(MAKE) --keep-going $(patsubst %.cc,build/lint/%.tidy,$(or $(TIDY),$(all_code)))
@@ -256,7 +256,7 @@ $B/bailian-fcgi: $(call object,src/main.cc) $(product)
 	$(link) $^ $(libs) -o $@
 $B/unit_tests: $(call object,$(units)) $(product)
 	$(link) $^ $(libs) -lgtest -o $@
-$B/e2e_tests: $(call object,$(e2e))
+$B/e2e_tests: $(call object,$(e2e) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
 $B/torture_tests: $(call object,$(torture) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
@@ -271,7 +271,7 @@ $B/hosts_tests: $(call object,$(hosts) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
 $B/servers_tests: $(call object,$(servers) $(harness))
 	$(link) $^ -lgtest -lgtest_main -o $@
-$B/%.so: tests/e2e/preload/%.cc Makefile | $(after_deps)
+$B/%.so: tests/harness/preload/%.cc Makefile | $(after_deps)
 	@mkdir -p $(@D)
 	$(filter-out -fPIE -fsanitize=%,$(compile)) -fPIC -shared $< -o $@
 $B/simulator: $(call object,$(simulator))
@@ -302,7 +302,7 @@ $B/%.o: %.cc Makefile | $(after_deps)
 	$(compile) $(unoptimised) -c $< -o $@
 
 # There once clang-tidy has found nothing. On stderr it counts what it does not show.
-lint_flags := -std=c++20 -Isrc -Wno-ambiguous-reversed-operator -DBAILIAN_VERSION='"$(VERSION)"'
+lint_flags := -std=c++20 -Isrc -Itests -Wno-ambiguous-reversed-operator -DBAILIAN_VERSION='"$(VERSION)"'
 # The analyzer gives a function up after so many states, not 225,000: half the time, and as many findings.
 analyzer   := -Xclang -analyzer-config -Xclang max-nodes=50000
 build/lint/%.tidy: %.cc .clang-tidy tests/.clang-tidy
@@ -313,7 +313,7 @@ build/lint/%.tidy: %.cc .clang-tidy tests/.clang-tidy
 -include $(if $(filter build/lint/%,$(MAKECMDGOALS)),$(patsubst %.cc,build/lint/%.d,$(all_code)))
 
 # To compile the tests takes much longer than to run them. One of them tells how the program is compiled.
-$(call object,$(filter-out tests/e2e/security_test.cc,$(units) $(e2e) $(restart) $(hosts) $(servers) $(torture))): unoptimised := -O0 -U_FORTIFY_SOURCE
+$(call object,$(filter-out tests/e2e/security_test.cc,$(units) $(e2e) $(harness) $(restart) $(hosts) $(servers) $(torture))): unoptimised := -O0 -U_FORTIFY_SOURCE
 
 -include $(patsubst %.cc,$B/%.d,$(all_code))
 .PHONY: all install uninstall deb run build-tests test test-browser test-wordpress test-watch test-package test-documents test-restart \

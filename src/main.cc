@@ -13,17 +13,17 @@
 #include <utility>
 #include <vector>
 
-#include "check.h"
-#include "config.h"
-#include "fcgi_request.h"
-#include "import.h"
-#include "listen_socket.h"
-#include "log.h"
-#include "ping.h"
-#include "server.h"
-#include "supervisor.h"
-#include "text.h"
-#include "top.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "commands/check.h"
+#include "commands/ping.h"
+#include "commands/top.h"
+#include "fastcgi/listen_socket.h"
+#include "fastcgi/request_reader.h"
+#include "import/import_command.h"
+#include "service/server.h"
+#include "service/supervisor.h"
+#include "settings/config.h"
 
 namespace bailian {
 namespace {

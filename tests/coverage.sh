@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 build=$1
 least=96
-parsers='sse fcgi_records dotenv json chat_api dashscope_api answer_parser bot_profile'
+parsers='dashscope/sse fastcgi/request_parser settings/dotenv base/json dialects/myapi dashscope/api dashscope/answer_fields dashscope/error_codes dashscope/answer_parser settings/bot_profile'
 
 # Branches that only an exception of a callee takes, and those of code that the compiler made, are no decisions.
 # The counts of an inline function are with the object whose copy was linked, which may be a test's.

@@ -90,7 +90,7 @@ for library in linked:
 expect(not runtime, f'deploy/Dockerfile: the program is linked with none of {runtime}')
 
 # Paths.
-routes = set(re.findall(r'Route\{"([^"]+)"', read('src/router.cc')))
+routes = set(re.findall(r'Route\{"([^"]+)"', read('src/chat/router.cc')))
 for container in containers.values():
     for probe in (container.get(name) for name in ('livenessProbe', 'readinessProbe')):
         if not probe:

@@ -9,42 +9,57 @@ fault() {
   faults=1
 }
 
-# Lowest first; a file may include its own layer and those before it.
-layers=(
-  "unique_fd utf8 text key_mask answer_text json http log process_stats metrics service_manager"
-  "sse fcgi_records chat_types biz_params bot_profile dotenv placeholder config chat_api dashscope_api answer_parser php_tokens php_values config_php php_pools status_board status_page top_frame"
-  "event_loop slow_log resolver http_client fcgi_client fcgi_output fcgi_request fcgi_connection fcgi_listener listen_socket serving_process upgrade"
-  "dashscope_client failed_streams chat router status"
-  "server check ping import top supervisor main"
+# Each room of src/ and the rooms whose headers it may include, lowest first: what stands above is not known below.
+# Rooms of one floor include each other in one direction only.
+declare -A may_include=(
+  [base]=""
+  [settings]="base"
+  [telemetry]="base"
+  [fastcgi]="base settings telemetry"
+  [dashscope]="base settings telemetry"
+  [import]="base settings"
+  [dialects]="base settings dashscope"
+  [chat]="base settings telemetry dashscope dialects"
+  [service]="base settings telemetry fastcgi chat"
+  [commands]="base settings fastcgi dashscope dialects"
+  [main]="base settings fastcgi service commands import"
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
-  "curl/:http_client main"
-  "event2/:event_loop"
-  "rapidjson/:json"
-  "fcgiapp.h:fcgi_output fcgi_request"
-  "fastcgi.h:fcgi_client fcgi_records fcgi_output"
-  "spdlog/:log"
+  "curl/:dashscope/http_client main"
+  "event2/:base/event_loop"
+  "rapidjson/:base/json"
+  "fcgiapp.h:fastcgi/output fastcgi/request_reader"
+  "fastcgi.h:fastcgi/client fastcgi/request_parser fastcgi/output"
+  "spdlog/:base/log"
   "CLI/:main"
-  "systemd/:listen_socket service_manager"
-  "prometheus/:metrics"
+  "systemd/:fastcgi/listen_socket service/service_manager"
+  "prometheus/:telemetry/metrics"
 )
 
-declare -A layer_of
-for i in "${!layers[@]}"; do
-  for name in ${layers[$i]}; do layer_of[$name]=$i; done
-done
-
-for file in src/*.cc src/*.h; do
-  name=$(basename "${file%.*}")
-  layer=${layer_of[$name]:-}
-  if [ -z "$layer" ]; then
-    fault "$file: stands in no layer of tests/lint.sh"
+while read -r file; do
+  name=${file#src/}
+  name=${name%.*}
+  room=${name%%/*}
+  if [ -z "${may_include[$room]+set}" ]; then
+    fault "$file: tests/lint.sh knows no room $room"
     continue
   fi
   while read -r included; do
-    if [ "${layer_of[$included]:-99}" -gt "$layer" ]; then fault "$file: includes $included.h, which lies above it"; fi
-  done < <(sed -n 's/^#include "\(.*\)\.h"$/\1/p' "$file")
+    if [ ! -e "src/$included" ]; then
+      fault "$file: includes \"$included\": a header is named by its room, as in \"base/text.h\""
+      continue
+    fi
+    from=${included%%/*}
+    if [ "$from" != "$room" ] && [[ " ${may_include[$room]} " != *" $from "* ]]; then
+      fault "$file: includes $included, but $room/ may include only: ${may_include[$room]:-nothing}"
+    fi
+    # The transport knows neither events nor DashScope's JSON.
+    if [ "${name%%.*}" = dashscope/http_client ] && [[ $included == dashscope/* ]] &&
+      [[ ! $included =~ ^dashscope/(http_client|resolver)\.h$ ]]; then
+      fault "$file: includes $included: http_client knows nothing of DashScope"
+    fi
+  done < <(sed -n 's/^#include "\(.*\)"$/\1/p' "$file")
   while read -r header; do
     for home in "${homes[@]}"; do
       if [[ $header == "${home%%:*}"* && " ${home#*:} " != *" $name "* ]]; then
@@ -52,11 +67,11 @@ for file in src/*.cc src/*.h; do
       fi
     done
   done < <(sed -n 's/^#include <\(.*\)>$/\1/p' "$file")
-done
+done < <(find src -name '*.cc' -o -name '*.h')
 
 # The wall clock may jump: it dates log lines and the start of the process, and nothing else.
-while read -r use; do fault "$use: only log.cc and process_stats.cc look at the wall clock"; done < <(
-  grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' src/*.cc src/*.h | grep -vE '^src/(log|process_stats)\.cc:'
+while read -r use; do fault "$use: only base/log.cc and telemetry/process_stats.cc look at the wall clock"; done < <(
+  grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' -r src --include=*.cc --include=*.h | grep -vE '^src/(base/log|telemetry/process_stats)\.cc:'
 )
 
 # Both READMEs name every event of the log.
@@ -64,7 +79,7 @@ while read -r event; do
   for readme in README.md README.zh-CN.md; do
     grep -q "\`$event\`" $readme || fault "$readme: says nothing of the event $event"
   done
-done < <(grep -hoP '(log|tell)\(LogLevel::\w+, "\K\w+' src/*.cc | sort -u)
+done < <(grep -hoP '(log|tell)\(LogLevel::\w+, "\K\w+' src/*/*.cc | sort -u)
 
 tests/kubernetes.py || faults=1
 # Dead links, and commands that the two languages have unlike.

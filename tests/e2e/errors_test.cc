@@ -5,9 +5,9 @@
 
 #include <string>
 
-#include "answer.h"
-#include "scripted_upstream.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/scripted_upstream.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -6,8 +6,8 @@
 #include <sstream>
 #include <string>
 
-#include "answer.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "answer.h"
-#include "fcgi_peer.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/fcgi_peer.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

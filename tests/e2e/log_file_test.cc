@@ -16,10 +16,10 @@
 #include <thread>
 #include <vector>
 
-#include "answer.h"
-#include "deadline.h"
-#include "fcgi_peer.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/deadline.h"
+#include "harness/fcgi_peer.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

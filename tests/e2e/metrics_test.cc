@@ -10,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "answer.h"
-#include "existing_site.h"
-#include "fcgi_peer.h"
-#include "scripted_upstream.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/existing_site.h"
+#include "harness/fcgi_peer.h"
+#include "harness/scripted_upstream.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "answer.h"
-#include "existing_site.h"
+#include "harness/answer.h"
+#include "harness/existing_site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include "answer.h"
-#include "authority.h"
-#include "existing_site.h"
+#include "harness/answer.h"
+#include "harness/authority.h"
+#include "harness/existing_site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "answer.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -7,9 +7,9 @@
 #include <thread>
 #include <vector>
 
-#include "answer.h"
-#include "process.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/process.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

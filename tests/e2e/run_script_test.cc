@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "process.h"
-#include "socket.h"
-#include "work_dir.h"
+#include "harness/process.h"
+#include "harness/socket.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {

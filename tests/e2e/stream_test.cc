@@ -7,10 +7,10 @@
 #include <string>
 #include <thread>
 
-#include "answer.h"
-#include "fcgi_peer.h"
-#include "scripted_upstream.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/fcgi_peer.h"
+#include "harness/scripted_upstream.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

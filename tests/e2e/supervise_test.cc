@@ -14,12 +14,12 @@
 #include <utility>
 #include <vector>
 
-#include "answer.h"
-#include "deadline.h"
-#include "fcgi_peer.h"
-#include "passed_socket.h"
-#include "service_manager.h"
-#include "stranger.h"
+#include "harness/answer.h"
+#include "harness/deadline.h"
+#include "harness/fcgi_peer.h"
+#include "harness/passed_socket.h"
+#include "harness/service_manager.h"
+#include "harness/stranger.h"
 
 namespace bailian::e2e {
 namespace {

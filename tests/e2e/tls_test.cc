@@ -5,10 +5,10 @@
 
 #include <string>
 
-#include "answer.h"
-#include "authority.h"
-#include "deadline.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/authority.h"
+#include "harness/deadline.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -18,10 +18,10 @@
 #include <thread>
 #include <vector>
 
-#include "answer.h"
-#include "deadline.h"
-#include "scripted_fcgi.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/deadline.h"
+#include "harness/scripted_fcgi.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -11,10 +11,10 @@
 #include <thread>
 #include <vector>
 
-#include "answer.h"
-#include "fcgi_peer.h"
-#include "passed_socket.h"
-#include "stranger.h"
+#include "harness/answer.h"
+#include "harness/fcgi_peer.h"
+#include "harness/passed_socket.h"
+#include "harness/stranger.h"
 
 namespace bailian::e2e {
 namespace {

@@ -6,10 +6,10 @@
 #include <string>
 #include <system_error>
 
-#include "answer.h"
-#include "fcgi_peer.h"
-#include "scripted_upstream.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/fcgi_peer.h"
+#include "harness/scripted_upstream.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "answer.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

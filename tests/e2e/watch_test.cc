@@ -11,8 +11,8 @@
 #include <string>
 #include <string_view>
 
-#include "answer.h"
-#include "site.h"
+#include "harness/answer.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

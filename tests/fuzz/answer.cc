@@ -3,10 +3,10 @@
 #include <array>
 #include <string>
 
-#include "answer_parser.h"
-#include "chat_api.h"
+#include "base/json.h"
+#include "dashscope/answer_parser.h"
+#include "dialects/myapi.h"
 #include "fuzz.h"
-#include "json.h"
 
 namespace bailian {
 namespace {

@@ -1,12 +1,12 @@
 // A profile is either good, and then what browsers get is a good profile too, or every fault is told.
-#include "bot_profile.h"
+#include "settings/bot_profile.h"
 
+#include "base/json.h"
 #include "fuzz.h"
-#include "json.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace bailian;
-  constexpr size_t kMostFaultBytes = 200;
+  constexpr size_t kMaxFaultBytes = 200;
   try {
     const BotProfile profile = parse_bot_profile(fuzz::as_text(data, size));
     const BotProfile again = parse_bot_profile(profile.json);
@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::expect(!error.faults().empty(), "a refused profile has a fault");
     for (const std::string& fault : error.faults()) {
       fuzz::expect(!fault.empty() && is_utf8(fault), "a fault is text");
-      fuzz::expect(fault.size() <= kMostFaultBytes + size, "a fault is bounded");
+      fuzz::expect(fault.size() <= kMaxFaultBytes + size, "a fault is bounded");
     }
   }
   return 0;

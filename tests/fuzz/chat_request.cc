@@ -3,10 +3,10 @@
 #include <string>
 #include <vector>
 
-#include "chat_api.h"
-#include "dashscope_api.h"
+#include "base/json.h"
+#include "dashscope/api.h"
+#include "dialects/myapi.h"
 #include "fuzz.h"
-#include "json.h"
 
 namespace bailian {
 namespace {

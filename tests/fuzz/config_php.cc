@@ -1,14 +1,13 @@
 // What is taken over from an old config.php can be started with, and no sentence tells the key.
-#include "config_php.h"
-
 #include <algorithm>
 #include <string>
 
-#include "bot_profile.h"
-#include "config.h"
-#include "dotenv.h"
+#include "base/json.h"
 #include "fuzz.h"
-#include "json.h"
+#include "import/config_mapper.h"
+#include "settings/bot_profile.h"
+#include "settings/config.h"
+#include "settings/dotenv.h"
 
 namespace bailian {
 namespace {

@@ -1,5 +1,5 @@
 // What was read can be written down again, and every fault names a line of the file.
-#include "dotenv.h"
+#include "settings/dotenv.h"
 
 #include <algorithm>
 #include <optional>

@@ -4,10 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "fuzz.h"
-#include "json.h"
-#include "log.h"
-#include "text.h"
 
 namespace bailian {
 namespace {

@@ -1,14 +1,15 @@
 // However an answer is written and however little of it the socket takes, the peer gets whole records that
 // hold what was written, and an event is never cut.
+#include "fastcgi/output.h"
+
 #include <fastcgi.h>
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <string>
 #include <vector>
 
-#include "fcgi_output.h"
+#include "base/exchange.h"
 #include "fuzz.h"
-#include "http.h"
 
 namespace bailian {
 namespace {
@@ -134,13 +135,13 @@ size_t pick_size(FuzzedDataProvider& input) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace bailian;
-  constexpr int kMostSteps = 12;
+  constexpr int kMaxSteps = 12;
   static Bytes bytes;
   FuzzedDataProvider input(data, size);
   FcgiOutput output;
   for (int answers = 0; answers < 2 && input.remaining_bytes() > 0; ++answers) {
     Answer answer(output, input.ConsumeIntegral<uint16_t>(), bytes);
-    for (int steps = 0; steps < kMostSteps && input.remaining_bytes() > 0; ++steps) {
+    for (int steps = 0; steps < kMaxSteps && input.remaining_bytes() > 0; ++steps) {
       const auto step = input.ConsumeIntegralInRange(0, 9);
       if (step < 4) {
         answer.write(pick_size(input), step < 3);

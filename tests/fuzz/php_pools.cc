@@ -1,5 +1,5 @@
 // Pools have what makes them pools, and can be written down again.
-#include "php_pools.h"
+#include "commands/php_pools.h"
 
 #include <string>
 

@@ -9,14 +9,14 @@
 #include <optional>
 #include <string>
 
-#include "fcgi_records.h"
-#include "fcgi_request.h"
+#include "fastcgi/request_parser.h"
+#include "fastcgi/request_reader.h"
 #include "fuzz.h"
 
 namespace bailian {
 namespace {
 
-using State = RequestRecords::State;
+using State = FcgiRequestParser::State;
 
 // What a peer is sent back: whole records, few of them.
 void check_replies(std::string_view bytes) {
@@ -34,10 +34,10 @@ void check_replies(std::string_view bytes) {
     fuzz::expect(bytes.size() >= size, "a reply is whole");
     bytes.remove_prefix(size);
   }
-  fuzz::expect(count <= RequestRecords::kMaxReplies, "replies are few");
+  fuzz::expect(count <= FcgiRequestParser::kMaxReplies, "replies are few");
 }
 
-bool feed(RequestRecords& records, std::string_view bytes) {
+bool feed(FcgiRequestParser& records, std::string_view bytes) {
   return records.feed({reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()});
 }
 
@@ -101,8 +101,8 @@ Params params_read(std::string_view bytes) {
     const size_t name_size = take_length(bytes);
     const size_t value_size = take_length(bytes);
     const std::string_view name = bytes.substr(0, name_size);
-    if (std::find(RequestRecords::kParamsRead.begin(), RequestRecords::kParamsRead.end(), name) !=
-        RequestRecords::kParamsRead.end())
+    if (std::find(FcgiRequestParser::kParamsRead.begin(), FcgiRequestParser::kParamsRead.end(), name) !=
+        FcgiRequestParser::kParamsRead.end())
       params.emplace(name, bytes.substr(name_size, value_size));
     bytes.remove_prefix(name_size + value_size);
   }
@@ -124,7 +124,7 @@ std::optional<std::string> find_param(std::string_view params, std::string_view 
   return std::nullopt;
 }
 
-void check_request(FcgiRequestReader& reader, const RequestRecords& records, const Streams& sent) {
+void check_request(FcgiRequestReader& reader, const FcgiRequestParser& records, const Streams& sent) {
   const Streams checked = streams_of(records.wire());
   if (!records.params_too_large())
     fuzz::expect(params_read(checked.params) == params_read(sent.params), "what is read is passed on");
@@ -172,9 +172,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes = fuzz::as_text(data, size);
   auto random = fuzz::choices_for(bytes);
   const size_t max_body = random() % 4 == 0 ? random() % 64 : 1 << 20;
-  RequestRecords whole(max_body);
+  FcgiRequestParser whole(max_body);
   const bool good = feed(whole, bytes);
-  RequestRecords cut(max_body);
+  FcgiRequestParser cut(max_body);
   bool good_cut = true;
   fuzz::feed_in_pieces(bytes, random, [&](std::string_view piece) { return good_cut = feed(cut, piece); });
 
@@ -185,8 +185,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fuzz::expect(replies == cut.take_replies() && whole.aborted() == cut.aborted(),
                "cuts do not change the replies");
   check_replies(replies);
-  constexpr size_t kMostHeaders = 64;
-  fuzz::expect(whole.wire().size() <= RequestRecords::kMaxParamsBytes + max_body + kMostHeaders,
+  constexpr size_t kMaxHeaders = 64;
+  fuzz::expect(whole.wire().size() <= FcgiRequestParser::kMaxParamsBytes + max_body + kMaxHeaders,
                "memory is bounded");
   if (good && whole.state() == State::kComplete && random() % 8 == 0) whole.drop_body();
   if (good && whole.state() == State::kComplete) check_request(reader, whole, streams_of(bytes));

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <string>
 
-#include "chat_api.h"
+#include "base/json.h"
+#include "base/key_mask.h"
+#include "base/text.h"
 #include "fuzz.h"
-#include "json.h"
-#include "text.h"
 
 namespace bailian {
 namespace {

@@ -1,5 +1,5 @@
 // An event stream cut anywhere holds the same events, and no event holds what ends one.
-#include "sse.h"
+#include "dashscope/sse.h"
 
 #include <string>
 #include <vector>

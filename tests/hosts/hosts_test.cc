@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "../e2e/answer.h"
-#include "../e2e/existing_site.h"
+#include "harness/answer.h"
+#include "harness/existing_site.h"
 #include "network.h"
 
 namespace bailian::e2e {

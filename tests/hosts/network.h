@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "../e2e/process.h"
+#include "harness/process.h"
 
 namespace bailian::e2e {
 

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "../bench/connection.h"
-#include "../e2e/deadline.h"
-#include "../e2e/json.h"
-#include "../e2e/site.h"
+#include "harness/deadline.h"
+#include "harness/json.h"
+#include "harness/site.h"
 
 namespace bailian::e2e {
 namespace {

@@ -9,10 +9,10 @@
 #include <iostream>
 #include <string>
 
-#include "../e2e/answer.h"
-#include "../e2e/nginx.h"
-#include "../e2e/passed_socket.h"
-#include "../e2e/stranger.h"
+#include "harness/answer.h"
+#include "harness/nginx.h"
+#include "harness/passed_socket.h"
+#include "harness/stranger.h"
 #include "load.h"
 
 namespace bailian::e2e {

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "../e2e/answer.h"
-#include "../e2e/responder.h"
-#include "../e2e/simulator.h"
-#include "../e2e/site.h"
+#include "harness/answer.h"
+#include "harness/responder.h"
+#include "harness/simulator.h"
+#include "harness/site.h"
 #include "web_server.h"
 
 namespace bailian::e2e {

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "../e2e/deadline.h"
+#include "harness/deadline.h"
 
 namespace bailian::e2e {
 namespace {

@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
-#include "../e2e/process.h"
-#include "../e2e/socket.h"
-#include "../e2e/work_dir.h"
+#include "harness/process.h"
+#include "harness/socket.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 

@@ -16,7 +16,7 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "../e2e/answer.h"
+#include "harness/answer.h"
 
 namespace bailian::torture {
 namespace {

@@ -8,10 +8,10 @@
 #include <string_view>
 #include <vector>
 
-#include "../e2e/fcgi_peer.h"
-#include "../e2e/responder.h"
-#include "../e2e/simulator.h"
-#include "../e2e/site.h"
+#include "harness/fcgi_peer.h"
+#include "harness/responder.h"
+#include "harness/simulator.h"
+#include "harness/site.h"
 #include "plan.h"
 
 // Torture, as curl's tests have it: one scenario over and over, each time with another call failing, until

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "../e2e/answer.h"
-#include "../e2e/nginx.h"
-#include "../e2e/scripted_upstream.h"
-#include "../e2e/stranger.h"
+#include "harness/answer.h"
+#include "harness/nginx.h"
+#include "harness/scripted_upstream.h"
+#include "harness/stranger.h"
 
 namespace bailian::torture {
 namespace {

@@ -23,7 +23,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "unique_fd.h"
+#include "base/unique_fd.h"
 
 namespace {
 

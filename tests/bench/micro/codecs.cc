@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "answer_parser.h"
-#include "chat_api.h"
-#include "dashscope_api.h"
-#include "fcgi_output.h"
-#include "fcgi_records.h"
-#include "sse.h"
+#include "dashscope/answer_parser.h"
+#include "dashscope/api.h"
+#include "dashscope/sse.h"
+#include "dialects/myapi.h"
+#include "fastcgi/output.h"
+#include "fastcgi/request_parser.h"
 
 namespace bailian {
 namespace {
@@ -140,7 +140,7 @@ void request_records_are_checked(benchmark::State& state) {
   const std::string wire = fastcgi_request(chat_json(static_cast<size_t>(state.range(0))));
   const auto* bytes = reinterpret_cast<const unsigned char*>(wire.data());
   for (auto _ : state) {
-    RequestRecords records(1U << 20U);
+    FcgiRequestParser records(1U << 20U);
     if (!records.feed({bytes, wire.size()})) state.SkipWithError("refused");
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * wire.size()));

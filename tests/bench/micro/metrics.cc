@@ -1,6 +1,6 @@
 // What counting costs a token and a request, and a scrape the loop that answers it.
 
-#include "metrics.h"
+#include "telemetry/metrics.h"
 
 #include <benchmark/benchmark.h>
 
@@ -9,9 +9,9 @@
 namespace bailian {
 namespace {
 
-RequestRecord chat(const std::string& model) {
-  RequestRecord record;
-  record.resource = Resource::kChatStream;
+AccessRecord chat(const std::string& model) {
+  AccessRecord record;
+  record.resource = Endpoint::kChatStream;
   record.status = 200;
   record.is_chat = record.is_complete = true;
   record.model = model;
@@ -32,7 +32,7 @@ BENCHMARK(count_a_token);
 
 void count_a_chat(benchmark::State& state) {
   static Metrics metrics;
-  const RequestRecord record = chat("qwen-plus");
+  const AccessRecord record = chat("qwen-plus");
   for (auto _ : state) metrics.count_request(record, record.started + std::chrono::seconds(5));
 }
 BENCHMARK(count_a_chat);
@@ -40,11 +40,11 @@ BENCHMARK(count_a_chat);
 // Every series there can be: all requests, all models, more codes than are documented.
 void scrape_with_every_series(benchmark::State& state) {
   Metrics metrics;
-  for (int resource = 0; resource <= static_cast<int>(Resource::kPing); ++resource) {
+  for (int resource = 0; resource <= static_cast<int>(Endpoint::kPing); ++resource) {
     for (const Outcome outcome : {Outcome::kDone, Outcome::kError, Outcome::kClientGone, Outcome::kTimeout}) {
       for (const int status : {0, 200, 300, 400, 500}) {
-        RequestRecord record = chat("m" + std::to_string(resource * 20 + status / 100));
-        record.resource = static_cast<Resource>(resource);
+        AccessRecord record = chat("m" + std::to_string(resource * 20 + status / 100));
+        record.resource = static_cast<Endpoint>(resource);
         record.outcome = outcome;
         record.status = status;
         metrics.count_request(record, record.started + std::chrono::seconds(5));

@@ -1,0 +1,226 @@
+#include "base/event_loop.h"
+
+#include <event2/event.h>
+#include <sys/eventfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <new>
+#include <system_error>
+
+#include "base/log.h"
+
+namespace bailian {
+namespace {
+
+// Under this rate every arrival is looked at as it comes: 6000 a second are 120 streams of 50 tokens a
+// second.
+constexpr double kBusyArrivalsPerSecond = 6000;
+constexpr std::chrono::milliseconds kRateWindow{50};
+
+constexpr size_t kMaxPosted = 16;  // that need no memory
+
+timeval to_timeval(std::chrono::steady_clock::duration duration) {
+  const auto us = std::max<int64_t>(0, std::chrono::ceil<std::chrono::microseconds>(duration).count());
+  return {us / 1000000, us % 1000000};
+}
+
+event* checked(event* made) {
+  if (made == nullptr) throw std::bad_alloc();
+  return made;
+}
+
+short to_libevent(short interest) {
+  return static_cast<short>(((interest & IoEvent::kRead) != 0 ? EV_READ : 0) |
+                            ((interest & IoEvent::kWrite) != 0 ? EV_WRITE : 0));
+}
+
+// libevent is C: nothing may be thrown through it. What fails for want of memory fails for one stream, which
+// sees to it itself; this is for what is nobody's.
+void guard(const auto& call) noexcept {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    log(LogLevel::kError, "internal", error.what());
+  }
+}
+
+// Without descriptors libevent ends the program, where it should say so to its caller.
+event_base* new_base() {
+  event_set_log_callback([](int severity, const char* message) {
+    if (severity == EVENT_LOG_ERR) std::fprintf(stderr, "bailian-fcgi: libevent: %s\n", message);
+    if (severity == EVENT_LOG_WARN) log(LogLevel::kWarning, "libevent", message);
+  });
+  event_set_fatal_callback([](int) {
+    stop_log(EX_OSERR);
+    ::_exit(EX_OSERR);
+  });
+  return event_base_new();
+}
+
+}  // namespace
+
+void EventLoop::FreeBase::operator()(event_base* base) const { event_base_free(base); }
+
+EventLoop::EventLoop(std::chrono::nanoseconds coalesce)
+    : base_(new_base()),
+      coalesce_(coalesce),
+      window_start_(std::chrono::steady_clock::now()),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!base_) throw std::bad_alloc();
+  if (!wake_) throw std::system_error(errno, std::generic_category(), "eventfd");
+  posted_.reserve(kMaxPosted);
+  running_.reserve(kMaxPosted);
+  wake_event_ = std::make_unique<IoEvent>(*this, [this](short) { run_posted(); });
+  wake_event_->watch(wake_.get(), IoEvent::kRead);
+}
+
+EventLoop::~EventLoop() { wake_event_.reset(); }
+
+void EventLoop::run() {
+  thread_ = std::this_thread::get_id();
+  LogBatch log;
+  while (!stopping_) {
+    event_base_loop(base_.get(), EVLOOP_ONCE);
+    run_scheduled();
+    log.flush();
+    moderate();
+  }
+}
+
+void EventLoop::stop() {
+  post([this] { stopping_ = true; });
+}
+
+void EventLoop::post(std::function<void()> task) {
+  {
+    const std::lock_guard lock(posted_mutex_);
+    posted_.push_back(std::move(task));
+  }
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
+}
+
+void EventLoop::run_posted() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t taken = ::read(wake_.get(), &count, sizeof count);
+  {
+    const std::lock_guard lock(posted_mutex_);
+    running_.swap(posted_);
+  }
+  for (const auto& task : running_) guard(task);
+  running_.clear();
+}
+
+void EventLoop::run_scheduled() {
+  while (EndOfIteration* const task = first_scheduled_) {
+    task->unlink();
+    guard(task->callback_);
+  }
+}
+
+// Interrupt moderation, as network cards have it: on a busy loop the price of a token is its wake-ups, here
+// and in the web server, so iterations start no closer than `coalesce_` and more tokens share one. A quiet
+// loop never pauses, nor does one that has work for longer than that, nor while a request is on its way in.
+void EventLoop::moderate() {
+  const bool only_answers = events_ == arrivals_;
+  window_arrivals_ += arrivals_;
+  events_ = arrivals_ = 0;
+  if (coalesce_ <= std::chrono::nanoseconds::zero()) return;
+  auto now = std::chrono::steady_clock::now();
+  const std::chrono::duration<double> window = now - window_start_;
+  if (window >= kRateWindow) {
+    busy_ = static_cast<double>(window_arrivals_) > kBusyArrivalsPerSecond * window.count();
+    window_start_ = now;
+    window_arrivals_ = 0;
+  }
+  const auto next = iteration_start_ + coalesce_;
+  if (busy_ && only_answers && now < next) {
+    std::this_thread::sleep_for(next - now);
+    now = std::chrono::steady_clock::now();
+  }
+  iteration_start_ = now;
+}
+
+IoEvent::IoEvent(EventLoop& loop, std::function<void(short)> callback)
+    : loop_(loop),
+      callback_(std::move(callback)),
+      event_(checked(event_new(loop.base(), -1, 0, &IoEvent::on_event, this))) {}
+
+IoEvent::~IoEvent() { event_free(event_); }
+
+void IoEvent::watch(int fd, short interest, Trigger trigger) {
+  if (interest == interest_ && (interest == kNothing || fd == event_get_fd(event_))) return;
+  event_del(event_);
+  interest_ = interest;
+  if (interest == kNothing) return;
+  const short how = static_cast<short>(EV_PERSIST | (trigger == Trigger::kEdge ? EV_ET : 0));
+  event_assign(event_, loop_.base(), fd, static_cast<short>(to_libevent(interest) | how), &IoEvent::on_event,
+               this);
+  if (event_add(event_, nullptr) == 0) return;
+  interest_ = kNothing;
+  throw std::system_error(errno, std::generic_category(), "watch a descriptor");
+}
+
+void IoEvent::again() { event_active(event_, EV_READ, 1); }
+
+void IoEvent::on_event(int, short what, void* self) {
+  auto& io = *static_cast<IoEvent*>(self);
+  ++io.loop_.events_;
+  const auto ready =
+      static_cast<short>(((what & EV_READ) != 0 ? kRead : 0) | ((what & EV_WRITE) != 0 ? kWrite : 0));
+  guard([&] { io.callback_(ready); });
+}
+
+Timer::Timer(EventLoop& loop, std::function<void()> callback)
+    : callback_(std::move(callback)),
+      event_(checked(evtimer_new(
+          loop.base(), [](int, short, void* self) { guard(static_cast<Timer*>(self)->callback_); }, this))) {}
+
+Timer::~Timer() { event_free(event_); }
+
+void Timer::start(std::chrono::steady_clock::duration after) {
+  const timeval when = to_timeval(after);
+  if (event_add(event_, &when) != 0) throw std::bad_alloc();
+}
+
+void Timer::cancel() { event_del(event_); }
+
+SignalEvent::SignalEvent(EventLoop& loop, int signal, std::function<void()> callback)
+    : callback_(std::move(callback)),
+      event_(checked(evsignal_new(
+          loop.base(), signal,
+          [](int, short, void* self) { guard(static_cast<SignalEvent*>(self)->callback_); }, this))) {
+  std::signal(signal, SIG_IGN);  // what libevent will put back
+  if (event_add(event_, nullptr) == 0) return;
+  const int error = errno;
+  event_free(event_);
+  throw std::system_error(error, std::generic_category(), "watch a signal");
+}
+
+SignalEvent::~SignalEvent() { event_free(event_); }
+
+EndOfIteration::~EndOfIteration() {
+  if (scheduled_) unlink();
+}
+
+void EndOfIteration::schedule() noexcept {
+  assert(loop_.in_loop_thread());
+  if (std::exchange(scheduled_, true)) return;
+  previous_ = std::exchange(loop_.last_scheduled_, this);
+  (previous_ != nullptr ? previous_->next_ : loop_.first_scheduled_) = this;
+}
+
+void EndOfIteration::unlink() {
+  (previous_ != nullptr ? previous_->next_ : loop_.first_scheduled_) = next_;
+  (next_ != nullptr ? next_->previous_ : loop_.last_scheduled_) = previous_;
+  previous_ = next_ = nullptr;
+  scheduled_ = false;
+}
+
+}  // namespace bailian

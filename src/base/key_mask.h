@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace bailian {
+
+/// Takes a secret out of a text that comes in pieces, also where it lies across them: what stands in its
+/// place is its first three bytes at most and `***`. Only what may still become the secret is held back.
+/// A pure value.
+class KeyMask {
+ public:
+  /// `key` must outlive the mask. One of fewer than eight bytes is too common to be masked.
+  explicit KeyMask(std::string_view key);
+
+  /// The text that may be shown now. The view dies with the next call or with `piece`.
+  std::string_view feed(std::string_view piece);
+  /// The text has ended: what was held back. The view dies with the next call.
+  std::string_view finish();
+
+ private:
+  [[nodiscard]] size_t begun_in(std::string_view text) const;
+
+  std::string_view key_;
+  std::string begun_;  // the end of the text so far, which is a beginning of the key
+  size_t shown_ = 0;   // bytes of it that were returned already
+  std::string out_;
+};
+
+/// Whether a value shows the key; a short key shows nowhere.
+bool shows_key(std::string_view text, std::string_view key);
+
+/// `text` with `***` in place of the key. A beginning of the key at its end is left out: what follows may
+/// have been cut off.
+std::string without_key(std::string_view text, std::string_view key);
+
+/// `text` without the key, without anything else that looks like one, and not longer than one line of 500
+/// bytes.
+std::string scrub(std::string_view text, std::string_view api_key);
+
+}  // namespace bailian

@@ -1,0 +1,205 @@
+#include "commands/check.h"
+
+#include <fmt/format.h>
+#include <glob.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/text.h"
+#include "commands/php_pools.h"
+
+namespace bailian {
+namespace {
+
+constexpr size_t kMaxPoolFiles = 200;
+constexpr size_t kMaxPoolFileBytes = 65'536;
+
+std::optional<id_t> number_in(const std::string& text) {
+  id_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+// The user that the pool's processes run as, and all their groups; nothing for one that this machine does
+// not know.
+std::optional<std::pair<uid_t, std::vector<gid_t>>> identity_of(const PhpPool& pool) {
+  const auto number = number_in(pool.user);
+  const passwd* user = number ? getpwuid(*number) : getpwnam(pool.user.c_str());
+  if (user == nullptr && !number) return std::nullopt;
+  const uid_t uid = user != nullptr ? user->pw_uid : *number;
+  auto gid = number_in(pool.group);
+  if (const group* named = gid || pool.group.empty() ? nullptr : getgrnam(pool.group.c_str()))
+    gid = named->gr_gid;
+  if (!gid && user != nullptr) gid = user->pw_gid;
+  if (!gid) return std::nullopt;
+  int count = 256;
+  std::vector<gid_t> groups(static_cast<size_t>(count), *gid);
+  if (user == nullptr) {
+    count = 1;
+  } else if (getgrouplist(user->pw_name, *gid, groups.data(), &count) < 0) {
+    count = static_cast<int>(groups.size());  // he has more; these are the first
+  }
+  groups.resize(static_cast<size_t>(count));
+  return {{uid, groups}};
+}
+
+// Connecting takes the right to write.
+bool may_connect(const PhpPool& pool, const struct stat& socket) {
+  const auto identity = identity_of(pool);
+  if (!identity) return false;
+  const auto& [uid, groups] = *identity;
+  if (uid == 0) return true;
+  if (uid == socket.st_uid) return (socket.st_mode & S_IWUSR) != 0;
+  if (std::find(groups.begin(), groups.end(), socket.st_gid) != groups.end())
+    return (socket.st_mode & S_IWGRP) != 0;
+  return (socket.st_mode & S_IWOTH) != 0;
+}
+
+// As far as this user may read the pools of Debian's PHP-FPM.
+void warn_of_php(const Config& config, std::vector<std::string>& warnings) {
+  const auto* const address = std::get_if<UnixAddress>(&config.listen);
+  struct stat socket {};
+  if (address == nullptr || stat(address->path.c_str(), &socket) != 0 || !S_ISSOCK(socket.st_mode)) return;
+  glob_t files{};
+  if (glob("/etc/php/*/fpm/pool.d/*.conf", 0, nullptr, &files) == 0) {
+    for (size_t i = 0; i < std::min(files.gl_pathc, kMaxPoolFiles); ++i) {
+      std::string text(kMaxPoolFileBytes, '\0');
+      std::ifstream file(files.gl_pathv[i], std::ios::binary);
+      file.read(text.data(), static_cast<std::streamsize>(text.size()));
+      text.resize(static_cast<size_t>(file.gcount()));
+      for (const PhpPool& pool : parse_php_pools(text)) {
+        if (!may_connect(pool, socket)) continue;
+        warnings.push_back(
+            fmt::format("{}: the pool {} runs PHP as {}, who may connect to {}: any of its scripts can chat "
+                        "on your bill, past "
+                        "nginx's limits (deploy/README.md, \"PHP on the same machine\")",
+                        files.gl_pathv[i], pool.name, pool.user, address->path));
+      }
+    }
+  }
+  globfree(&files);
+}
+
+constexpr const char* kServiceUser = "bailian-fcgi";
+
+// Another process, since there is no way back from being that user.
+bool service_may_read(const std::string& path) {
+  const passwd* const user = getpwnam(kServiceUser);
+  const pid_t child = user != nullptr ? fork() : -1;
+  if (child == 0) {
+    const bool is_user = initgroups(user->pw_name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 &&
+                         setuid(user->pw_uid) == 0;
+    _exit(is_user && access(path.c_str(), R_OK) != 0 ? 1 : 0);
+  }
+  int status = 0;
+  while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status == 0;
+}
+
+// What the unit keeps from the service whatever the modes are (ProtectHome=).
+bool is_hidden_by_unit(const std::string& path) {
+  return path.starts_with("/home/") || path.starts_with("/root/");
+}
+
+std::vector<std::string> faults_for_service(const Config& config, const std::string& env_file) {
+  std::vector<std::string> faults;
+  for (const std::string& path : {env_file, config.bot_config_file}) {
+    if (path.empty()) continue;
+    if (is_hidden_by_unit(path)) {
+      faults.push_back(
+          fmt::format("{}: the service cannot see this folder; put the file in /etc/bailian-fcgi", path));
+    } else if (!service_may_read(path)) {
+      faults.push_back(fmt::format(
+          "{0}: the service's user {1} cannot read it: chgrp {1} {0} && chmod 640 {0}", path, kServiceUser));
+    }
+  }
+  return faults;
+}
+
+void warn_of_other_key_file(const Config& config, const std::string& env_file,
+                            std::vector<std::string>& warnings) {
+  const std::string passed_on = std::filesystem::path(env_file).parent_path() / "dashscope-api-key";
+  if (config.api_key_file.empty() || config.api_key_file == passed_on) return;
+  warnings.push_back(fmt::format(
+      "DASHSCOPE_API_KEY_FILE: the service does not read {}: its unit passes {} on (LoadCredential=)",
+      config.api_key_file, passed_on));
+}
+
+// What chats need and do not have; empty when they have all.
+std::string missing_for_chats(const Config& config) {
+  std::string missing = config.api_key.empty() ? "DASHSCOPE_API_KEY" : "";
+  if (config.app_id.empty()) missing += missing.empty() ? "APP_ID" : " and APP_ID";
+  return missing;
+}
+
+void print_settings(const Config& config, bool is_of_service) {
+  constexpr std::string_view kNotSet = "not set, chats will get an error";
+  const std::string no_key = config.api_key_file.empty() ? "" : fmt::format(" in {}", config.api_key_file);
+  fmt::print("key: {}\n",
+             config.api_key.empty() ? fmt::format("not set{}, chats will get an error", no_key) : "set");
+  fmt::print("application: {}\n", config.app_id.empty() ? kNotSet : config.app_id);
+  fmt::print("upstream: {}\n", config.base_url);
+  fmt::print("prompt: {}\n", config.system_prompt.empty()
+                                 ? "the application's own"
+                                 : fmt::format("SYSTEM_PROMPT ({} bytes) overrides the application's own",
+                                               config.system_prompt.size()));
+  fmt::print("temperature: {}\n",
+             config.temperature.empty()
+                 ? "the application's own"
+                 : fmt::format("{} overrides the application's own", config.temperature));
+  fmt::print("listens on: {}{}\n", to_string(config.listen),
+             is_of_service ? ", unless bailian-fcgi.socket says otherwise" : "");
+}
+
+}  // namespace
+
+bool is_read_for_service(const std::optional<std::string>& env_file) {
+  if (!env_file || geteuid() != 0 || getpwnam(kServiceUser) == nullptr) return false;
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::weakly_canonical(*env_file, error);
+  return !error && path.filename() == "env" && path.parent_path().filename() == "bailian-fcgi";
+}
+
+int check(const LoadedConfig& loaded, const std::optional<std::string>& env_file, bool strict) {
+  const Config& config = loaded.config;
+  const bool is_of_service = is_read_for_service(env_file);
+  std::vector<std::string> faults;
+  std::vector<std::string> warnings = loaded.warnings;  // whatever else is looked at here appends to it
+  warn_of_php(config, warnings);
+  if (is_of_service) {
+    const std::string path = std::filesystem::weakly_canonical(*env_file);
+    faults = faults_for_service(config, path);
+    warn_of_other_key_file(config, path, warnings);
+  }
+  for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", printable(warning));
+  for (const std::string& fault : faults) fmt::print(stderr, "bailian-fcgi: {}\n", printable(fault));
+  print_settings(config, is_of_service);
+
+  const std::string missing = missing_for_chats(config);
+  const bool good = faults.empty() && !(strict && (!warnings.empty() || !missing.empty()));
+  std::string verdict = !good ? "not good" : missing.empty() ? "good" : "not complete: it has no " + missing;
+  if (!warnings.empty())
+    verdict += fmt::format(", {} warning{}", warnings.size(), warnings.size() > 1 ? "s" : "");
+  fmt::print("the configuration is {}\n", verdict);
+  return good ? EX_OK : EX_CONFIG;
+}
+
+}  // namespace bailian

@@ -1,0 +1,173 @@
+#include "commands/top_frame.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/json.h"
+
+namespace bailian {
+namespace {
+
+// Who answers on the socket may be anybody: no byte of theirs may steer the terminal.
+std::string printable(std::string_view text) {
+  constexpr size_t kMaxBytes = 200;
+  std::string out(text.substr(0, kMaxBytes));
+  std::replace_if(
+      out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return out;
+}
+
+std::string text_of(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = find_member(object, name);
+  return value != nullptr && value->IsString() ? std::string(as_view(*value)) : "";
+}
+
+uint64_t number_of(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = find_member(object, name);
+  return value != nullptr && value->IsUint64() ? value->GetUint64() : 0;
+}
+
+std::optional<double> seconds_of(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = find_member(object, name);
+  if (value == nullptr || !value->IsNumber()) return std::nullopt;
+  return value->GetDouble();
+}
+
+TopSample::Stream stream_of(const JsonValue& row) {
+  TopSample::Stream stream;
+  stream.request_id = text_of(row, "request_id");
+  stream.state = text_of(row, "state");
+  stream.mode = text_of(row, "mode");
+  stream.age = seconds_of(row, "age").value_or(0);
+  stream.first_token = seconds_of(row, "first_token");
+  stream.silent = seconds_of(row, "silent");
+  stream.worker = number_of(row, "worker");
+  stream.tokens = number_of(row, "tokens");
+  stream.sent_bytes = number_of(row, "sent_bytes");
+  stream.waiting_bytes = number_of(row, "waiting_bytes");
+  return stream;
+}
+
+std::string duration_text(uint64_t seconds) {
+  const uint64_t days = seconds / 86400;
+  const std::string time =
+      fmt::format("{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+  return days > 0 ? fmt::format("{}d {}", days, time) : time;
+}
+
+std::string seconds_text(const std::optional<double>& seconds) {
+  constexpr double kMost = 1e9;
+  if (!seconds) return "-";
+  return fmt::format("{:.1f}", std::clamp(*seconds, 0.0, kMost));
+}
+
+/// How fast a number has grown since an earlier sample of the same process.
+class Rates {
+ public:
+  Rates(const TopSample& now, const TopSample* before)
+      : seconds_(before != nullptr && before->pid == now.pid
+                     ? std::chrono::duration<double>(now.taken - before->taken).count()
+                     : 0) {}
+
+  [[nodiscard]] std::string text(uint64_t now, uint64_t before) const {
+    if (seconds_ <= 0) return "-/s";
+    const double grown = now > before ? static_cast<double>(now - before) : 0;
+    return fmt::format("{:.1f}/s", grown / seconds_);
+  }
+
+ private:
+  double seconds_;
+};
+
+// Those of chats under way are not in the sum of the program yet.
+uint64_t tokens_so_far(const TopSample& sample) {
+  uint64_t sum = sample.output_tokens;
+  for (const auto& stream : sample.streams) sum += stream.tokens;
+  return sum;
+}
+
+uint64_t in_state(const TopSample& sample, std::string_view state) {
+  return static_cast<uint64_t>(std::count_if(sample.streams.begin(), sample.streams.end(),
+                                             [&](const auto& stream) { return stream.state == state; }));
+}
+
+}  // namespace
+
+std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_point taken) {
+  JsonDocument page;
+  if (parse_json(json, page) || text_of(page, "program") != "bailian-fcgi") return std::nullopt;
+  TopSample sample;
+  sample.taken = taken;
+  sample.version = text_of(page, "version");
+  sample.state = text_of(page, "state");
+  sample.listening = text_of(page, "listening");
+  const std::pair<std::string_view, uint64_t*> numbers[] = {
+      {"pid", &sample.pid},
+      {"uptime", &sample.uptime},
+      {"workers", &sample.workers},
+      {"active_streams", &sample.active_streams},
+      {"max_active_streams", &sample.max_active_streams},
+      {"max_streams", &sample.max_streams},
+      {"requests", &sample.requests},
+      {"requests_done", &sample.done},
+      {"requests_error", &sample.error},
+      {"requests_timeout", &sample.timeout},
+      {"requests_client_gone", &sample.client_gone},
+      {"requests_rejected", &sample.rejected},
+      {"input_tokens", &sample.input_tokens},
+      {"output_tokens", &sample.output_tokens},
+      {"upstream_errors", &sample.upstream_errors},
+      {"retries", &sample.retries},
+  };
+  for (const auto& [name, number] : numbers) *number = number_of(page, name);
+  const JsonValue* streams = find_member(page, "streams");
+  if (streams != nullptr && streams->IsArray()) {
+    for (const JsonValue& row : streams->GetArray()) sample.streams.push_back(stream_of(row));
+  }
+  return sample;
+}
+
+std::vector<std::string> top_frame(const TopSample& now, const TopSample* before, ScreenSize size) {
+  const TopSample nothing;
+  const TopSample& then = before != nullptr ? *before : nothing;
+  const Rates rates(now, before);
+  std::vector<std::string> lines = {
+      fmt::format("bailian-fcgi {}  pid {}  up {}  {}  {}", printable(now.version), now.pid,
+                  duration_text(now.uptime), printable(now.state), printable(now.listening)),
+      fmt::format("streams   {} active, {} at most so far, {} allowed, {} workers", now.active_streams,
+                  now.max_active_streams, now.max_streams, now.workers),
+      fmt::format("          {} waiting, {} streaming, {} paused, {} finishing", in_state(now, "waiting"),
+                  in_state(now, "streaming"), in_state(now, "paused"), in_state(now, "finishing")),
+      fmt::format("requests  {} ({}): {} done, {} error, {} timeout, {} client gone, {} rejected",
+                  now.requests, rates.text(now.requests, then.requests), now.done, now.error, now.timeout,
+                  now.client_gone, now.rejected),
+      fmt::format("tokens    {} out ({}), {} in ({})", tokens_so_far(now),
+                  rates.text(tokens_so_far(now), tokens_so_far(then)), now.input_tokens,
+                  rates.text(now.input_tokens, then.input_tokens)),
+      fmt::format("upstream  {} errors, {} retries", now.upstream_errors, now.retries),
+      "",
+      fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {}", "age", "state", "mode",
+                  "tokens", "sent", "waiting", "first", "silent", "worker", "request id")};
+
+  std::vector<const TopSample::Stream*> oldest;
+  oldest.reserve(now.streams.size());
+  for (const auto& stream : now.streams) oldest.push_back(&stream);
+  const size_t shown = std::min(oldest.size(), size.rows - std::min(size.rows, lines.size()));
+  std::partial_sort(oldest.begin(), oldest.begin() + static_cast<ptrdiff_t>(shown), oldest.end(),
+                    [](const auto* a, const auto* b) { return a->age > b->age; });
+  oldest.resize(shown);
+  for (const auto* stream : oldest) {
+    lines.push_back(fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {}",
+                                seconds_text(stream->age), printable(stream->state), printable(stream->mode),
+                                stream->tokens, stream->sent_bytes, stream->waiting_bytes,
+                                seconds_text(stream->first_token), seconds_text(stream->silent),
+                                stream->worker, printable(stream->request_id)));
+  }
+  if (lines.size() > size.rows) lines.resize(size.rows);
+  for (std::string& line : lines) line.resize(std::min(line.size(), size.columns));
+  return lines;
+}
+
+}  // namespace bailian

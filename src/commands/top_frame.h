@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+
+namespace bailian {
+
+/// What `/status?full&json` said at one moment. Its texts are as they came.
+struct TopSample {
+  struct Stream {
+    std::string request_id;
+    std::string state;
+    std::string mode;
+    double age = 0;  // seconds, as the next two
+    std::optional<double> first_token;
+    std::optional<double> silent;
+    uint64_t worker = 0;
+    uint64_t tokens = 0;
+    uint64_t sent_bytes = 0;
+    uint64_t waiting_bytes = 0;
+  };
+
+  Clock::time_point taken;
+  std::string version;
+  std::string state;
+  std::string listening;
+  uint64_t pid = 0;
+  uint64_t uptime = 0;  // seconds
+  uint64_t workers = 0;
+  uint64_t active_streams = 0;
+  uint64_t max_active_streams = 0;
+  uint64_t max_streams = 0;
+  uint64_t requests = 0;
+  uint64_t done = 0;
+  uint64_t error = 0;
+  uint64_t timeout = 0;
+  uint64_t client_gone = 0;
+  uint64_t rejected = 0;
+  uint64_t input_tokens = 0;
+  uint64_t output_tokens = 0;
+  uint64_t upstream_errors = 0;
+  uint64_t retries = 0;
+  std::vector<Stream> streams;
+};
+
+/// Nothing when the text is no status page. What is missing or of another type counts as 0.
+std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_point taken);
+
+struct ScreenSize {
+  size_t columns;
+  size_t rows;
+};
+
+/// The lines of a frame, of printable ASCII alone, none longer and no more than the screen has room for.
+/// Rates are those since `before`, if there is one. The oldest streams come first.
+std::vector<std::string> top_frame(const TopSample& now, const TopSample* before, ScreenSize size);
+
+}  // namespace bailian

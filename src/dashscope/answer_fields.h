@@ -1,0 +1,42 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/access_record.h"
+
+namespace bailian {
+
+/// The members of one answer object that matter here: a `data:` line of a stream or a whole JSON answer.
+/// The views point into the text that was parsed.
+struct AnswerFields {
+  struct Reference {  // output.doc_references[]
+    int index = 0;    // 0 when there is none that can be read
+    std::string_view title;
+    std::string_view url;
+  };
+
+  bool has_output = false;
+  std::optional<std::string_view> text;           // output.text
+  std::optional<std::string_view> workflow_text;  // output.workflow_message.message.content
+  std::string_view workflow_node_type;
+  std::string thought;  // of the model, from output.thoughts; other steps of the application are left out
+  std::vector<Reference> references;
+  std::string_view finish_reason;  // empty while the answer goes on
+  std::string_view session_id;
+  std::string_view request_id;
+  std::string_view code;
+  std::string_view message;
+  std::string_view model;
+  bool has_usage = false;
+  Usage usage;  // of all models together
+};
+
+/// Parses in place, which destroys `json`. Unknown members, other types than expected and nulls are passed
+/// over; half a surrogate pair becomes U+FFFD. Nothing when it is not one JSON object in valid UTF-8, at most
+/// kMaxJsonDepth deep.
+std::optional<AnswerFields> parse_answer_fields(std::string& json);
+
+}  // namespace bailian

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/access_record.h"
+
+namespace bailian {
+
+struct Message {
+  std::string role;  // "user" or "assistant"
+  std::string content;
+};
+
+/// What a visitor asks, checked and trimmed to the limits.
+struct ChatRequest {
+  std::string prompt;
+  std::vector<Message> history;  // oldest first, without the prompt
+  std::string session_id;        // only when there is no history
+  std::vector<std::string> image_urls;
+  std::string biz_params_json;  // an object of what is allowed, or empty
+  bool include_thoughts = false;
+};
+
+/// A document the answer rests on; its text marks the places by <ref>[index]</ref>.
+struct Citation {
+  int index = 0;
+  std::string title;
+  std::string url;  // http(s), or empty
+};
+
+/// What is known of an answer besides its text.
+struct Answer {
+  std::string session_id;
+  std::string request_id;  // the upstream's own
+  std::string finish_reason;
+  std::string model;
+  Usage usage;
+  bool has_usage = false;
+  std::vector<Citation> citations;
+};
+
+/// How an upstream failure is to be treated; one row of the error table in the README each.
+/// kPublicErrors of chat_api.cc and fault_label() of dashscope_api.cc have a row for each, in this order.
+enum class UpstreamFault {
+  kAuth,       // the key is bad
+  kApp,        // the app is unknown, unpublished or not allowed
+  kRejected,   // the content was refused
+  kTooLarge,   // the conversation is too big for the upstream
+  kThrottled,  // try again later
+  kQuota,      // arrears, quota used up
+  kTimeout,    // connect, first token, idle or total
+  kConnect,    // no usable connection: DNS, refused, TLS, reset
+  kFailed      // everything else: 5xx, truncated, nonsense
+};
+
+struct UpstreamError {
+  UpstreamFault fault = UpstreamFault::kFailed;
+  std::string code;     // the upstream's, or ours in lower case
+  std::string message;  // the upstream's; hostile, and it may quote the key
+  std::string request_id;
+  bool retryable = false;  // surely nothing was billed: to ask again is free
+  std::chrono::seconds retry_after{
+      0};  // of kThrottled: when to ask again, as the upstream has it; 0: it named no time
+};
+
+}  // namespace bailian

@@ -1,0 +1,205 @@
+#include "fastcgi/output.h"
+
+#include <fastcgi.h>
+
+#include <algorithm>
+#include <cassert>
+#include <new>
+
+#include "base/exchange.h"
+#include "fastcgi/request_parser.h"
+
+namespace bailian {
+namespace {
+
+constexpr size_t kMaxRecordBytes = 65528;  // a multiple of 8, so that no padding is called for
+constexpr size_t kFirstBufferBytes = 512;  // a token's record has some 150 bytes
+constexpr char kCompleted[sizeof(FCGI_EndRequestBody)] = {};  // application status 0, FCGI_REQUEST_COMPLETE
+constexpr size_t kKeptSentBytes = 4096;                       // fewer are not worth moving the rest
+constexpr size_t kLargeBytes = 65536;  // a buffer of so many is given back as it empties
+
+}  // namespace
+
+FcgiOutput::FcgiOutput() {
+  stream_.emptyBuffProc = &FcgiOutput::empty_buffer;
+  stream_.data = this;
+}
+
+void FcgiOutput::start(uint16_t request_id) {
+  assert(waiting_bytes() == 0);
+  request_id_ = request_id;
+  stream_.isClosed = 0;
+  stream_.wasFCloseCalled = 0;
+  stream_.FCGI_errno = 0;
+}
+
+void FcgiOutput::write_event(std::string_view event) {
+  take_buffer();
+  const size_t filled = write_position() - record_ - FCGI_HEADER_LEN;
+  if (filled + event.size() > kMaxEventBytes) flush();
+  write(event);
+}
+
+void FcgiOutput::write(std::string_view bytes) {
+  take_buffer();
+  if (bytes.size() > kMaxRecordBytes) {
+    // A whole answer may have megabytes; growing by doubling would take three times as many.
+    const size_t position = write_position();
+    const size_t records = bytes.size() / kMaxRecordBytes + 2;  // and END_REQUEST
+    buffer_.reserve(position + bytes.size() + records * FCGI_HEADER_LEN + kMaxRecordBytes);
+    point_stream_at(position);
+  }
+  reserve(std::min(bytes.size(), kMaxRecordBytes - (write_position() - record_ - FCGI_HEADER_LEN)));
+  FCGX_PutStr(bytes.data(), static_cast<int>(bytes.size()), &stream_);
+  check();
+}
+
+void FcgiOutput::flush() {
+  if (!buffer_.empty()) FCGX_FFlush(&stream_);
+  check();
+}
+
+void FcgiOutput::end() {
+  take_buffer();
+  FCGX_FClose(&stream_);
+  check();
+}
+
+void FcgiOutput::abort() {
+  record_ = sent_ + partial_;
+  append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
+}
+
+void FcgiOutput::add_records(std::string_view records) {
+  take_buffer();
+  flush();
+  if (buffer_.size() < record_ + records.size()) buffer_.resize(record_ + records.size());
+  std::copy(records.begin(), records.end(), buffer_.begin() + static_cast<ptrdiff_t>(record_));
+  record_ += records.size();
+  open_record(0);
+}
+
+// No exception may cross libfcgi, which is C: it is told that the stream is closed, and check() throws.
+void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) noexcept {
+  auto& output = *static_cast<FcgiOutput*>(stream->data);
+  try {
+    output.next_record(do_close);
+  } catch (const std::exception&) {
+    output.out_of_memory_ = true;
+    stream->isClosed = 1;
+  }
+}
+
+void FcgiOutput::check() const {
+  if (out_of_memory_) throw std::bad_alloc();
+}
+
+void FcgiOutput::next_record(int do_close) {
+  close_record();
+  if (do_close == 0) {
+    // Called with a full record, there is more to come; after a flush there need not be.
+    return open_record(stream_.wrNext == stream_.stop ? kMaxRecordBytes : 0);
+  }
+  append_record(FCGI_STDOUT, {});
+  append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
+}
+
+void FcgiOutput::take_buffer() {
+  if (buffer_.empty()) open_record(kFirstBufferBytes - FCGI_HEADER_LEN);
+}
+
+// Between two tokens a stream needs none.
+void FcgiOutput::free_buffer() {
+  buffer_ = {};
+  stream_.wrNext = stream_.stop = stream_.rdNext = nullptr;
+}
+
+void FcgiOutput::close_record() {
+  const size_t end = write_position();
+  const size_t content_start = record_ + FCGI_HEADER_LEN;
+  if (end <= content_start) return;  // after abort() no record is open
+  write_record_header(&buffer_[record_], FCGI_STDOUT, request_id_, end - content_start);
+  record_ = end;
+}
+
+void FcgiOutput::open_record(size_t room) {
+  const size_t start = record_ + FCGI_HEADER_LEN;
+  if (buffer_.size() < start + room) buffer_.resize(std::max(start + room, kFirstBufferBytes));
+  stream_.wrNext = buffer_.data() + start;
+  stream_.stop = buffer_.data() + std::min(buffer_.size(), start + kMaxRecordBytes);
+  stream_.rdNext = stream_.stop;
+}
+
+// Room for `bytes` more in the open record.
+void FcgiOutput::reserve(size_t bytes) {
+  if (static_cast<size_t>(stream_.stop - stream_.wrNext) >= bytes) return;
+  const size_t position = write_position();
+  buffer_.resize(std::max(position + bytes, std::min(2 * buffer_.size(), position + kMaxRecordBytes)));
+  point_stream_at(position);
+}
+
+// After the buffer has moved.
+void FcgiOutput::point_stream_at(size_t position) {
+  stream_.wrNext = buffer_.data() + position;
+  stream_.stop = buffer_.data() + std::min(buffer_.size(), record_ + FCGI_HEADER_LEN + kMaxRecordBytes);
+  stream_.rdNext = stream_.stop;
+}
+
+void FcgiOutput::append_record(unsigned char type, std::string_view content) {
+  const size_t size = FCGI_HEADER_LEN + content.size();
+  if (buffer_.size() < record_ + size) buffer_.resize(record_ + size);
+  write_record_header(&buffer_[record_], type, request_id_, content.size());
+  std::copy(content.begin(), content.end(), &buffer_[record_] + FCGI_HEADER_LEN);
+  record_ += size;
+  stream_.wrNext = buffer_.data() + record_;
+}
+
+// A reader that is always a little behind must not make the buffer grow with the answer.
+void FcgiOutput::compact() {
+  if (sent_ < kKeptSentBytes || sent_ < waiting_bytes()) return;
+  const size_t position = write_position() - sent_;
+  const auto rest = buffer_.begin() + static_cast<ptrdiff_t>(sent_);
+  if (buffer_.size() < kLargeBytes) {
+    buffer_.erase(buffer_.begin(), rest);
+  } else {
+    buffer_ = std::vector<unsigned char>(rest, buffer_.end());
+  }
+  record_ -= sent_;
+  sent_ = 0;
+  point_stream_at(position);
+}
+
+size_t FcgiOutput::write_position() const {
+  return stream_.wrNext == nullptr ? 0 : static_cast<size_t>(stream_.wrNext - buffer_.data());
+}
+
+size_t FcgiOutput::record_size(size_t at) const {
+  return FCGI_HEADER_LEN + (size_t{buffer_[at + 4]} << 8 | buffer_[at + 5]);
+}
+
+size_t FcgiOutput::waiting_bytes() const {
+  const size_t end = write_position();
+  return (end > record_ + FCGI_HEADER_LEN ? end : record_) - sent_;
+}
+
+std::string_view FcgiOutput::next_records(size_t max_bytes) const {
+  size_t end = sent_ + partial_;
+  while (end < record_ && end + record_size(end) - sent_ <= max_bytes) end += record_size(end);
+  return {reinterpret_cast<const char*>(buffer_.data()) + sent_, end - sent_};
+}
+
+std::string_view FcgiOutput::all_records() const {
+  return {reinterpret_cast<const char*>(buffer_.data()) + sent_, record_ - sent_};
+}
+
+void FcgiOutput::consume(size_t bytes) {
+  size_t end = sent_ + partial_;
+  sent_ += bytes;
+  while (end < sent_) end += record_size(end);
+  partial_ = end - sent_;
+  if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return compact();
+  sent_ = record_ = partial_ = 0;
+  free_buffer();
+}
+
+}  // namespace bailian

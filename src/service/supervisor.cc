@@ -1,0 +1,121 @@
+#include "service/supervisor.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <string>
+#include <system_error>
+
+#include "fastcgi/listen_socket.h"
+#include "service/serving_process.h"
+
+namespace bailian {
+namespace {
+
+sigset_t signals_of_supervisor() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal :
+       {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGABRT, SIGCHLD, hand_over_signal()})
+    ::sigaddset(&set, signal);
+  return set;
+}
+
+// What is meant for the process that serves names it.
+void name_this_process(const char* variable) {
+  if (::getenv(variable) != nullptr)                            // NOLINT(concurrency-mt-unsafe)
+    ::setenv(variable, std::to_string(::getpid()).c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+}
+
+void begin_child(pid_t supervisor) {
+  ::prctl(PR_SET_PDEATHSIG, hand_over_signal());
+  if (::getppid() != supervisor) ::_exit(EX_OK);  // it died before
+  for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2})
+    std::signal(signal, SIG_IGN);  // until they are listened to
+  name_this_process("LISTEN_PID");
+  name_this_process("WATCHDOG_PID");
+  ::unsetenv("LISTEN_PIDFDID");  // NOLINT(concurrency-mt-unsafe)
+}
+
+int end_like(int status) {
+  if (!WIFSIGNALED(status)) return WEXITSTATUS(status);
+  const int signal = WTERMSIG(status);
+  std::signal(signal, SIG_DFL);
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, signal);
+  ::raise(signal);
+  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  return 128 + signal;  // the first process of a container survives
+}
+
+std::optional<int> reap(pid_t child) {
+  int status = 0;
+  // Others come where this is the first process of a container.
+  for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;)
+    if (ended == child) return end_like(status);
+  return std::nullopt;
+}
+
+// The child, and one that serves in its place while it waits for better settings.
+void stop_serving(pid_t child) {
+  // Not SIGTERM: where a service manager sends that to all processes, this one would be the second, which
+  // ends the answers.
+  ::kill(child, stop_signal());
+  const UniqueFd earlier = other_serving_process(ListenSocket::inherited_fd(), child);
+  if (earlier) drain_process(earlier);
+}
+
+int wait_for_end(pid_t child, const sigset_t& signals) {
+  for (;;) {
+    int signal = 0;
+    if (::sigwait(&signals, &signal) != 0) continue;
+    switch (signal) {
+      case SIGTERM:
+      case SIGINT:
+      case SIGQUIT:
+        stop_serving(child);
+        return EX_OK;
+      case SIGCHLD:
+        if (const auto code = reap(child)) return *code;
+        break;
+      default:
+        if (signal == hand_over_signal()) return EX_OK;
+        ::kill(child, signal);
+    }
+  }
+}
+
+}  // namespace
+
+int hand_over_signal() { return SIGRTMIN; }
+// The lower one: the kernel hands it to a child that gets both before the other, as its parent ends at once.
+int stop_signal() { return SIGPWR; }
+
+std::optional<int> supervise() {
+  const sigset_t signals = signals_of_supervisor();
+  sigset_t before;
+  ::sigprocmask(SIG_BLOCK, &signals, &before);
+  // Ignored, as some parents leave it, it would let children end unseen.
+  std::signal(SIGCHLD, SIG_DFL);
+  ::prctl(PR_SET_DUMPABLE, 0);  // the key may be in the environment
+  const pid_t supervisor = ::getpid();
+  for (;;) {
+    const pid_t child = ::fork();
+    if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
+    if (child == 0) {
+      begin_child(supervisor);
+      ::sigprocmask(SIG_SETMASK, &before, nullptr);
+      return std::nullopt;
+    }
+    const int code = wait_for_end(child, signals);
+    if (code != kStartAgain) return code;
+  }
+}
+
+}  // namespace bailian

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace bailian {
+
+/// What is wrong with a value, in a sentence of its own.
+class SettingFault : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+struct UnixAddress {
+  std::string path;
+  bool operator==(const UnixAddress&) const = default;
+};
+struct TcpAddress {
+  std::string host;  // a name or a number, IPv6 without brackets
+  uint16_t port = 0;
+  bool operator==(const TcpAddress&) const = default;
+};
+using ListenAddress = std::variant<UnixAddress, TcpAddress>;
+
+/// `[::1]:9000`, `host:port`, or the path of a unix socket (which holds a slash).
+/// Throws std::invalid_argument saying what was expected.
+ListenAddress parse_listen_address(std::string_view text);
+constexpr std::string_view kDefaultListen = "/run/bailian-fcgi/bailian-fcgi.sock";
+std::string to_string(const ListenAddress& address);
+
+/// A name or number of this machine's loopback, IPv6 with or without brackets.
+bool is_loopback(std::string_view host);
+
+}  // namespace bailian

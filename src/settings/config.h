@@ -1,0 +1,111 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "settings/address.h"
+#include "settings/bot_profile.h"
+
+namespace bailian {
+
+/// Every setting, checked; a reload makes another one. The comments give the unit where the type does
+/// not; `../.env.example` says what each is for.
+struct Config {
+  std::string api_key;       // empty: not configured
+  std::string api_key_file;  // where the key is looked for; empty: in no file
+  std::string app_id;        // empty: not configured
+  std::string base_url;
+  std::string workspace;
+  std::string parameters_json;              // one JSON object
+  std::string biz_params_json;              // likewise; outweighs what browsers send
+  std::vector<std::string> visitor_params;  // names that browsers may send in biz_params
+  std::string system_prompt;                // empty leaves it to the app
+  std::string temperature;                  // as a JSON number; empty leaves it to the app
+  std::string host;                         // empty: `make run` decides
+  uint16_t port = 0;
+  bool debug = false;
+  ListenAddress listen;
+  mode_t socket_mode = 0;
+  int workers = 0;
+  int max_streams = 0;
+  size_t max_body_bytes = 0;
+  size_t max_prompt_bytes = 0;
+  size_t max_history_messages = 0;
+  Seconds connect_timeout{};
+  Seconds first_token_timeout{};
+  Seconds idle_timeout{};
+  Seconds timeout{};
+  Seconds heartbeat{};            // 0: none
+  Milliseconds token_coalesce{};  // 0: never
+  size_t client_buffer_bytes = 0;
+  Seconds client_stall_timeout{};
+  int upstream_retries = 0;
+  std::vector<std::string> allowed_origins;  // empty: every origin
+  BotProfile bot_profile;
+  std::string bot_config_file;  // empty: the profile is the default one
+  Seconds drain_timeout{};
+  std::optional<LogFormat> log_format;  // none: by where the log goes
+  std::optional<LogLevel> log_level;    // none: by `debug`
+  std::string log_file;                 // empty: stderr
+  Seconds slow_first_token{};           // 0: never
+  Seconds slow_answer{};                // 0: never
+};
+
+/// The least level that is logged.
+LogLevel least_log_level(const Config& config);
+
+/// One row of the settings table, as `.env.example` and the README have it.
+struct Setting {
+  std::string_view key;
+  std::string_view alias;  // an older name; empty when there is none
+  std::string_view default_text;
+  bool secret;
+  std::string_view expected;  // "a number of seconds, ..."
+  /// Puts the text into the configuration; throws std::invalid_argument when it is not as expected. What the
+  /// exception says, if anything, is told in place of `expected`. A SettingFault is told as it is.
+  void (*apply)(Config&, const std::string& text);
+};
+const std::vector<Setting>& settings();
+
+class ConfigError : public std::exception {
+ public:
+  explicit ConfigError(std::vector<std::string> faults) : faults_(std::move(faults)) {}
+  [[nodiscard]] const char* what() const noexcept override { return "the configuration is not valid"; }
+  [[nodiscard]] const std::vector<std::string>& faults() const { return faults_; }
+
+ private:
+  std::vector<std::string> faults_;
+};
+
+struct LoadedConfig {
+  Config config;
+  std::vector<std::string> warnings;
+};
+
+/// Who reads DASHSCOPE_API_KEY_FILE.
+enum class KeyFileReader {
+  kThisProcess,     // who else may read it is a fault
+  kServiceManager,  // systemd, which passes it on (LoadCredential=) whoever else may read it: a warning
+};
+
+/// `environment` is a list of KEY=value, as environ has it. Without `env_file`, ./.env is read when it is
+/// there. Throws ConfigError with every fault: its file, line and key, and what is wrong with the value.
+LoadedConfig load_config(const std::vector<std::string>& environment,
+                         const std::optional<std::string>& env_file,
+                         KeyFileReader reader = KeyFileReader::kThisProcess);
+
+/// Puts into `read` what cannot change while the program runs, as it is in `running`. The keys that differed.
+std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read);
+
+}  // namespace bailian

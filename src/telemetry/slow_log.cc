@@ -1,0 +1,74 @@
+#include "telemetry/slow_log.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+namespace bailian {
+namespace {
+
+constexpr int kMaxLines = 10;
+constexpr std::chrono::seconds kWindow{10};
+
+}  // namespace
+
+LineLimit::LineLimit(EventLoop& loop, int most, Clock::duration window, std::function<void(int)> tell)
+    : most_(most), window_(window), tell_(std::move(tell)), window_end_(loop, [this] { end_window(); }) {}
+
+LineLimit::~LineLimit() {
+  try {
+    end_window();
+  } catch (const std::exception&) {  // out of memory: like any log line it is lost
+  }
+}
+
+bool LineLimit::admit() {
+  if (asked_ == 0) window_end_.start(window_);
+  return ++asked_ <= most_;
+}
+
+void LineLimit::end_window() {
+  const int asked = std::exchange(asked_, 0);
+  if (asked > most_) tell_(asked - most_);
+}
+
+SlowLog::SlowLog(EventLoop& loop)
+    : limit_(loop, kMaxLines, kWindow, [](int left_out) {
+        log(LogLevel::kWarning, "slow", fmt::format("{} more lines like this were left out", left_out),
+            {{"left_out", static_cast<double>(left_out)}});
+      }) {}
+
+void SlowLog::note(const AccessRecord& record, Seconds first_token_limit, Seconds answer_limit) {
+  for (const LogFields& fields : slow_lines(record, first_token_limit, answer_limit, Clock::now())) {
+    if (limit_.admit()) log(LogLevel::kWarning, "slow", "", fields);
+  }
+}
+
+std::vector<LogFields> slow_lines(const AccessRecord& record, Seconds first_token_limit, Seconds answer_limit,
+                                  Clock::time_point now) {
+  std::vector<LogFields> lines;
+  const auto look = [&](std::string_view what, Seconds took, Seconds limit) {
+    if (limit <= Seconds::zero() || took <= limit) return;
+    LogFields fields = {{"request_id", record.request_id},
+                        {"what", what},
+                        {"seconds", took.count()},
+                        {"threshold", limit.count()}};
+    if (record.usage) {
+      fields.emplace_back("input_tokens", static_cast<double>(record.usage->input_tokens));
+      fields.emplace_back("output_tokens", static_cast<double>(record.usage->output_tokens));
+    }
+    fields.emplace_back("retries", static_cast<double>(record.retries));
+    fields.emplace_back("outcome", name_of(record.outcome));
+    if (!record.model.empty()) fields.emplace_back("model", record.model);
+    if (!record.upstream_request_id.empty())
+      fields.emplace_back("upstream_request_id", record.upstream_request_id);
+    lines.push_back(std::move(fields));
+  };
+  look("first_token", record.first_token.value_or(now) - record.started, first_token_limit);
+  look("answer", now - record.started, answer_limit);
+  return lines;
+}
+
+}  // namespace bailian

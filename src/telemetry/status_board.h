@@ -1,0 +1,123 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/access_record.h"
+#include "telemetry/metrics.h"
+
+namespace bailian {
+
+enum class ChatState : uint8_t {
+  kWaiting,    // for the first piece of the answer
+  kStreaming,  // pieces come in
+  kPaused,     // the upstream is held up for a browser that is slower
+  kFinishing   // the answer is complete; the rest of it is on the way to the browser
+};
+
+/// One chat under way, as the status page tells it.
+struct ChatView {
+  std::string request_id;
+  AnswerMode mode = AnswerMode::kStream;
+  ChatState state = ChatState::kWaiting;
+  size_t worker = 0;
+  Clock::duration age{};
+  uint64_t tokens = 0;  // put out by the model; pieces of text where it does not say
+  uint64_t sent_bytes = 0;
+  uint64_t waiting_bytes = 0;
+  std::optional<Clock::duration> first_token;
+  std::optional<Clock::duration> silence;  // since the upstream's last bytes
+};
+
+class LoopBoard;
+
+/// A chat's place on the board for as long as it lives. Its loop writes, any thread may read.
+class LiveChat {
+ public:
+  LiveChat(LoopBoard& board, const AccessRecord& record, AnswerMode mode);
+  ~LiveChat();
+  LiveChat(const LiveChat&) = delete;
+  LiveChat& operator=(const LiveChat&) = delete;
+
+  // For the loop of the chat.
+  void set_state(ChatState state) { state_.store(state, std::memory_order_relaxed); }
+  void set_tokens(uint64_t tokens) { tokens_.store(tokens, std::memory_order_relaxed); }
+  void set_bytes(uint64_t sent, uint64_t waiting) {
+    sent_bytes_.store(sent, std::memory_order_relaxed);
+    waiting_bytes_.store(waiting, std::memory_order_relaxed);
+  }
+  void set_first_token(Clock::time_point when) { first_token_.store(when, std::memory_order_relaxed); }
+  void set_last_bytes(Clock::time_point when) { last_bytes_.store(when, std::memory_order_relaxed); }
+  [[nodiscard]] ChatState state() const { return state_.load(std::memory_order_relaxed); }
+
+  // For every thread.
+  [[nodiscard]] ChatView view(Clock::time_point now) const;
+
+ private:
+  friend class LoopBoard;
+
+  LoopBoard& board_;
+  size_t place_ = 0;
+  const std::string request_id_;
+  const AnswerMode mode_;
+  const Clock::time_point started_;
+  std::atomic<ChatState> state_{ChatState::kWaiting};
+  std::atomic<uint64_t> tokens_{0};
+  std::atomic<uint64_t> sent_bytes_{0};
+  std::atomic<uint64_t> waiting_bytes_{0};
+  std::atomic<Clock::time_point> first_token_{Clock::time_point::min()};  // min: none yet
+  std::atomic<Clock::time_point> last_bytes_{Clock::time_point::min()};
+};
+
+/// What one loop shows: what it has counted, and its chats.
+class LoopBoard {
+ public:
+  Tally connections;
+  Tally requests;
+  Tally rejected;  // over MAX_STREAMS
+
+  /// Adds the chats in the places from `place` on, at most `most` places, to `views`. The place to go on
+  /// from, or nothing at the end. Each chat that is there all the time is met once, whatever comes and goes.
+  [[nodiscard]] std::optional<size_t> read(size_t place, size_t most, Clock::time_point now,
+                                           std::vector<ChatView>& views) const;
+
+ private:
+  friend class LiveChat;
+  void add(LiveChat& chat);
+  void remove(const LiveChat& chat);
+
+  mutable std::mutex mutex_;       // for the beginning and the end of a chat, and for readers
+  std::vector<LiveChat*> places_;  // null: free
+  std::vector<size_t> free_;
+};
+
+/// What the program shows of itself: its loops' boards, and what belongs to none of them.
+class StatusBoard {
+ public:
+  StatusBoard();
+
+  /// Before any thread is started.
+  LoopBoard& add_loop();
+  [[nodiscard]] const std::vector<std::unique_ptr<LoopBoard>>& loops() const { return loops_; }
+
+  [[nodiscard]] uint64_t sum(Tally LoopBoard::*tally) const {
+    uint64_t sum = 0;
+    for (const auto& loop : loops_) sum += (loop.get()->*tally).sum();
+    return sum;
+  }
+
+  const Clock::time_point started;
+  const std::string start_time;  // by the wall clock
+  std::string address;           // set before any thread is started
+
+ private:
+  std::vector<std::unique_ptr<LoopBoard>> loops_;
+};
+
+}  // namespace bailian

@@ -1,0 +1,59 @@
+#include "telemetry/status_exchange.h"
+
+#include <exception>
+#include <utility>
+
+#include "base/log.h"
+
+namespace bailian {
+namespace {
+
+// Some 50 microseconds.
+constexpr size_t kRowsPerIteration = 32;
+
+}  // namespace
+
+StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board,
+                               const std::vector<StatusFigure>& figures, ClientStream& client,
+                               const StatusQuery& query, Headers headers)
+    : board_(board),
+      client_(client),
+      reply_{200, std::move(headers), {}},
+      writer_(query),
+      next_rows_(loop, [this] {
+        try {
+          go_on();
+        } catch (const std::exception& error) {
+          log(LogLevel::kError, "status_failed", error.what());
+          client_.abandon();
+        }
+      }) {
+  reply_.headers.emplace_back("Content-Type", content_type(query.format));
+  reply_.headers.emplace_back("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
+  writer_.start(figures);
+  if (!query.full) loop_index_ = board_.loops().size();
+  next_rows_.start(Clock::duration::zero());
+}
+
+void StatusExchange::on_shutdown() {
+  next_rows_.cancel();
+  client_.send({503, {{"Content-Type", "text/plain"}, {"Cache-Control", "no-store"}}, "Server busy"});
+}
+
+void StatusExchange::go_on() {
+  if (loop_index_ == board_.loops().size()) {
+    reply_.body = writer_.finish();
+    return client_.send(reply_);
+  }
+  chats_.clear();
+  const auto next = board_.loops()[loop_index_]->read(place_, kRowsPerIteration, Clock::now(), chats_);
+  for (ChatView& chat : chats_) {
+    chat.worker = loop_index_;
+    writer_.add(chat);
+  }
+  place_ = next.value_or(0);
+  if (!next) ++loop_index_;
+  next_rows_.start(Clock::duration::zero());
+}
+
+}  // namespace bailian

@@ -1,0 +1,208 @@
+#include "telemetry/status_page.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+
+#include "base/json.h"
+
+namespace bailian {
+namespace {
+
+constexpr std::array<std::string_view, 4> kStates = {"waiting", "streaming", "paused", "finishing"};
+constexpr std::array<std::string_view, 10> kColumns = {
+    "worker", "age", "state", "mode", "tokens", "sent", "waiting", "first token", "silent", "request id"};
+// Numbers stand to the right.
+constexpr const char* kRow = "{:>6} {:>9} {:<9} {:<6} {:>8} {:>11} {:>11} {:>11} {:>9} {}\n";
+
+constexpr std::string_view kHtmlHead =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>bailian-fcgi status</title>"
+    "<style>body{font:14px/1.4 system-ui,sans-serif;margin:2em}table{border-collapse:collapse;margin:0 0 2em}"
+    "th,td{padding:.1em .8em;text-align:left;border-bottom:1px solid "
+    "#ccc}td{font-variant-numeric:tabular-nums}"
+    "</style></head><body>\n<table>\n";
+
+using Cells = std::array<std::string, kColumns.size()>;
+
+double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+std::string optional_seconds(const std::optional<Clock::duration>& duration) {
+  return duration ? fmt::format("{:.3f}", seconds(*duration)) : "-";
+}
+
+std::string_view state_name(ChatState state) { return kStates.at(static_cast<size_t>(state)); }
+std::string_view mode_name(AnswerMode mode) { return mode == AnswerMode::kStream ? "stream" : "json"; }
+
+Cells cells(const ChatView& chat) {
+  return {fmt::format("{}", chat.worker),        fmt::format("{:.3f}", seconds(chat.age)),
+          std::string(state_name(chat.state)),   std::string(mode_name(chat.mode)),
+          fmt::format("{}", chat.tokens),        fmt::format("{}", chat.sent_bytes),
+          fmt::format("{}", chat.waiting_bytes), optional_seconds(chat.first_token),
+          optional_seconds(chat.silence),        chat.request_id};
+}
+
+std::string text_row(const auto& c) {
+  return fmt::format(fmt::runtime(kRow), c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9]);
+}
+
+std::string escape_html(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string html_row(std::string_view tag, const auto& cells) {
+  std::string row = "<tr>";
+  for (const auto& cell : cells) row += fmt::format("<{0}>{1}</{0}>", tag, escape_html(cell));
+  return row + "</tr>\n";
+}
+
+std::string value_text(const StatusFigure& figure) {
+  if (const auto* number = std::get_if<uint64_t>(&figure.second)) return fmt::format("{}", *number);
+  return std::get<std::string>(figure.second);
+}
+
+std::string json_key(std::string_view name) {
+  std::string key(name);
+  std::replace(key.begin(), key.end(), ' ', '_');
+  return key;
+}
+
+void write_seconds(JsonWriter& writer, std::string_view key, const std::optional<Clock::duration>& duration) {
+  writer.Key(key.data(), static_cast<rapidjson::SizeType>(key.size()));
+  const std::string number = duration ? fmt::format("{:.3f}", seconds(*duration)) : "null";
+  writer.RawValue(number.data(), number.size(), rapidjson::kNumberType);
+}
+
+void write_number(JsonWriter& writer, std::string_view key, uint64_t number) {
+  writer.Key(key.data(), static_cast<rapidjson::SizeType>(key.size()));
+  writer.Uint64(number);
+}
+
+std::string json_row(const ChatView& chat) {
+  JsonBuffer buffer;
+  JsonWriter writer(buffer);
+  writer.StartObject();
+  write_member(writer, "request_id", chat.request_id);
+  write_number(writer, "worker", chat.worker);
+  write_seconds(writer, "age", chat.age);
+  write_member(writer, "state", state_name(chat.state));
+  write_member(writer, "mode", mode_name(chat.mode));
+  write_number(writer, "tokens", chat.tokens);
+  write_number(writer, "sent_bytes", chat.sent_bytes);
+  write_number(writer, "waiting_bytes", chat.waiting_bytes);
+  write_seconds(writer, "first_token", chat.first_token);
+  write_seconds(writer, "silent", chat.silence);
+  writer.EndObject();
+  return std::string(written(buffer));
+}
+
+// Without its last brace, as there may be more to come.
+std::string json_start(const std::vector<StatusFigure>& figures) {
+  JsonBuffer buffer;
+  JsonWriter writer(buffer);
+  writer.StartObject();
+  for (const StatusFigure& figure : figures) {
+    const std::string key = json_key(figure.first);
+    if (const auto* number = std::get_if<uint64_t>(&figure.second)) {
+      write_number(writer, key, *number);
+    } else {
+      write_member(writer, key, std::get<std::string>(figure.second));
+    }
+  }
+  return std::string(written(buffer));
+}
+
+}  // namespace
+
+StatusQuery parse_status_query(std::string_view query) {
+  StatusQuery asked;
+  while (!query.empty()) {
+    const std::string_view item = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(item.size() + 1, query.size()));
+    const std::string_view name = item.substr(0, item.find('='));
+    if (name == "json") asked.format = StatusFormat::kJson;
+    if (name == "html") asked.format = StatusFormat::kHtml;
+    if (name == "full") asked.full = true;
+  }
+  return asked;
+}
+
+std::string_view content_type(StatusFormat format) {
+  switch (format) {
+    case StatusFormat::kJson:
+      return "application/json";
+    case StatusFormat::kHtml:
+      return "text/html; charset=utf-8";
+    case StatusFormat::kText:
+      break;
+  }
+  return "text/plain; charset=utf-8";
+}
+
+void StatusWriter::start(const std::vector<StatusFigure>& figures) {
+  switch (query_.format) {
+    case StatusFormat::kText:
+      for (const StatusFigure& figure : figures)
+        page_ += fmt::format("{:<22}{}\n", std::string(figure.first) + ':', value_text(figure));
+      if (query_.full) page_ += '\n' + text_row(kColumns);
+      return;
+    case StatusFormat::kJson:
+      page_ = json_start(figures);
+      if (query_.full) page_ += R"(,"streams":[)";
+      return;
+    case StatusFormat::kHtml:
+      page_ = kHtmlHead;
+      for (const StatusFigure& figure : figures) {
+        page_ +=
+            fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", figure.first, escape_html(value_text(figure)));
+      }
+      page_ += "</table>\n";
+      if (query_.full) page_ += "<table>\n" + html_row("th", kColumns);
+      return;
+  }
+}
+
+void StatusWriter::add(const ChatView& chat) {
+  switch (query_.format) {
+    case StatusFormat::kText:
+      page_ += text_row(cells(chat));
+      break;
+    case StatusFormat::kJson:
+      if (has_rows_) page_ += ',';
+      page_ += json_row(chat);
+      break;
+    case StatusFormat::kHtml:
+      page_ += html_row("td", cells(chat));
+      break;
+  }
+  has_rows_ = true;
+}
+
+std::string StatusWriter::finish() {
+  if (query_.format == StatusFormat::kJson) page_ += query_.full ? "]}\n" : "}\n";
+  if (query_.format == StatusFormat::kHtml)
+    page_ += query_.full ? "</table>\n</body></html>\n" : "</body></html>\n";
+  return std::move(page_);
+}
+
+}  // namespace bailian

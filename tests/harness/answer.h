@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "harness/browser.h"
+#include "harness/json.h"
+
+namespace bailian::e2e {
+
+// A streamed answer, read to its end. Every event is held against the contract while it is read: its shape
+// and size, whole events in every HTTP chunk, exactly one terminal event and nothing behind it.
+struct StreamedAnswer {
+  std::string text;                 // all pieces together
+  std::vector<std::string> pieces;  // the content of each text event
+  Json last;                        // the terminal event
+  int heartbeats = 0;
+};
+// For a browser that is slower than its answer, nginx joins what waits as its buffer allows: then chunks may
+// cut events.
+enum class Chunks { kHoldWholeEvents, kMayCutEvents };
+StreamedAnswer read_stream(Exchange& exchange, Chunks chunks = Chunks::kHoldWholeEvents);
+StreamedAnswer read_stream(Exchange&& exchange);
+
+// The content of the next event, which must be one of text.
+std::string read_text(Exchange& exchange);
+
+// `tok1 tok2 ... tokN `, the answer to `events=N`.
+std::string tokens(int count);
+
+// An answer that failed before anything was sent, whole: body's shape, headers, status and code.
+void expect_error(const Response& answer, int status, std::string_view code, std::string_view message_start);
+
+// A stream that ended in failure after it was opened.
+void expect_failed(const StreamedAnswer& answer, std::string_view code);
+
+}  // namespace bailian::e2e

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <chrono>
+#include <cstdlib>
+
+#include "harness/sanitized.h"
+
+namespace bailian::e2e {
+
+// How long the harness waits for something that must happen. An upper bound against hanging, never an
+// expectation: no test passes or fails by being fast.
+class Deadline {
+ public:
+  Deadline() : end_(Clock::now() + kPatience) {}
+
+  // E2E_SLOW is for programs that run under valgrind or count what they run.
+  static inline const std::chrono::milliseconds kPatience{
+      kSanitized || std::getenv("E2E_SLOW") != nullptr ? 60'000 : 12'000};  // NOLINT(concurrency-mt-unsafe)
+
+  // Milliseconds left for poll(2); 0 once it has passed.
+  int left_ms() const {
+    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end_ - Clock::now()).count();
+    return left > 0 ? static_cast<int>(left) : 0;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point end_;
+};
+
+}  // namespace bailian::e2e

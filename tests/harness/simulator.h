@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "harness/browser.h"
+#include "harness/json.h"
+#include "harness/process.h"
+#include "harness/work_dir.h"
+
+namespace bailian::e2e {
+
+// The only key and app the simulator accepts. The key must never appear in an answer or a log.
+inline constexpr std::string_view kApiKey = "sk-canary-7c9e6679f8b94e0aa2d1b3c5d7e9f1a3";
+inline constexpr std::string_view kAppId = "0123456789abcdef0123456789abcdef";
+
+// The upstream of a site, steered by `[[sim ...]]` in the prompt and by its control endpoints.
+class Simulator {
+ public:
+  explicit Simulator(const WorkDir& dir, const std::vector<std::string>& options = {});
+  // One that is run by a command, whose last arguments it is.
+  Simulator(const WorkDir& dir, const std::vector<std::string>& options,
+            const std::vector<std::string>& run_by);
+
+  uint16_t port() const { return port_; }
+  std::string base_url() const;
+
+  void reset() const;    // counters to 0; what is held goes on
+  void release() const;  // what is held goes on
+  int64_t count(std::string_view counter) const;
+  // Wait until a counter is there. Counters: requests, completed, cut, open, held, events, connections.
+  testing::AssertionResult reaches(std::string_view counter, int64_t number) const;
+  testing::AssertionResult falls_to(std::string_view counter, int64_t number) const;
+  // {"path":..,"headers":{..},"body":{..}} of the newest completion request.
+  Json last_request() const;
+
+  Process& process() { return process_; }
+
+ private:
+  testing::AssertionResult waits_for(std::string_view counter, std::string_view relation,
+                                     int64_t number) const;
+
+  Process process_;
+  uint16_t port_;
+  Browser control_;
+};
+
+}  // namespace bailian::e2e

@@ -1,9 +1,0 @@
-#include <gtest/gtest.h>
-
-#include "fcgi_request.h"
-
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  bailian::init_libfcgi();
-  return RUN_ALL_TESTS();
-}

@@ -1,0 +1,54 @@
+#include "base/text.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "base/json.h"
+
+namespace bailian {
+namespace {
+
+TEST(Text, ControlCharactersAreSpaces) {
+  EXPECT_EQ(printable("a\r\n\tb\x1b[2J\x7f"), "a   b [2J ");
+  EXPECT_EQ(printable(std::string("a\0b", 3)), "a b");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m\xc2\x80\xc2\x9f"),
+            " 31m  ")
+      << "C1";
+  EXPECT_EQ(printable("a\u202eb\u2066c\u2069\u200f\u061c"), "a b c   ") << "directions";
+  EXPECT_EQ(printable("a\u2028b\u2029"), "a b ") << "separators";
+}
+
+TEST(Text, OtherCharactersStay) {
+  for (const std::string text :
+       {"plain ~", "杭州 🌊", "\u00a0é", "\u200d", "\u2030", "\u2065", "\u206a", "Ø", "ؠ", "߿"}) {
+    EXPECT_EQ(printable(text), text);
+  }
+}
+
+TEST(Text, BytesThatAreNoTextAreQuestionMarks) {
+  EXPECT_EQ(printable("a\x9b"
+                      "31m"),
+            "a?31m");
+  EXPECT_EQ(printable("\xff\xfe"), "??");
+  EXPECT_EQ(printable("\xc0\x80"), "??") << "overlong";
+  EXPECT_EQ(printable("\xed\xa0\x80"), "???") << "half a surrogate pair";
+  EXPECT_EQ(printable("\xf4\x90\x80\x80"), "????") << "beyond the last character";
+  EXPECT_EQ(printable("\xe6\x9d"), "??") << "cut";
+  EXPECT_EQ(printable("\xc2"), "?");
+}
+
+TEST(Text, AllPairsOfBytesBecomeOneLineOfText) {
+  for (int first = 0; first < 256; ++first) {
+    for (int second = 0; second < 256; ++second) {
+      const std::string text = {static_cast<char>(first), static_cast<char>(second)};
+      const std::string line = printable(text);
+      EXPECT_TRUE(is_utf8(line)) << first << " " << second;
+      for (size_t at = 0; at < line.size(); ++at) EXPECT_EQ(control_character_bytes(line.substr(at)), 0U);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bailian

@@ -1,0 +1,251 @@
+#include "chat/router.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "base/json.h"
+
+namespace bailian {
+namespace {
+
+/// A browser that keeps what it is sent.
+class Browser final : public ClientStream {
+ public:
+  void send(const Reply& reply) override { reply_ = reply; }
+  void begin(const Reply& head) override { reply_ = head; }
+  void write(std::string_view) override {}
+  void abandon() noexcept override {}
+  void finish() override {}
+  [[nodiscard]] size_t unsent_bytes() const override { return 0; }
+  AccessRecord& record() override { return record_; }
+
+  [[nodiscard]] std::string header(std::string_view name) const {
+    std::string values;
+    for (const auto& [key, value] : reply_.headers) {
+      if (key == name) values += (values.empty() ? "" : " + ") + value;
+    }
+    return values;
+  }
+  [[nodiscard]] std::string code() const {
+    JsonDocument document;
+    if (parse_json(reply_.body, document)) return "not JSON";
+    const JsonValue* code = find_member(document, "code");
+    return code != nullptr ? std::string(as_view(*code)) : "";
+  }
+  [[nodiscard]] int status() const { return reply_.status; }
+  [[nodiscard]] const std::string& body() const { return reply_.body; }
+
+ private:
+  Reply reply_;
+  AccessRecord record_;
+};
+
+class Routes : public testing::Test {
+ protected:
+  Browser ask(const std::string& method, const std::string& path, const std::string& body = "") {
+    request_.method = method;
+    request_.path = path;
+    request_.body = body;
+    request_.request_id = "id";
+    Browser browser;
+    ServiceState shared(config_);
+    shared.draining = draining_;
+    shared.refusing = refusing_;
+    Router router(loop_, config_, shared);
+    router.handle(request_, browser);
+    return browser;
+  }
+
+  EventLoop loop_{std::chrono::nanoseconds::zero()};
+  Config config_ = load_config({"DASHSCOPE_BASE_URL=http://127.0.0.1:1"}, "/dev/null").config;
+  Request request_;
+  bool draining_ = false;
+  bool refusing_ = false;
+};
+
+TEST_F(Routes, AreFoundWithPrefixAndTrailingSlash) {
+  for (const char* path : {"/health", "/health/", "/wp-json/health", "/wp-json/health/"}) {
+    EXPECT_EQ(ask("GET", path).status(), 200) << path;
+  }
+  for (const char* path :
+       {"/myapi/v1/chat-bot", "/wp-json/myapi/v1/chat-bot/", "/myapi/v1/chat-bot/stream/"}) {
+    EXPECT_EQ(ask("POST", path).body().find("No data provided"), 28U) << path;
+  }
+}
+
+TEST_F(Routes, OthersAreNotFound) {
+  for (const char* path : {"", "/", "//health", "/health//", "/healthy", "/wp-jsonhealth", "/wp-json",
+                           "/wp-json/wp-json/health", "/myapi/v1", "/myapi/v1/chat-bot/streams", "/HEALTH"}) {
+    const Browser browser = ask("GET", path);
+    EXPECT_EQ(browser.status(), 404) << path;
+    EXPECT_EQ(browser.code(), "not_found");
+  }
+}
+
+TEST_F(Routes, NameTheMethodsTheyAllow) {
+  const Browser get = ask("GET", "/myapi/v1/chat-bot");
+  EXPECT_EQ(get.status(), 405);
+  EXPECT_EQ(get.code(), "method_not_allowed");
+  EXPECT_EQ(get.header("Allow"), "POST, OPTIONS");
+  EXPECT_EQ(ask("POST", "/health").header("Allow"), "GET, HEAD, OPTIONS");
+  EXPECT_EQ(ask("", "/health").status(), 405);
+  EXPECT_EQ(ask("ET", "/health").status(), 405);
+}
+
+TEST_F(Routes, PreflightsAllowTheHeadersTheyNameAsFarAsTheseAreNames) {
+  const auto allowed = [&](const std::string& requested) {
+    request_.requested_headers = requested;
+    const Browser browser = ask("OPTIONS", "/myapi/v1/chat-bot");
+    EXPECT_EQ(browser.status(), 204);
+    return browser.header("Access-Control-Allow-Headers");
+  };
+  for (const char* names :
+       {"baggage", "baggage,content-type,sentry-trace", "X-A, x-b ,traceparent", "x!#$%&'*+-.^_`|~9"}) {
+    EXPECT_EQ(allowed(names), names);
+  }
+  const std::string usual =
+      "Content-Type, Accept, Authorization, Cache-Control, X-Requested-With, X-WP-Nonce";
+  for (const std::string& nonsense :
+       {std::string(), std::string(", ,"), std::string("a\r\nSet-Cookie: x"), std::string("a:b"),
+        std::string("a;b"), std::string("\"a\""), std::string("a\tb"), std::string("a\0b", 3),
+        std::string("\xc3\xa9"), std::string("*/x"), std::string(1025, 'x')}) {
+    EXPECT_EQ(allowed(nonsense), usual) << nonsense.substr(0, 50);
+  }
+  EXPECT_EQ(allowed(std::string(1024, 'x')).size(), 1024U);
+}
+
+TEST_F(Routes, OnlyChatsHaveABody) {
+  for (const char* path : {"/myapi/v1/chat-bot", "/wp-json/myapi/v1/chat-bot/stream/"}) {
+    EXPECT_TRUE(Router::takes_body("POST", path));
+    for (const char* method : {"GET", "OPTIONS", "PUT", ""}) EXPECT_FALSE(Router::takes_body(method, path));
+  }
+  for (const char* path : {"/myapi/v1/nothing", "/health", "/myapi/v1/chat-bot-config", "/status", ""}) {
+    EXPECT_FALSE(Router::takes_body("POST", path));
+  }
+}
+
+TEST_F(Routes, PreflightsAreAnsweredEverywhere) {
+  const Browser browser = ask("OPTIONS", "/anything");
+  EXPECT_EQ(browser.status(), 204);
+  EXPECT_EQ(browser.header("Access-Control-Max-Age"), "86400");
+  EXPECT_EQ(browser.header("Access-Control-Allow-Origin"), "*");
+}
+
+TEST_F(Routes, EveryAnswerHasTheCommonHeadersOnce) {
+  for (const auto& [method, path] :
+       {std::pair{"GET", "/health"}, {"GET", "/x"}, {"PUT", "/health"}, {"POST", "/myapi/v1/chat-bot"}}) {
+    const Browser browser = ask(method, path);
+    EXPECT_EQ(browser.header("Access-Control-Allow-Origin"), "*") << path;
+    EXPECT_EQ(browser.header("X-Content-Type-Options"), "nosniff");
+    EXPECT_EQ(browser.header("X-Request-Id"), "id");
+    EXPECT_EQ(browser.header("Content-Type"), "application/json");
+    EXPECT_EQ(browser.header("Cache-Control"), "no-store");
+  }
+}
+
+TEST_F(Routes, OnlyListedOriginsMayChat) {
+  config_.allowed_origins = {"https://a.example"};
+  request_.host = "site.example";
+  request_.origin = "https://a.example";
+  EXPECT_EQ(ask("POST", "/myapi/v1/chat-bot").status(), 400);
+  EXPECT_EQ(ask("GET", "/health").header("Access-Control-Allow-Origin"), "https://a.example");
+  EXPECT_EQ(ask("GET", "/health").header("Vary"), "Origin");
+  request_.origin = "https://site.example";
+  EXPECT_EQ(ask("POST", "/myapi/v1/chat-bot").status(), 400) << "the site's own pages";
+  request_.origin = "";
+  EXPECT_EQ(ask("POST", "/myapi/v1/chat-bot").status(), 400) << "no browser";
+  for (const char* origin :
+       {"https://b.example", "null", "https://a.example.evil", "http://a.example", "site.example"}) {
+    request_.origin = origin;
+    const Browser browser = ask("POST", "/myapi/v1/chat-bot");
+    EXPECT_EQ(browser.status(), 403) << origin;
+    EXPECT_EQ(browser.code(), "origin_not_allowed");
+    EXPECT_EQ(browser.header("Access-Control-Allow-Origin"), "");
+  }
+}
+
+TEST_F(Routes, ProfileIsNotSentTwiceToOneWhoHasIt) {
+  const Browser first = ask("GET", "/myapi/v1/chat-bot-config");
+  EXPECT_EQ(first.status(), 200);
+  EXPECT_EQ(first.body(), config_.bot_profile.json);
+  EXPECT_EQ(first.header("Cache-Control"), "no-cache");
+  const std::string etag = first.header("ETag");
+  for (const std::string& known : {etag, "W/" + etag, "\"x\", " + etag, std::string("*"), " " + etag + " "}) {
+    request_.if_none_match = known;
+    EXPECT_EQ(ask("GET", "/myapi/v1/chat-bot-config").status(), 304) << known;
+  }
+  for (const char* other : {"\"x\"", "", ",", "W/"}) {
+    request_.if_none_match = other;
+    EXPECT_EQ(ask("GET", "/myapi/v1/chat-bot-config").status(), 200) << other;
+  }
+}
+
+TEST_F(Routes, ChatsNeedAKeyAndAnApplication) {
+  EXPECT_NE(ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"x"})")
+                .body()
+                .find("\"API Key is not configured\""),
+            std::string::npos);
+  config_.api_key = "sk-x";
+  const Browser browser = ask("POST", "/myapi/v1/chat-bot/stream", R"({"last_prompt":"x"})");
+  EXPECT_NE(browser.body().find("\"App ID is not configured\""), std::string::npos);
+  EXPECT_EQ(browser.status(), 500);
+  EXPECT_EQ(browser.code(), "not_configured");
+}
+
+TEST_F(Routes, ABodyOverTheLimitIsToldSo) {
+  request_.fault = RequestFault::kBodyTooLarge;
+  const Browser browser = ask("POST", "/myapi/v1/chat-bot");
+  EXPECT_EQ(browser.status(), 413);
+  EXPECT_EQ(browser.code(), "too_large");
+}
+
+TEST_F(Routes, AWrongContentLengthIsToldSo) {
+  request_.fault = RequestFault::kBadLength;
+  const Browser browser = ask("POST", "/myapi/v1/chat-bot");
+  EXPECT_EQ(browser.status(), 400);
+  EXPECT_EQ(browser.code(), "invalid_request");
+}
+
+TEST_F(Routes, TooManyHeadersAreToldSoWhateverIsAskedFor) {
+  request_.fault = RequestFault::kParamsTooLarge;
+  for (const char* method : {"GET", "POST", "OPTIONS"}) {
+    const Browser browser = ask(method, "/myapi/v1/chat-bot");
+    EXPECT_EQ(browser.status(), 431);
+    EXPECT_EQ(browser.code(), "headers_too_large");
+  }
+}
+
+TEST_F(Routes, WhileDrainingItIsHealthyButNotReady) {
+  EXPECT_NE(ask("GET", "/ready").body().find("\"ready\""), std::string::npos);
+  draining_ = true;
+  const Browser ready = ask("GET", "/ready");
+  EXPECT_EQ(ready.status(), 503);
+  EXPECT_NE(ready.body().find("\"draining\""), std::string::npos);
+  const Browser health = ask("GET", "/health");
+  EXPECT_EQ(health.status(), 200);
+  EXPECT_NE(health.body().find("\"draining\""), std::string::npos);
+}
+
+TEST_F(Routes, WithNobodyToTakeOverNoChatBegins) {
+  draining_ = refusing_ = true;
+  config_.api_key = config_.app_id = "x";
+  const Browser chat = ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"x"})");
+  EXPECT_EQ(chat.status(), 503);
+  EXPECT_EQ(chat.code(), "overloaded");
+  EXPECT_EQ(chat.header("Retry-After"), "5");
+}
+
+TEST(StreamLimits, HandOutNoMoreThanTheirPlaces) {
+  StreamLimit limit(2);
+  const auto first = limit.take();
+  {
+    const auto second = limit.take();
+    EXPECT_TRUE(second);
+    EXPECT_FALSE(limit.take());
+  }
+  EXPECT_TRUE(limit.take());
+}
+
+}  // namespace
+}  // namespace bailian

@@ -1,0 +1,145 @@
+#include "dashscope/sse.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "unit/test_data.h"
+
+namespace bailian {
+namespace {
+
+struct Seen {
+  std::string name;
+  int http_status;
+  std::string data;
+  bool operator==(const Seen&) const = default;
+};
+void PrintTo(const Seen& seen, std::ostream* out) {
+  *out << seen.name << "/" << seen.http_status << "/" << seen.data;
+}
+
+std::vector<Seen> parse(std::string_view text, size_t step, bool finish = true) {
+  std::vector<Seen> events;
+  SseParser parser([&](const SseEvent& e) {
+    events.push_back({std::string(e.name), e.http_status, e.data});
+  });
+  for (size_t at = 0; at < text.size(); at += step) {
+    EXPECT_TRUE(parser.feed(text.substr(at, step)));
+  }
+  if (finish) parser.finish();
+  return events;
+}
+
+struct Stream {
+  const char* name;
+  std::string text;
+  std::vector<Seen> events;
+};
+
+class SseStreams : public testing::TestWithParam<Stream> {};
+
+TEST_P(SseStreams, ReadTheSameCutAnywhere) {
+  const auto& [name, text, events] = GetParam();
+  EXPECT_EQ(parse(text, text.size() + 1), events);
+  for (size_t step = 1; step <= text.size(); ++step)
+    EXPECT_EQ(parse(text, step), events) << "in steps of " << step;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Sse, SseStreams,
+    testing::Values(
+        Stream{"DashScope",
+               "id:1\nevent:result\n:HTTP_STATUS/200\ndata:{\"a\":1}\n\nid:2\nevent:error\n:HTTP_STATUS/"
+               "429\ndata:{}\n\n",
+               {{"result", 200, "{\"a\":1}"}, {"error", 429, "{}"}}},
+        Stream{"CarriageReturnsAndSpaces",
+               "event: a\r\ndata: x\r\n\r\ndata: y\r\n\r\n",
+               {{"a", 0, "x"}, {"", 0, "y"}}},
+        Stream{"LoneCarriageReturns", "data:x\r\rdata:y\r\r", {{"", 0, "x"}, {"", 0, "y"}}},
+        Stream{"OnlyOneSpaceIsDropped", "data:  x \n\n", {{"", 0, " x "}}},
+        Stream{"DataLinesAreJoined", "data:a\ndata:\ndata:b\n\n", {{"", 0, "a\n\nb"}}},
+        Stream{"FieldWithoutColon", "data\n\n", {{"", 0, ""}}},
+        Stream{"ByteOrderMark",
+               "\xef\xbb\xbf"
+               "data:x\n\n",
+               {{"", 0, "x"}}},
+        Stream{"SeveralByteOrderMarks",
+               "\xef\xbb\xbf\xef\xbb\xbf"
+               "data:x\n\n\xef\xbb\xbf"
+               "event:a\n\xef\xbb\xbf"
+               "data:y\n\xef\xbb\xbf\n",
+               {{"", 0, "x"}, {"a", 0, "y"}}},
+        Stream{"LongLinesWithoutData",
+               ":" + std::string(300, 'x') + "\ndata:a\nfoo" + std::string(300, 'x') +
+                   ":bar\n:HTTP_STATUS/400" + std::string(300, ' ') + "\r\nevent:" + std::string(300, 'e') +
+                   "\n\n:" + std::string(128, 'x'),
+               {{"", 0, "a"}}},
+        Stream{"LongData", "data:" + std::string(300, 'x') + "\n\n", {{"", 0, std::string(300, 'x')}}},
+        Stream{"Comments", ":connected\n\n:keepalive\n\n: HTTP_STATUS/500\ndata:x\n\n", {{"", 500, "x"}}},
+        Stream{"StatusIsForgottenAfterItsEvent",
+               ":HTTP_STATUS/400\ndata:a\n\ndata:b\n\n",
+               {{"", 400, "a"}, {"", 0, "b"}}},
+        Stream{"NonsenseStatus",
+               ":HTTP_STATUS/4000\n:HTTP_STATUS/x\n:HTTP_STATUS/20x\n:HTTP_STATUS/099\ndata:a\n\n",
+               {{"", 0, "a"}}},
+        Stream{"EventsWithoutDataAreNone", "event:a\n\n\n\ndata:x\n\n", {{"", 0, "x"}}},
+        Stream{"UnknownFields", "retry:5\nfoo:bar\ndata:x\n\n", {{"", 0, "x"}}},
+        Stream{"MissingLastBlankLine", "data:x\n\ndata:y", {{"", 0, "x"}, {"", 0, "y"}}},
+        Stream{"NulBytes", std::string("data:a\0b\n\n", 10), {{"", 0, std::string("a\0b", 3)}}}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(Sse, AnEventIsReportedBeforeTheStreamEnds) {
+  EXPECT_EQ(parse("data:x\n\ndata:y\n", 3, false).size(), 1U);
+}
+
+TEST(Sse, EveryExampleReadsTheSameCutAnywhere) {
+  for (const std::string& name : example_names()) {
+    const std::string text = example(name);
+    const auto whole = parse(text, text.size());
+    for (size_t step = 1; step < 64; ++step)
+      EXPECT_EQ(parse(text, step), whole) << name << " in steps of " << step;
+  }
+}
+
+TEST(Sse, AnEndlessLineIsRefused) {
+  SseParser parser([](const SseEvent&) { FAIL(); });
+  const std::string block(65536, 'x');
+  bool good = parser.feed("data:");
+  for (int i = 0; i < 15; ++i) good = good && parser.feed(block);
+  EXPECT_TRUE(good);
+  EXPECT_FALSE(parser.feed(block) && parser.feed(block));
+}
+
+TEST(Sse, LinesWithoutDataMayBeEndless) {
+  for (const std::string start : {":", "foo:", "event:", "datax:", "x"}) {
+    int events = 0;
+    SseParser parser([&](const SseEvent&) { ++events; });
+    const std::string block(65536, 'x');
+    EXPECT_TRUE(parser.feed("data:a\n" + start));
+    for (int i = 0; i < 64; ++i) EXPECT_TRUE(parser.feed(block));
+    EXPECT_TRUE(parser.feed("\n\n"));
+    EXPECT_EQ(events, 1) << start;
+  }
+}
+
+TEST(Sse, AnEventOfEndlessLinesIsRefused) {
+  SseParser parser([](const SseEvent&) { FAIL(); });
+  const std::string line = "data:" + std::string(60000, 'x') + "\n";
+  bool good = true;
+  for (int i = 0; i < 17; ++i) good = good && parser.feed(line);
+  EXPECT_TRUE(good);
+  EXPECT_FALSE(parser.feed(line));
+}
+
+TEST(Sse, AnEventThatOnlyTheEndMakesTooLongIsNotReported) {
+  SseParser parser([](const SseEvent&) { FAIL(); });
+  const std::string half = "data:" + std::string(SseParser::kMaxEventBytes / 2, 'x');
+  EXPECT_TRUE(parser.feed(half + "\n"));
+  EXPECT_TRUE(parser.feed(half));
+  parser.finish();
+}
+
+}  // namespace
+}  // namespace bailian

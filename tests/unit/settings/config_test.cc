@@ -1,0 +1,572 @@
+#include "settings/config.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <tuple>
+
+#include "settings/dotenv.h"
+
+namespace bailian {
+namespace {
+
+using Environment = std::vector<std::string>;
+
+/// A folder of its own, removed at the end.
+class Folder {
+ public:
+  Folder() {
+    char path[] = "build/config_test.XXXXXX";
+    path_ = ::mkdtemp(path);
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  [[nodiscard]] std::string write(const std::string& name, const std::string& text,
+                                  mode_t mode = 0600) const {
+    std::string file = path_ + "/" + name;
+    std::ofstream(file) << text;
+    ::chmod(file.c_str(), mode);
+    return file;
+  }
+
+ private:
+  std::string path_;
+};
+
+class Configs : public testing::Test {
+ protected:
+  [[nodiscard]] LoadedConfig load(const Environment& environment,
+                                  const std::string& env_file_text = "") const {
+    return load_config(environment, folder_.write("env", env_file_text));
+  }
+  [[nodiscard]] Config config(const Environment& environment, const std::string& env_file_text = "") const {
+    return load(environment, env_file_text).config;
+  }
+  [[nodiscard]] std::vector<std::string> faults(const Environment& environment,
+                                                const std::string& env_file_text = "") const {
+    try {
+      std::ignore = load(environment, env_file_text);
+    } catch (const ConfigError& error) {
+      return error.faults();
+    }
+    return {};
+  }
+
+  Folder folder_;
+};
+
+TEST_F(Configs, DefaultsAreThoseOfTheTable) {
+  const Config c = config({});
+  EXPECT_EQ(c.api_key, "");
+  EXPECT_EQ(c.app_id, "");
+  EXPECT_EQ(c.base_url, "https://dashscope.aliyuncs.com/api/v1");
+  EXPECT_EQ(c.parameters_json, "{}");
+  EXPECT_EQ(c.system_prompt, "");
+  EXPECT_EQ(c.temperature, "");
+  EXPECT_EQ(c.host, "");
+  EXPECT_EQ(c.port, 8000);
+  EXPECT_FALSE(c.debug);
+  EXPECT_EQ(to_string(c.listen), "/run/bailian-fcgi/bailian-fcgi.sock");
+  EXPECT_EQ(c.socket_mode, 0660U);
+  EXPECT_EQ(c.workers, 1);
+  EXPECT_EQ(c.max_streams, 10000);
+  EXPECT_EQ(c.max_body_bytes, 1048576U);
+  EXPECT_EQ(c.max_prompt_bytes, 32768U);
+  EXPECT_EQ(c.max_history_messages, 40U);
+  EXPECT_EQ(c.connect_timeout, Seconds(10));
+  EXPECT_EQ(c.first_token_timeout, Seconds(60));
+  EXPECT_EQ(c.idle_timeout, Seconds(60));
+  EXPECT_EQ(c.timeout, Seconds(300));
+  EXPECT_EQ(c.heartbeat, Seconds(15));
+  EXPECT_EQ(c.token_coalesce, Milliseconds(0.5));
+  EXPECT_EQ(c.client_buffer_bytes, 262144U);
+  EXPECT_EQ(c.client_stall_timeout, Seconds(60));
+  EXPECT_EQ(c.upstream_retries, 1);
+  EXPECT_TRUE(c.allowed_origins.empty());
+  EXPECT_EQ(c.bot_profile.json, default_bot_profile().json);
+  EXPECT_EQ(c.drain_timeout, Seconds(60));
+  EXPECT_FALSE(c.log_format.has_value());
+  EXPECT_FALSE(c.log_level.has_value());
+  EXPECT_EQ(c.log_file, "");
+  EXPECT_EQ(c.slow_first_token, Seconds(10));
+  EXPECT_EQ(c.slow_answer, Seconds(60));
+}
+
+TEST_F(Configs, EnvExampleHoldsEverySettingOnceInOrderWithItsDefault) {
+  std::ifstream file(".env.example");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const Dotenv example = parse_dotenv(text);
+  EXPECT_TRUE(example.faults.empty());
+  ASSERT_EQ(example.entries.size(), settings().size());
+  for (size_t i = 0; i < settings().size(); ++i) {
+    EXPECT_EQ(example.entries[i].key, settings()[i].key);
+    EXPECT_EQ(example.entries[i].value, settings()[i].default_text) << settings()[i].key;
+  }
+  EXPECT_TRUE(load({}, text).warnings.empty());
+}
+
+TEST_F(Configs, EnvironmentOutweighsTheFile) {
+  EXPECT_EQ(config({"PORT=81"}, "PORT=82\n").port, 81);
+  EXPECT_EQ(config({}, "PORT=82\n").port, 82);
+  EXPECT_EQ(config({}, "PORT=82\nPORT=83\n").port, 83);
+}
+
+TEST_F(Configs, OldNamesAreUnderstood) {
+  EXPECT_EQ(config({}, "API_KEY=sk-old").api_key, "sk-old");
+  EXPECT_EQ(config({}, "DASHSCOPE_API_KEY=sk-new\nAPI_KEY=sk-old").api_key, "sk-new");
+  EXPECT_EQ(config({"DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:9/x"}).base_url, "http://127.0.0.1:9/x");
+  EXPECT_EQ(config({"DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:9/x"}, "DASHSCOPE_BASE_URL=https://a/api/v1")
+                .base_url,
+            "http://127.0.0.1:9/x");
+}
+
+TEST_F(Configs, TheApiKeyOfAnotherProgramInTheEnvironmentIsNotUsed) {
+  const LoadedConfig loaded = load({"API_KEY=sk-somebody-else"});
+  EXPECT_EQ(loaded.config.api_key, "");
+  EXPECT_EQ(
+      loaded.warnings,
+      (std::vector<std::string>{
+          "environment: API_KEY is not used, as other programs use this name too: set DASHSCOPE_API_KEY"}));
+  EXPECT_TRUE(load({"API_KEY=sk-somebody-else", "DASHSCOPE_API_KEY=sk-ours"}).warnings.empty());
+  EXPECT_EQ(config({"API_KEY=sk-somebody-else"}, "API_KEY=sk-file").api_key, "sk-file");
+}
+
+TEST_F(Configs, CommonNamesOfTheEnvironmentDoNotStopTheStart) {
+  const Environment container = {"HOST=web 1", "PORT=tcp://10.0.0.1:8000", "DEBUG=app:*"};
+  const LoadedConfig loaded = load(container, "DEBUG=True\nPORT=81\n");
+  EXPECT_TRUE(loaded.config.debug);
+  EXPECT_EQ(loaded.config.port, 81);
+  ASSERT_EQ(loaded.warnings.size(), 3U);
+  EXPECT_EQ(
+      loaded.warnings[1],
+      "environment: PORT: expected a port from 1 to 65535, found \"tcp://10.0.0.1:8000\"; it is ignored, as "
+      "other programs use this name too");
+  EXPECT_FALSE(config(container).debug);
+}
+
+TEST_F(Configs, PlaceholdersCountAsNotSetAndAreNamed) {
+  for (const auto& [key, id] :
+       {std::pair{"your_dashscope_api_key", "your_app_id"}, std::pair{"sk-xxxxxxxxxxxxxxxx", "YOUR_APP_ID"},
+        std::pair{"<your key>", "APP_ID"}, std::pair{"你的密钥", "none"}}) {
+    const LoadedConfig loaded =
+        load({}, fmt::format("DASHSCOPE_API_KEY={}\nAPP_ID={}\nDASHSCOPE_WORKSPACE={}\n", key, id, id));
+    EXPECT_EQ(loaded.config.api_key, "");
+    EXPECT_EQ(loaded.config.app_id, "");
+    EXPECT_EQ(loaded.config.workspace, "");
+    ASSERT_EQ(loaded.warnings.size(), 3U) << key;
+    EXPECT_NE(loaded.warnings[0].find("env:1: DASHSCOPE_API_KEY: a placeholder, which counts as not set"),
+              std::string::npos);
+    EXPECT_NE(loaded.warnings[1].find("env:2: APP_ID: a placeholder"), std::string::npos);
+    EXPECT_NE(loaded.warnings[2].find("env:3: DASHSCOPE_WORKSPACE: a placeholder"), std::string::npos);
+  }
+}
+
+TEST_F(Configs, QuotesThatDockerKeepsAreNamed) {
+  constexpr const char* kQuotes =
+      ": the quotes are part of the value, as docker --env-file and Kubernetes keep them: remove them";
+  for (const std::string setting :
+       {"DASHSCOPE_API_KEY=\"sk-0123456789abcdef\"", "APP_ID='shop'", "TIMEOUT=\"5\"",
+        "DASHSCOPE_BASE_URL=\"https://a/api/v1\"", "DASHSCOPE_PARAMETERS='{}'"}) {
+    EXPECT_EQ(faults({setting}),
+              (std::vector<std::string>{"environment: " + setting.substr(0, setting.find('=')) + kQuotes}));
+  }
+  const LoadedConfig loaded = load({"SYSTEM_PROMPT=\"Be kind.\""});
+  EXPECT_EQ(loaded.warnings, (std::vector<std::string>{std::string("environment: SYSTEM_PROMPT") + kQuotes}));
+  EXPECT_TRUE(load({"SYSTEM_PROMPT='Yes' or 'no'"}).warnings.empty());
+}
+
+TEST_F(Configs, BaseUrlsAreCutToWhereTheApiIs) {
+  const std::string api = "https://dashscope.aliyuncs.com/api/v1";
+  for (const char* url :
+       {"https://dashscope.aliyuncs.com", "https://dashscope.aliyuncs.com/",
+        "https://dashscope.aliyuncs.com/api/", "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        "https://dashscope.aliyuncs.com/compatible-mode/v1/chat/completions",
+        "https://dashscope.aliyuncs.com/api/v1/apps/0123/completion",
+        "https://dashscope.aliyuncs.com/api/v1/services/aigc/text-generation/generation"}) {
+    const LoadedConfig loaded = load({}, std::string("DASHSCOPE_BASE_URL=") + url + "\n");
+    EXPECT_EQ(loaded.config.base_url, api) << url;
+    ASSERT_EQ(loaded.warnings.size(), 1U) << url;
+    EXPECT_NE(loaded.warnings[0].find("env:1: DASHSCOPE_BASE_URL: https://dashscope.aliyuncs.com"),
+              std::string::npos);
+    EXPECT_TRUE(loaded.warnings[0].ends_with(" is read as " + api)) << loaded.warnings[0];
+  }
+  for (const char* url : {"https://dashscope.aliyuncs.com/api/v1", "https://dashscope.aliyuncs.com/api/v1/",
+                          "https://llm-1.cn-beijing.maas.aliyuncs.com/api/v1", "https://gateway.example",
+                          "https://gateway.example/apps/dashscope", "http://127.0.0.1:9/x"}) {
+    EXPECT_TRUE(load({std::string("DASHSCOPE_BASE_URL=") + url}).warnings.empty()) << url;
+  }
+  EXPECT_EQ(config({"DASHSCOPE_BASE_URL=https://dashscope-intl.aliyuncs.com"}).base_url,
+            "https://dashscope-intl.aliyuncs.com/api/v1");
+}
+
+TEST_F(Configs, TheHostOfAWorkspaceIsOfTheOneThatIsSet) {
+  const std::string url = "DASHSCOPE_BASE_URL=https://llm-1.cn-beijing.maas.aliyuncs.com";
+  EXPECT_EQ(config({url, "DASHSCOPE_WORKSPACE=llm-1"}).base_url,
+            "https://llm-1.cn-beijing.maas.aliyuncs.com/api/v1");
+  EXPECT_EQ(config({url}).workspace, "");
+  EXPECT_EQ(
+      faults({url + "/api/v1", "DASHSCOPE_WORKSPACE=llm-2"}),
+      (std::vector<std::string>{
+          "DASHSCOPE_WORKSPACE is llm-2, but DASHSCOPE_BASE_URL is the address of the workspace llm-1"}));
+}
+
+TEST_F(Configs, VariablesAreExpandedFromTheEnvironmentAndTheLinesAbove) {
+  const std::string file =
+      "KEY=sk-0123456789abcdef\nDASHSCOPE_API_KEY=${KEY}\nSYSTEM_PROMPT=\"For ${SHOP:-a shop}\"\n";
+  EXPECT_EQ(config({}, file).api_key, "sk-0123456789abcdef");
+  EXPECT_EQ(config({}, file).system_prompt, "For a shop");
+  EXPECT_EQ(config({"KEY=sk-environment"}, file).api_key, "sk-environment");
+  EXPECT_EQ(config({}, "SYSTEM_PROMPT='costs ${PRICE}'\n").system_prompt, "costs ${PRICE}");
+  const LoadedConfig loaded = load({}, "DASHSCOPE_API_KEY=${NOTHING}\nNOTHING=too-late\n");
+  EXPECT_EQ(loaded.config.api_key, "");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_NE(loaded.warnings[0].find(
+                "env:1: DASHSCOPE_API_KEY: ${NOTHING} is not set, neither in the environment nor above"),
+            std::string::npos);
+  EXPECT_EQ(config({"DASHSCOPE_API_KEY=${KEY}"}).api_key, "");
+}
+
+TEST_F(Configs, LinesThatPythonDotenvReadsAreNoFaults) {
+  const LoadedConfig loaded =
+      load({},
+           "export APP_NAME\nMY-FLAG=1\nDASHSCOPE_API_KEY=sk-0123456789abcdef\nAPP_ID=shop\n"
+           "SYSTEM_PROMPT='It\\'s a shop'\n");
+  EXPECT_EQ(loaded.config.api_key, "sk-0123456789abcdef");
+  EXPECT_EQ(loaded.config.app_id, "shop");
+  EXPECT_EQ(loaded.config.system_prompt, "It's a shop");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_NE(loaded.warnings[0].find("env:1: APP_NAME has no value here"), std::string::npos);
+}
+
+TEST_F(Configs, AKeyInTheWrongPlaceIsNotShown) {
+  const std::string key = "sk-0123456789abcdef";
+  for (const std::string& file :
+       {"DASHSCOPE_API_KEY=\n" + key + "\n", "DASHSCOPE_API_KEY=${" + key + "}\n"}) {
+    const LoadedConfig loaded = load({}, file);
+    ASSERT_EQ(loaded.warnings.size(), 1U);
+    EXPECT_EQ(loaded.warnings[0].find(key), std::string::npos) << loaded.warnings[0];
+  }
+  for (const char* const line :
+       {"PORT=", "APP_ID=shop ", "DASHSCOPE_BASE_URL=https://dashscope.aliyuncs.com?key="}) {
+    const std::vector<std::string> all = faults({}, line + key + "\n");
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_EQ(all[0].find(key), std::string::npos) << all[0];
+  }
+}
+
+TEST_F(Configs, VariablesThatGrowWithoutEndAreRefused) {
+  std::string file = "A=sixteen bytes of\n";
+  for (int i = 0; i < 31; ++i) file += "A=${A}${A}\n";
+  const std::vector<std::string> all = faults({}, file);
+  ASSERT_FALSE(all.empty());
+  EXPECT_NE(all[0].find("A: its variables make the value longer than 1048576 bytes"), std::string::npos)
+      << all[0];
+}
+
+TEST_F(Configs, AFlaskFileWithoutAPromptIsNamed) {
+  const LoadedConfig loaded = load({}, "FLASK_ENV=production\nAPP_ID=shop\n");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_NE(loaded.warnings[0].find("the prompt that was in its code is not sent"), std::string::npos);
+  EXPECT_TRUE(load({}, "FLASK_ENV=production\nSYSTEM_PROMPT=\n").warnings.empty());
+  EXPECT_TRUE(load({"FLASK_ENV=production"}).warnings.empty());
+}
+
+TEST_F(Configs, FilesInOtherEncodingsAreReadOrNamed) {
+  const std::string bom = "\xef\xbb\xbf";
+  const std::string profile = default_bot_profile().json;
+  const Config read = config({"DASHSCOPE_API_KEY_FILE=" + folder_.write("key", bom + "sk-from-file\n"),
+                              "BOT_CONFIG_FILE=" + folder_.write("bot.json", bom + profile)},
+                             bom + "APP_ID=shop\n");
+  EXPECT_EQ(read.api_key, "sk-from-file");
+  EXPECT_EQ(read.app_id, "shop");
+  EXPECT_EQ(read.bot_profile.json, profile);
+
+  for (const std::string& mark : {std::string("\xff\xfe"), std::string()}) {
+    std::string wide = mark;
+    for (const char c : std::string("APP_ID=shop")) wide += {c, '\0'};
+    const std::string file = folder_.write("utf-16", wide);
+    const std::string told = file + " is UTF-16: save it as UTF-8";
+    EXPECT_EQ(faults({}, wide).size(), 1U);
+    EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}),
+              (std::vector<std::string>{"environment: DASHSCOPE_API_KEY_FILE: " + told}));
+    EXPECT_EQ(faults({"BOT_CONFIG_FILE=" + file}),
+              (std::vector<std::string>{"environment: BOT_CONFIG_FILE: " + told}));
+  }
+  const std::string gbk = folder_.write("gbk", "{\"StartUpMessage\":\"\xc4\xe3\xba\xc3\"}");
+  EXPECT_EQ(faults({"BOT_CONFIG_FILE=" + gbk}),
+            (std::vector<std::string>{"environment: BOT_CONFIG_FILE: " + gbk +
+                                      " is not UTF-8 (if it is GBK: iconv -f GBK -t UTF-8)"}));
+  const auto prompt = faults({}, "SYSTEM_PROMPT=\xc4\xe3\xba\xc3\n");
+  ASSERT_EQ(prompt.size(), 1U);
+  EXPECT_NE(
+      prompt[0].find(
+          "env:1: SYSTEM_PROMPT: expected UTF-8 text, found bytes that are not UTF-8 (if the file is GBK"),
+      std::string::npos)
+      << prompt[0];
+}
+
+TEST_F(Configs, FilesWithoutEndAreRefused) {
+  EXPECT_EQ(faults({"BOT_CONFIG_FILE=/dev/zero"}),
+            (std::vector<std::string>{"environment: BOT_CONFIG_FILE: /dev/zero is longer than 4 MiB"}));
+}
+
+TEST_F(Configs, TheEnvFileOfTheFlaskRewriteWorksUnchanged) {
+  const std::string flask =
+      "# 百炼配置（必填）\nAPI_KEY=sk-1234567890\nAPP_ID=abcdef\n\n# "
+      "服务器\nHOST=0.0.0.0\nPORT=8000\nDEBUG=False\n"
+      "FLASK_ENV=production\n\nSYSTEM_PROMPT=你是客服助手，请耐心回答。\nTEMPERATURE=0.7\nTIMEOUT="
+      "120\nCONNECT_TIMEOUT=30\n";
+  std::string from_windows = "\xef\xbb\xbf";
+  for (const char c : flask) from_windows += c == '\n' ? "\r\n" : std::string(1, c);
+  for (const auto& file : {flask, from_windows}) {
+    const LoadedConfig loaded = load({}, file);
+    EXPECT_TRUE(loaded.warnings.empty());
+    EXPECT_EQ(loaded.config.api_key, "sk-1234567890");
+    EXPECT_EQ(loaded.config.app_id, "abcdef");
+    EXPECT_EQ(loaded.config.system_prompt, "你是客服助手，请耐心回答。");
+    EXPECT_EQ(loaded.config.temperature, "0.7");
+    EXPECT_FALSE(loaded.config.debug);
+    EXPECT_EQ(loaded.config.timeout, Seconds(120));
+    EXPECT_EQ(loaded.config.connect_timeout, Seconds(30));
+  }
+}
+
+TEST_F(Configs, WhatCannotChangeAtRunTimeStaysAndIsNamed) {
+  const Config running = config({});
+  Config read = config({"FCGI_LISTEN=/tmp/other", "MAX_STREAMS=7", "TIMEOUT=7"});
+  EXPECT_EQ(keep_what_needs_a_restart(running, read),
+            (std::vector<std::string_view>{"FCGI_LISTEN", "MAX_STREAMS"}));
+  EXPECT_EQ(to_string(read.listen), to_string(running.listen));
+  EXPECT_EQ(read.max_streams, running.max_streams);
+  EXPECT_EQ(read.timeout, Seconds(7));
+  EXPECT_TRUE(keep_what_needs_a_restart(running, read).empty());
+}
+
+TEST_F(Configs, AllFaultsAreToldTogetherWithTheirPlace) {
+  const auto all = faults({"WORKERS=0"}, "PORT=http\nplain nonsense\nDEBUG=perhaps\nTEMPERATURE=2\n");
+  ASSERT_EQ(all.size(), 5U);
+  EXPECT_NE(all[0].find("env:2: the line is not of the form KEY=value"), std::string::npos);
+  EXPECT_NE(all[1].find("env:4: TEMPERATURE: expected a number from 0 to below 2, or nothing, found \"2\""),
+            std::string::npos);
+  EXPECT_NE(all[2].find("env:1: PORT: expected a port from 1 to 65535, found \"http\""), std::string::npos);
+  EXPECT_NE(all[3].find("env:3: DEBUG: expected True or False, found \"perhaps\""), std::string::npos);
+  EXPECT_EQ(all[4], "environment: WORKERS: expected a whole number from 1 to 64, found \"0\"");
+}
+
+TEST_F(Configs, WhatIsFoundIsShownWithoutControlCharacters) {
+  EXPECT_EQ(faults({"WORKERS=\x1b[2J"}),
+            (std::vector<std::string>{
+                "environment: WORKERS: expected a whole number from 1 to 64, found \"?[2J\""}));
+}
+
+TEST_F(Configs, SecretsAreMaskedInFaults) {
+  const auto all = faults({"DASHSCOPE_API_KEY=sk-very secret"});
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_EQ(all[0].find("very"), std::string::npos) << all[0];
+}
+
+struct BadSetting {
+  const char* name;
+  std::string variable;
+};
+class BadSettings : public Configs, public testing::WithParamInterface<BadSetting> {};
+
+TEST_P(BadSettings, AreRefused) {
+  const std::string& variable = GetParam().variable;
+  const std::string key = variable.substr(0, variable.find('='));
+  EXPECT_EQ(faults({}, dotenv_line(key, variable.substr(key.size() + 1))).size(), 1U) << variable;
+  EXPECT_EQ(faults({variable}).size(), key == "PORT" ? 0U : 1U) << variable;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Config, BadSettings,
+    testing::Values(
+        BadSetting{"KeyWithNewline", "DASHSCOPE_API_KEY=sk-a\nX: y"},
+        BadSetting{"AppIdWithSpace", "APP_ID=a b"},
+        BadSetting{"PlainHttp", "DASHSCOPE_BASE_URL=http://dashscope.aliyuncs.com/api/v1"},
+        BadSetting{"NearlyLoopback", "DASHSCOPE_BASE_URL=http://127.0.0.1.evil.example@x/"},
+        BadSetting{"LoopbackInNameOnly", "DASHSCOPE_BASE_URL=http://127.evil.example/"},
+        BadSetting{"Ftp", "DASHSCOPE_BASE_URL=ftp://127.0.0.1/"},
+        BadSetting{"NoHost", "DASHSCOPE_BASE_URL=https:///x"},
+        BadSetting{"Query", "DASHSCOPE_BASE_URL=https://a/?x"},
+        BadSetting{"ParametersArray", "DASHSCOPE_PARAMETERS=[]"},
+        BadSetting{"ParametersNoJson", "DASHSCOPE_PARAMETERS={top_p:1}"},
+        BadSetting{"BizParamsText", "BIZ_PARAMS=\"x\""}, BadSetting{"BizParamsNoJson", "BIZ_PARAMS={city:1}"},
+        BadSetting{"VisitorParamsEmptyName", "VISITOR_PARAMS=city,,country"},
+        BadSetting{"VisitorParamsEmptyMember", "VISITOR_PARAMS=user_defined_params."},
+        BadSetting{"VisitorParamsControl", "VISITOR_PARAMS=ci\x1bty"},
+        BadSetting{"TemperatureNan", "TEMPERATURE=nan"},
+        BadSetting{"TemperatureNegative", "TEMPERATURE=-0.1"},
+        BadSetting{"PromptBadUtf8", "SYSTEM_PROMPT=\xff"}, BadSetting{"PortZero", "PORT=0"},
+        BadSetting{"PortBig", "PORT=65536"}, BadSetting{"PortText", "PORT=80x"},
+        BadSetting{"PortEmpty", "PORT="}, BadSetting{"Mode", "FCGI_SOCKET_MODE=0888"},
+        BadSetting{"ModeBig", "FCGI_SOCKET_MODE=01777"}, BadSetting{"Listen", "FCGI_LISTEN=nothing"},
+        BadSetting{"ListenPort", "FCGI_LISTEN=a:b"}, BadSetting{"ListenBareIpv6", "FCGI_LISTEN=::1:9000"},
+        BadSetting{"ListenLongPath", "FCGI_LISTEN=/" + std::string(108, 'x')},
+        BadSetting{"TimeoutZero", "TIMEOUT=0"}, BadSetting{"TimeoutUnit", "TIMEOUT=5 minutes"},
+        BadSetting{"Negative", "UPSTREAM_RETRIES=-1"}, BadSetting{"Origin", "ALLOWED_ORIGINS=example.com"},
+        BadSetting{"OriginWithPath", "ALLOWED_ORIGINS=https://a/b"},
+        BadSetting{"OriginEmpty", "ALLOWED_ORIGINS="},
+        BadSetting{"NoProfile", "BOT_CONFIG_FILE=/nonexistent"},
+        BadSetting{"NoKeyFile", "DASHSCOPE_API_KEY_FILE=/nonexistent"},
+        BadSetting{"LogFormat", "LOG_FORMAT=xml"}, BadSetting{"LogLevel", "LOG_LEVEL=verbose"},
+        BadSetting{"LogFile", "LOG_FILE=/var/log/"}, BadSetting{"SlowFirstToken", "SLOW_FIRST_TOKEN=-1"},
+        BadSetting{"SlowAnswer", "SLOW_ANSWER=1m"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST_F(Configs, KeyFileIsReadWhenOnlyItsOwnerCan) {
+  const std::string file = folder_.write("key", "sk-from-file\n", 0600);
+  EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).api_key, "sk-from-file");
+  EXPECT_EQ(faults({"DASHSCOPE_API_KEY=sk-x", "DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
+  for (const mode_t mode : {0604U, 0620U, 0660U}) {
+    ::chmod(file.c_str(), mode);
+    const auto all = faults({"DASHSCOPE_API_KEY_FILE=" + file});
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_NE(all[0].find("can be read by others"), std::string::npos);
+  }
+}
+
+TEST_F(Configs, KeyFileOfAnotherGroupIsRefusedAndOfRootsGroupRead) {
+  const std::string file = folder_.write("key", "sk-from-file\n", 0440);
+  if (::geteuid() != 0) {
+    EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
+    GTEST_SKIP() << "only root can give files away";
+  }
+  ASSERT_EQ(::chown(file.c_str(), 0, 0), 0);
+  EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).api_key, "sk-from-file");
+  ASSERT_EQ(::chown(file.c_str(), 0, 1), 0);
+  EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
+  ASSERT_EQ(::chown(file.c_str(), 1, 0), 0);
+  EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
+}
+
+TEST_F(Configs, WhatIsWrongWithAKeyFileIsOneSentence) {
+  const auto told = [this](const std::string& text, mode_t mode = 0600) {
+    const std::string file = folder_.write("key", text, mode);
+    const auto all = faults({"DASHSCOPE_API_KEY_FILE=" + file});
+    const std::string start = "environment: DASHSCOPE_API_KEY_FILE: " + file + " ";
+    return all.size() == 1 && all[0].starts_with(start) ? all[0].substr(start.size())
+                                                        : "not one: " + testing::PrintToString(all);
+  };
+  EXPECT_EQ(told("sk-0123456789abcdef\n", 0644), "can be read by others (mode 0644): chmod 600 it");
+  EXPECT_EQ(told("sk-0123456789abcdef\nsk-another\n"), "has 2 lines: put the key on one line, alone");
+  EXPECT_EQ(told("DASHSCOPE_API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
+  EXPECT_EQ(told("export API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
+  EXPECT_EQ(told("\"sk-0123456789abcdef\"\n"), "has the key in quotes: remove them");
+  EXPECT_EQ(told("sk-0123 456789\n"), "holds no key: it has blanks or non-ASCII characters");
+  EXPECT_EQ(
+      faults({"DASHSCOPE_API_KEY_FILE=/no/such/file"}),
+      (std::vector<std::string>{
+          "environment: DASHSCOPE_API_KEY_FILE: cannot read /no/such/file: No such file or directory"}));
+  EXPECT_EQ(faults({"BOT_CONFIG_FILE=/no/such/file"}),
+            (std::vector<std::string>{
+                "environment: BOT_CONFIG_FILE: cannot read /no/such/file: No such file or directory"}));
+  EXPECT_EQ(faults({"DASHSCOPE_API_KEY=sk-a", "DASHSCOPE_API_KEY_FILE=" + folder_.write("key", "sk-b")}),
+            (std::vector<std::string>{
+                "environment: DASHSCOPE_API_KEY_FILE: DASHSCOPE_API_KEY is set too: keep one of the two"}));
+}
+
+TEST_F(Configs, AKeyThatSystemdPassesOnMayBeReadableWithAWarning) {
+  const std::string file = folder_.write("key", "sk-from-file\n", 0644);
+  const auto loaded = load_config({"DASHSCOPE_API_KEY_FILE=" + file}, folder_.write("env", ""),
+                                  KeyFileReader::kServiceManager);
+  EXPECT_EQ(loaded.config.api_key, "sk-from-file");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_NE(loaded.warnings[0].find("can be read by others (mode 0644)"), std::string::npos);
+}
+
+TEST_F(Configs, AnEmptyKeyFileCountsAsNotSetAndIsNamed) {
+  const std::string file = folder_.write("key", "\n", 0600);
+  const auto loaded = load({"DASHSCOPE_API_KEY_FILE=" + file});
+  EXPECT_EQ(loaded.config.api_key, "");
+  ASSERT_EQ(loaded.warnings.size(), 1U);
+  EXPECT_EQ(loaded.warnings[0], "environment: DASHSCOPE_API_KEY_FILE: " + file + " holds no key");
+  EXPECT_EQ(load({"DASHSCOPE_API_KEY_FILE=" + folder_.write("placeholder", "sk-your-key\n")}).warnings,
+            (std::vector<std::string>{
+                "environment: DASHSCOPE_API_KEY_FILE: " + folder_.write("placeholder", "sk-your-key\n") +
+                " holds a placeholder, which counts as no key"}));
+  const auto beside = load({"DASHSCOPE_API_KEY_FILE=" + file, "DASHSCOPE_API_KEY=sk-x"});
+  EXPECT_EQ(beside.config.api_key, "sk-x");
+  EXPECT_TRUE(beside.warnings.empty());
+}
+
+TEST_F(Configs, ProfileFileIsReadAndItsFaultsNamed) {
+  const std::string good = folder_.write("bot.json", default_bot_profile().json);
+  EXPECT_EQ(config({"BOT_CONFIG_FILE=" + good}).bot_profile.json, default_bot_profile().json);
+  const std::string bad = folder_.write("bad.json", R"({"botStatus":3})");
+  const auto all = faults({"BOT_CONFIG_FILE=" + bad});
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_NE(all[0].find("botStatus: expected 0"), std::string::npos);
+  EXPECT_NE(all[0].find("fontSize: missing"), std::string::npos);
+}
+
+TEST_F(Configs, TheLogsLevelGoesByDebugUnlessItIsSet) {
+  EXPECT_EQ(least_log_level(config({"DEBUG=True"})), LogLevel::kDebug);
+  EXPECT_EQ(least_log_level(config({"DEBUG=False"})), LogLevel::kInfo);
+  EXPECT_EQ(least_log_level(config({"DEBUG=True", "LOG_LEVEL=WARNING"})), LogLevel::kWarning);
+  EXPECT_EQ(least_log_level(config({"DEBUG=False", "LOG_LEVEL=debug"})), LogLevel::kDebug);
+  EXPECT_EQ(least_log_level(config({"LOG_LEVEL=error"})), LogLevel::kError);
+}
+
+TEST_F(Configs, AMissingEnvFileIsAFault) { EXPECT_THROW(load_config({}, "/nonexistent/.env"), ConfigError); }
+
+TEST_F(Configs, AMisspeltKeyIsNamed) {
+  const std::pair<const char*, const char*> table[] = {{"MAX_STREAM", "MAX_STREAMS"},
+                                                       {"TIMOUT", "TIMEOUT"},
+                                                       {"app_id", "APP_ID"},
+                                                       {"System-Prompt", "SYSTEM_PROMPT"},
+                                                       {"BAILIAN_APP_ID", "APP_ID"},
+                                                       {"DASHSCOPE_KEY", "DASHSCOPE_API_KEY"},
+                                                       {"DASHSCOPE_API_KYE", "DASHSCOPE_API_KEY"}};
+  for (const auto& [key, meant] : table) {
+    const auto warnings = load({}, std::string(key) + "=5\n").warnings;
+    ASSERT_EQ(warnings.size(), 1U) << key;
+    EXPECT_NE(
+        warnings[0].find(std::string("env:1: ") + key + " is not a setting; did you mean " + meant + "?"),
+        std::string::npos)
+        << warnings[0];
+  }
+  EXPECT_EQ(load({"DASHSCOPE_API_KYE=x"}).warnings,
+            (std::vector<std::string>{
+                "environment: DASHSCOPE_API_KYE is not a setting; did you mean DASHSCOPE_API_KEY?"}));
+  EXPECT_TRUE(load({"OPENAI_API_KEY=x", "host=a", "HOSTS=a"}, "HOSTS=a\nFLASK_ENV=b\nSYSTEM_PROMPT=\n")
+                  .warnings.empty());
+}
+
+TEST_F(Configs, AMisspeltKeyIsNamedBesideFaultsToo) {
+  const auto all = faults({"WORKERS=x"}, "MAX_STREAM=5\n");
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_NE(all[1].find("did you mean MAX_STREAMS?"), std::string::npos);
+}
+
+TEST(ListenAddresses, ThatAreTooLongAreCalledSo) {
+  try {
+    parse_listen_address("/" + std::string(119, 'x'));
+    ADD_FAILURE() << "taken";
+  } catch (const SettingFault& error) {
+    EXPECT_STREQ(error.what(), "the path is longer than 107 bytes, the most that a unix socket's may have");
+  }
+  EXPECT_EQ(to_string(parse_listen_address("/" + std::string(106, 'x'))).size(), 107U);
+}
+
+TEST(ListenAddresses, AreReadAndWrittenBack) {
+  for (const char* address : {"/run/x.sock", "build/x.sock", "127.0.0.1:9000", "localhost:0", "[::1]:9000"}) {
+    EXPECT_EQ(to_string(parse_listen_address(address)), address);
+  }
+}
+
+TEST_F(Configs, OriginsAreAList) {
+  EXPECT_EQ(config({"ALLOWED_ORIGINS=https://a.example, https://b.example/"}).allowed_origins,
+            (std::vector<std::string>{"https://a.example", "https://b.example"}));
+}
+
+}  // namespace
+}  // namespace bailian

@@ -1,0 +1,238 @@
+#include "telemetry/metrics.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dashscope/api.h"
+#include "dashscope/error_codes.h"
+#include "telemetry/process_stats.h"
+
+namespace bailian {
+namespace {
+
+constexpr auto kResources = {Endpoint::kNothing,    Endpoint::kHealth, Endpoint::kReady,
+                             Endpoint::kBotProfile, Endpoint::kChat,   Endpoint::kChatStream,
+                             Endpoint::kMetrics,    Endpoint::kPing,   Endpoint::kStatus};
+
+AccessRecord answered(const std::string& model, uint64_t output_tokens) {
+  AccessRecord record;
+  record.resource = Endpoint::kChatStream;
+  record.status = 200;
+  record.is_chat = record.is_complete = true;
+  record.model = model;
+  record.usage = Usage{3, output_tokens};
+  record.first_token = record.started;
+  return record;
+}
+
+AccessRecord left(bool had_text, uint64_t output_tokens) {
+  AccessRecord record = answered("m", output_tokens);
+  record.is_complete = false;
+  record.outcome = Outcome::kClientGone;
+  if (!had_text) record.first_token.reset();
+  return record;
+}
+
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
+
+TEST(ModelLabels, AreShortAndPlain) {
+  for (const char* good : {"qwen-plus", "qwen2.5-72b-instruct", "a/b:c@1+2", "DeepSeek_R1"}) {
+    EXPECT_EQ(model_label(good), good);
+  }
+  EXPECT_EQ(model_label(std::string(64, 'm')).size(), 64U);
+  for (const std::string& bad : {std::string(65, 'm'), std::string("a b"), std::string("a\"b"),
+                                 std::string("a\nb"), std::string("a\\b"), std::string("模型"),
+                                 std::string("a\0b", 3), std::string("a{b}"), std::string("sk-***")}) {
+    EXPECT_EQ(model_label(bad), "other") << bad;
+  }
+  EXPECT_EQ(model_label(""), "unknown");
+}
+
+TEST(ModelLabels, AreNotMoreThanTwentyAndOther) {
+  Metrics metrics;
+  for (int i = 0; i < 100; ++i) {
+    metrics.count_request(answered("m" + std::to_string(i), 1), Clock::time_point());
+  }
+  metrics.count_request(answered("m0", 1), Clock::time_point());
+  const std::string text = metrics.text({});
+  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="m0",type="output"} 2)"));
+  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="m19",type="input"} 3)"));
+  EXPECT_EQ(text.find("m20"), std::string::npos);
+  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="other",type="output"} 80)"));
+}
+
+TEST(ErrorLabels, AreDocumentedCodesOrOther) {
+  for (const char* known : {"InvalidApiKey", "Throttling", "Throttling.RateQuota", "NOT AUTHORIZED",
+                            "InvalidParameter", "InternalError.Algo", "idle_timeout", "invalid_answer"}) {
+    EXPECT_EQ(error_label(known), known);
+  }
+  EXPECT_EQ(error_label("InternalError.Algo.DataInspectionFailed"), "DataInspectionFailed");
+  EXPECT_EQ(error_label("InternalError.Algo.InvalidParameter"), "InvalidParameter");
+  EXPECT_EQ(error_label("Throttling.New"), "Throttling");
+  for (const char* unknown : {"x", "Made.Up", "invalidapikey", "a\"b", ".", "InvalidApiKey."}) {
+    EXPECT_EQ(error_label(unknown), "other") << unknown;
+  }
+  EXPECT_EQ(error_label(""), "none");
+}
+
+TEST(ErrorLabels, NameEveryFault) {
+  EXPECT_EQ(fault_label(UpstreamFault::kAuth), "auth");
+  EXPECT_EQ(fault_label(UpstreamFault::kThrottled), "throttled");
+  EXPECT_EQ(fault_label(UpstreamFault::kQuota), "quota");
+  EXPECT_EQ(fault_label(UpstreamFault::kFailed), "failed");
+}
+
+TEST(Estimates, AreTheMeanOfCompleteAnswersLessWhatHadCome) {
+  const auto estimate = [](const Metrics& metrics, int tokens) {
+    return has_line(metrics.text({}),
+                    "bailian_tokens_not_generated_estimate_total " + std::to_string(tokens));
+  };
+  Metrics metrics;
+  metrics.count_request(left(false, 0), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 0)) << "no answer to go by yet";
+  metrics.count_request(answered("m", 10), Clock::time_point());
+  metrics.count_request(answered("m", 30), Clock::time_point());
+  metrics.count_request(left(false, 0), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 20));
+  metrics.count_request(left(true, 15), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 25));
+  metrics.count_request(left(true, 50), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 25)) << "longer than the mean already";
+  metrics.count_request(left(true, 0), Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 25)) << "nobody knows how many tokens its text had";
+  AccessRecord complete = answered("m", 20);
+  complete.outcome = Outcome::kClientGone;
+  metrics.count_request(complete, Clock::time_point());
+  EXPECT_TRUE(estimate(metrics, 25)) << "all of it was generated";
+}
+
+TEST(MetricsText, HasEveryLabelOfEveryRequest) {
+  Metrics metrics;
+  for (const Endpoint resource : kResources) {
+    for (const Outcome outcome : {Outcome::kDone, Outcome::kError, Outcome::kClientGone, Outcome::kTimeout}) {
+      for (const int status : {-1, 0, 99, 200, 304, 404, 503, 600, 100000}) {
+        AccessRecord record;
+        record.resource = resource;
+        record.outcome = outcome;
+        record.status = status;
+        metrics.count_request(record, Clock::time_point());
+      }
+    }
+  }
+  const std::string text = metrics.text({3, 10, 2});
+  for (const char* line :
+       {R"(bailian_requests_total{endpoint="other",outcome="done",status="none"} 5)",
+        R"(bailian_requests_total{endpoint="ping",outcome="timeout",status="5xx"} 1)",
+        "bailian_streams_active 3", "bailian_streams_limit 10", "bailian_log_writes_lost_total 2"}) {
+    EXPECT_TRUE(has_line(text, line)) << line;
+  }
+}
+
+TEST(MetricsText, PutsTimesIntoBuckets) {
+  Metrics metrics;
+  AccessRecord record = answered("m", 1);
+  record.first_token = record.started + std::chrono::milliseconds(400);
+  metrics.count_request(record, record.started + std::chrono::seconds(4));
+  const std::string text = metrics.text({});
+  for (const char* line : {R"(bailian_time_to_first_token_seconds_bucket{mode="stream",le="0.25"} 0)",
+                           R"(bailian_time_to_first_token_seconds_bucket{mode="stream",le="0.5"} 1)",
+                           R"(bailian_time_to_first_token_seconds_sum{mode="stream"} 0.4)",
+                           R"(bailian_chat_duration_seconds_bucket{mode="stream",outcome="done",le="2.5"} 0)",
+                           R"(bailian_chat_duration_seconds_bucket{mode="stream",outcome="done",le="5"} 1)",
+                           R"(bailian_chat_duration_seconds_count{mode="json",outcome="done"} 0)"}) {
+    EXPECT_TRUE(has_line(text, line)) << line;
+  }
+}
+
+TEST(MetricsText, IsWholeWhileOthersCount) {
+  constexpr int kThreads = 3;
+  constexpr int kRequests = 2000;
+  Metrics metrics;
+  std::vector<std::thread> threads;
+  threads.reserve(kThreads);
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&metrics] {
+      Tally& sent = metrics.add_tally(Traffic::kToClients);
+      for (int j = 0; j < kRequests; ++j) {
+        sent += 10;
+        metrics.count_request(answered("m" + std::to_string(j % 30), 1), Clock::time_point());
+        metrics.count_upstream_error("Throttling", "throttled");
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(metrics.text({}).ends_with('\n'));
+  for (std::thread& thread : threads) thread.join();
+  const std::string text = metrics.text({});
+  for (const char* line : {R"(bailian_requests_total{endpoint="stream",outcome="done",status="2xx"} 6000)",
+                           R"(bailian_upstream_errors_total{code="Throttling",fault="throttled"} 6000)",
+                           "bailian_client_sent_bytes_total 60000"}) {
+    EXPECT_TRUE(has_line(text, line)) << line;
+  }
+}
+
+TEST(Totals, AddUpEverySeries) {
+  Metrics metrics;
+  const Totals none = metrics.totals();
+  for (const uint64_t requests : none.requests) EXPECT_EQ(requests, 0U);
+  AccessRecord health;
+  health.resource = Endpoint::kHealth;
+  health.status = 200;
+  metrics.count_request(health, Clock::time_point());
+  for (const AccessRecord& record : {answered("m", 10), answered("n", 5), left(true, 2)}) {
+    metrics.count_request(record, Clock::time_point());
+  }
+  metrics.count_upstream_error("Throttling", "throttled");
+  metrics.count_upstream_error("InvalidApiKey", "auth");
+  metrics.count_upstream_error("InvalidApiKey", "auth");
+  metrics.count_retry();
+  metrics.count_reload(true);
+  metrics.count_reload(true);
+  metrics.count_reload(false);
+  const Totals totals = metrics.totals();
+  EXPECT_EQ(totals.requests.at(static_cast<size_t>(Outcome::kDone)), 3U);
+  EXPECT_EQ(totals.requests.at(static_cast<size_t>(Outcome::kError)), 0U);
+  EXPECT_EQ(totals.requests.at(static_cast<size_t>(Outcome::kClientGone)), 1U);
+  EXPECT_EQ(totals.input_tokens, 9U);
+  EXPECT_EQ(totals.output_tokens, 17U);
+  EXPECT_EQ(totals.upstream_errors, 3U);
+  EXPECT_EQ(totals.retries, 1U);
+  EXPECT_EQ(totals.reloads, 2U);
+  EXPECT_EQ(totals.failed_reloads, 1U);
+}
+
+TEST(ProcessStats, AreThoseOfThisProcess) {
+  const auto read = read_process_stats();
+  ASSERT_TRUE(read);
+  const ProcessStats& stats = *read;
+  rusage usage{};
+  ASSERT_EQ(getrusage(RUSAGE_SELF, &usage), 0);
+  const auto peak_bytes = static_cast<double>(usage.ru_maxrss) * 1024;
+  EXPECT_GT(stats.resident_bytes, peak_bytes / 10);
+  EXPECT_LT(stats.resident_bytes, peak_bytes * 2);
+  EXPECT_GT(stats.virtual_bytes, stats.resident_bytes);
+  EXPECT_GE(stats.threads, 1);
+  EXPECT_GT(stats.start_time_seconds, 1.6e9);
+  const auto cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec);
+  EXPECT_LE(stats.cpu_seconds, cpu + 2);
+}
+
+TEST(OpenFiles, AreCountedAlikeInBothWays) {
+  OpenFiles listing(false);
+  EXPECT_EQ(listing.count(), std::nullopt) << "the first count has only begun";
+  std::optional<uint64_t> listed;
+  while (!listed) listed = listing.count();
+  EXPECT_GE(*listed, 3U);
+  if (OpenFiles counting; counting.count().value_or(0) > 0) {
+    EXPECT_LE(*counting.count(), *listed + 2);
+    EXPECT_GE(*counting.count() + 2, *listed) << "each way opens files of its own";
+  }
+}
+
+}  // namespace
+}  // namespace bailian

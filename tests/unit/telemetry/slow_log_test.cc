@@ -1,0 +1,98 @@
+#include "telemetry/slow_log.h"
+
+#include <gtest/gtest.h>
+
+#include <new>
+
+namespace bailian {
+namespace {
+
+using std::chrono::milliseconds;
+
+AccessRecord a_record() {
+  AccessRecord record;
+  record.started = Clock::now();
+  record.request_id = "id";
+  return record;
+}
+
+std::vector<std::string> lines(const AccessRecord& record, double first_token_limit, double answer_limit,
+                               milliseconds after) {
+  std::vector<std::string> texts;
+  for (const LogFields& fields :
+       slow_lines(record, Seconds(first_token_limit), Seconds(answer_limit), record.started + after)) {
+    texts.push_back(format_log_line(LogFormat::kText, "T", LogLevel::kWarning, "slow", "", fields));
+  }
+  return texts;
+}
+
+TEST(SlowLog, TellsEachLimitThatWasExceeded) {
+  AccessRecord record = a_record();
+  record.first_token = record.started + milliseconds(2500);
+  record.usage = Usage{3, 4};
+  record.model = "qwen";
+  record.upstream_request_id = "u";
+  record.retries = 1;
+  EXPECT_EQ(lines(record, 2, 4, milliseconds(5000)),
+            (std::vector<std::string>{
+                "T warning slow request_id=id what=first_token seconds=2.500 threshold=2 input_tokens=3 "
+                "output_tokens=4 retries=1 outcome=done model=qwen upstream_request_id=u",
+                "T warning slow request_id=id what=answer seconds=5 threshold=4 input_tokens=3 "
+                "output_tokens=4 retries=1 outcome=done model=qwen upstream_request_id=u"}));
+  EXPECT_EQ(lines(record, 3, 4, milliseconds(5000)).size(), 1U);
+}
+
+TEST(SlowLog, CountsWhatNeverGotAFirstToken) {
+  AccessRecord record = a_record();
+  record.outcome = Outcome::kClientGone;
+  EXPECT_EQ(lines(record, 2, 4, milliseconds(2500)),
+            (std::vector<std::string>{"T warning slow request_id=id what=first_token seconds=2.500 "
+                                      "threshold=2 retries=0 outcome=client_gone"}));
+  EXPECT_TRUE(lines(record, 2, 4, milliseconds(2000)).empty());
+}
+
+TEST(SlowLog, IsSilentWithoutLimits) { EXPECT_TRUE(lines(a_record(), 0, 0, std::chrono::hours(24)).empty()); }
+
+TEST(LineLimit, LetsSoManyThroughInAWindowAndTellsOfTheRest) {
+  EventLoop loop{std::chrono::nanoseconds::zero()};
+  std::vector<int> told;
+  LineLimit limit(loop, 2, milliseconds(1), [&](int left_out) {
+    told.push_back(left_out);
+    loop.stop();
+  });
+  EXPECT_TRUE(limit.admit());
+  EXPECT_TRUE(limit.admit());
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(limit.admit());
+  loop.run();
+  EXPECT_EQ(told, std::vector<int>{3});
+  EXPECT_TRUE(limit.admit());
+}
+
+TEST(LineLimit, TellsOfTheRestAtItsEnd) {
+  EventLoop loop{std::chrono::nanoseconds::zero()};
+  int told = 0;
+  {
+    LineLimit limit(loop, 1, std::chrono::hours(1), [&](int left_out) { told = left_out; });
+    limit.admit();
+    limit.admit();
+    limit.admit();
+  }
+  EXPECT_EQ(told, 2);
+}
+
+TEST(LineLimit, EndsWellWithoutMemoryToTell) {
+  EventLoop loop{std::chrono::nanoseconds::zero()};
+  int tried = 0;
+  {
+    LineLimit limit(loop, 1, std::chrono::hours(1), [&](int) {
+      ++tried;
+      throw std::bad_alloc();
+    });
+    limit.admit();
+    limit.admit();
+  }
+  EXPECT_EQ(tried, 1);
+}
+
+}  // namespace
+}  // namespace bailian

@@ -1,0 +1,170 @@
+#include "telemetry/status_page.h"
+
+#include <gtest/gtest.h>
+
+#include "base/json.h"
+
+namespace bailian {
+namespace {
+
+using std::chrono::milliseconds;
+
+ChatView a_chat() {
+  ChatView chat;
+  chat.request_id = "0123456789abcdef0123456789abcdef";
+  chat.state = ChatState::kPaused;
+  chat.worker = 3;
+  chat.age = milliseconds(12345);
+  chat.tokens = 599;
+  chat.sent_bytes = 4055;
+  chat.waiting_bytes = 61540;
+  chat.first_token = milliseconds(203);
+  chat.silence = milliseconds(7);
+  return chat;
+}
+
+ChatView a_new_chat() {
+  ChatView chat;
+  chat.request_id = "new";
+  chat.mode = AnswerMode::kJson;
+  return chat;
+}
+
+const std::vector<StatusFigure> kFigures = {{"listening", "<a&\"b>"}, {"max active streams", uint64_t{17}}};
+
+std::string page(std::string_view query, const std::vector<ChatView>& chats = {}) {
+  StatusWriter writer(parse_status_query(query));
+  writer.start(kFigures);
+  for (const ChatView& chat : chats) writer.add(chat);
+  return writer.finish();
+}
+
+TEST(StatusPage, IsTextInColumns) {
+  EXPECT_EQ(page(""), "listening:            <a&\"b>\nmax active streams:   17\n");
+  EXPECT_EQ(
+      page("full", {a_chat(), a_new_chat()}),
+      "listening:            <a&\"b>\nmax active streams:   17\n\n"
+      "worker       age state     mode     tokens        sent     waiting first token    silent request id\n"
+      "     3    12.345 paused    stream      599        4055       61540       0.203     0.007 "
+      "0123456789abcdef0123456789abcdef\n"
+      "     0     0.000 waiting   json          0           0           0           -         - new\n");
+}
+
+TEST(StatusPage, IsJson) {
+  EXPECT_EQ(page("json"), "{\"listening\":\"<a&\\\"b>\",\"max_active_streams\":17}\n");
+  EXPECT_EQ(page("full&json"), "{\"listening\":\"<a&\\\"b>\",\"max_active_streams\":17,\"streams\":[]}\n");
+  EXPECT_EQ(page("json&full", {a_chat(), a_new_chat()}),
+            "{\"listening\":\"<a&\\\"b>\",\"max_active_streams\":17,\"streams\":["
+            R"({"request_id":"0123456789abcdef0123456789abcdef","worker":3,"age":12.345,"state":"paused",)"
+            R"("mode":"stream","tokens":599,"sent_bytes":4055,"waiting_bytes":61540,"first_token":0.203,)"
+            R"("silent":0.007},)"
+            R"({"request_id":"new","worker":0,"age":0.000,"state":"waiting","mode":"json","tokens":0,)"
+            R"("sent_bytes":0,"waiting_bytes":0,"first_token":null,"silent":null}]})"
+            "\n");
+  JsonDocument document;
+  EXPECT_FALSE(parse_json(page("json&full", {a_chat(), a_new_chat()}), document));
+}
+
+TEST(StatusPage, IsHtmlInWhichNothingIsMarkup) {
+  for (const char* query : {"html", "html&full"}) {
+    const std::string html = page(query, {a_chat()});
+    EXPECT_TRUE(html.starts_with("<!DOCTYPE html>\n"));
+    EXPECT_TRUE(html.ends_with("</body></html>\n"));
+    EXPECT_NE(html.find("<tr><th>listening</th><td>&lt;a&amp;&quot;b&gt;</td></tr>"), std::string::npos);
+    for (const char* outside : {"http:", "https:", "src=", "href=", "url(", "@import", "<script"})
+      EXPECT_EQ(html.find(outside), std::string::npos) << outside;
+  }
+  EXPECT_NE(page("html&full", {a_chat()}).find("<td>12.345</td><td>paused</td><td>stream</td>"),
+            std::string::npos);
+}
+
+TEST(StatusPage, UnderstandsItsQueryInAnyOrder) {
+  struct Row {
+    const char* query;
+    StatusFormat format;
+    bool full;
+  };
+  for (const auto& [query, format, full] :
+       {Row{"", StatusFormat::kText, false}, Row{"json", StatusFormat::kJson, false},
+        Row{"full&html=", StatusFormat::kHtml, true}, Row{"json=1&&full=1", StatusFormat::kJson, true},
+        Row{"jsonx&fulll&JSON", StatusFormat::kText, false}, Row{"a=json&=full", StatusFormat::kText, false},
+        Row{"&&&=&", StatusFormat::kText, false}}) {
+    const StatusQuery asked = parse_status_query(query);
+    EXPECT_EQ(asked.format, format) << query;
+    EXPECT_EQ(asked.full, full) << query;
+  }
+}
+
+AccessRecord record_of(const std::string& id) {
+  AccessRecord record;
+  record.started = Clock::now();
+  record.request_id = id;
+  return record;
+}
+
+std::vector<std::string> ids_on(const LoopBoard& board, size_t step) {
+  std::vector<ChatView> views;
+  for (std::optional<size_t> place = 0; place;) place = board.read(*place, step, Clock::now(), views);
+  std::vector<std::string> ids;
+  ids.reserve(views.size());
+  for (const ChatView& view : views) ids.push_back(view.request_id);
+  return ids;
+}
+
+TEST(StatusBoards, ShowWhoIsThereWhateverTheStep) {
+  LoopBoard board;
+  EXPECT_TRUE(ids_on(board, 1).empty());
+  std::vector<std::unique_ptr<LiveChat>> chats;
+  for (const char* id : {"a", "b", "c", "d", "e"})
+    chats.push_back(std::make_unique<LiveChat>(board, record_of(id), AnswerMode::kStream));
+  chats.erase(chats.begin() + 1);
+  for (const size_t step : {1, 2, 3, 100})
+    EXPECT_EQ(ids_on(board, step), (std::vector<std::string>{"a", "c", "d", "e"}));
+  chats.push_back(std::make_unique<LiveChat>(board, record_of("f"), AnswerMode::kStream));
+  EXPECT_EQ(ids_on(board, 2), (std::vector<std::string>{"a", "f", "c", "d", "e"}));
+  chats.clear();
+  EXPECT_TRUE(ids_on(board, 2).empty());
+}
+
+TEST(StatusBoards, MeetEachChatOnceThatStays) {
+  LoopBoard board;
+  const LiveChat first(board, record_of("first"), AnswerMode::kStream);
+  auto leaving = std::make_unique<LiveChat>(board, record_of("leaving"), AnswerMode::kStream);
+  const LiveChat last(board, record_of("last"), AnswerMode::kStream);
+  std::vector<ChatView> views;
+  auto place = board.read(0, 1, Clock::now(), views);
+  leaving.reset();
+  const LiveChat come(board, record_of("come"), AnswerMode::kStream);
+  const LiveChat more(board, record_of("more"), AnswerMode::kStream);
+  while (place) place = board.read(*place, 1, Clock::now(), views);
+  std::string seen;
+  for (const ChatView& view : views) seen += view.request_id + ' ';
+  EXPECT_EQ(seen, "first come last more ");
+}
+
+TEST(StatusBoards, TellWhatAChatHasNoted) {
+  LoopBoard board;
+  const auto record = record_of("id");
+  LiveChat chat(board, record, AnswerMode::kJson);
+  ChatView view = chat.view(record.started + milliseconds(50));
+  EXPECT_EQ(view.age, milliseconds(50));
+  EXPECT_EQ(view.state, ChatState::kWaiting);
+  EXPECT_EQ(view.mode, AnswerMode::kJson);
+  EXPECT_FALSE(view.first_token);
+  EXPECT_FALSE(view.silence);
+  chat.set_state(ChatState::kFinishing);
+  chat.set_tokens(5);
+  chat.set_bytes(6, 7);
+  chat.set_first_token(record.started + milliseconds(10));
+  chat.set_last_bytes(record.started + milliseconds(20));
+  view = chat.view(record.started + milliseconds(50));
+  EXPECT_EQ(view.state, ChatState::kFinishing);
+  EXPECT_EQ(view.tokens, 5U);
+  EXPECT_EQ(view.sent_bytes, 6U);
+  EXPECT_EQ(view.waiting_bytes, 7U);
+  EXPECT_EQ(view.first_token, milliseconds(10));
+  EXPECT_EQ(view.silence, milliseconds(30));
+}
+
+}  // namespace
+}  // namespace bailian
