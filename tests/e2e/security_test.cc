@@ -71,7 +71,8 @@ TEST_F(Hardening, JumpsAndReturnsAreGuardedInOurCode) {
 #ifndef __x86_64__
   GTEST_SKIP() << "of x86-64";
 #endif
-  for (const char* object : {"src/main.o", "src/fastcgi/request_parser.o", "src/http_client.o", "src/json.o"}) {
+  for (const char* object :
+       {"src/main.o", "src/fastcgi/request_parser.o", "src/dashscope/http_client.o", "src/base/json.o"}) {
     const auto notes = readelf({"--notes"}, sibling_program(object));
     EXPECT_NE(notes.find("IBT"), std::string::npos) << object;
     EXPECT_NE(notes.find("SHSTK"), std::string::npos) << object;
