@@ -111,7 +111,7 @@ struct Metrics::Families {
   Families() {
     prometheus::BuildGauge()
         .Name("bailian_build_info")
-        .Help("1, with the version of the program that runs.")
+        .Help("Always 1; the label has the version of the program.")
         .Register(registry)
         .Add({{"version", BAILIAN_VERSION}})
         .Set(1);
@@ -221,7 +221,7 @@ struct Metrics::Families {
     }
     rlimit limit{};
     ::getrlimit(RLIMIT_NOFILE, &limit);
-    families.push_back(single("process_max_fds", "Most file descriptors that may be open.", MetricType::Gauge,
+    families.push_back(single("process_max_fds", "Limit on open file descriptors.", MetricType::Gauge,
                               static_cast<double>(limit.rlim_cur)));
   }
 
@@ -243,37 +243,38 @@ struct Metrics::Families {
   }
 
   prometheus::Registry registry;
-  Family<Counter>& requests = counters("bailian_requests_total",
-                                       "Requests that have ended, by endpoint, outcome and class of status; "
-                                       "none: nothing was sent.");
+  Family<Counter>& requests =
+      counters("bailian_requests_total",
+               "Requests that have ended, by endpoint, outcome and status class (none: nothing was sent).");
   Family<Histogram>& first_tokens = histograms(
-      "bailian_time_to_first_token_seconds", "From the request to the first text of its answer, for chats.");
+      "bailian_time_to_first_token_seconds", "Chats: time from the request to the first text of the answer.");
   Family<Histogram>& durations =
-      histograms("bailian_chat_duration_seconds", "From the request to its end, for chats.");
+      histograms("bailian_chat_duration_seconds", "Chats: time from the request to its end.");
   Family<Counter>& tokens =
-      counters("bailian_tokens_total", "Tokens of chats that have ended, as DashScope reports them.");
+      counters("bailian_tokens_total",
+               "Tokens of chats that have ended, including failed and abandoned ones, as DashScope reports "
+               "them. The first 20 models have a label each, later ones share other.");
   Family<Counter>& upstream_errors =
       counters("bailian_upstream_errors_total",
-               "Failed tries to get an answer, by DashScope's code or, in lower case, our own; other: a code "
-               "that is not documented; none: an error without one.");
-  Counter& upstream_requests = counter("bailian_upstream_requests_total",
-                                       "Requests sent to the upstream, each of which may be billed.");
-  Counter& retries = counter("bailian_upstream_retries_total", "Tries that followed a failed one.");
-  Counter& answered_fallbacks = counter(
-      "bailian_fallbacks_answered_total",
-      "Questions asked for a whole answer after their stream had failed, which got the error of the stream "
-      "without asking the upstream.");
-  Family<Counter>& aborts = counters(
-      "bailian_client_aborts_total",
-      "Chats whose visitor left or was too slow: while waiting for the first text, while it was streaming, "
-      "or when the answer was complete but not all of it sent.");
-  Counter& not_generated = counter(
-      "bailian_tokens_not_generated_estimate_total",
-      "Estimate of output tokens saved by cancelling the answers of visitors who left: for each the mean of "
-      "the complete answers since the start, less what it had brought. Nothing is added before the first "
-      "complete answer, nor when text came without a count of its tokens.");
+               "Failed attempts to get an answer, including those that were retried. code is DashScope's or, "
+               "in lower case, ours; other: not documented; none: no code, as in a gateway's error page.");
+  Counter& upstream_requests =
+      counter("bailian_upstream_requests_total", "Requests sent to DashScope; each may be billed.");
+  Counter& retries = counter("bailian_upstream_retries_total", "Retries after a failed attempt.");
+  Counter& answered_fallbacks = counter("bailian_fallbacks_answered_total",
+                                        "Questions for a whole answer that got the error of their failed "
+                                        "stream, without a request to DashScope.");
+  Family<Counter>& aborts =
+      counters("bailian_client_aborts_total",
+               "Chats whose visitor left or read too slowly: before the first text, while it streamed, or "
+               "after the answer was complete but not sent in full.");
+  Counter& not_generated =
+      counter("bailian_tokens_not_generated_estimate_total",
+              "Estimate of the output tokens saved by cancelling the answers of visitors who left: for each, "
+              "the mean of complete answers since the start less what had arrived. Nothing is added before "
+              "the first complete answer, nor for text without a token count.");
   Counter& pauses =
-      counter("bailian_backpressure_pauses_total", "Times that an answer was paused for a slow browser.");
+      counter("bailian_backpressure_pauses_total", "Pauses of an answer because the browser reads slowly.");
   Family<Counter>& reloads = counters("bailian_reloads_total", "Reloads of the settings, by result.");
   std::array<Counter*, 2> reload = {&reloads.Add({{"result", "failed"}}), &reloads.Add({{"result", "ok"}})};
 
@@ -353,18 +354,18 @@ Totals Metrics::totals() const {
 std::string Metrics::text(const Gauges& gauges) const {
   auto all = families_->registry.Collect();
   all.push_back(
-      single("bailian_streams_active", "Chats under way.", MetricType::Gauge, gauges.active_streams));
-  all.push_back(single("bailian_streams_limit", "MAX_STREAMS: one more is turned away.", MetricType::Gauge,
-                       gauges.stream_limit));
+      single("bailian_streams_active", "Chats in progress.", MetricType::Gauge, gauges.active_streams));
+  all.push_back(single("bailian_streams_limit", "MAX_STREAMS, the limit of bailian_streams_active.",
+                       MetricType::Gauge, gauges.stream_limit));
   all.push_back(single("bailian_log_writes_lost_total",
-                       "Writes to the log, of one or more lines, that were lost.", MetricType::Counter,
+                       "Writes to the log, each of one or more lines, that were lost.", MetricType::Counter,
                        static_cast<double>(gauges.lost_log_writes)));
   {
     const std::lock_guard lock(families_->mutex);
     families_->add_traffic(all, Traffic::kToClients, "bailian_client_sent_bytes_total",
-                           "Bytes sent to the web server, headers and framing included.");
+                           "Bytes sent to the web server, including headers and FastCGI framing.");
     families_->add_traffic(all, Traffic::kFromUpstream, "bailian_upstream_received_bytes_total",
-                           "Bytes of answers received from the upstream, without what HTTP and TLS add.");
+                           "Bytes of answers received from DashScope, without HTTP and TLS overhead.");
   }
   families_->add_process(all);
   std::ostringstream text;
