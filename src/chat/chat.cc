@@ -16,7 +16,7 @@ Outcome outcome_of(const UpstreamError& error) {
 }  // namespace
 
 Chat::Chat(EventLoop& loop, ChatObservers& watch, std::shared_ptr<ConfigSnapshot> setup,
-           StreamLimit::Permit place, ClientStream& client, const ChatRequest& request, AnswerMode mode,
+           StreamLimit::Permit place, ClientStream& client, const Question& request, AnswerMode mode,
            Headers headers, FailureNote note)
     : watch_(watch),
       setup_(std::move(setup)),

@@ -27,7 +27,7 @@ struct ChatObservers {
 /// Where a stream says that it has failed.
 struct FailureNote {
   FailedStreams& streams;
-  FailedStreams::Question question;
+  FailedStreams::Key question;
 };
 
 /// One chat: a visitor's question and the answer on its way from the upstream to the browser. It is destroyed
@@ -36,7 +36,7 @@ class Chat final : public Exchange, private AnswerHandler {
  public:
   /// `headers` are those that every answer to this request carries.
   Chat(EventLoop& loop, ChatObservers& watch, std::shared_ptr<ConfigSnapshot> setup,
-       StreamLimit::Permit place, ClientStream& client, const ChatRequest& request, AnswerMode mode,
+       StreamLimit::Permit place, ClientStream& client, const Question& request, AnswerMode mode,
        Headers headers, FailureNote note);
   void on_drained() override;
   void on_sent() override;

@@ -1,52 +1,54 @@
 #include "chat/failed_streams.h"
 
 #include <array>
+#include <cassert>
 #include <functional>
 
 namespace bailian {
 
-FailedStreams::Question FailedStreams::question(std::string_view visitor, const ChatRequest& request) const {
+FailedStreams::Key FailedStreams::key(std::string_view visitor, const Question& question) const {
   const std::hash<std::string_view> hash;
-  Question sum = salt_;
+  Key sum = salt_;
   const auto add = [&](std::string_view field) {
     const std::array<uint64_t, 2> both = {sum, hash(field)};
     sum = hash({reinterpret_cast<const char*>(both.data()), sizeof both});
   };
   add(visitor);
-  add(request.prompt);
-  add(request.session_id);
-  add(request.biz_params_json);
-  for (const Message& message : request.history) {
+  add(question.prompt);
+  add(question.session_id);
+  add(question.biz_params_json);
+  for (const Message& message : question.history) {
     add(message.role);
     add(message.content);
   }
   add("images");
-  for (const std::string& url : request.image_urls) add(url);
+  for (const std::string& url : question.image_urls) add(url);
   return sum;
 }
 
 void FailedStreams::forget_oldest() {
-  const Moment& oldest = moments_.front();
-  const auto entry = entries_.find(oldest.question);
+  const Expiry& oldest = expiries_.front();
+  const auto entry = entries_.find(oldest.key);
   if (entry != entries_.end() && entry->second.since == oldest.since) entries_.erase(entry);
-  moments_.pop_front();
+  expiries_.pop_front();
 }
 
-void FailedStreams::remember(Question question, const Failure& failure, Clock::time_point now) noexcept {
+void FailedStreams::remember(Key key, const Failure& failure, Clock::time_point now) noexcept {
   try {
     const std::lock_guard lock(mutex_);
-    while (!moments_.empty() &&
-           (moments_.size() >= kMaxQuestions || moments_.front().since + kRemembered <= now))
+    while (!expiries_.empty() &&
+           (expiries_.size() >= kMaxQuestions || expiries_.front().since + kRemembered <= now))
       forget_oldest();
-    moments_.push_back({question, now});
-    entries_.insert_or_assign(question, Entry{failure, now});
+    expiries_.push_back({key, now});
+    entries_.insert_or_assign(key, Entry{failure, now});
+    assert(entries_.size() <= expiries_.size());
   } catch (const std::exception&) {  // out of memory
   }
 }
 
-std::optional<FailedStreams::Failure> FailedStreams::take(Question question, Clock::time_point now) {
+std::optional<FailedStreams::Failure> FailedStreams::take(Key key, Clock::time_point now) {
   const std::lock_guard lock(mutex_);
-  const auto entry = entries_.find(question);
+  const auto entry = entries_.find(key);
   if (entry == entries_.end()) return std::nullopt;
   std::optional<Failure> failure;
   if (now < entry->second.since + kRemembered) failure = std::move(entry->second.failure);

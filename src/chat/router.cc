@@ -242,11 +242,11 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
         413, "too_large",
         fmt::format("Request too large: the body has more than {} bytes", config().max_body_bytes));
   }
-  const ChatRequest chat_request = parse_chat_request(
+  const Question chat_request = parse_chat_request(
       request.body, {config().max_prompt_bytes, config().max_history_messages, config().visitor_params});
   if (config().api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
   if (config().app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
-  const auto question = shared_.failed_streams.question(request.visitor, chat_request);
+  const auto question = shared_.failed_streams.key(request.visitor, chat_request);
   // A stream is a new question, whatever became of the last.
   const auto failure = shared_.failed_streams.take(question, Clock::now());
   if (failure && mode == AnswerMode::kJson) {

@@ -61,7 +61,7 @@ class Ping : private AnswerHandler {
         started_(Clock::now()) {}
 
   int run() {
-    ChatRequest question;
+    Question question;
     question.prompt = "Say OK.";
     const auto completion = client_.ask(question, AnswerMode::kStream, *this);
     loop_.run();

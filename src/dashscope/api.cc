@@ -18,7 +18,7 @@ void write_message(JsonWriter& writer, std::string_view role, std::string_view c
   writer.EndObject();
 }
 
-void write_input(JsonWriter& writer, const ChatRequest& chat, const Config& config) {
+void write_input(JsonWriter& writer, const Question& chat, const Config& config) {
   writer.StartObject();
   const bool prompt_alone = !chat.session_id.empty() || (chat.history.empty() && !has_system_prompt(config));
   if (prompt_alone) {
@@ -78,7 +78,7 @@ void write_parameters(JsonWriter& writer, const Config& config, AnswerMode mode)
 
 }  // namespace
 
-std::string completion_body(const ChatRequest& chat, const Config& config, AnswerMode mode) {
+std::string completion_body(const Question& chat, const Config& config, AnswerMode mode) {
   JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();

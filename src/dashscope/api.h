@@ -12,6 +12,6 @@ namespace bailian {
 
 /// The body of a completion request. The client-side history goes as `messages`; a session id is used only
 /// alone with the prompt, because the upstream ignores it beside `messages`.
-std::string completion_body(const ChatRequest& chat, const Config& config, AnswerMode mode);
+std::string completion_body(const Question& chat, const Config& config, AnswerMode mode);
 
 }  // namespace bailian

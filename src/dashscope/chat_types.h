@@ -14,7 +14,7 @@ struct Message {
 };
 
 /// What a visitor asks, checked and trimmed to the limits.
-struct ChatRequest {
+struct Question {
   std::string prompt;
   std::vector<Message> history;  // oldest first, without the prompt
   std::string session_id;        // only when there is no history

@@ -44,8 +44,7 @@ UpstreamError transfer_error(const TransferResult& result) {
 
 }  // namespace
 
-Completion::Completion(DashScopeClient& client, const ChatRequest& chat, AnswerMode mode,
-                       AnswerHandler& handler)
+Completion::Completion(DashScopeClient& client, const Question& chat, AnswerMode mode, AnswerHandler& handler)
     : client_(client),
       handler_(handler),
       mode_(mode),

@@ -45,7 +45,7 @@ class DashScopeClient;
 /// it cancels it at once, and with it the bill.
 class Completion final : private TransferHandler {
  public:
-  Completion(DashScopeClient& client, const ChatRequest& chat, AnswerMode mode, AnswerHandler& handler);
+  Completion(DashScopeClient& client, const Question& chat, AnswerMode mode, AnswerHandler& handler);
   ~Completion() override;
 
   /// Stops and restarts reading the answer; while paused, no silence of the upstream counts. False when
@@ -99,7 +99,7 @@ class DashScopeClient {
   /// `config` and `received`, which counts the bytes of answers, must outlive the client.
   DashScopeClient(EventLoop& loop, const Config& config, Tally& received);
 
-  std::unique_ptr<Completion> ask(const ChatRequest& chat, AnswerMode mode, AnswerHandler& handler) {
+  std::unique_ptr<Completion> ask(const Question& chat, AnswerMode mode, AnswerHandler& handler) {
     return std::make_unique<Completion>(*this, chat, mode, handler);
   }
 

@@ -164,7 +164,7 @@ constexpr std::array<PublicError, 9> kPublicErrors = {{{502, "upstream_auth", "A
 
 }  // namespace
 
-ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) {
+Question parse_chat_request(std::string_view body, const ChatLimits& limits) {
   if (body.empty()) throw invalid_request("No data provided");
   JsonDocument document;
   if (const auto fault = parse_json(body, document)) {
@@ -175,7 +175,7 @@ ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits) 
 
   const JsonValue* prompt = find_member(document, "last_prompt");
   if (!is_string(prompt) || is_blank(as_view(*prompt))) throw invalid_request("last_prompt is required");
-  ChatRequest request;
+  Question request;
   request.prompt = as_view(*prompt);
   if (request.prompt.size() > limits.max_prompt_bytes) {
     throw HttpError(413, "too_large",

@@ -20,7 +20,7 @@ struct ChatLimits {
 };
 
 /// Reads the body of a chat request. Throws HttpError 400 or 413.
-ChatRequest parse_chat_request(std::string_view body, const ChatLimits& limits);
+Question parse_chat_request(std::string_view body, const ChatLimits& limits);
 
 /// Calls `write` with one `data:` event per piece of text, none longer than kMaxEventBytes; a longer text is
 /// cut at character boundaries. `text` is not empty and valid UTF-8. The view passed on dies with the call.

@@ -22,7 +22,7 @@ void check_refusal(const HttpError& error) {
   fuzz::expect(as_view(*find_member(reply, "message")) == message, "a refusal says why");
 }
 
-void check_chat(const ChatRequest& chat, const ChatLimits& limits) {
+void check_chat(const Question& chat, const ChatLimits& limits) {
   fuzz::expect(!chat.prompt.empty() && chat.prompt.size() <= limits.max_prompt_bytes,
                "a prompt is under its limit");
   fuzz::expect(chat.history.size() <= limits.max_history_messages, "a history is under its limit");
@@ -38,7 +38,7 @@ void check_chat(const ChatRequest& chat, const ChatLimits& limits) {
 }
 
 // The conversation as the upstream reads it; the prompt alone is a conversation of one message.
-void check_body(const ChatRequest& chat, const Config& config, AnswerMode mode) {
+void check_body(const Question& chat, const Config& config, AnswerMode mode) {
   JsonDocument body;
   fuzz::expect(!parse_json(completion_body(chat, config, mode), body), "the upstream's request is JSON");
   const JsonValue& input = body["input"];
@@ -84,7 +84,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   config.system_prompt = random() % 2 == 0 ? "" : "say \"hello\"";
   config.temperature = random() % 2 == 0 ? "" : "0.7";
   try {
-    const ChatRequest chat = parse_chat_request(text, limits);
+    const Question chat = parse_chat_request(text, limits);
     check_chat(chat, limits);
     check_body(chat, config, random() % 2 == 0 ? AnswerMode::kStream : AnswerMode::kJson);
   } catch (const HttpError& error) {

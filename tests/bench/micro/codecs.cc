@@ -155,7 +155,7 @@ void chat_request_is_parsed(benchmark::State& state) {
 BENCHMARK(chat_request_is_parsed)->Arg(0)->Arg(20)->Arg(1000);
 
 void completion_body_is_written(benchmark::State& state) {
-  const ChatRequest chat = parse_chat_request(chat_json(static_cast<size_t>(state.range(0))), {32768, 40});
+  const Question chat = parse_chat_request(chat_json(static_cast<size_t>(state.range(0))), {32768, 40});
   Config config;
   config.parameters_json = "{}";
   for (auto _ : state) benchmark::DoNotOptimize(completion_body(chat, config, AnswerMode::kStream));

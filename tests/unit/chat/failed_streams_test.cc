@@ -12,15 +12,15 @@ using namespace std::chrono_literals;
 const FailedStreams::Failure kFailure{HttpError(502, "upstream_error", "API Error"), "InternalError"};
 constexpr Clock::time_point kNow{};
 
-ChatRequest asked(std::string prompt) {
-  ChatRequest request;
+Question asked(std::string prompt) {
+  Question request;
   request.prompt = std::move(prompt);
   return request;
 }
 
 TEST(FailedStreams, TellAFailureOnce) {
   FailedStreams streams;
-  const auto question = streams.question("10.0.0.1", asked("hello"));
+  const auto question = streams.key("10.0.0.1", asked("hello"));
   EXPECT_FALSE(streams.take(question, kNow));
   streams.remember(question, kFailure, kNow);
   const auto failure = streams.take(question, kNow + 1s);
@@ -34,38 +34,38 @@ TEST(FailedStreams, TellAFailureOnce) {
 
 TEST(FailedStreams, ForgetAfterHalfAMinute) {
   FailedStreams streams;
-  const auto question = streams.question("10.0.0.1", asked("hello"));
+  const auto question = streams.key("10.0.0.1", asked("hello"));
   streams.remember(question, kFailure, kNow);
   EXPECT_FALSE(streams.take(question, kNow + FailedStreams::kRemembered));
   streams.remember(question, kFailure, kNow);
   streams.remember(question, kFailure, kNow + 20s);
-  streams.remember(streams.question("10.0.0.1", asked("other")), kFailure, kNow + 40s);
+  streams.remember(streams.key("10.0.0.1", asked("other")), kFailure, kNow + 40s);
   EXPECT_TRUE(streams.take(question, kNow + 40s));  // the second time counts
 }
 
 TEST(FailedStreams, TellQuestionsOfVisitorsApart) {
   const FailedStreams streams;
-  ChatRequest request = asked("hello");
-  const auto question = streams.question("10.0.0.1", request);
-  EXPECT_EQ(streams.question("10.0.0.1", asked("hello")), question);
-  EXPECT_NE(streams.question("10.0.0.2", asked("hello")), question);
-  EXPECT_NE(streams.question("10.0.0.1", asked("hello!")), question);
-  EXPECT_NE(streams.question("10.0.0.1hello", asked("")), question);
+  Question request = asked("hello");
+  const auto question = streams.key("10.0.0.1", request);
+  EXPECT_EQ(streams.key("10.0.0.1", asked("hello")), question);
+  EXPECT_NE(streams.key("10.0.0.2", asked("hello")), question);
+  EXPECT_NE(streams.key("10.0.0.1", asked("hello!")), question);
+  EXPECT_NE(streams.key("10.0.0.1hello", asked("")), question);
   request.session_id = "s";
-  EXPECT_NE(streams.question("10.0.0.1", request), question);
+  EXPECT_NE(streams.key("10.0.0.1", request), question);
   request = asked("hello");
   request.history = {{"user", "before"}};
-  const auto with_history = streams.question("10.0.0.1", request);
+  const auto with_history = streams.key("10.0.0.1", request);
   EXPECT_NE(with_history, question);
   request = asked("hello");
   request.image_urls = {"user", "before"};
-  EXPECT_NE(streams.question("10.0.0.1", request), with_history);
+  EXPECT_NE(streams.key("10.0.0.1", request), with_history);
   request = asked("hello");
   request.biz_params_json = R"({"city":"Hangzhou"})";
-  const auto with_params = streams.question("10.0.0.1", request);
+  const auto with_params = streams.key("10.0.0.1", request);
   EXPECT_NE(with_params, question);
   request.biz_params_json = R"({"city":"Beijing"})";
-  EXPECT_NE(streams.question("10.0.0.1", request), with_params);
+  EXPECT_NE(streams.key("10.0.0.1", request), with_params);
 }
 
 TEST(FailedStreams, KeepTheNewestOnly) {

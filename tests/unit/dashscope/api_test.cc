@@ -19,14 +19,14 @@ Config config_with(const std::string& system_prompt, const std::string& temperat
   return config;
 }
 
-ChatRequest ask(const std::string& prompt) {
-  ChatRequest chat;
+Question ask(const std::string& prompt) {
+  Question chat;
   chat.prompt = prompt;
   return chat;
 }
 
 TEST(CompletionBody, SendsTheConversationAsMessages) {
-  ChatRequest chat = ask("你好 \"x\"");
+  Question chat = ask("你好 \"x\"");
   chat.history = {{"user", "a"}, {"assistant", "b"}};
   EXPECT_EQ(
       completion_body(chat, config_with("be kind", "0.7", "{}"), AnswerMode::kStream),
@@ -36,7 +36,7 @@ TEST(CompletionBody, SendsTheConversationAsMessages) {
 }
 
 TEST(CompletionBody, SendsThePromptAloneWithASession) {
-  ChatRequest chat = ask("q");
+  Question chat = ask("q");
   chat.session_id = "s";
   EXPECT_EQ(completion_body(chat, config_with("be kind", "", "{}"), AnswerMode::kJson),
             R"({"input":{"prompt":"q","session_id":"s"},"parameters":{},"debug":{}})");
@@ -48,14 +48,14 @@ TEST(CompletionBody, SendsThePromptAloneWhenThereIsNothingElse) {
 }
 
 TEST(CompletionBody, SendsImages) {
-  ChatRequest chat = ask("q");
+  Question chat = ask("q");
   chat.image_urls = {"https://a/b"};
   EXPECT_EQ(completion_body(chat, config_with("", "", "{}"), AnswerMode::kJson),
             R"({"input":{"prompt":"q","image_list":["https://a/b"]},"parameters":{},"debug":{}})");
 }
 
 TEST(CompletionBody, SendsBizParamsOfTheOperatorAndTheVisitor) {
-  ChatRequest chat = ask("q");
+  Question chat = ask("q");
   Config config = config_with("", "", "{}");
   config.biz_params_json = R"({"a":1})";
   chat.biz_params_json = R"({"a":2,"b":3})";

@@ -93,9 +93,9 @@ TEST(ChatApi, BizParamsAreWhatTheSettingsAllow) {
   EXPECT_EQ(parse_chat_request(none, kLimits).biz_params_json, "") << "ignored like any other member";
 }
 
-ChatRequest parse(const std::string& body) { return parse_chat_request(body, kLimits); }
+Question parse(const std::string& body) { return parse_chat_request(body, kLimits); }
 
-std::string conversation(const ChatRequest& request) {
+std::string conversation(const Question& request) {
   std::string all;
   for (const Message& message : request.history) all += message.role + ":" + message.content + ";";
   return all + request.prompt;
