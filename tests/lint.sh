@@ -21,7 +21,7 @@ declare -A may_include=(
   [dialects]="base settings dashscope"
   [chat]="base settings telemetry dashscope dialects"
   [service]="base settings telemetry fastcgi chat"
-  [commands]="base settings fastcgi dashscope dialects"
+  [commands]="base settings fastcgi dashscope"
   [main]="base settings fastcgi service commands import"
 )
 # A third-party header (the start of its path) and the files that may include it.

@@ -118,12 +118,12 @@ void Chat::on_finished(const Answer& answer) {
 }
 
 void Chat::on_retry(const UpstreamError& error) {
-  setup_->metrics.count_upstream_error(error_label(error.code), fault_label(error.fault));
+  setup_->metrics.count_upstream_error(error_label(error.code), describe(error.fault).label);
   setup_->metrics.count_retry();
 }
 
 void Chat::on_failed(const UpstreamError& error) {
-  setup_->metrics.count_upstream_error(error_label(error.code), fault_label(error.fault));
+  setup_->metrics.count_upstream_error(error_label(error.code), describe(error.fault).label);
   fail(error);
 }
 

@@ -9,48 +9,10 @@
 #include "base/event_loop.h"
 #include "base/key_mask.h"
 #include "dashscope/client.h"
-#include "dialects/myapi.h"
+#include "dashscope/error_codes.h"
 
 namespace bailian {
 namespace {
-
-struct Advice {
-  std::string_view text;
-  int exit_code;
-};
-
-Advice advice(UpstreamFault fault) {
-  switch (fault) {
-    case UpstreamFault::kAuth:
-      return {"Check DASHSCOPE_API_KEY: it must be a key of the same region as DASHSCOPE_BASE_URL.",
-              EX_NOPERM};
-    case UpstreamFault::kApp:
-      return {
-          "Check APP_ID and that the application is published. The key must belong to its workspace, or set "
-          "DASHSCOPE_WORKSPACE.",
-          EX_CONFIG};
-    case UpstreamFault::kQuota:
-      return {
-          "The account is in arrears, or its quota or monthly budget is used up: see the billing pages and "
-          "Budget Management (预算管理) in the console.",
-          EX_UNAVAILABLE};
-    case UpstreamFault::kThrottled:
-      return {"Too many requests at the moment; try again in a minute or have the limit raised.",
-              EX_TEMPFAIL};
-    case UpstreamFault::kTimeout:
-      return {"Nothing came in time: check the network, a firewall and DASHSCOPE_BASE_URL.", EX_UNAVAILABLE};
-    case UpstreamFault::kConnect:
-      return {
-          "No connection: check DNS, the firewall, the certificates (ca-certificates) and "
-          "DASHSCOPE_BASE_URL.",
-          EX_UNAVAILABLE};
-    case UpstreamFault::kRejected:
-    case UpstreamFault::kTooLarge:
-    case UpstreamFault::kFailed:
-      break;
-  }
-  return {"The upstream failed; its status page and the request id above help its support.", EX_UNAVAILABLE};
-}
 
 class Ping : private AnswerHandler {
  public:
@@ -89,12 +51,12 @@ class Ping : private AnswerHandler {
   }
 
   void on_failed(const UpstreamError& error) override {
-    const Advice what_to_do = advice(error.fault);
+    const Fault& fault = describe(error.fault);
     fmt::print("{} failed after {:.0f} ms: {}\n", config_.base_url, elapsed_ms(),
                to_http_error(error, true, config_.api_key).what());
     if (!error.request_id.empty()) fmt::print("request id {}\n", scrub(error.request_id, config_.api_key));
-    fmt::print("{}\n", what_to_do.text);
-    exit_code_ = what_to_do.exit_code;
+    fmt::print("{}\n", fault.advice);
+    exit_code_ = fault.exit_code;
     loop_.stop();
   }
 

@@ -41,8 +41,7 @@ struct Answer {
   std::vector<Citation> citations;
 };
 
-/// How an upstream failure is to be treated; one row of the error table in the README each.
-/// kPublicErrors of chat_api.cc and fault_label() of dashscope_api.cc have a row for each, in this order.
+/// How to treat an upstream failure. error_codes.h describes each value.
 enum class UpstreamFault {
   kAuth,       // the key is bad
   kApp,        // the app is unknown, unpublished or not allowed

@@ -1,53 +1,128 @@
 #include "dashscope/error_codes.h"
 
+#include <sysexits.h>
+
 #include <algorithm>
-#include <array>
+#include <cassert>
 #include <cctype>
+#include <functional>
+#include <optional>
 #include <string>
+
+#include "base/key_mask.h"
 
 namespace bailian {
 namespace {
 
+constexpr std::string_view kAskSupport =
+    "The upstream failed; look at its status page, or give the request id above to its support.";
+
+constexpr Fault kFaults[] = {
+    {UpstreamFault::kAuth, "auth", 502, "upstream_auth", "Authentication failed", EX_NOPERM,
+     "Check DASHSCOPE_API_KEY: it must be a key of the same region as DASHSCOPE_BASE_URL."},
+    {UpstreamFault::kApp, "app", 502, "upstream_app", "App not found", EX_CONFIG,
+     "Check APP_ID and that the application is published. The key must belong to its workspace, or set "
+     "DASHSCOPE_WORKSPACE."},
+    {UpstreamFault::kRejected, "rejected", 400, "content_rejected", "API Error", EX_UNAVAILABLE, kAskSupport},
+    {UpstreamFault::kTooLarge, "too_large", 413, "too_large", "Request too large", EX_UNAVAILABLE,
+     kAskSupport},
+    {UpstreamFault::kThrottled, "throttled", 429, "rate_limited", "API Error", EX_TEMPFAIL,
+     "Too many requests at the moment; try again in a minute or have the limit raised."},
+    {UpstreamFault::kQuota, "quota", 503, "upstream_quota", "API Error", EX_UNAVAILABLE,
+     "The account is in arrears, or its quota or monthly budget is used up: see the billing pages and "
+     "Budget Management (预算管理) in the console."},
+    {UpstreamFault::kTimeout, "timeout", 504, "upstream_timeout", "Connection timeout", EX_UNAVAILABLE,
+     "Nothing came in time: check the network, a firewall and DASHSCOPE_BASE_URL."},
+    {UpstreamFault::kConnect, "connect", 502, "upstream_error", "Connection failed", EX_UNAVAILABLE,
+     "No connection: check DNS, the firewall, the certificates (ca-certificates) and DASHSCOPE_BASE_URL."},
+    {UpstreamFault::kFailed, "failed", 502, "upstream_error", "API Error", EX_UNAVAILABLE, kAskSupport},
+};
+
+constexpr bool has_a_row_for_each_fault() {
+  for (size_t i = 0; i < std::size(kFaults); ++i) {
+    if (kFaults[i].fault != static_cast<UpstreamFault>(i)) return false;
+  }
+  return std::size(kFaults) == static_cast<size_t>(UpstreamFault::kFailed) + 1;
+}
+static_assert(has_a_row_for_each_fault());
+
 struct KnownCode {
   std::string_view code;
-  UpstreamFault fault;
+  std::optional<UpstreamFault> fault;  // none: the status decides
 };
 
-constexpr std::array kKnownCodes = {
-    KnownCode{"InvalidApiKey", UpstreamFault::kAuth},
-    KnownCode{"NOT AUTHORIZED", UpstreamFault::kAuth},
-    KnownCode{"AccessDenied", UpstreamFault::kApp},
-    KnownCode{"AccessDenied.Unpurchased", UpstreamFault::kQuota},
-    KnownCode{"Model.AccessDenied", UpstreamFault::kApp},
-    KnownCode{"App.AccessDenied", UpstreamFault::kApp},
-    KnownCode{"Workspace.AccessDenied", UpstreamFault::kApp},
-    KnownCode{"InvalidAppId", UpstreamFault::kApp},
-    KnownCode{"App.InvalidAppId", UpstreamFault::kApp},
-    KnownCode{"FlowNotPublished", UpstreamFault::kApp},
-    KnownCode{"ModelNotFound", UpstreamFault::kApp},
-    KnownCode{"WorkSpaceNotFound", UpstreamFault::kApp},
-    KnownCode{"NotFound", UpstreamFault::kApp},
-    KnownCode{"DataInspectionFailed", UpstreamFault::kRejected},
-    KnownCode{"FaqRuleBlocked", UpstreamFault::kRejected},
-    KnownCode{"CustomRoleBlocked", UpstreamFault::kRejected},
-    KnownCode{"BadRequest.TooLarge", UpstreamFault::kTooLarge},
-    KnownCode{"Throttling", UpstreamFault::kThrottled},
-    KnownCode{"LimitRequests", UpstreamFault::kThrottled},
-    // Sounds like money and is none: the limit of tokens in a minute.
-    KnownCode{"insufficient_quota", UpstreamFault::kThrottled},
-    KnownCode{"rate_limit_exceeded", UpstreamFault::kThrottled},
-    KnownCode{"ModelServingError", UpstreamFault::kThrottled},
-    KnownCode{"Arrearage", UpstreamFault::kQuota},
-    KnownCode{"AllocationQuota.FreeTierOnly", UpstreamFault::kQuota},
-    KnownCode{"CommodityNotPurchased", UpstreamFault::kQuota},
-    KnownCode{"PrepaidBillOverdue", UpstreamFault::kQuota},
-    KnownCode{"PostpaidBillOverdue", UpstreamFault::kQuota},
-    KnownCode{"RequestTimeOut", UpstreamFault::kTimeout},
-    // The name misleads: it is a 400 for a conversation the model cannot take.
-    KnownCode{"ServiceUnavailableError", UpstreamFault::kFailed},
+// The documented codes and, in lower case, our own.
+constexpr KnownCode kKnownCodes[] = {
+    {"AccessDenied", UpstreamFault::kApp},
+    {"AccessDenied.Unpurchased", UpstreamFault::kQuota},
+    {"AllocationQuota.FreeTierOnly", UpstreamFault::kQuota},
+    {"App.AccessDenied", UpstreamFault::kApp},
+    {"App.InvalidAppId", UpstreamFault::kApp},
+    {"AppProcessFailed", {}},
+    {"Arrearage", UpstreamFault::kQuota},
+    {"BadRequest.EmptyInput", {}},
+    {"BadRequest.EmptyModel", {}},
+    {"BadRequest.EmptyParameters", {}},
+    {"BadRequest.IllegalInput", {}},
+    {"BadRequest.InputDownloadFailed", {}},
+    {"BadRequest.TooLarge", UpstreamFault::kTooLarge},
+    {"BadRequest.UnsupportedFileFormat", {}},
+    {"ClientDisconnect", {}},
+    {"CommodityNotPurchased", UpstreamFault::kQuota},
+    {"CustomRoleBlocked", UpstreamFault::kRejected},
+    {"DataInspectionFailed", UpstreamFault::kRejected},
+    {"FaqRuleBlocked", UpstreamFault::kRejected},
+    {"FlowNotPublished", UpstreamFault::kApp},
+    {"InternalError", {}},
+    {"InternalError.Algo", {}},
+    {"InternalError.Timeout", {}},
+    {"InvalidApiKey", UpstreamFault::kAuth},
+    {"InvalidAppId", UpstreamFault::kApp},
+    {"InvalidParameter", {}},
+    {"InvalidURL", {}},
+    {"InvokePluginFailed", {}},
+    {"LimitRequests", UpstreamFault::kThrottled},
+    {"Model.AccessDenied", UpstreamFault::kApp},
+    {"ModelNotFound", UpstreamFault::kApp},
+    {"ModelServiceFailed", {}},
+    {"ModelServingError", UpstreamFault::kThrottled},
+    {"ModelUnavailable", {}},
+    {"NOT AUTHORIZED", UpstreamFault::kAuth},
+    {"NotFound", UpstreamFault::kApp},
+    {"PostpaidBillOverdue", UpstreamFault::kQuota},
+    {"PrepaidBillOverdue", UpstreamFault::kQuota},
+    {"RequestTimeOut", UpstreamFault::kTimeout},
+    {"RetrievalFailed", {}},
+    {"RetrivalFailed", {}},
+    {"RewriteFailed", {}},
+    // Despite its name a 400, for a conversation that the model cannot take.
+    {"ServiceUnavailableError", UpstreamFault::kFailed},
+    {"SystemError", {}},
+    {"Throttling", UpstreamFault::kThrottled},
+    {"Throttling.AllocationQuota", UpstreamFault::kThrottled},
+    {"Throttling.BurstRate", UpstreamFault::kThrottled},
+    {"Throttling.RateQuota", UpstreamFault::kThrottled},
+    {"UnsupportedOperation", {}},
+    {"WorkSpaceNotFound", UpstreamFault::kApp},
+    {"Workspace.AccessDenied", UpstreamFault::kApp},
+    {"connect_failed", {}},
+    {"connect_timeout", {}},
+    {"connection_broken", {}},
+    {"first_token_timeout", {}},
+    {"idle_timeout", {}},
+    // Not about money: the limit of tokens per minute.
+    {"insufficient_quota", UpstreamFault::kThrottled},
+    {"internal", {}},
+    {"invalid_answer", {}},
+    {"invalid_parameter_error", {}},
+    {"rate_limit_exceeded", UpstreamFault::kThrottled},
+    {"timeout", {}},
+    {"tls_failed", {}},
+    {"truncated_answer", {}},
 };
+static_assert(std::ranges::is_sorted(kKnownCodes, std::ranges::less_equal{}, &KnownCode::code));
 
-// Many codes have an alias in the style of OpenAI: invalid_api_key is InvalidApiKey.
+// Many codes have an alias in OpenAI's style: invalid_api_key stands for InvalidApiKey.
 bool is_code(std::string_view code, std::string_view known) {
   if (code == known) return true;
   for (size_t i = 0; i < known.size(); ++i) {
@@ -63,17 +138,17 @@ bool is_code(std::string_view code, std::string_view known) {
 }
 
 const KnownCode* find_code(std::string_view code) {
-  for (const KnownCode& known : kKnownCodes) {
-    if (is_code(code, known.code)) return &known;
-  }
-  if (code.starts_with("Throttling.")) return find_code("Throttling");
-  return nullptr;
+  const auto* known = std::ranges::find_if(
+      kKnownCodes, [code](std::string_view name) { return is_code(code, name); }, &KnownCode::code);
+  if (known != std::end(kKnownCodes)) return known;
+  return code.starts_with("Throttling.") ? find_code("Throttling") : nullptr;
 }
 
-// InternalError.Algo.DataInspectionFailed wraps DataInspectionFailed: the whole name, then ever shorter ends.
-const KnownCode* find_wrapped_code(std::string_view code) {
+// InternalError.Algo.DataInspectionFailed wraps DataInspectionFailed: tries the whole code, then what follows
+// each dot.
+const KnownCode* find_wrapped_code(std::string_view code, auto is_wanted) {
   while (true) {
-    if (const KnownCode* known = find_code(code)) return known;
+    if (const KnownCode* known = find_code(code); known != nullptr && is_wanted(*known)) return known;
     const size_t dot = code.find('.');
     if (dot == std::string_view::npos) return nullptr;
     code.remove_prefix(dot + 1);
@@ -102,29 +177,29 @@ UpstreamFault classify_by_status(int status) {
   return UpstreamFault::kFailed;
 }
 
-// A monthly budget of the console is used up, and its option to stop then is on: a 429 of whatever code,
-// which no waiting mends.
+// The monthly budget set in the console is used up and its option to stop calls is on. This is a 429 with any
+// code, and waiting does not help.
 bool names_the_budget(std::string_view message) {
   return contains(message, "Budget Management") || contains(message, "预算管理");
 }
 
 UpstreamFault classify_by_code(int status, std::string_view code, std::string_view message) {
-  // One code, two meanings: the rate was too high, or the free quota is gone for good.
+  // This code has two meanings: the rate was too high, or the free quota is used up for good.
   const bool is_allocation = code.ends_with("Throttling.AllocationQuota") || code == "insufficient_quota";
-  if (is_allocation && contains(message, "Free")) {
-    return UpstreamFault::kQuota;
-  }
-  // A wrong application id is reported as a bad parameter as well.
+  if (is_allocation && contains(message, "Free")) return UpstreamFault::kQuota;
+  // A wrong application id may be reported as a bad parameter.
   const bool is_parameter = code.ends_with("InvalidParameter") || code == "invalid_parameter_error";
   if (is_parameter && (contains(message, "AppId") || contains(message, "app_id"))) {
     return UpstreamFault::kApp;
   }
-  // Arrears come under this code as well.
+  // Arrears may be reported with this code.
   if (is_code(code, "AccessDenied") && contains(message, "in good standing")) {
     return UpstreamFault::kQuota;
   }
-  if (const KnownCode* known = find_wrapped_code(code)) return known->fault;
-  if (const KnownCode* known = find_wrapped_code(code_in_message(message))) return known->fault;
+  const auto has_fault = [](const KnownCode& known) { return known.fault.has_value(); };
+  for (const std::string_view candidate : {code, code_in_message(message)}) {
+    if (const KnownCode* known = find_wrapped_code(candidate, has_fault)) return *known->fault;
+  }
   return classify_by_status(status);
 }
 
@@ -134,73 +209,38 @@ UpstreamFault classify(int status, std::string_view code, std::string_view messa
   return may_be_429 && names_the_budget(message) ? UpstreamFault::kQuota : fault;
 }
 
-// Those that kKnownCodes leaves to their status, and our own.
-constexpr std::array<std::string_view, 35> kOtherCodes = {
-    "InvalidParameter",
-    "invalid_parameter_error",
-    "BadRequest.EmptyInput",
-    "BadRequest.EmptyParameters",
-    "BadRequest.EmptyModel",
-    "BadRequest.IllegalInput",
-    "BadRequest.InputDownloadFailed",
-    "BadRequest.UnsupportedFileFormat",
-    "InvalidURL",
-    "UnsupportedOperation",
-    "ClientDisconnect",
-    "Throttling.RateQuota",
-    "Throttling.BurstRate",
-    "Throttling.AllocationQuota",
-    "InternalError",
-    "InternalError.Algo",
-    "InternalError.Timeout",
-    "SystemError",
-    "ModelServiceFailed",
-    "AppProcessFailed",
-    "InvokePluginFailed",
-    "RewriteFailed",
-    "RetrivalFailed",
-    "RetrievalFailed",
-    "ModelUnavailable",
-    "connect_timeout",
-    "connect_failed",
-    "tls_failed",
-    "connection_broken",
-    "first_token_timeout",
-    "idle_timeout",
-    "timeout",
-    "truncated_answer",
-    "invalid_answer",
-    "internal",
-};
-
 }  // namespace
+
+const Fault& describe(UpstreamFault fault) {
+  const auto index = static_cast<size_t>(fault);
+  assert(index < std::size(kFaults));
+  return kFaults[index];
+}
 
 std::string_view error_label(std::string_view code) {
   if (code.empty()) return "none";
-  while (true) {
-    const auto* other = std::find_if(kOtherCodes.begin(), kOtherCodes.end(),
-                                     [code](std::string_view known) { return is_code(code, known); });
-    if (other != kOtherCodes.end()) return *other;
-    if (const KnownCode* known = find_code(code)) return known->code;
-    const size_t dot = code.find('.');
-    if (dot == std::string_view::npos) return "other";
-    code.remove_prefix(dot + 1);
-  }
-}
-
-std::string_view fault_label(UpstreamFault fault) {
-  constexpr std::array<std::string_view, 9> kFaults = {
-      "auth", "app", "rejected", "too_large", "throttled", "quota", "timeout", "connect", "failed"};
-  return kFaults.at(static_cast<size_t>(fault));
+  const KnownCode* known = find_wrapped_code(code, [](const KnownCode&) { return true; });
+  return known != nullptr ? known->code : "other";
 }
 
 UpstreamError classify_error(int http_status, std::string_view code, std::string_view message,
                              std::string_view request_id) {
   const UpstreamFault fault = classify(http_status, code, message);
-  // Only what was turned away at the door is surely free. A step of the application that was throttled says
-  // so with the status of a failure, and the steps before it are billed.
+  // Only a request that was throttled before it started is certainly free. When a later step of the
+  // application is throttled, the status is that of a failure, and the earlier steps are billed.
   const bool is_free = fault == UpstreamFault::kThrottled && (http_status == 429 || http_status < 400);
   return {fault, std::string(code), std::string(message), std::string(request_id), is_free};
+}
+
+HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view api_key) {
+  const Fault& fault = describe(error.fault);
+  std::string message(fault.words);
+  if (debug) {
+    for (const std::string* detail : {&error.code, &error.message}) {
+      if (!detail->empty()) message += ": " + scrub(*detail, api_key);
+    }
+  }
+  return {fault.http_status, fault.code, message, error.retry_after};
 }
 
 }  // namespace bailian

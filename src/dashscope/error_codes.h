@@ -2,9 +2,22 @@
 
 #include <string_view>
 
+#include "base/exchange.h"
 #include "dashscope/chat_types.h"
 
 namespace bailian {
+
+/// What each kind of upstream failure means to everyone who has to know. All texts are literals.
+struct Fault {
+  UpstreamFault fault;
+  std::string_view label;   // in the metrics
+  int http_status;          // of our answer
+  std::string_view code;    // in our answer
+  std::string_view words;   // in our answer
+  int exit_code;            // of the ping command (sysexits.h)
+  std::string_view advice;  // printed by the ping command
+};
+const Fault& describe(UpstreamFault fault);
 
 /// What an error body means. `http_status` is the one that goes with it: the response's, or inside a stream
 /// that of the status comment; 0 when there is none. Decided by the code, then by the code wrapped in the
@@ -12,11 +25,13 @@ namespace bailian {
 UpstreamError classify_error(int http_status, std::string_view code, std::string_view message,
                              std::string_view request_id);
 
-// How an error is counted: words of a limited number, as the upstream may send any.
+/// The answer to a visitor whose chat failed. With `debug`, the message includes the upstream's code and
+/// message, from which keys are removed.
+HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view api_key);
 
-/// The code when it is documented or our own, its documented part when it wraps one; else "other", or "none"
-/// when it is empty.
+/// The label of a code in the metrics. The upstream may send any code, so only documented codes and our own
+/// become labels; a code that wraps one of them gets its label. Everything else is "other", or "none" when it
+/// is empty.
 std::string_view error_label(std::string_view code);
-std::string_view fault_label(UpstreamFault fault);
 
 }  // namespace bailian

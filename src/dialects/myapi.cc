@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "base/json.h"
-#include "base/key_mask.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "settings/biz_params.h"
@@ -144,23 +143,6 @@ std::string_view prefix_of_escaped_size(std::string_view text, size_t max_bytes)
   }
   return utf8_prefix(text, end);
 }
-
-struct PublicError {
-  int status;
-  std::string_view code;
-  std::string_view message;
-};
-
-// By UpstreamFault.
-constexpr std::array<PublicError, 9> kPublicErrors = {{{502, "upstream_auth", "Authentication failed"},
-                                                       {502, "upstream_app", "App not found"},
-                                                       {400, "content_rejected", "API Error"},
-                                                       {413, "too_large", "Request too large"},
-                                                       {429, "rate_limited", "API Error"},
-                                                       {503, "upstream_quota", "API Error"},
-                                                       {504, "upstream_timeout", "Connection timeout"},
-                                                       {502, "upstream_error", "Connection failed"},
-                                                       {502, "upstream_error", "API Error"}}};
 
 }  // namespace
 
@@ -327,17 +309,6 @@ Reply error_reply(const HttpError& error, std::string_view request_id, Headers h
   }
   if (error.code() == "overloaded") headers.emplace_back("Retry-After", kBusyRetryAfter);
   return {error.status(), std::move(headers), error_json(error, request_id)};
-}
-
-HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view api_key) {
-  const PublicError& shown = kPublicErrors.at(static_cast<size_t>(error.fault));
-  std::string message(shown.message);
-  if (debug) {
-    for (const std::string* detail : {&error.code, &error.message}) {
-      if (!detail->empty()) message += ": " + scrub(*detail, api_key);
-    }
-  }
-  return {shown.status, shown.code, message, error.retry_after};
 }
 
 }  // namespace bailian

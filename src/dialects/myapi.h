@@ -49,8 +49,4 @@ std::string error_json(const HttpError& error, std::string_view request_id);
 /// The reply that tells of an error; `headers` are those of every answer to this request.
 Reply error_reply(const HttpError& error, std::string_view request_id, Headers headers);
 
-/// What the visitor is told of an upstream failure: the opening words of api.md, and with `debug` the
-/// upstream's own code and message, from which keys are removed.
-HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view api_key);
-
 }  // namespace bailian

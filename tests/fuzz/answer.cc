@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "dashscope/answer_parser.h"
+#include "dashscope/error_codes.h"
 #include "dialects/myapi.h"
 #include "fuzz.h"
 

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/key_mask.h"
+#include "dashscope/error_codes.h"
 
 namespace bailian {
 namespace {
@@ -282,32 +283,6 @@ TEST(ChatApi, ALastEventHasAsManyCitationsAsFit) {
   ASSERT_FALSE(parse_json(std::string_view(event).substr(6), document));
   EXPECT_EQ(document["citations"].Size(), 8U);
   EXPECT_EQ(document["citations"][7]["index"].GetInt(), 8);
-}
-
-TEST(ChatApi, UpstreamFaultsHaveTheirStatusAndOpeningWords) {
-  const auto shown = [](UpstreamFault fault) {
-    const HttpError error = to_http_error({fault, "Code", "words", "", false}, false, "");
-    return std::to_string(error.status()) + " " + std::string(error.code()) + " " + error.what();
-  };
-  EXPECT_EQ(shown(UpstreamFault::kAuth), "502 upstream_auth Authentication failed");
-  EXPECT_EQ(shown(UpstreamFault::kApp), "502 upstream_app App not found");
-  EXPECT_EQ(shown(UpstreamFault::kRejected), "400 content_rejected API Error");
-  EXPECT_EQ(shown(UpstreamFault::kTooLarge), "413 too_large Request too large");
-  EXPECT_EQ(shown(UpstreamFault::kThrottled), "429 rate_limited API Error");
-  EXPECT_EQ(shown(UpstreamFault::kQuota), "503 upstream_quota API Error");
-  EXPECT_EQ(shown(UpstreamFault::kTimeout), "504 upstream_timeout Connection timeout");
-  EXPECT_EQ(shown(UpstreamFault::kConnect), "502 upstream_error Connection failed");
-  EXPECT_EQ(shown(UpstreamFault::kFailed), "502 upstream_error API Error");
-}
-
-TEST(ChatApi, DebugTellsTheUpstreamsWordsWithoutTheKey) {
-  const UpstreamError error{UpstreamFault::kAuth, "InvalidApiKey",
-                            "key secret-key or sk-0123456789abcdef is bad", "", false};
-  EXPECT_STREQ(to_http_error(error, true, "secret-key").what(),
-               "Authentication failed: InvalidApiKey: key *** or sk-*** is bad");
-  EXPECT_STREQ(to_http_error(error, false, "secret-key").what(), "Authentication failed");
-  EXPECT_STREQ(to_http_error({UpstreamFault::kFailed, "", "words", "", false}, true, "key").what(),
-               "API Error: words");
 }
 
 TEST(Scrub, LeavesOneShortLineOfAnything) {

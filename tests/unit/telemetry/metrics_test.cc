@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "dashscope/api.h"
-#include "dashscope/error_codes.h"
 #include "telemetry/process_stats.h"
 
 namespace bailian {
@@ -65,27 +64,6 @@ TEST(ModelLabels, AreNotMoreThanTwentyAndOther) {
   EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="m19",type="input"} 3)"));
   EXPECT_EQ(text.find("m20"), std::string::npos);
   EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="other",type="output"} 80)"));
-}
-
-TEST(ErrorLabels, AreDocumentedCodesOrOther) {
-  for (const char* known : {"InvalidApiKey", "Throttling", "Throttling.RateQuota", "NOT AUTHORIZED",
-                            "InvalidParameter", "InternalError.Algo", "idle_timeout", "invalid_answer"}) {
-    EXPECT_EQ(error_label(known), known);
-  }
-  EXPECT_EQ(error_label("InternalError.Algo.DataInspectionFailed"), "DataInspectionFailed");
-  EXPECT_EQ(error_label("InternalError.Algo.InvalidParameter"), "InvalidParameter");
-  EXPECT_EQ(error_label("Throttling.New"), "Throttling");
-  for (const char* unknown : {"x", "Made.Up", "invalidapikey", "a\"b", ".", "InvalidApiKey."}) {
-    EXPECT_EQ(error_label(unknown), "other") << unknown;
-  }
-  EXPECT_EQ(error_label(""), "none");
-}
-
-TEST(ErrorLabels, NameEveryFault) {
-  EXPECT_EQ(fault_label(UpstreamFault::kAuth), "auth");
-  EXPECT_EQ(fault_label(UpstreamFault::kThrottled), "throttled");
-  EXPECT_EQ(fault_label(UpstreamFault::kQuota), "quota");
-  EXPECT_EQ(fault_label(UpstreamFault::kFailed), "failed");
 }
 
 TEST(Estimates, AreTheMeanOfCompleteAnswersLessWhatHadCome) {
