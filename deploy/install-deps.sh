@@ -1,28 +1,34 @@
 #!/bin/sh
 # Installs the Debian and Ubuntu packages that building, running and testing need and that are missing.
-# Silent when nothing is missing. The Makefile's targets call it.
+# Silent when nothing is missing. The Makefile's goals call it.
 set -eu
 
 supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
 
 usage() {
   cat <<EOF
-usage: deploy/install-deps.sh [--dry-run | --list] [GROUP]...
-  check       also the tools of \`make check\`, \`make fuzz\` and \`make coverage\`: clang, its formatter,
+usage: deploy/install-deps.sh [--check | --dry-run | --list] [--only] [GROUP]...
+  build       what \`make\` itself needs: the compiler and the libraries
+  test        what \`make run\` and \`make test\` need besides
+  format      the formatter of \`make format\` and of the pre-commit hook
+  check       the tools of \`make check\`, \`make fuzz\` and \`make coverage\`: clang, its formatter,
               linter and fuzzer, shellcheck, gcovr, a YAML reader
-  wordpress   also the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
-  bench       also what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
-  soak        also what \`make soak\` needs: Python, gnuplot
-  valgrind    also valgrind
-  hosts       also those of \`make test-hosts\`: ip
-  servers     also those of \`make test-servers\`: Apache, lighttpd, HAProxy, PHP-FPM, Caddy (which Ubuntu
+  wordpress   the site of \`make test-wordpress\`: WordPress, MariaDB, PHP-FPM
+  bench       what \`make bench\` compares with and draws by: Go, PHP-FPM, gnuplot
+  soak        what \`make soak\` needs: Python, gnuplot
+  valgrind    valgrind
+  hosts       those of \`make test-hosts\`: ip
+  servers     those of \`make test-servers\`: Apache, lighttpd, HAProxy, PHP-FPM, Caddy (which Ubuntu
               22.04 lacks)
-  browser     also those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
-  deb         also what \`make deb\` builds the package with
-  package     also the system of its own in which \`make test-package\` installs it
-  --dry-run   only say what is missing
-  --list      only say what is wanted, there or not
-Exit codes: 0 all there, 64 bad usage, 69 not installable here, 77 not allowed (no root, no sudo).
+  browser     those of \`make test-browser\`: Chromium, Node.js, npm (Debian only: Ubuntu has Chromium as a snap)
+  deb         what \`make deb\` builds the package with
+  package     the separate system in which \`make test-package\` installs it
+  --only      only the groups that are named; without it build and test are always among them
+  --check     install nothing: print what is missing and the command that installs it
+  --dry-run   install nothing: print what is missing
+  --list      print what is needed, installed or not
+Exit codes: 0 all there, 64 bad usage, 69 missing (--check) or not installable here, 77 not allowed (no
+root, no sudo).
 EOF
 }
 
@@ -30,7 +36,7 @@ in_group() { case $groups in *" $1 "*) ;; *) return 1 ;; esac }
 
 # package, then what it is for
 wanted() {
-  cat <<EOF
+  ! in_group build || cat <<EOF
 g++ the compiler
 make the build
 libfcgi-dev FastCGI, the side towards nginx
@@ -42,12 +48,17 @@ libfmt-dev text formatting, for the logging
 libcli11-dev the command line
 libsystemd-dev systemd readiness and socket activation
 prometheus-cpp-dev metrics
+EOF
+  ! in_group test || cat <<EOF
 zlib1g-dev compressed bodies in the tests
 libgtest-dev GoogleTest
 nginx the web server in front, for \`make run\` and the end-to-end tests
 curl the health check of \`make run\`
 openssl certificates for the tests
 ca-certificates trusted roots for HTTPS
+EOF
+  ! in_group format || cat <<EOF
+clang-format the house format
 EOF
   ! in_group check || cat <<EOF
 clang-format the house format
@@ -56,6 +67,7 @@ shellcheck lint for shell scripts
 clang the compiler of the fuzzers
 libclang-rt-dev libFuzzer and sanitizers for clang
 gcovr coverage
+libbenchmark-dev the headers of the micro-benchmarks, for the linter
 systemd the check of the units
 groff-base the check of the man pages
 python3-yaml reads the Kubernetes manifests
@@ -119,10 +131,14 @@ fail() {
   exit "$code"
 }
 
-groups='' dry_run='' list=''
+groups='' only='' check='' dry_run='' list=''
 for argument; do
   case $argument in
-    check | wordpress | bench | soak | valgrind | hosts | servers | browser | deb | package) groups="$groups $argument " ;;
+    build | test | format | check | wordpress | bench | soak | valgrind | hosts | servers | browser | deb | package)
+      groups="$groups $argument "
+      ;;
+    --only) only=yes ;;
+    --check) check=yes ;;
     --dry-run) dry_run=yes ;;
     --list) list=yes ;;
     -h | --help) usage && exit ;;
@@ -132,6 +148,7 @@ for argument; do
       ;;
   esac
 done
+[ -n "$only" ] || groups=" build  test $groups"
 
 [ -z "$list" ] || { wanted | cut -d ' ' -f 1 | sort -u && exit; }
 packages=$(wanted | cut -d ' ' -f 1 | sort -u | xargs)
@@ -139,12 +156,16 @@ by_hand="by hand: $packages, or what they are called here; then \`make -o deps .
 # shellcheck source=/dev/null
 system=$(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-}") || system='this system'
 for tool in dpkg-query apt-get; do
+  # On a system without them the compiler says what is missing.
+  [ -z "$check" ] || command -v $tool >/dev/null || exit 0
   command -v $tool >/dev/null || fail 69 "$system has no $tool (made for $supported). Install $by_hand"
 done
 
 # shellcheck disable=SC2016,SC2086 # ${Package} is dpkg-query's; one package, one argument
 there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null) || true
-# nginx has many flavours: any will do. Node.js and npm come from other places too.
+# nginx has many flavours: any will do. Compilers, make, Node.js and npm come from other places too.
+! command -v g++ >/dev/null || there="$there installed:g++ "
+! command -v make >/dev/null || there="$there installed:make "
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "
 ! command -v node >/dev/null || there="$there installed:nodejs "
 ! command -v npm >/dev/null || there="$there installed:npm "
@@ -162,6 +183,8 @@ wanted | while read -r package purpose; do
   case "$missing " in *" $package "*) printf '  %-22s %s\n' "$package" "$purpose" ;; esac
 done
 [ -z "$dry_run" ] || exit 0
+# shellcheck disable=SC2086,SC2116 # one group, one word
+[ -z "$check" ] || fail 69 "install them with: $(echo deploy/install-deps.sh --only $groups)"
 
 sudo=''
 if [ "$(id -u)" != 0 ]; then

@@ -1,0 +1,159 @@
+# The suites and what they are built from. README.md, beside this file, says what each is for.
+
+units       := $(wildcard tests/unit/*.cc tests/unit/*/*.cc)
+harness     := $(wildcard tests/harness/*.cc)
+preloads    := $(wildcard tests/harness/preload/*.cc)
+e2e         := $(wildcard tests/e2e/*.cc)
+restart     := $(wildcard tests/restart/*.cc)
+hosts       := $(wildcard tests/hosts/*.cc)
+servers     := $(wildcard tests/servers/*.cc)
+simulator   := $(wildcard tests/simulator/*.cc)
+bench_load  := $(wildcard tests/bench/*.cc)
+bench_stub  := tests/bench/contenders/stub.cc
+bench_micro := $(wildcard tests/bench/micro/*.cc)
+fuzz        := $(wildcard tests/fuzz/*.cc)
+fuzzers     := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
+fail_nth    := tests/torture/fail_nth.cc
+torture     := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
+all_code    += $(units) $(harness) $(preloads) $(e2e) $(restart) $(hosts) $(servers) $(simulator) \
+               $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) $(torture) $(fail_nth)
+# What the tests start: the programs in front of the stand-in for DashScope.
+started     := $(programs:%=$B/%) $B/simulator
+packages    := tests/browser/node_modules/.package-lock.json
+
+build-tests: deps $B/unit_tests $B/e2e_tests $(started) $B/clock_jumps.so $B/slow_resolver.so
+
+# A run of one test spares the processes that a whole run is spread over.
+e2e_shards  := :3
+ifdef FILTER
+e2e_shards  :=
+endif
+
+## unit tests, then end to end through a real nginx
+test: build-tests
+	@FILTER='$(FILTER)' tests/shards.sh $B/unit_tests $B/e2e_tests$(e2e_shards)
+
+## a real WordPress chat is switched over and back; KEEP=1: the site stays up
+test-wordpress: deps $(started) $(packages)
+	@tests/wordpress/run.sh $B
+
+## the chat page and the widget in a headless Chromium
+test-browser: deps $(started) $(packages)
+	@BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') \
+	  $(wildcard tests/browser/*_test.js)
+
+## the package in a Debian of its own: installed, run, upgraded, purged
+test-package: deps $(started) deb
+	@tests/package/run.sh $B $(deb) $(if $(CLEAN),--clean)
+
+## the documents, followed line by line in a Debian of their own
+test-documents: deps $B/simulator
+	@tests/documents/run.sh $B $(DOCUMENT)
+
+RESTARTS ?= $(if $(QUICK),10,100)
+## a hundred restarts under a thousand streams, and nginx reloads: nothing is lost
+test-restart: deps $B/restart_tests $(started)
+	@RESTARTS=$(RESTARTS) FILTER='$(FILTER)' tests/shards.sh $B/restart_tests
+
+## three hosts in network namespaces behind one nginx; needs root
+test-hosts: deps $B/hosts_tests $(started)
+	@FILTER='$(FILTER)' tests/shards.sh $B/hosts_tests
+
+## Apache, lighttpd, Caddy and HAProxy in place of nginx, by the recipes of deploy/other-servers.md
+test-servers: deps $B/servers_tests $(started)
+	@FILTER='$(FILTER)' tests/shards.sh $B/servers_tests
+
+## the alert rules, checked and played through by promtool
+test-watch: deps build/promtool
+	@tests/watch/run.sh build/promtool
+
+## format, lint, the tests under ASan+UBSan and under TSan, a short run under valgrind
+check: lint
+	$(MAKE) test SANITIZE=address,undefined WERROR=1
+	$(MAKE) test SANITIZE=thread WERROR=1
+	$(MAKE) valgrind
+
+SECONDS ?= 60
+## libFuzzer over every parser, under ASan+UBSan
+fuzz: deps
+	$(MAKE) fuzzers VARIANT=fuzz CXX=clang++ SANITIZE=fuzzer,address,undefined
+	@tests/fuzz/run.sh $(if $(RUNS),-runs=$(RUNS),-max_total_time=$(SECONDS)) $(FILTER)
+
+fuzzers: $(fuzzers)
+
+## the tests, then the lines and branches of src that they miss
+coverage: deps
+	find build/coverage -name '*.gcda' -delete 2>/dev/null || true
+	E2E_SLOW=1 $(MAKE) test VARIANT=coverage
+	tests/coverage.sh build/coverage
+
+## measure it beside its rivals: build/bench/report.md
+bench: deps $(started) $B/bench_load $B/bench_stub $B/bench_micro
+	@BENCH_COMMAND='make bench$(if $(QUICK), QUICK=1)$(if $(ARGS), ARGS="$(ARGS)")' \
+	  tests/bench/bench.py --build $B $(if $(QUICK),--quick) $(ARGS)
+
+## every call that can fail is seen to fail
+torture: deps $B/torture_tests $B/fail_nth.so $(started)
+	@TORTURE='$(TORTURE)' FILTER='$(FILTER)' tests/shards.sh $B/torture_tests
+
+MINUTES ?= 30
+## hundreds of visitors for MINUTES=30: build/soak/report.md
+soak: deps $(started)
+	@tests/soak/soak.py --build $B --minutes $(MINUTES) $(ARGS)
+
+## some end-to-end tests with the responder under memcheck
+valgrind: deps $B/e2e_tests $(started)
+	@tests/valgrind/run.sh $B $(if $(FILTER),'$(FILTER)')
+
+# --- The programs of the tests ------------------------------------------------------------------
+
+# It takes much longer to compile the tests than to run them. security_test.cc is left out: it
+# checks how the program is compiled.
+$(call object,$(filter-out tests/e2e/security_test.cc,$(units) $(harness) $(e2e) $(restart) \
+  $(hosts) $(servers) $(torture))): unoptimised := -O0 -U_FORTIFY_SOURCE
+
+$B/unit_tests: $(call object,$(units)) $(product)
+	$(link) $^ $(libs) -lgtest -o $@
+$B/e2e_tests: $(call object,$(e2e) $(harness))
+$B/restart_tests: $(call object,$(restart) $(harness) tests/bench/connection.cc)
+$B/hosts_tests: $(call object,$(hosts) $(harness))
+$B/servers_tests: $(call object,$(servers) $(harness))
+$B/torture_tests: $(call object,$(torture) $(harness))
+$(addprefix $B/,e2e_tests restart_tests hosts_tests servers_tests torture_tests):
+	$(link) $^ -lgtest -lgtest_main -o $@
+
+$B/simulator: $(call object,$(simulator))
+	$(link) $^ -levent_core -levent_extra -lz -o $@
+$B/bench_load: $(call object,$(bench_load))
+	$(link) $^ -o $@
+$B/bench_stub: $(call object,$(bench_stub))
+	$(link) $^ -o $@
+$B/bench_micro: $(call object,$(bench_micro)) $(product)
+	$(link) $^ $(libs) -lbenchmark -lbenchmark_main -o $@
+$(fuzzers): $B/fuzz_%: $B/tests/fuzz/%.o $(product)
+	$(link) $^ $(libs) -o $@
+
+# Libraries that a test loads into the responder. They have no sanitizer of their own; fail_nth
+# leaves a sanitizer's malloc alone.
+$B/%.so: tests/harness/preload/%.cc Makefile | deps
+	@mkdir -p $(@D)
+	$(filter-out -fPIE -fsanitize=%,$(compile)) -fPIC -shared $< -o $@
+$B/fail_nth.so: $(fail_nth) tests/torture/plan.h Makefile | deps
+	$(call say,CXX ,$<)
+	@mkdir -p $(@D)
+	$Q$(CXX) -std=c++20 -O2 $(warnings) $(CXXFLAGS) $(if $(SANITIZE),-DKEEP_MALLOC) \
+	  -fPIC -shared $< -o $@
+
+# --- What the tests fetch -----------------------------------------------------------------------
+
+build/promtool: | deps
+	$(call say,GET ,$@)
+	$Qtests/watch/get-promtool.sh $@
+
+$(packages): tests/browser/package-lock.json | deps
+	$(call say,NPM ,$(<D))
+	$Qnpm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund $(if $V,,--loglevel=error)
+	@touch $@
+
+.PHONY: build-tests test test-browser test-documents test-hosts test-package test-restart \
+  test-servers test-watch test-wordpress bench check coverage fuzz fuzzers soak torture valgrind
