@@ -18,12 +18,11 @@
 namespace bailian {
 namespace {
 
-// Under this rate every arrival is looked at as it comes: 6000 a second are 120 streams of 50 tokens a
-// second.
+// 6000 arrivals a second are 120 streams of 50 tokens a second. Below this rate each is handled as it comes.
 constexpr double kBusyArrivalsPerSecond = 6000;
 constexpr std::chrono::milliseconds kRateWindow{50};
 
-constexpr size_t kMaxPosted = 16;  // that need no memory
+constexpr size_t kMaxPosted = 16;  // tasks for which post() does not allocate
 
 timeval to_timeval(std::chrono::steady_clock::duration duration) {
   const auto us = std::max<int64_t>(0, std::chrono::ceil<std::chrono::microseconds>(duration).count());
@@ -40,17 +39,18 @@ short to_libevent(short interest) {
                             ((interest & IoEvent::kWrite) != 0 ? EV_WRITE : 0));
 }
 
-// libevent is C: nothing may be thrown through it. What fails for want of memory fails for one stream, which
-// sees to it itself; this is for what is nobody's.
-void guard(const auto& call) noexcept {
+// The boundary described at ExceptionCallback: every callback of the loop is called through this function.
+template <typename Function, typename... Args>
+void dispatch(const Function& callback, ExceptionCallback on_exception, const Args&... args) noexcept {
   try {
-    call();
+    callback(args...);
   } catch (const std::exception& error) {
+    if (on_exception) return dispatch(on_exception, {}, error);
     log(LogLevel::kError, "internal", error.what());
   }
 }
 
-// Without descriptors libevent ends the program, where it should say so to its caller.
+// If libevent cannot open a descriptor, it calls the fatal callback, which must not return.
 event_base* new_base() {
   event_set_log_callback([](int severity, const char* message) {
     if (severity == EVENT_LOG_ERR) std::fprintf(stderr, "bailian-fcgi: libevent: %s\n", message);
@@ -76,13 +76,14 @@ EventLoop::EventLoop(std::chrono::nanoseconds coalesce)
   if (!wake_) throw std::system_error(errno, std::generic_category(), "eventfd");
   posted_.reserve(kMaxPosted);
   running_.reserve(kMaxPosted);
-  wake_event_ = std::make_unique<IoEvent>(*this, [this](short) { run_posted(); });
+  wake_event_ = std::make_unique<IoEvent>(*this, bind<&EventLoop::run_posted>(this));
   wake_event_->watch(wake_.get(), IoEvent::kRead);
 }
 
 EventLoop::~EventLoop() { wake_event_.reset(); }
 
 void EventLoop::run() {
+  assert(thread_ == std::thread::id());
   thread_ = std::this_thread::get_id();
   LogBatch log;
   while (!stopping_) {
@@ -91,6 +92,7 @@ void EventLoop::run() {
     log.flush();
     moderate();
   }
+  thread_ = {};
 }
 
 void EventLoop::stop() {
@@ -113,20 +115,20 @@ void EventLoop::run_posted() {
     const std::lock_guard lock(posted_mutex_);
     running_.swap(posted_);
   }
-  for (const auto& task : running_) guard(task);
+  for (const auto& task : running_) dispatch(task, {});
   running_.clear();
 }
 
 void EventLoop::run_scheduled() {
   while (EndOfIteration* const task = first_scheduled_) {
     task->unlink();
-    guard(task->callback_);
+    dispatch(task->callback_, task->on_exception_);
   }
 }
 
-// Interrupt moderation, as network cards have it: on a busy loop the price of a token is its wake-ups, here
-// and in the web server, so iterations start no closer than `coalesce_` and more tokens share one. A quiet
-// loop never pauses, nor does one that has work for longer than that, nor while a request is on its way in.
+// Interrupt moderation, as network cards do it. On a busy loop most of a token's cost is wake-ups, here and
+// in the web server; so iterations start at least `coalesce_` apart, and more tokens share one. The loop does
+// not sleep if it is not busy, if the iteration took longer than that, or if a request is coming in.
 void EventLoop::moderate() {
   const bool only_answers = events_ == arrivals_;
   window_arrivals_ += arrivals_;
@@ -147,56 +149,78 @@ void EventLoop::moderate() {
   iteration_start_ = now;
 }
 
-IoEvent::IoEvent(EventLoop& loop, std::function<void(short)> callback)
+IoEvent::IoEvent(EventLoop& loop, Callback<void(short)> callback, ExceptionCallback on_exception)
     : loop_(loop),
-      callback_(std::move(callback)),
+      callback_(callback),
+      on_exception_(on_exception),
       event_(checked(event_new(loop.base(), -1, 0, &IoEvent::on_event, this))) {}
 
-IoEvent::~IoEvent() { event_free(event_); }
+IoEvent::~IoEvent() {
+  assert(loop_.in_loop_thread());
+  event_free(event_);
+}
 
 void IoEvent::watch(int fd, short interest, Trigger trigger) {
-  if (interest == interest_ && (interest == kNothing || fd == event_get_fd(event_))) return;
-  event_del(event_);
-  interest_ = interest;
-  if (interest == kNothing) return;
+  assert(loop_.in_loop_thread());
+  assert(fd >= 0 && interest != 0);
+  if (interest == interest_ && fd == event_get_fd(event_)) return;
+  unwatch();
   const short how = static_cast<short>(EV_PERSIST | (trigger == Trigger::kEdge ? EV_ET : 0));
   event_assign(event_, loop_.base(), fd, static_cast<short>(to_libevent(interest) | how), &IoEvent::on_event,
                this);
-  if (event_add(event_, nullptr) == 0) return;
-  interest_ = kNothing;
-  throw std::system_error(errno, std::generic_category(), "watch a descriptor");
+  if (event_add(event_, nullptr) != 0)
+    throw std::system_error(errno, std::generic_category(), "watch a descriptor");
+  interest_ = interest;
 }
 
-void IoEvent::again() { event_active(event_, EV_READ, 1); }
+void IoEvent::unwatch() noexcept {
+  assert(loop_.in_loop_thread());
+  if (std::exchange(interest_, 0) != 0) event_del(event_);
+}
 
-void IoEvent::on_event(int, short what, void* self) {
-  auto& io = *static_cast<IoEvent*>(self);
+void IoEvent::again() {
+  assert(loop_.in_loop_thread());
+  event_active(event_, EV_READ, 1);
+}
+
+void IoEvent::on_event(int, short what, void* self) noexcept {
+  const auto& io = *static_cast<IoEvent*>(self);
   ++io.loop_.events_;
   const auto ready =
       static_cast<short>(((what & EV_READ) != 0 ? kRead : 0) | ((what & EV_WRITE) != 0 ? kWrite : 0));
-  guard([&] { io.callback_(ready); });
+  dispatch(io.callback_, io.on_exception_, ready);
 }
 
-Timer::Timer(EventLoop& loop, std::function<void()> callback)
-    : callback_(std::move(callback)),
-      event_(checked(evtimer_new(
-          loop.base(), [](int, short, void* self) { guard(static_cast<Timer*>(self)->callback_); }, this))) {}
+Timer::Timer(EventLoop& loop, Callback<void()> callback, ExceptionCallback on_exception)
+    : loop_(loop),
+      callback_(callback),
+      on_exception_(on_exception),
+      event_(checked(evtimer_new(loop.base(), &Timer::on_event, this))) {}
 
-Timer::~Timer() { event_free(event_); }
+Timer::~Timer() {
+  assert(loop_.in_loop_thread());
+  event_free(event_);
+}
 
 void Timer::start(std::chrono::steady_clock::duration after) {
+  assert(loop_.in_loop_thread());
   const timeval when = to_timeval(after);
   if (event_add(event_, &when) != 0) throw std::bad_alloc();
 }
 
-void Timer::cancel() { event_del(event_); }
+void Timer::cancel() noexcept {
+  assert(loop_.in_loop_thread());
+  event_del(event_);
+}
 
-SignalEvent::SignalEvent(EventLoop& loop, int signal, std::function<void()> callback)
-    : callback_(std::move(callback)),
-      event_(checked(evsignal_new(
-          loop.base(), signal,
-          [](int, short, void* self) { guard(static_cast<SignalEvent*>(self)->callback_); }, this))) {
-  std::signal(signal, SIG_IGN);  // what libevent will put back
+void Timer::on_event(int, short, void* self) noexcept {
+  const auto& timer = *static_cast<Timer*>(self);
+  dispatch(timer.callback_, timer.on_exception_);
+}
+
+SignalEvent::SignalEvent(EventLoop& loop, int signal, Callback<void()> callback)
+    : callback_(callback), event_(checked(evsignal_new(loop.base(), signal, &SignalEvent::on_event, this))) {
+  std::signal(signal, SIG_IGN);  // libevent restores this when the event is freed
   if (event_add(event_, nullptr) == 0) return;
   const int error = errno;
   event_free(event_);
@@ -204,6 +228,10 @@ SignalEvent::SignalEvent(EventLoop& loop, int signal, std::function<void()> call
 }
 
 SignalEvent::~SignalEvent() { event_free(event_); }
+
+void SignalEvent::on_event(int, short, void* self) noexcept {
+  dispatch(static_cast<SignalEvent*>(self)->callback_, {});
+}
 
 EndOfIteration::~EndOfIteration() {
   if (scheduled_) unlink();

@@ -2,12 +2,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "base/callback.h"
 #include "base/unique_fd.h"
 
 struct event;
@@ -16,14 +18,29 @@ struct event_base;
 namespace bailian {
 
 class EndOfIteration;
+class IoEvent;
 
-/// One thread's event loop: waits for events, runs their callbacks, then what was put off to the end of the
-/// iteration. Everything that hangs on it is used on its thread only and must die before it; post() and
-/// stop() may be called from any thread.
+/// Receives what a callback of the loop has thrown. The loop is C underneath, so its dispatcher catches
+/// every exception and hands it to the owner of the event, which answers by closing whatever the event
+/// served; nobody else is affected:
+///
+///   readable_(loop, bind<&Connection::receive>(this), bind<&Connection::on_exception>(this))
+///   void Connection::on_exception(const std::exception& error) noexcept { log(...); close(); }
+///
+/// As with other callbacks, the owner must not destroy the event in there. An event that is constructed
+/// without one has its exceptions logged as `internal`.
+using ExceptionCallback = Callback<void(const std::exception&)>;
+
+/// The event loop of one thread: waits for events, runs their callbacks, then those that were scheduled for
+/// the end of the iteration. The events must be destroyed before the loop. While it runs, they are used on
+/// its thread only (asserted); only post() and stop() may be called from any thread.
+///
+/// If the kernel or the heap refuses to watch a descriptor or to start a timer, these throw. Without memory
+/// for its own tables libevent ends the process.
 class EventLoop {
  public:
-  /// `coalesce`: how far apart the iterations of a loop start that is busy with answers, so that one wake-up
-  /// serves many streams; 0: as they come. Throws std::system_error.
+  /// `coalesce`: minimum time between two iterations while the loop is busy with answers, so that one wake-up
+  /// serves many streams; 0: none. Throws std::system_error.
   explicit EventLoop(std::chrono::nanoseconds coalesce);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
@@ -32,17 +49,21 @@ class EventLoop {
   /// Runs until stop().
   void run();
   void stop();
-  /// Has the loop's thread call `task` soon.
+  /// Runs `task` on the loop's thread, in its next iteration. What it throws is logged as `internal`.
   void post(std::function<void()> task);
-  /// To be called by the callback of an IoEvent that brought bytes of an answer. How many do in a second
-  /// tells whether the loop is busy; everything else is too urgent to be gathered.
+  /// Called by an IoEvent's callback that received bytes of an answer. The rate of these decides whether the
+  /// loop is busy; an iteration with any other event is never delayed.
   void count_arrival() { ++arrivals_; }
 
-  [[nodiscard]] bool in_loop_thread() const { return thread_ == std::this_thread::get_id(); }
+  /// Also true on any thread while the loop does not run.
+  [[nodiscard]] bool in_loop_thread() const {
+    return thread_ == std::thread::id() || thread_ == std::this_thread::get_id();
+  }
   [[nodiscard]] event_base* base() const { return base_.get(); }
 
  private:
   friend class EndOfIteration;
+  friend class IoEvent;
   struct FreeBase {
     void operator()(event_base* base) const;
   };
@@ -52,7 +73,7 @@ class EventLoop {
   void moderate();
 
   std::unique_ptr<event_base, FreeBase> base_;
-  std::thread::id thread_ = std::this_thread::get_id();
+  std::thread::id thread_;  // none while it does not run
   std::chrono::nanoseconds coalesce_;
   EndOfIteration* first_scheduled_ = nullptr;
   EndOfIteration* last_scheduled_ = nullptr;
@@ -69,78 +90,87 @@ class EventLoop {
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
   std::vector<std::function<void()>> running_;
-  std::unique_ptr<class IoEvent> wake_event_;
-
-  friend class IoEvent;
+  std::unique_ptr<IoEvent> wake_event_;
 };
 
-/// Watches a descriptor it does not own. Watching ends with the object.
+/// Watches a descriptor that it does not own, until it is destroyed.
 class IoEvent {
  public:
-  enum : short { kNothing = 0, kRead = 1, kWrite = 2 };
+  enum : short { kRead = 1, kWrite = 2 };
   enum class Trigger { kLevel, kEdge };
 
-  /// `callback` gets what is ready, kRead | kWrite.
-  IoEvent(EventLoop& loop, std::function<void(short ready)> callback);
+  /// `callback` gets what is ready: kRead, kWrite or both.
+  IoEvent(EventLoop& loop, Callback<void(short ready)> callback, ExceptionCallback on_exception = {});
   ~IoEvent();
   IoEvent(const IoEvent&) = delete;
   IoEvent& operator=(const IoEvent&) = delete;
 
-  /// Watches `fd` from now on for `interest`; kNothing ends it.
+  /// Watches `fd`, and no other any more, for `interest`: kRead, kWrite or both. Throws std::system_error;
+  /// then nothing is watched.
   void watch(int fd, short interest, Trigger trigger = Trigger::kLevel);
-  /// Calls back in the next iteration as if the descriptor had become ready to read: for a reader that
-  /// stopped before the end.
+  void unwatch() noexcept;
+  /// Calls back in the next iteration as if the descriptor had become readable, for a reader that stopped
+  /// before it had read everything.
   void again();
 
  private:
-  static void on_event(int fd, short what, void* self);
+  static void on_event(int fd, short what, void* self) noexcept;
 
   EventLoop& loop_;
-  std::function<void(short)> callback_;
+  const Callback<void(short)> callback_;
+  const ExceptionCallback on_exception_;
   event* event_;
   short interest_ = 0;
 };
 
-/// Calls back once after a time. It may be started again at any moment, which forgets the earlier time.
+/// Calls back once after a time. Starting it again replaces the earlier time.
 class Timer {
  public:
-  Timer(EventLoop& loop, std::function<void()> callback);
+  Timer(EventLoop& loop, Callback<void()> callback, ExceptionCallback on_exception = {});
   ~Timer();
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
+  /// Throws std::bad_alloc, but never if the timer is running.
   void start(std::chrono::steady_clock::duration after);
-  void cancel();
+  void cancel() noexcept;
 
  private:
-  std::function<void()> callback_;
+  static void on_event(int fd, short what, void* self) noexcept;
+
+  EventLoop& loop_;
+  const Callback<void()> callback_;
+  const ExceptionCallback on_exception_;
   event* event_;
 };
 
-/// Calls back for every signal of one kind, as an ordinary event. Once it is gone the signal is ignored:
-/// whoever ends the program may say so again while it ends.
+/// Calls back for each signal of one kind, as an ordinary event. After its destruction the signal is ignored,
+/// so that one more while the process ends does not kill it.
 class SignalEvent {
  public:
-  SignalEvent(EventLoop& loop, int signal, std::function<void()> callback);
+  SignalEvent(EventLoop& loop, int signal, Callback<void()> callback);
   ~SignalEvent();
   SignalEvent(const SignalEvent&) = delete;
   SignalEvent& operator=(const SignalEvent&) = delete;
 
  private:
-  std::function<void()> callback_;
+  static void on_event(int fd, short what, void* self) noexcept;
+
+  const Callback<void()> callback_;
   event* event_;
 };
 
-/// A call put off to the end of the loop iteration, however often it was asked for. What runs there may
-/// schedule others, which run in the same iteration. To schedule takes no memory: it can't fail.
+/// A callback that can be scheduled for the end of the loop's iteration, where it runs once. It may schedule
+/// others, which run in the same iteration.
 class EndOfIteration {
  public:
-  EndOfIteration(EventLoop& loop, std::function<void()> callback)
-      : loop_(loop), callback_(std::move(callback)) {}
+  EndOfIteration(EventLoop& loop, Callback<void()> callback, ExceptionCallback on_exception = {})
+      : loop_(loop), callback_(callback), on_exception_(on_exception) {}
   ~EndOfIteration();
   EndOfIteration(const EndOfIteration&) = delete;
   EndOfIteration& operator=(const EndOfIteration&) = delete;
 
+  /// Allocates nothing and cannot fail.
   void schedule() noexcept;
 
  private:
@@ -149,7 +179,8 @@ class EndOfIteration {
   void unlink();
 
   EventLoop& loop_;
-  std::function<void()> callback_;
+  const Callback<void()> callback_;
+  const ExceptionCallback on_exception_;
   bool scheduled_ = false;
   EndOfIteration* previous_ = nullptr;
   EndOfIteration* next_ = nullptr;

@@ -29,7 +29,7 @@ Chat::Chat(EventLoop& loop, ChatObservers& watch, std::shared_ptr<ConfigSnapshot
       failure_note_(note),
       live_(watch.board, client.record(), mode),
       last_write_(Clock::now()),
-      heartbeat_(loop, [this] { beat(); }),
+      heartbeat_(loop, bind<&Chat::on_silence>(this), bind<&Chat::on_lost>(this)),
       completion_(setup_->upstream.ask(request, mode, *this)) {
   client_.record().is_chat = true;
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
@@ -168,14 +168,6 @@ void Chat::on_silence() {
   if (browser_keeps_up) write(kKeepAliveComment);
   last_write_ = now;
   heartbeat_.start(to_duration(config_.heartbeat));
-}
-
-void Chat::beat() {
-  try {
-    on_silence();
-  } catch (const std::exception&) {
-    on_lost();
-  }
 }
 
 void Chat::write(std::string_view event) {

@@ -64,7 +64,6 @@ class Chat final : public Exchange, private AnswerHandler {
   void pause_if_behind();
   void open_stream();
   void on_silence();
-  void beat();
   void write(std::string_view event);
   void finish(std::string_view last_event);
   void note_answer(const Answer& answer);

@@ -85,7 +85,7 @@ class Top {
       : address_(address),
         interval_(to_duration(interval)),
         loop_(std::chrono::nanoseconds::zero()),
-        next_(loop_, [this] { ask(); }) {
+        next_(loop_, bind<&Top::ask>(this)) {
     fault_.reserve(kMaxFault);
   }
 
@@ -102,11 +102,11 @@ class Top {
 
  private:
   void watch_terminal() {
-    keys_.emplace(loop_, [this](short) { on_key(); });
+    keys_.emplace(loop_, bind<&Top::on_key>(this));
     keys_->watch(STDIN_FILENO, IoEvent::kRead);
-    sigint_.emplace(loop_, SIGINT, [this] { loop_.stop(); });
-    sigterm_.emplace(loop_, SIGTERM, [this] { loop_.stop(); });
-    sigwinch_.emplace(loop_, SIGWINCH, [this] { draw(); });
+    sigint_.emplace(loop_, SIGINT, bind<&EventLoop::stop>(&loop_));
+    sigterm_.emplace(loop_, SIGTERM, bind<&EventLoop::stop>(&loop_));
+    sigwinch_.emplace(loop_, SIGWINCH, bind<&Top::draw>(this));
   }
 
   void on_key() {

@@ -49,8 +49,8 @@ Completion::Completion(DashScopeClient& client, const Question& chat, AnswerMode
       handler_(handler),
       mode_(mode),
       body_(std::make_shared<const std::string>(completion_body(chat, client.config_, mode))),
-      let_go_(client.loop_, [this] { let_go(); }),
-      timer_(client.loop_, [this] { guarded([this] { on_timer(); }); }),
+      let_go_(client.loop_, bind<&Completion::let_go>(this)),
+      timer_(client.loop_, bind<&Completion::on_timer>(this), bind<&Completion::on_exception>(this)),
       started_(Clock::now()),
       tries_left_(client.config_.upstream_retries) {
   start_try();
@@ -96,12 +96,16 @@ bool Completion::guarded(Call call) noexcept {
   try {
     call();
     return true;
-  } catch (const std::exception&) {
-    ended_ = true;
-    timer_.cancel();
-    handler_.on_lost();
+  } catch (const std::exception& error) {
+    on_exception(error);
     return false;
   }
+}
+
+void Completion::on_exception(const std::exception&) noexcept {
+  ended_ = true;
+  timer_.cancel();
+  handler_.on_lost();
 }
 
 bool Completion::on_data(const ResponseHead& head, std::string_view bytes) noexcept {

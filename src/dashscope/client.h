@@ -63,6 +63,7 @@ class Completion final : private TransferHandler {
 
   template <typename Call>
   bool guarded(Call call) noexcept;
+  void on_exception(const std::exception& error) noexcept;
   bool take_data(const ResponseHead& head, std::string_view bytes);
   void take_result(const TransferResult& result);
   void start_try();

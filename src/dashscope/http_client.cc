@@ -224,13 +224,7 @@ struct HttpClient::CurlPool {
 
 struct HttpClient::Multi {
   explicit Multi(CurlPool& of_all)
-      : shared(of_all),
-        timer(shared.loop,
-              [this] {
-                timer.start(kNothingDue);
-                act(CURL_SOCKET_TIMEOUT, 0);
-              }),
-        handle(curl_multi_init()) {
+      : shared(of_all), timer(shared.loop, bind<&Multi::on_time>(this)), handle(curl_multi_init()) {
     if (handle == nullptr) throw std::bad_alloc();
     curl_multi_setopt(handle, CURLMOPT_SOCKETFUNCTION, &Multi::on_socket);
     curl_multi_setopt(handle, CURLMOPT_SOCKETDATA, this);
@@ -259,6 +253,11 @@ struct HttpClient::Multi {
     if (is_retired) shared.after_failures.schedule();
     (transfer.previous_ != nullptr ? transfer.previous_->next_ : first) = transfer.next_;
     if (transfer.next_ != nullptr) transfer.next_->previous_ = transfer.previous_;
+  }
+
+  void on_time() {
+    timer.start(kNothingDue);
+    act(CURL_SOCKET_TIMEOUT, 0);
   }
 
   void act(curl_socket_t socket, int ready) {
@@ -332,7 +331,7 @@ struct HttpClient::Multi {
       case CURL_POLL_INOUT:
         return IoEvent::kRead | IoEvent::kWrite;
       default:
-        return IoEvent::kNothing;
+        return 0;
     }
   }
 
@@ -357,25 +356,30 @@ struct HttpClient::Multi {
 };
 
 struct HttpClient::CurlPool::Watcher {
-  Watcher(EventLoop& loop, curl_socket_t socket)
-      : io(loop, [this, &loop, socket](short ready) {
-          if (ready == IoEvent::kRead) loop.count_arrival();
-          multi->act(socket, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
-                                 ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
-        }) {}
+  Watcher(EventLoop& event_loop, curl_socket_t watched)
+      : loop(event_loop), socket(watched), io(loop, bind<&Watcher::on_ready>(this)) {}
 
+  void on_ready(short ready) {
+    if (ready == IoEvent::kRead) loop.count_arrival();
+    multi->act(socket, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
+                           ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
+  }
+
+  EventLoop& loop;
+  const curl_socket_t socket;
   IoEvent io;
   Multi* multi = nullptr;
 };
 
 HttpClient::CurlPool::CurlPool(EventLoop& event_loop, const std::string& url)
     : loop(event_loop),
-      linger_timer(loop, [this] { drop_lingering(); }),
+      linger_timer(loop, bind<&CurlPool::drop_lingering>(this)),
       share(curl_share_init()),
-      after_failures(loop, [this] { finish_failed(); }) {
+      after_failures(loop, bind<&CurlPool::finish_failed>(this)) {
   if (share == nullptr) throw std::bad_alloc();
   if (auto host = host_to_look_up(url))
-    resolver.emplace(loop, std::move(host->host), std::move(host->port), [this] { start_waiting(); });
+    resolver.emplace(loop, std::move(host->host), std::move(host->port),
+                     bind<&CurlPool::start_waiting>(this));
   idle_handles.reserve(kMaxIdleHandles);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
@@ -434,7 +438,10 @@ void HttpClient::CurlPool::finish_failed() {
 }
 
 void HttpClient::CurlPool::watch(Multi& multi, curl_socket_t socket, short interest) {
-  if (interest == IoEvent::kNothing && !watchers.contains(socket)) return;
+  if (interest == 0) {
+    if (const auto known = watchers.find(socket); known != watchers.end()) known->second->io.unwatch();
+    return;
+  }
   auto& watcher = watchers[socket];
   if (!watcher) watcher = std::make_unique<Watcher>(loop, socket);
   watcher->multi = &multi;
@@ -469,7 +476,7 @@ Transfer::Transfer(HttpClient& client, const RequestTemplate& endpoint,
       start();
       return;
     }
-    lookup_limit_.emplace(shared_.loop, [this] { fail_later(CURLE_OPERATION_TIMEDOUT); });
+    lookup_limit_.emplace(shared_.loop, bind<&Transfer::on_lookup_timeout>(this));
     lookup_limit_->start(connect_timeout);
     shared_.waiting.push_back(this);
   } catch (...) {
@@ -610,6 +617,8 @@ bool Transfer::starts_afresh(int curl_code) {
     return false;
   }
 }
+
+void Transfer::on_lookup_timeout() { fail_later(CURLE_OPERATION_TIMEDOUT); }
 
 void Transfer::fail_later(int curl_code) {
   failure_ = curl_code;

@@ -117,6 +117,7 @@ class Transfer {
   void note_sent();
   [[nodiscard]] bool is_surely_not_taken(int curl_code) const;
   bool starts_afresh(int curl_code);
+  void on_lookup_timeout();
   void fail_later(int curl_code);
   void finish(int curl_code, const char* error) noexcept;
 

@@ -76,11 +76,11 @@ struct Resolver::Lookup {
   }
 };
 
-Resolver::Resolver(EventLoop& loop, std::string host, std::string port, std::function<void()> on_end)
+Resolver::Resolver(EventLoop& loop, std::string host, std::string port, Callback<void()> on_end)
     : host_(std::move(host)),
       port_(std::move(port)),
-      on_end_(std::move(on_end)),
-      ended_(loop, [this](short) { take_result(); }) {}
+      on_end_(on_end),
+      ended_(loop, bind<&Resolver::take_result>(this)) {}
 
 bool Resolver::is_ready() {
   const auto age = std::chrono::steady_clock::now() - found_at_;
@@ -108,7 +108,7 @@ void Resolver::start() {
   try {
     std::thread([lookup] { lookup->run(); }).detach();
   } catch (...) {
-    ended_.watch(lookup->end.get(), IoEvent::kNothing);
+    ended_.unwatch();
     throw;
   }
   lookup_ = std::move(lookup);
@@ -116,7 +116,7 @@ void Resolver::start() {
 
 void Resolver::take_result() {
   if (!lookup_ || !lookup_->has_ended.load(std::memory_order_acquire)) return;
-  ended_.watch(lookup_->end.get(), IoEvent::kNothing);
+  ended_.unwatch();
   const auto lookup = std::exchange(lookup_, nullptr);
   if (!lookup->addresses.empty()) {
     addresses_ = std::move(lookup->addresses);

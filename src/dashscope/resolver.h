@@ -1,7 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -14,7 +13,7 @@ namespace bailian {
 class Resolver {
  public:
   /// `on_end` is called at the end of each lookup, in an iteration of its own.
-  Resolver(EventLoop& loop, std::string host, std::string port, std::function<void()> on_end);
+  Resolver(EventLoop& loop, std::string host, std::string port, Callback<void()> on_end);
   /// A lookup under way goes on unheard.
   ~Resolver() = default;
   Resolver(const Resolver&) = delete;
@@ -37,7 +36,7 @@ class Resolver {
 
   const std::string host_;
   const std::string port_;
-  std::function<void()> on_end_;
+  Callback<void()> on_end_;
   std::string addresses_;
   std::string error_;
   std::chrono::steady_clock::time_point found_at_;

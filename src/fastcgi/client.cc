@@ -120,32 +120,15 @@ int FcgiAnswer::status() const {
 
 std::string_view FcgiAnswer::body() const { return std::string_view(content_).substr(head_bytes()); }
 
-template <typename Call>
-void FcgiGet::guarded(Call call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    end();
-    on_error_(error);
-  }
-}
-
 FcgiGet::FcgiGet(EventLoop& loop, ListenAddress address, std::string_view uri, OnAnswer on_answer,
                  OnError on_error)
     : address_(std::move(address)),
       on_answer_(std::move(on_answer)),
       on_error_(std::move(on_error)),
       request_(get_request(uri)),
-      io_(loop,
-          [this](short ready) {
-            guarded([&] { (ready & IoEvent::kWrite) != 0 ? send_some() : receive_some(); });
-          }),
-      begin_(loop, [this] { guarded([&] { start(); }); }),
-      deadline_(loop, [this] {
-        guarded([&] {
-          throw FcgiClientError(EX_UNAVAILABLE, fmt::format("{} does not answer", to_string(address_)));
-        });
-      }) {
+      io_(loop, bind<&FcgiGet::on_ready>(this), bind<&FcgiGet::on_exception>(this)),
+      begin_(loop, bind<&FcgiGet::start>(this), bind<&FcgiGet::on_exception>(this)),
+      deadline_(loop, bind<&FcgiGet::on_deadline>(this), bind<&FcgiGet::on_exception>(this)) {
   begin_.start(Clock::duration::zero());
 }
 
@@ -154,6 +137,17 @@ void FcgiGet::start() {
   const auto* local = std::get_if<UnixAddress>(&address_);
   fd_ = local != nullptr ? connect_unix(*local) : connect_tcp(std::get<TcpAddress>(address_));
   io_.watch(fd_.get(), IoEvent::kWrite);
+}
+
+void FcgiGet::on_ready(short ready) { (ready & IoEvent::kWrite) != 0 ? send_some() : receive_some(); }
+
+void FcgiGet::on_deadline() {
+  throw FcgiClientError(EX_UNAVAILABLE, fmt::format("{} does not answer", to_string(address_)));
+}
+
+void FcgiGet::on_exception(const std::exception& error) {
+  end();
+  on_error_(error);
 }
 
 void FcgiGet::send_some() {
@@ -176,7 +170,7 @@ void FcgiGet::receive_some() {
 }
 
 void FcgiGet::end() {
-  io_.watch(-1, IoEvent::kNothing);
+  io_.unwatch();
   deadline_.cancel();
 }
 

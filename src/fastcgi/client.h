@@ -49,9 +49,10 @@ class FcgiGet {
   FcgiGet(EventLoop& loop, ListenAddress address, std::string_view uri, OnAnswer on_answer, OnError on_error);
 
  private:
-  template <typename Call>
-  void guarded(Call call);
   void start();
+  void on_ready(short ready);
+  void on_deadline();
+  void on_exception(const std::exception& error);
   void send_some();
   void receive_some();
   void end();

@@ -90,8 +90,9 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
       fd_(std::move(fd)),
       local_(local),
       records_(listener.limits().max_body_bytes, listener.limits().max_streams),
-      readable_(listener.loop(), [this](short) { guarded([this] { receive(); }); }),
-      flush_(listener.loop(), [this] { guarded([this] { flush(); }); }) {
+      readable_(listener.loop(), bind<&FcgiConnection::receive>(this),
+                bind<&FcgiConnection::on_exception>(this)),
+      flush_(listener.loop(), bind<&FcgiConnection::flush>(this), bind<&FcgiConnection::on_exception>(this)) {
   // One descriptor can't be watched with both triggers, and the writing side needs the edge.
   readable_.watch(fd_.get(), IoEvent::kRead, IoEvent::Trigger::kEdge);
   start_deadline(listener_.draining() ? kDrainingDeadline : kHeaderDeadline);
@@ -114,9 +115,13 @@ void FcgiConnection::guarded(Call call) noexcept {
   try {
     call();
   } catch (const std::exception& error) {
-    log(LogLevel::kError, "connection_failed", error.what());
-    close(Outcome::kError);
+    on_exception(error);
   }
+}
+
+void FcgiConnection::on_exception(const std::exception& error) noexcept {
+  log(LogLevel::kError, "connection_failed", error.what());
+  close(Outcome::kError);
 }
 
 // --- the request ---
@@ -335,24 +340,29 @@ void FcgiConnection::on_writable() {
   if (!paced() || unread_bytes_ == 0) return flush_.schedule();
   if (!peer_has_read_all()) return;
   if (!peer_done_) {
-    peer_done_.emplace(listener_.loop(), [this] {
-      unread_bytes_ = 0;
-      flush_.schedule();
-    });
+    peer_done_.emplace(listener_.loop(), bind<&FcgiConnection::on_peer_done>(this));
   }
   peer_done_->start(kPeerReadTime);
+}
+
+void FcgiConnection::on_peer_done() {
+  unread_bytes_ = 0;
+  flush_.schedule();
 }
 
 // The peer's reading wakes the edge-triggered writable_; how long it may take over it is limited.
 void FcgiConnection::wait_for_room(bool waiting) {
   if (!waiting) {
     if (!stalled_at_) return;
-    writable_->watch(fd_.get(), IoEvent::kNothing);
+    writable_->unwatch();
     deadline_.reset();
     stalled_at_.reset();
     return;
   }
-  if (!writable_) writable_.emplace(listener_.loop(), [this](short) { guarded([this] { on_writable(); }); });
+  if (!writable_) {
+    writable_.emplace(listener_.loop(), bind<&FcgiConnection::on_writable>(this),
+                      bind<&FcgiConnection::on_exception>(this));
+  }
   writable_->watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
   if (record_.sent_bytes != stalled_at_) {
     stalled_at_ = record_.sent_bytes;
@@ -393,18 +403,19 @@ void FcgiConnection::drain() {
 }
 
 void FcgiConnection::start_deadline(std::chrono::steady_clock::duration after) {
-  if (!deadline_) deadline_.emplace(listener_.loop(), [this] { on_deadline(); });
+  if (!deadline_) {
+    deadline_.emplace(listener_.loop(), bind<&FcgiConnection::on_deadline>(this),
+                      bind<&FcgiConnection::on_exception>(this));
+  }
   deadline_->start(after);
 }
 
 void FcgiConnection::on_deadline() {
-  guarded([&] {
-    if (state_ == State::kAnswering || state_ == State::kEnding) {
-      record_.has_stalled = true;
-      record_.detail = "the browser is too slow";
-    }
-    close(Outcome::kClientGone);
-  });
+  if (state_ == State::kAnswering || state_ == State::kEnding) {
+    record_.has_stalled = true;
+    record_.detail = "the browser is too slow";
+  }
+  close(Outcome::kClientGone);
 }
 
 // The request under way, if there is one, ends here as `outcome`; the upstream is left alone at the end of

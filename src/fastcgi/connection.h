@@ -65,10 +65,12 @@ class FcgiConnection final : public ClientStream {
 
   template <typename Call>
   void guarded(Call call) noexcept;
+  void on_exception(const std::exception& error) noexcept;
   void receive();
   void send_replies(std::string_view records);
   void abort_exchange();
   void on_writable();
+  void on_peer_done();
   bool take(std::span<const unsigned char> bytes);
   std::optional<Request> read_request();
   void start_exchange();

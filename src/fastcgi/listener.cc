@@ -44,8 +44,8 @@ FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& 
       sent_bytes_(metrics.add_tally(Traffic::kToClients)),
       takes_body_(takes),
       handler_(std::move(handler)),
-      acceptable_(loop, [this](short) { accept_some(); }),
-      accept_again_(loop, [this] { accept_again(); }),
+      acceptable_(loop, bind<&FcgiListener::accept_some>(this)),
+      accept_again_(loop, bind<&FcgiListener::accept_again>(this)),
       bad_requests_(loop, kMaxBadRequestLines, kBadRequestWindow,
                     [](int left_out) {
                       log(LogLevel::kWarning, "bad_request",
@@ -58,7 +58,7 @@ FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& 
                        "more idle connections were closed to make room",
                        {{"closed", static_cast<double>(left_out)}});
                  }),
-      bury_(loop, [this] { bury(); }) {
+      bury_(loop, bind<&FcgiListener::bury>(this)) {
   acceptable_.watch(listening_fd_, IoEvent::kRead);
 }
 
@@ -78,7 +78,7 @@ void FcgiListener::accept_some() {
       if ((error == EMFILE || error == ENFILE) && make_room(kRoomAtOnce) > 0) return;
       log(LogLevel::kError, "accept_failed", std::strerror(error));  // NOLINT(concurrency-mt-unsafe)
       accept_again_.start(kAcceptPause);
-      acceptable_.watch(-1, IoEvent::kNothing);
+      acceptable_.unwatch();
       return;
     }
     const bool local = peer.ss_family == AF_UNIX;
@@ -138,7 +138,7 @@ void FcgiListener::accept_again() {
 
 void FcgiListener::stop_accepting() {
   accept_again_.cancel();
-  acceptable_.watch(-1, IoEvent::kNothing);
+  acceptable_.unwatch();
 }
 
 void FcgiListener::drain(std::function<void()> on_idle) {

@@ -80,21 +80,21 @@ Server::Server(Config config, ListenSocket& socket, Load load, Start start)
       }()),
       busy_workers_(workers_.size()),
       accepting_workers_(workers_.size()),
-      drain_timeout_(workers_.front()->loop, [this] { stop(); }),
-      status_(workers_.front()->loop, [this] { tell_status(); }),
-      watch_(workers_.front()->loop, [this] { watch(); }),
-      predecessor_end_(workers_.front()->loop, [this](short) { on_predecessor_gone(); }),
+      drain_timeout_(workers_.front()->loop, bind<&Server::stop>(this)),
+      status_(workers_.front()->loop, bind<&Server::tell_status>(this)),
+      watch_(workers_.front()->loop, bind<&Server::watch>(this)),
+      predecessor_end_(workers_.front()->loop, bind<&Server::on_predecessor_gone>(this)),
       upgrade_(workers_.front()->loop, start_.argv, [this] { on_upgraded(); }),
-      sigterm_(workers_.front()->loop, SIGTERM, [this] { on_signal(); }),
-      sigint_(workers_.front()->loop, SIGINT, [this] { on_signal(); }),
-      sigquit_(workers_.front()->loop, SIGQUIT, [this] { drain(); }),
-      sighup_(workers_.front()->loop, SIGHUP, [this] { reload(); }),
-      sigusr1_(workers_.front()->loop, SIGUSR1, [] { reopen_log(); }),
-      sigusr2_(workers_.front()->loop, SIGUSR2, [this] { upgrade(); }) {
+      sigterm_(workers_.front()->loop, SIGTERM, bind<&Server::on_signal>(this)),
+      sigint_(workers_.front()->loop, SIGINT, bind<&Server::on_signal>(this)),
+      sigquit_(workers_.front()->loop, SIGQUIT, bind<&Server::drain>(this)),
+      sighup_(workers_.front()->loop, SIGHUP, bind<&Server::reload>(this)),
+      sigusr1_(workers_.front()->loop, SIGUSR1, bind<&Server::on_sigusr1>(this)),
+      sigusr2_(workers_.front()->loop, SIGUSR2, bind<&Server::upgrade>(this)) {
   shared_.misconfigured = !start_.faults.empty();
   if (start_.supervisor == 0) return;
-  hand_over_.emplace(workers_.front()->loop, hand_over_signal(), [this] { hand_over(); });
-  stop_.emplace(workers_.front()->loop, stop_signal(), [this] { stop_serving(); });
+  hand_over_.emplace(workers_.front()->loop, hand_over_signal(), bind<&Server::hand_over>(this));
+  stop_.emplace(workers_.front()->loop, stop_signal(), bind<&Server::stop_serving>(this));
 }
 
 Server::~Server() = default;
@@ -145,6 +145,8 @@ void Server::on_signal() {
   drain();
 }
 
+void Server::on_sigusr1() { reopen_log(); }
+
 void Server::upgrade() {
   if (shared_.draining) return;
   const char* const instead = start_.supervisor != 0 || service_manager_.is_there()
@@ -174,7 +176,7 @@ void Server::take_over() {
 }
 
 void Server::on_predecessor_gone() {
-  predecessor_end_.watch(-1, IoEvent::kNothing);
+  predecessor_end_.unwatch();
   predecessor_ = {};
   if (shared_.draining) return;
   note_serving(socket_.fd());

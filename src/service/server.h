@@ -60,6 +60,7 @@ class Server {
   };
 
   void on_signal();
+  void on_sigusr1();
   void upgrade();
   void on_upgraded();
   void take_over();

@@ -191,9 +191,9 @@ std::string what_ended(int status) {
 Upgrade::Upgrade(EventLoop& loop, std::vector<std::string> argv, std::function<void()> on_ready)
     : argv_(std::move(argv)),
       on_ready_(std::move(on_ready)),
-      message_(loop, [this](short) { on_message(); }),
-      end_(loop, [this](short) { on_end(); }),
-      patience_(loop, [this] { give_up(fmt::format("it was not ready in {} s", kPatience.count())); }) {}
+      message_(loop, bind<&Upgrade::on_message>(this)),
+      end_(loop, bind<&Upgrade::on_end>(this)),
+      patience_(loop, bind<&Upgrade::on_timeout>(this)) {}
 
 Upgrade::~Upgrade() {
   if (successor_ != 0 && !read_last_message()) kill_successor();
@@ -222,6 +222,8 @@ void Upgrade::start(const ListenSocket& socket) {
 void Upgrade::cancel() {
   if (successor_ != 0) give_up("this program is told to end");
 }
+
+void Upgrade::on_timeout() { give_up(fmt::format("it was not ready in {} s", kPatience.count())); }
 
 // Whoever has said READY serves visitors.
 void Upgrade::give_up(std::string_view why) {
@@ -273,8 +275,8 @@ void Upgrade::fail(std::string_view why) {
 
 void Upgrade::forget() {
   patience_.cancel();
-  message_.watch(-1, IoEvent::kNothing);
-  end_.watch(-1, IoEvent::kNothing);
+  message_.unwatch();
+  end_.unwatch();
   notifications_ = {};
   successor_fd_ = {};
   successor_ = 0;

@@ -33,6 +33,7 @@ class Upgrade {
  private:
   void on_message();
   void on_ready();
+  void on_timeout();
   [[nodiscard]] bool is_ready() const;
   [[nodiscard]] bool read_last_message() const;
   void give_up(std::string_view why);

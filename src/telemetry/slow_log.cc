@@ -15,7 +15,10 @@ constexpr std::chrono::seconds kWindow{10};
 }  // namespace
 
 LineLimit::LineLimit(EventLoop& loop, int most, Clock::duration window, std::function<void(int)> tell)
-    : most_(most), window_(window), tell_(std::move(tell)), window_end_(loop, [this] { end_window(); }) {}
+    : most_(most),
+      window_(window),
+      tell_(std::move(tell)),
+      window_end_(loop, bind<&LineLimit::end_window>(this)) {}
 
 LineLimit::~LineLimit() {
   try {

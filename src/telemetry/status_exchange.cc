@@ -20,14 +20,7 @@ StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board,
       client_(client),
       reply_{200, std::move(headers), {}},
       writer_(query),
-      next_rows_(loop, [this] {
-        try {
-          go_on();
-        } catch (const std::exception& error) {
-          log(LogLevel::kError, "status_failed", error.what());
-          client_.abandon();
-        }
-      }) {
+      next_rows_(loop, bind<&StatusExchange::go_on>(this), bind<&StatusExchange::on_exception>(this)) {
   reply_.headers.emplace_back("Content-Type", content_type(query.format));
   reply_.headers.emplace_back("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
   writer_.start(figures);
@@ -38,6 +31,11 @@ StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board,
 void StatusExchange::on_shutdown() {
   next_rows_.cancel();
   client_.send({503, {{"Content-Type", "text/plain"}, {"Cache-Control", "no-store"}}, "Server busy"});
+}
+
+void StatusExchange::on_exception(const std::exception& error) noexcept {
+  log(LogLevel::kError, "status_failed", error.what());
+  client_.abandon();
 }
 
 void StatusExchange::go_on() {

@@ -24,6 +24,7 @@ class StatusExchange final : public Exchange {
 
  private:
   void go_on();
+  void on_exception(const std::exception& error) noexcept;
 
   const StatusBoard& board_;
   ClientStream& client_;

@@ -12,6 +12,12 @@
 namespace bailian {
 namespace {
 
+/// Calls a lambda that outlives the callback.
+template <typename Lambda>
+auto call(Lambda& lambda) {
+  return bind<&Lambda::operator()>(&lambda);
+}
+
 class Loops : public testing::Test {
  protected:
   void SetUp() override {
@@ -28,19 +34,22 @@ class Loops : public testing::Test {
 
 TEST_F(Loops, WhatIsPutOffRunsOnceAtTheEndOfTheIteration) {
   std::string order;
-  EndOfIteration second(loop_, [&] { order += "c"; });
-  EndOfIteration first(loop_, [&] {
+  auto append_c = [&] { order += "c"; };
+  EndOfIteration second(loop_, call(append_c));
+  auto append_b = [&] {
     order += "b";
     second.schedule();
     loop_.stop();
-  });
-  IoEvent readable(loop_, [&](short) {
+  };
+  EndOfIteration first(loop_, call(append_b));
+  auto on_readable = [&](short) {
     first.schedule();
     first.schedule();
     order += "a";
     char byte = 0;
     ASSERT_EQ(::read(ours_.get(), &byte, 1), 1);
-  });
+  };
+  IoEvent readable(loop_, call(on_readable));
   readable.watch(ours_.get(), IoEvent::kRead);
   ASSERT_EQ(::write(theirs_.get(), "x", 1), 1);
   loop_.run();
@@ -48,8 +57,10 @@ TEST_F(Loops, WhatIsPutOffRunsOnceAtTheEndOfTheIteration) {
 }
 
 TEST_F(Loops, WhatHasDiedIsNotCalled) {
-  auto victim = std::make_unique<EndOfIteration>(loop_, [] { FAIL(); });
-  EndOfIteration killer(loop_, [&] { victim.reset(); });
+  auto fail = [] { FAIL(); };
+  auto victim = std::make_unique<EndOfIteration>(loop_, call(fail));
+  auto kill = [&] { victim.reset(); };
+  EndOfIteration killer(loop_, call(kill));
   loop_.post([&] {
     killer.schedule();
     victim->schedule();
@@ -71,11 +82,13 @@ TEST_F(Loops, PostsComeFromAnyThread) {
 
 TEST_F(Loops, TimersFireOnceAndCanBeTakenBack) {
   int fired = 0;
-  Timer never(loop_, [] { FAIL(); });
-  Timer soon(loop_, [&] {
+  auto fail = [] { FAIL(); };
+  Timer never(loop_, call(fail));
+  auto on_time = [&] {
     ++fired;
     loop_.stop();
-  });
+  };
+  Timer soon(loop_, call(on_time));
   never.start(std::chrono::milliseconds(1));
   never.cancel();
   soon.start(std::chrono::hours(1));
@@ -84,24 +97,29 @@ TEST_F(Loops, TimersFireOnceAndCanBeTakenBack) {
   EXPECT_EQ(fired, 1);
 }
 
-TEST_F(Loops, AnEdgeIsToldOnceUntilItIsAskedForAgain) {
-  int calls = 0;
-  IoEvent readable(loop_, [&](short) {
-    if (++calls == 1) readable.again();
-    if (calls == 2) loop_.stop();
-  });
-  readable.watch(ours_.get(), IoEvent::kRead, IoEvent::Trigger::kEdge);
+TEST_F(Loops, AnEdgeIsReportedOnceUntilItIsAskedForAgain) {
+  struct Reader {
+    void read() {
+      if (++calls == 1) readable.again();
+      if (calls == 2) loop.stop();
+    }
+    EventLoop& loop;
+    IoEvent readable{loop, bind<&Reader::read>(this)};
+    int calls = 0;
+  } reader{.loop = loop_};
+  reader.readable.watch(ours_.get(), IoEvent::kRead, IoEvent::Trigger::kEdge);
   ASSERT_EQ(::write(theirs_.get(), "x", 1), 1);
   loop_.run();
-  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(reader.calls, 2);
 }
 
 TEST_F(Loops, ASignalIsAnEvent) {
   int signals = 0;
-  SignalEvent usr2(loop_, SIGUSR2, [&] {
+  auto on_signal = [&] {
     ++signals;
     loop_.stop();
-  });
+  };
+  SignalEvent usr2(loop_, SIGUSR2, call(on_signal));
   std::raise(SIGUSR2);
   loop_.run();
   EXPECT_EQ(signals, 1);
@@ -109,7 +127,8 @@ TEST_F(Loops, ASignalIsAnEvent) {
 
 TEST_F(Loops, ASignalThatNobodyListensToAnyMoreIsIgnored) {
   {
-    const SignalEvent listener(loop_, SIGUSR2, [] {});
+    auto ignore = [] {};
+    const SignalEvent listener(loop_, SIGUSR2, call(ignore));
   }
   EXPECT_EQ(::raise(SIGUSR2), 0);  // or this process would end
 }
@@ -117,12 +136,13 @@ TEST_F(Loops, ASignalThatNobodyListensToAnyMoreIsIgnored) {
 TEST_F(Loops, ABusyLoopGathersAndStillServesEverything) {
   EventLoop busy(std::chrono::microseconds(500));
   int left = 20000;
-  IoEvent readable(busy, [&](short) {
+  auto on_readable = [&](short) {
     char bytes[64];
     ASSERT_GT(::read(ours_.get(), bytes, 1), 0);
     if (--left == 0) return busy.stop();
     ASSERT_EQ(::write(theirs_.get(), "x", 1), 1);
-  });
+  };
+  IoEvent readable(busy, call(on_readable));
   readable.watch(ours_.get(), IoEvent::kRead);
   ASSERT_EQ(::write(theirs_.get(), "x", 1), 1);
   busy.run();
