@@ -1,6 +1,5 @@
 #include <curl/curl.h>
 #include <fmt/format.h>
-#include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -142,8 +141,7 @@ int run(Options options) {
     options.supervisor = ::getpid();
     if (const auto code = supervise()) return *code;
   }
-  // The key is kept out of core files and from other processes of this user.
-  ::prctl(PR_SET_DUMPABLE, 0);
+  forbid_inspection();
   if (options.top) {
     // Whoever may connect need not be able to read the settings.
     return top(options.listen ? listen_option(*options.listen) : load(options).config.listen,
