@@ -144,6 +144,7 @@ needs_all                  := build
 needs_install              := build
 needs_deb                  := build deb
 needs_format               := format
+needs_hooks                := format
 needs_lint                 := build test check
 needs_check                := build test check valgrind
 needs_fuzz                 := build test check
@@ -197,6 +198,13 @@ ifneq ($(filter build/lint/%,$(goals)),)
 -include $(patsubst %.cc,build/lint/%.d,$(all_code))
 endif
 
+## install the git hook that checks, in seconds, what is about to be committed
+hooks: deps
+	@hook=$$(git rev-parse --git-path hooks)/pre-commit && mkdir -p "$${hook%/*}" && \
+	if [ -e "$$hook" ] && ! [ "$$hook" -ef .github/hooks/pre-commit ]; then \
+	  echo "$$hook is another hook: have it run .github/hooks/pre-commit too" >&2; exit 1; \
+	else ln -srf .github/hooks/pre-commit "$$hook"; fi
+
 ## every file with the flags it is compiled with, for editors and clang-tidy
 compile_commands.json: deps FORCE
 	$(file >$@,[$(subst } {,}$(comma)$(newline){,$(foreach source,$(all_code),$(call entry,$(source))))])
@@ -213,4 +221,4 @@ help:
 	  text { printf "  %-22s%s\n", $$1, text } { text = "" }' Makefile $(parts)
 
 FORCE:
-.PHONY: all run deps format lint clean help FORCE
+.PHONY: all run deps format hooks lint clean help FORCE

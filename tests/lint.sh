@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Checks what no compiler does: includes in src/ point down its layers, each third-party header has one home, the
-# READMEs name the log's events, the Kubernetes manifests fit together, and shell scripts are clean.
+# Checks what no compiler does: includes in src/ follow the rooms, each third-party header has one home, no file is too
+# long, the READMEs name the log's events, the Kubernetes manifests fit together, and shell scripts are clean.
+#   usage: tests/lint.sh            all of it
+#          tests/lint.sh --src      only the rules of src/, in less than a second
+#          tests/lint.sh --rooms    prints which rooms include which, how often, and on how many floors they stand
 set -u
 cd "$(dirname "$0")/.." || exit 1
 faults=0
@@ -9,8 +12,8 @@ fault() {
   faults=1
 }
 
-# Each room of src/ and the rooms whose headers it may include, lowest first: what stands above is not known below.
-# Rooms of one floor include each other in one direction only.
+# Each room of src/ and the rooms whose headers it may include, lowest first. Rooms of one floor include each other in
+# one direction only.
 declare -A may_include=(
   [base]=""
   [settings]="base"
@@ -20,7 +23,7 @@ declare -A may_include=(
   [import]="base settings"
   [dialects]="base settings dashscope"
   [chat]="base settings telemetry dashscope dialects"
-  [service]="base settings telemetry fastcgi chat"
+  [service]="base settings fastcgi chat"
   [commands]="base settings fastcgi dashscope"
   [main]="base settings fastcgi service commands import"
 )
@@ -37,42 +40,70 @@ homes=(
   "prometheus/:telemetry/metrics"
 )
 
-while read -r file; do
+declare -A uses # how many includes lead from one room to another
+while IFS=: read -r file line; do
   name=${file#src/}
   name=${name%.*}
   room=${name%%/*}
+  header=${line#\#include ?}
+  header=${header%[>\"]*}
   if [ -z "${may_include[$room]+set}" ]; then
     fault "$file: tests/lint.sh knows no room $room"
-    continue
-  fi
-  while read -r included; do
-    if [ ! -e "src/$included" ]; then
-      fault "$file: includes \"$included\": a header is named by its room, as in \"base/text.h\""
-      continue
-    fi
-    from=${included%%/*}
-    if [ "$from" != "$room" ] && [[ " ${may_include[$room]} " != *" $from "* ]]; then
-      fault "$file: includes $included, but $room/ may include only: ${may_include[$room]:-nothing}"
-    fi
-    # The transport knows neither events nor DashScope's JSON.
-    if [ "${name%%.*}" = dashscope/http_client ] && [[ $included == dashscope/* ]] &&
-      [[ ! $included =~ ^dashscope/(http_client|resolver)\.h$ ]]; then
-      fault "$file: includes $included: http_client knows nothing of DashScope"
-    fi
-  done < <(sed -n 's/^#include "\(.*\)"$/\1/p' "$file")
-  while read -r header; do
+  elif [[ $line == *\<* ]]; then
     for home in "${homes[@]}"; do
       if [[ $header == "${home%%:*}"* && " ${home#*:} " != *" $name "* ]]; then
         fault "$file: <$header> belongs in ${home#*:}"
       fi
     done
-  done < <(sed -n 's/^#include <\(.*\)>$/\1/p' "$file")
-done < <(find src -name '*.cc' -o -name '*.h')
+  elif [ ! -e "src/$header" ]; then
+    fault "$file: includes \"$header\": a header is named by its room, as in \"base/text.h\""
+  else
+    from=${header%%/*}
+    if [ "$from" != "$room" ]; then
+      uses[$room $from]=$((${uses[$room $from]-0} + 1))
+      [[ " ${may_include[$room]} " == *" $from "* ]] ||
+        fault "$file: includes $header, but $room/ may include only: ${may_include[$room]:-nothing}"
+    fi
+    # The transport knows neither events nor DashScope's JSON.
+    if [[ $name == dashscope/http_client && $header == dashscope/* ]] &&
+      [[ ! $header =~ ^dashscope/(http_client|curl_[a-z]*|resolver)\.h$ ]]; then
+      fault "$file: includes $header: http_client knows nothing of DashScope"
+    fi
+  fi
+done < <(grep -r '^#include ' src --include=*.cc --include=*.h)
+
+order=$(for arrow in "${!uses[@]}"; do echo "$arrow"; done | tsort 2>&1) ||
+  fault "rooms of src/ in a circle:$(awk '/contains a loop/ && n++ { exit } /^tsort: [^-]/ { printf " %s", $2 }' <<<"$order")"
+
+if [ "${1-}" = --rooms ]; then
+  declare -A floor
+  rooms=$(tac <<<"$order") # lowest first
+  for room in $rooms; do
+    below='' floor[$room]=1
+    for other in $rooms; do
+      count=${uses[$room $other]-}
+      [ -n "$count" ] || continue
+      below+=" $other($count)"
+      if ((floor[$other] >= floor[$room])); then floor[$room]=$((floor[$other] + 1)); fi
+    done
+    printf '%d %-10s%s\n' "${floor[$room]}" "$room" "$below"
+  done | sort -n
+  echo "${#uses[@]} arrows"
+  exit $faults
+fi
+
+for room in "${!may_include[@]}"; do
+  for other in ${may_include[$room]}; do
+    [ -n "${uses[$room $other]-}" ] || fault "tests/lint.sh: $room/ may include $other/ and does not: remove it there"
+  done
+done
 
 # The wall clock may jump: it dates log lines and the start of the process, and nothing else.
 while read -r use; do fault "$use: only base/log.cc and telemetry/process_stats.cc look at the wall clock"; done < <(
   grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' -r src --include=*.cc --include=*.h | grep -vE '^src/(base/log|telemetry/process_stats)\.cc:'
 )
+
+[ "${1-}" != --src ] || exit $faults
 
 # Both READMEs name every event of the log.
 while read -r event; do
@@ -84,5 +115,5 @@ done < <(grep -hoP '(log|tell)\(LogLevel::\w+, "\K\w+' src/*/*.cc | sort -u)
 tests/kubernetes.py || faults=1
 # Dead links, and commands that the two languages have unlike.
 tests/documents/document.py lint || faults=1
-shellcheck deploy/*.sh deploy/examples/*.sh tests/*.sh tests/*/*.sh tests/documents/before/*.sh tests/bench/contenders/*.sh .ci/run || faults=1
+shellcheck deploy/*.sh deploy/examples/*.sh tests/*.sh tests/*/*.sh tests/documents/before/*.sh tests/bench/contenders/*.sh .ci/run .github/hooks/* || faults=1
 exit $faults
