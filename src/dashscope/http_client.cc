@@ -544,7 +544,13 @@ size_t Transfer::on_write(char* bytes, size_t size, size_t count, void* self) no
     transfer.unheard_bytes_ += total;
     return transfer.unheard_bytes_ <= kMaxUnheardBytes ? total : kEndTransfer;
   }
-  return transfer.handler_->on_data(transfer.head(), {bytes, total}) ? total : kEndTransfer;
+  if (transfer.exception_) return kEndTransfer;
+  try {
+    return transfer.handler_->on_data(transfer.head(), {bytes, total}) ? total : kEndTransfer;
+  } catch (const std::exception&) {
+    transfer.exception_ = std::current_exception();
+    return kEndTransfer;
+  }
 }
 
 // A conversation may have a megabyte, and its answer takes minutes. Once the response is there, libcurl does
@@ -633,20 +639,19 @@ void Transfer::finish(int curl_code, const char* error) noexcept {
   if (starts_afresh(curl_code)) return;
   done_ = true;
   if (code != CURLE_OK && requests_ > 0) result.fault = TransferFault::kBroken;
+  if (handler_ == nullptr) return shared_.forget_lingering(this);
+  TransferHandler& handler = *handler_;
   try {
+    if (exception_) std::rethrow_exception(exception_);
     if (code == CURLE_ABORTED_BY_CALLBACK) {
       result.detail = "the connection ended before an answer came";
     } else if (code != CURLE_OK) {
       result.detail = *error != '\0' ? error : curl_easy_strerror(code);
       if (code == CURLE_COULDNT_CONNECT) result.detail += system_error(easy_);
     }
-  } catch (const std::exception&) {
-    result.detail = "out of memory";  // short enough to need none
-  }
-  if (handler_ != nullptr) {
-    handler_->on_done(result);
-  } else {
-    shared_.forget_lingering(this);
+    handler.on_done(result);
+  } catch (const std::exception& thrown) {
+    handler.on_exception(thrown);
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,17 +37,22 @@ struct TransferResult {
   std::string detail;  // libcurl's words for the fault
 };
 
-/// Receives one response. Calls come from the loop thread; a transfer that is destroyed makes none any more.
+/// Receives one response, on the loop's thread. The last call is either on_done or on_exception, unless the
+/// transfer is destroyed before.
 class TransferHandler {
  public:
   virtual ~TransferHandler() = default;
-  /// The request goes out now.
+  /// The request is about to be sent.
   virtual void on_request() noexcept {}
-  /// Bytes of the body, whose view dies with the call. The transfer must not be destroyed in here; false ends
-  /// it, and on_done follows.
-  virtual bool on_data(const ResponseHead& head, std::string_view bytes) noexcept = 0;
-  /// The end of the response, or what came instead. The transfer may be destroyed in here.
-  virtual void on_done(const TransferResult& result) noexcept = 0;
+  /// Bytes of the body; the view is valid during the call. The transfer must not be destroyed in here. False
+  /// ends it, and on_done follows.
+  virtual bool on_data(const ResponseHead& head, std::string_view bytes) = 0;
+  /// The response is complete or has failed. The transfer may be destroyed in here.
+  virtual void on_done(const TransferResult& result) = 0;
+  /// on_data or on_done has thrown, or the transfer itself has run out of memory. As libcurl is C, an
+  /// exception of on_data arrives here after libcurl has returned. No other transfer is affected. The transfer
+  /// may be destroyed in here.
+  virtual void on_exception(const std::exception& error) noexcept = 0;
 };
 
 /// What all requests to one endpoint share: the URL and the request headers.
@@ -134,6 +140,7 @@ class Transfer {
   bool is_reused_ = false;  // the connection of the first
   size_t sent_bytes_ = 0;   // of the body
   size_t unheard_bytes_ = 0;
+  std::exception_ptr exception_;  // what on_data has thrown
   bool done_ = false;
   bool paused_ = false;
   bool watched_ = false;          // libcurl has a socket of it watched
