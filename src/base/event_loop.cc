@@ -13,6 +13,7 @@
 #include <new>
 #include <system_error>
 
+#include "base/file.h"
 #include "base/log.h"
 
 namespace bailian {
@@ -73,7 +74,7 @@ EventLoop::EventLoop(std::chrono::nanoseconds coalesce)
       window_start_(std::chrono::steady_clock::now()),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!base_) throw std::bad_alloc();
-  if (!wake_) throw std::system_error(errno, std::generic_category(), "eventfd");
+  if (!wake_) throw_errno("eventfd");
   posted_.reserve(kMaxPosted);
   running_.reserve(kMaxPosted);
   wake_event_ = std::make_unique<IoEvent>(*this, bind<&EventLoop::run_posted>(this));
@@ -168,8 +169,7 @@ void IoEvent::watch(int fd, short interest, Trigger trigger) {
   const short how = static_cast<short>(EV_PERSIST | (trigger == Trigger::kEdge ? EV_ET : 0));
   event_assign(event_, loop_.base(), fd, static_cast<short>(to_libevent(interest) | how), &IoEvent::on_event,
                this);
-  if (event_add(event_, nullptr) != 0)
-    throw std::system_error(errno, std::generic_category(), "watch a descriptor");
+  if (event_add(event_, nullptr) != 0) throw_errno("watch a descriptor");
   interest_ = interest;
 }
 

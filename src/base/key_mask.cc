@@ -1,11 +1,9 @@
 #include "base/key_mask.h"
 
 #include <algorithm>
-#include <cctype>
 #include <utility>
 
 #include "base/text.h"
-#include "base/utf8.h"
 
 namespace bailian {
 namespace {
@@ -15,7 +13,7 @@ constexpr size_t kShortestKey = 8;
 constexpr size_t kShownBytes = 3;
 constexpr std::string_view kMask = "***";  // of no key's characters, so that it completes none
 
-bool is_key_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_'; }
+bool is_key_char(char c) { return is_alnum(c) || c == '-' || c == '_'; }
 
 }  // namespace
 

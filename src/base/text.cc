@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include <algorithm>
+
 namespace bailian {
 namespace {
 
@@ -23,6 +25,29 @@ size_t character_bytes(std::string_view text) {
 }
 
 }  // namespace
+
+std::string to_lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = to_lower(c);
+  return result;
+}
+
+std::string_view trim(std::string_view text, std::string_view set) {
+  text.remove_prefix(std::min(text.find_first_not_of(set), text.size()));
+  return text.substr(0, text.find_last_not_of(set) + 1);
+}
+
+std::string_view split_off(std::string_view& rest, char separator) {
+  const std::string_view item = rest.substr(0, rest.find(separator));
+  rest.remove_prefix(std::min(item.size() + 1, rest.size()));
+  return item;
+}
+
+bool is_visible_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
+}
+
+bool is_web_url(std::string_view text) { return text.starts_with("https://") || text.starts_with("http://"); }
 
 size_t control_character_bytes(std::string_view text) {
   if (text.empty()) return 0;
@@ -55,6 +80,21 @@ std::string printable(std::string_view text) {
     text.remove_prefix(control > 0 ? control : character > 0 ? character : 1);
   }
   return line;
+}
+
+std::string_view utf8_prefix(std::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  while (max_bytes > 0 && (byte_at(text, max_bytes) & 0xc0) == 0x80) --max_bytes;
+  return text.substr(0, max_bytes);
+}
+
+std::string_view without_bom(std::string_view text) {
+  return text.substr(text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0);
+}
+
+bool is_utf16(std::string_view text) {
+  return text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff") ||
+         (text.size() > 1 && (text[0] == '\0' || text[1] == '\0'));
 }
 
 }  // namespace bailian

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "telemetry/status_exchange.h"
 
 namespace bailian {
@@ -51,9 +52,7 @@ const Route* find_route(std::string_view path) {
 bool allows(const Route& route, std::string_view method) {
   std::string_view allow = route.allow;
   while (!allow.empty()) {
-    const std::string_view one = allow.substr(0, allow.find(','));
-    if (one == method) return true;
-    allow.remove_prefix(std::min(one.size() + 2, allow.size()));
+    if (trim(split_off(allow, ',')) == method) return true;
   }
   return false;
 }
@@ -61,10 +60,7 @@ bool allows(const Route& route, std::string_view method) {
 // If-None-Match: a list of tags, weakly compared (RFC 9110, 13.1.2); nginx weakens ours when it compresses.
 bool matches(std::string_view if_none_match, std::string_view etag) {
   while (!if_none_match.empty()) {
-    std::string_view tag = if_none_match.substr(0, if_none_match.find(','));
-    if_none_match.remove_prefix(std::min(tag.size() + 1, if_none_match.size()));
-    tag.remove_prefix(std::min(tag.find_first_not_of(' '), tag.size()));
-    while (tag.ends_with(' ')) tag.remove_suffix(1);
+    std::string_view tag = trim(split_off(if_none_match, ','), " ");
     if (tag.starts_with("W/")) tag.remove_prefix(2);
     if (tag == "*" || tag == etag) return true;
   }

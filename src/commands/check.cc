@@ -14,13 +14,13 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "commands/php_pools.h"
 
@@ -80,10 +80,7 @@ void warn_of_php(const Config& config, std::vector<std::string>& warnings) {
   glob_t files{};
   if (glob("/etc/php/*/fpm/pool.d/*.conf", 0, nullptr, &files) == 0) {
     for (size_t i = 0; i < std::min(files.gl_pathc, kMaxPoolFiles); ++i) {
-      std::string text(kMaxPoolFileBytes, '\0');
-      std::ifstream file(files.gl_pathv[i], std::ios::binary);
-      file.read(text.data(), static_cast<std::streamsize>(text.size()));
-      text.resize(static_cast<size_t>(file.gcount()));
+      const std::string text = read_file(files.gl_pathv[i], kMaxPoolFileBytes).value_or("");
       for (const PhpPool& pool : parse_php_pools(text)) {
         if (!may_connect(pool, socket)) continue;
         warnings.push_back(

@@ -1,17 +1,12 @@
 #include "commands/php_pools.h"
 
+#include "base/text.h"
+
 namespace bailian {
 namespace {
 
 // A long name, put in for many $pool, would become very long.
 constexpr size_t kMaxLineBytes = 1000;
-constexpr std::string_view kBlank = " \t\r";
-
-std::string_view trimmed(std::string_view text) {
-  const size_t from = text.find_first_not_of(kBlank);
-  if (from == text.npos) return {};
-  return text.substr(from, text.find_last_not_of(kBlank) + 1 - from);
-}
 
 // PHP-FPM puts the pool's name for each $pool.
 std::string value_of(std::string_view text, std::string_view pool) {
@@ -20,7 +15,7 @@ std::string value_of(std::string_view text, std::string_view pool) {
     text.remove_prefix(1);
     text = text.substr(0, text.find(quote));
   } else {
-    text = trimmed(text.substr(0, text.find(';')));
+    text = trim(text.substr(0, text.find(';')));
   }
   constexpr std::string_view kPool = "$pool";
   std::string value;
@@ -41,9 +36,7 @@ std::vector<PhpPool> parse_php_pools(std::string_view text) {
     pool = {};
   };
   while (!text.empty()) {
-    const size_t end = text.find('\n');
-    const std::string_view line = trimmed(text.substr(0, end));
-    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    const std::string_view line = trim(split_off(text, '\n'));
     if (line.size() > kMaxLineBytes) continue;
     if (line.starts_with('[')) {
       end_pool();
@@ -52,9 +45,9 @@ std::vector<PhpPool> parse_php_pools(std::string_view text) {
     }
     const size_t equals = line.find('=');
     if (line.starts_with(';') || line.starts_with('#') || equals == line.npos) continue;
-    const std::string_view key = trimmed(line.substr(0, equals));
-    if (key == "user") pool.user = value_of(trimmed(line.substr(equals + 1)), pool.name);
-    if (key == "group") pool.group = value_of(trimmed(line.substr(equals + 1)), pool.name);
+    const std::string_view key = trim(line.substr(0, equals));
+    if (key == "user") pool.user = value_of(trim(line.substr(equals + 1)), pool.name);
+    if (key == "group") pool.group = value_of(trim(line.substr(equals + 1)), pool.name);
   }
   end_pool();
   return pools;

@@ -14,9 +14,9 @@
 #include <limits>
 #include <optional>
 #include <string>
-#include <system_error>
 
 #include "base/event_loop.h"
+#include "base/file.h"
 #include "commands/top_frame.h"
 #include "fastcgi/client.h"
 
@@ -41,8 +41,7 @@ bool write_all(std::string_view bytes) {
 class Screen {
  public:
   Screen() {
-    if (::tcgetattr(STDIN_FILENO, &before_) != 0)
-      throw std::system_error(errno, std::generic_category(), "tcgetattr");
+    if (::tcgetattr(STDIN_FILENO, &before_) != 0) throw_errno("tcgetattr");
     termios keys = before_;
     keys.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
     keys.c_iflag &= ~static_cast<tcflag_t>(IXON);  // a stopped terminal would stop us
@@ -150,7 +149,7 @@ class Top {
       constexpr size_t kAll = std::numeric_limits<size_t>::max();
       std::string frame;
       for (const std::string& line : top_frame(*now_, nullptr, {kAll, kAll})) frame += line + '\n';
-      if (!write_all(frame)) throw std::system_error(errno, std::generic_category(), "write");
+      if (!write_all(frame)) throw_errno("write");
       return loop_.stop();
     }
     next_.start(interval_);

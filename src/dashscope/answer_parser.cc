@@ -5,7 +5,6 @@
 
 #include "base/json.h"
 #include "base/text.h"
-#include "base/utf8.h"
 #include "dashscope/error_codes.h"
 
 namespace bailian {
@@ -18,16 +17,15 @@ constexpr size_t kMaxCitations = 32;
 constexpr size_t kMaxTitleBytes = 200;
 constexpr size_t kMaxUrlBytes = 500;
 constexpr size_t kMaxMislabelledBytes = size_t{64} << 10;
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::array<std::string_view, 4> kEventFields = {"id", "event", "data", "retry"};
 
-bool is_printable(char c) { return c > ' ' && c < '\x7f'; }
-bool is_plain(char c) { return is_printable(c) && c != '"' && c != '\\'; }
+// Needs no escapes in JSON.
+bool is_plain(std::string_view text) {
+  return is_visible_ascii(text) && text.find_first_of("\"\\") == std::string_view::npos;
+}
 
 // A session id goes into every event, so it must be short and need no escapes.
-bool is_session_id(std::string_view id) {
-  return !id.empty() && id.size() <= kMaxIdBytes && std::all_of(id.begin(), id.end(), is_plain);
-}
+bool is_session_id(std::string_view id) { return !id.empty() && id.size() <= kMaxIdBytes && is_plain(id); }
 
 // One line that is not too long.
 std::string shown_title(std::string_view title, std::string_view api_key) {
@@ -37,9 +35,8 @@ std::string shown_title(std::string_view title, std::string_view api_key) {
 }
 
 std::string shown_url(std::string_view url, std::string_view api_key) {
-  const bool is_web = url.starts_with("http://") || url.starts_with("https://");
-  const bool good = is_web && url.size() <= kMaxUrlBytes && std::all_of(url.begin(), url.end(), is_plain) &&
-                    !shows_key(url, api_key);
+  const bool good =
+      is_web_url(url) && url.size() <= kMaxUrlBytes && is_plain(url) && !shows_key(url, api_key);
   return good ? std::string(url) : std::string();
 }
 
@@ -47,15 +44,14 @@ std::string shown_url(std::string_view url, std::string_view api_key) {
 std::string shown_page(std::string_view page) {
   std::string shown(page.substr(0, kMaxShownPageBytes));
   std::replace_if(
-      shown.begin(), shown.end(), [](char c) { return !is_printable(c); }, ' ');
+      shown.begin(), shown.end(), [](char c) { return c <= ' ' || c > '~'; }, ' ');
   return shown;
 }
 
 // A type is compared without its parameters and in lower case (RFC 9110, 8.3.1).
 bool is_type(std::string_view content_type, std::string_view type) {
   content_type = content_type.substr(0, content_type.find_first_of("; \t"));
-  return std::equal(content_type.begin(), content_type.end(), type.begin(), type.end(),
-                    [](unsigned char a, char b) { return std::tolower(a) == b; });
+  return to_lower(content_type) == type;
 }
 
 // What may stand before an answer: blank lines and byte order marks.

@@ -10,10 +10,10 @@
 #include <atomic>
 #include <cerrno>
 #include <string_view>
-#include <system_error>
 #include <thread>
 #include <utility>
 
+#include "base/file.h"
 #include "base/unique_fd.h"
 
 namespace bailian {
@@ -101,7 +101,7 @@ bool Resolver::try_start() {
 
 void Resolver::start() {
   auto lookup = std::make_shared<Lookup>();
-  if (!lookup->end) throw std::system_error(errno, std::generic_category(), "eventfd");
+  if (!lookup->end) throw_errno("eventfd");
   lookup->host = host_;
   lookup->port = port_;
   ended_.watch(lookup->end.get(), IoEvent::kRead);

@@ -4,10 +4,10 @@
 #include <charconv>
 #include <utility>
 
+#include "base/text.h"
+
 namespace bailian {
 namespace {
-
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 // Some files and gateways set more than one.
 std::string_view without_marks(std::string_view line) {

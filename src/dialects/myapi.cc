@@ -9,7 +9,6 @@
 
 #include "base/json.h"
 #include "base/text.h"
-#include "base/utf8.h"
 #include "settings/biz_params.h"
 
 namespace bailian {
@@ -53,17 +52,13 @@ void keep_newest(std::vector<Message>& history, size_t most) {
   if (history.size() > most) history.erase(history.begin(), history.end() - static_cast<ptrdiff_t>(most));
 }
 
-bool is_web_url(std::string_view url) {
-  return (url.starts_with("http://") || url.starts_with("https://")) &&
-         std::all_of(url.begin(), url.end(), [](char c) { return c > ' ' && c != '\x7f'; });
-}
-
 std::vector<std::string> parse_image_urls(const JsonValue* items) {
   std::vector<std::string> urls;
   if (items == nullptr || items->IsNull()) return urls;
   if (!items->IsArray()) throw invalid_request("image_urls must be an array of http(s) URLs");
   for (const auto& item : items->GetArray()) {
-    if (!item.IsString() || !is_web_url(as_view(item)) || urls.size() == kMaxImages) {
+    if (!item.IsString() || !is_web_url(as_view(item)) || !is_visible_ascii(as_view(item)) ||
+        urls.size() == kMaxImages) {
       throw invalid_request(fmt::format("image_urls must be at most {} http(s) URLs", kMaxImages));
     }
     urls.emplace_back(as_view(item));

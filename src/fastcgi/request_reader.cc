@@ -14,7 +14,9 @@
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
-#include <system_error>
+
+#include "base/file.h"
+#include "base/text.h"
 
 namespace {
 
@@ -39,18 +41,9 @@ constexpr off_t kMaxFileBytes = 65536;  // of past requests
 constexpr size_t kMaxMethodBytes = 16;
 constexpr size_t kMaxRequestIdBytes = 128;
 
-[[noreturn]] void throw_errno(const char* what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
-
-bool is_word_char(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
-}
+bool is_word_char(char c) { return is_alnum(c) || c == '-' || c == '_' || c == '.'; }
 bool is_word(std::string_view text, size_t max_bytes) {
   return !text.empty() && text.size() <= max_bytes && std::all_of(text.begin(), text.end(), is_word_char);
-}
-bool is_printable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c != '\x7f'; });
 }
 
 std::string fresh_request_id() {
@@ -188,7 +181,7 @@ std::optional<Request> FcgiRequestReader::read(const FcgiRequestParser& records)
   request.requested_headers = libfcgi.param("HTTP_ACCESS_CONTROL_REQUEST_HEADERS");
   request.is_https = libfcgi.param("HTTPS") == "on";
   const std::string_view origin = libfcgi.param("HTTP_ORIGIN");
-  request.origin = is_printable(origin) ? origin : "null";  // it may be sent back in a header
+  request.origin = is_visible_ascii(origin) ? origin : "null";  // it may be sent back in a header
   const std::string_view id = libfcgi.param("REQUEST_ID");
   request.request_id = is_word(id, kMaxRequestIdBytes) ? std::string(id) : fresh_request_id();
   return request;

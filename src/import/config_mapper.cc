@@ -12,7 +12,6 @@
 
 #include "base/json.h"
 #include "base/text.h"
-#include "base/utf8.h"
 #include "import/php_interpreter.h"
 #include "settings/bot_profile.h"
 #include "settings/placeholder.h"
@@ -30,32 +29,22 @@ constexpr std::array<std::string_view, 8> kOtherParameters = {
     "max_tokens",       "max_completion_tokens", "top_p", "top_k", "seed",
     "presence_penalty", "frequency_penalty",     "stop"};
 
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  }
-  return result;
-}
-
 // "this->api_key", "API_KEY" and "apiKey" are the same name.
 std::string plain_name(std::string_view name) {
   if (const size_t arrow = name.rfind("->"); arrow != std::string_view::npos) name.remove_prefix(arrow + 2);
-  std::string plain = lower(name);
+  std::string plain = to_lower(name);
   std::erase_if(plain, [](char c) { return c == '_' || c == '-'; });
   return plain;
 }
 
 std::string at_line(const PhpValue& value) { return fmt::format("line {}", value.line); }
 
-bool is_url(std::string_view text) { return text.starts_with("https://") || text.starts_with("http://"); }
-
 // The host of a URL, with neither user nor port.
 std::string host_of(std::string_view url) {
   url.remove_prefix(url.find("://") + 3);
   std::string_view authority = url.substr(0, url.find_first_of("/?#"));
   if (const size_t at = authority.rfind('@'); at != std::string_view::npos) authority.remove_prefix(at + 1);
-  return lower(authority.substr(0, authority.find(':')));
+  return to_lower(authority.substr(0, authority.find(':')));
 }
 
 // Without user, query and fragment, which may hold keys.
@@ -85,13 +74,12 @@ bool is_foreign_key(std::string_view key) {
          key.starts_with("sk-or-") || key.starts_with("gsk_");
 }
 
-bool is_key_text(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
-}
+bool is_key_text(std::string_view text) { return !text.empty() && is_visible_ascii(text); }
 
 std::optional<std::string_view> bearer(std::string_view text) {
   constexpr std::string_view kBearer = "bearer ";
-  if (text.size() < kBearer.size() || lower(text.substr(0, kBearer.size())) != kBearer) return std::nullopt;
+  if (text.size() < kBearer.size() || to_lower(text.substr(0, kBearer.size())) != kBearer)
+    return std::nullopt;
   return text.substr(kBearer.size());
 }
 
@@ -165,7 +153,7 @@ class Gathering : public PhpListener {
   }
 
   void add_url(const PhpValue& value, bool is_called) {
-    if (value.is_string() && is_url(value.text)) append(urls, {value.text, value.line, is_called});
+    if (value.is_string() && is_web_url(value.text)) append(urls, {value.text, value.line, is_called});
   }
 
   static PhpValue in_seconds(const PhpValue& milliseconds) {
@@ -242,7 +230,7 @@ class Gathering : public PhpListener {
       constexpr std::string_view kHeader = "authorization: ";
       const std::string& text = member.value.text;
       if (member.key.empty() && member.value.is_string() &&
-          lower(text.substr(0, kHeader.size())) == kHeader) {
+          to_lower(text.substr(0, kHeader.size())) == kHeader) {
         add_authorization(member.value, std::string_view(text).substr(kHeader.size()));
       }
     }

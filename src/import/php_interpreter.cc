@@ -9,6 +9,7 @@
 #include <map>
 #include <utility>
 
+#include "base/text.h"
 #include "import/php_lexer.h"
 
 namespace bailian {
@@ -20,14 +21,6 @@ using TokenKind = PhpToken::Kind;
 constexpr size_t kMaxWeight = size_t{1} << 20;
 // What all values made while a file is followed may weigh together: assignments may double a value each time.
 constexpr size_t kMaxWork = size_t{16} << 20;
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  }
-  return result;
-}
 
 bool is_one_of(std::string_view word, std::initializer_list<std::string_view> words) {
   return std::find(words.begin(), words.end(), word) != words.end();
@@ -131,7 +124,7 @@ class Follower {
     return true;
   }
   [[nodiscard]] bool is_word(size_t ahead, std::string_view word) const {
-    return peek(ahead).kind == TokenKind::kWord && lower(peek(ahead).text) == word;
+    return peek(ahead).kind == TokenKind::kWord && to_lower(peek(ahead).text) == word;
   }
 
   // Guards against deep recursion where no bracket counts it.
@@ -270,7 +263,7 @@ class Follower {
       }
       return;
     }
-    const std::string word = lower(peek().text);
+    const std::string word = to_lower(peek().text);
     if (word == "function" || word == "fn") {
       function();
     } else if ((is_one_of(word, {"class", "interface", "trait", "enum"}) &&
@@ -430,7 +423,7 @@ class Follower {
     }
     // A cast.
     if (peek().is("(") && peek(1).kind == TokenKind::kWord && peek(2).is(")") &&
-        is_one_of(lower(peek(1).text),
+        is_one_of(to_lower(peek(1).text),
                   {"int", "integer", "float", "double", "string", "bool", "boolean", "array", "object"})) {
       at_ += 3;
       return unary();
@@ -488,7 +481,7 @@ class Follower {
                   : unknown(value.line, value.is_known() ? "known when the file runs" : value.why_unknown());
       } else if (peek().is("->") || peek().is("?->") || peek().is("::")) {
         next();
-        if (peek().kind == TokenKind::kWord) method = lower(peek().text);
+        if (peek().kind == TokenKind::kWord) method = to_lower(peek().text);
         if (peek().kind == TokenKind::kWord || peek().kind == TokenKind::kVariable) next();
         value = unknown(value.line, "known when the file runs");
       } else {
@@ -635,7 +628,7 @@ class Follower {
 
   PhpValue word() {
     const PhpToken& token = peek();
-    std::string name = lower(token.text);
+    std::string name = to_lower(token.text);
     if (name == "function" || name == "fn" ||
         (name == "static" && (is_word(1, "function") || is_word(1, "fn")))) {
       if (name == "static") next();
@@ -680,7 +673,7 @@ class Follower {
       const auto found = constants_.find(next().text);
       if (found != constants_.end()) return copy(found->second);
     } else if (peek().kind == TokenKind::kWord) {
-      const std::string name = lower(next().text);
+      const std::string name = to_lower(next().text);
       const size_t end = peek().partner;
       next();
       return call(name, arguments(end), token.line);

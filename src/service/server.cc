@@ -11,7 +11,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "base/utf8.h"
+#include "base/text.h"
 #include "service/serving_process.h"
 #include "service/supervisor.h"
 

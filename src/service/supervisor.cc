@@ -9,8 +9,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <string>
-#include <system_error>
 
+#include "base/file.h"
 #include "fastcgi/listen_socket.h"
 #include "service/serving_process.h"
 
@@ -113,7 +113,7 @@ std::optional<int> supervise() {
   const pid_t supervisor = ::getpid();
   for (;;) {
     const pid_t child = ::fork();
-    if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
+    if (child < 0) throw_errno("fork");
     if (child == 0) {
       begin_child(supervisor);
       ::sigprocmask(SIG_SETMASK, &before, nullptr);

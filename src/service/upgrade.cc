@@ -20,7 +20,9 @@
 #include <system_error>
 #include <utility>
 
+#include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "service/service_manager.h"
 
 namespace bailian {
@@ -32,20 +34,15 @@ constexpr int kNotStarted = 127;
 constexpr std::string_view kListenPid = "LISTEN_PID=";
 constexpr size_t kPidDigits = 12;
 
-[[noreturn]] void fail_errno(const std::string& what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
-
 // As the shell would find it now: the file that runs may have been replaced or removed.
 std::string find_program(const std::string& name) {
   if (name.find('/') != std::string::npos) return name;
   const char* const path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody changes it
   std::string_view rest = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
   while (!rest.empty()) {
-    const std::string_view directory = rest.substr(0, rest.find(':'));
+    const std::string_view directory = split_off(rest, ':');
     std::string candidate = fmt::format("{}/{}", directory.empty() ? "." : directory, name);
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
-    rest.remove_prefix(std::min(directory.size() + 1, rest.size()));
   }
   throw std::system_error(ENOENT, std::generic_category(), name);
 }
@@ -53,7 +50,7 @@ std::string find_program(const std::string& name) {
 // An address of no file, which nobody can guess and take before us.
 std::string random_notify_name() {
   uint64_t random = 0;
-  if (::getrandom(&random, sizeof random, 0) != sizeof random) fail_errno("getrandom");
+  if (::getrandom(&random, sizeof random, 0) != sizeof random) throw_errno("getrandom");
   return fmt::format("{}{:016x}", ServiceManager::kPredecessor, random);
 }
 
@@ -66,7 +63,7 @@ UniqueFd open_notify_socket(const std::string& name) {
   const int on = 1;
   if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
       ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) {
-    fail_errno("a socket for notifications");
+    throw_errno("a socket for notifications");
   }
   return fd;
 }
@@ -118,7 +115,7 @@ struct Launch {
     if (child == 0) exec(before);
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     errno = error;
-    if (child < 0) fail_errno("fork");
+    if (child < 0) throw_errno("fork");
     return child;
   }
 
@@ -173,9 +170,7 @@ std::optional<Message> receive(int fd, std::array<char, 4096>& buffer) {
 
 bool has_line(std::string_view text, std::string_view wanted) {
   while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    if (line == wanted) return true;
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    if (split_off(text, '\n') == wanted) return true;
   }
   return false;
 }
@@ -209,7 +204,7 @@ void Upgrade::start(const ListenSocket& socket) {
     log(LogLevel::kInfo, "upgrade", "a successor starts",
         {{"program", launch.program}, {"pid", double(successor_)}});
     successor_fd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, successor_, 0)));
-    if (!successor_fd_) fail_errno("pidfd_open");
+    if (!successor_fd_) throw_errno("pidfd_open");
     message_.watch(notifications_.get(), IoEvent::kRead);
     end_.watch(successor_fd_.get(), IoEvent::kRead);
     patience_.start(kPatience);

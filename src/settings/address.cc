@@ -4,8 +4,9 @@
 #include <fmt/format.h>
 #include <sys/un.h>
 
-#include <algorithm>
 #include <charconv>
+
+#include "base/text.h"
 
 namespace bailian {
 namespace {
@@ -19,10 +20,6 @@ uint16_t parse_port(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
   require(error == std::errc() && end == text.data() + text.size());
   return port;
-}
-
-bool is_printable_ascii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
 }
 
 }  // namespace
@@ -52,7 +49,7 @@ ListenAddress parse_listen_address(std::string_view text) {
   } else {
     require(host.find(':') == std::string_view::npos);
   }
-  require(!host.empty() && is_printable_ascii(host));
+  require(!host.empty() && is_visible_ascii(host));
   return TcpAddress{std::string(host), parse_port(text.substr(colon + 1))};
 }
 

@@ -1,7 +1,6 @@
 #include "settings/config.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,10 +16,9 @@
 #include <map>
 #include <stdexcept>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "base/unique_fd.h"
-#include "base/utf8.h"
 #include "settings/biz_params.h"
 #include "settings/dotenv.h"
 #include "settings/placeholder.h"
@@ -52,24 +50,15 @@ Number number_within(std::string_view text, Number least, Number most) {
 constexpr double kMaxSeconds = 86400;
 Seconds positive_seconds(std::string_view text) { return Seconds(number_within(text, 0.001, kMaxSeconds)); }
 
-std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
 bool parse_bool(const std::string& mixed) {
-  const std::string text = lower_case(mixed);
+  const std::string text = to_lower(mixed);
   if (text == "true" || text == "1" || text == "yes") return true;
   require(text == "false" || text == "0" || text == "no");
   return false;
 }
 
-bool is_printable_ascii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
-}
-
 std::string header_safe(const std::string& text) {
-  require(is_printable_ascii(text));
+  require(is_visible_ascii(text));
   return text;
 }
 
@@ -88,43 +77,25 @@ std::string parse_id(const std::string& text) {
 }
 
 // A text file of the operator's, as UTF-8 without a byte order mark.
-std::string read_file(const std::string& path) {
-  constexpr size_t kMaxBytesOfAFile = size_t{4} << 20;
-  const auto cannot = [&path] {
-    return SettingFault(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
-  };
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw cannot();
-  std::string text;
-  for (std::array<char, 16384> piece{};;) {
-    const ssize_t size = ::read(fd.get(), piece.data(), piece.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) throw cannot();
-    if (size == 0) break;
-    text.append(piece.data(), static_cast<size_t>(size));
-    if (text.size() > kMaxBytesOfAFile) throw SettingFault(fmt::format("{} is longer than 4 MiB", path));
-  }
-  if (is_utf16(text)) throw SettingFault(fmt::format("{} is UTF-16: save it as UTF-8", path));
-  return std::string(without_bom(text));
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto is_space = [](char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; };
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  return text;
+std::string read_text_file(const std::string& path) {
+  constexpr size_t kMaxFileBytes = size_t{4} << 20;
+  const auto text = read_file(path, kMaxFileBytes + 1);
+  if (!text) throw SettingFault(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  if (text->size() > kMaxFileBytes) throw SettingFault(fmt::format("{} is longer than 4 MiB", path));
+  if (is_utf16(*text)) throw SettingFault(fmt::format("{} is UTF-16: save it as UTF-8", path));
+  return std::string(without_bom(*text));
 }
 
 // A line of a .env file in place of a key: `DASHSCOPE_API_KEY=...`.
 bool is_assignment(std::string_view text) {
-  const std::string name = lower_case(std::string(text.substr(0, text.find('='))));
+  const std::string name = to_lower(text.substr(0, text.find('=')));
   return name.size() < text.size() && name.find("key") != std::string::npos;
 }
 
 // Empty when the file is.
 std::string read_key_file(const std::string& path) {
-  const std::string text = read_file(path);
-  std::string key(trimmed(text));
+  const std::string text = read_text_file(path);
+  std::string key(trim(text));
   const auto refuse = [&path](std::string_view what) {
     throw SettingFault(fmt::format("{} {}", path, what));
   };
@@ -134,7 +105,7 @@ std::string read_key_file(const std::string& path) {
   }
   if (is_assignment(key)) refuse("has NAME=... in it: put the key there alone");
   if (is_quoted(key)) refuse("has the key in quotes: remove them");
-  if (!is_printable_ascii(key)) refuse("holds no key: it has blanks or non-ASCII characters");
+  if (!is_visible_ascii(key)) refuse("holds no key: it has blanks or non-ASCII characters");
   return key;
 }
 
@@ -176,8 +147,7 @@ std::string parse_base_url(const std::string& url) {
   const std::string_view authority = rest.substr(0, rest.find('/'));
   const std::string_view host =
       authority.substr(0, authority.starts_with('[') ? authority.find(']') + 1 : authority.find(':'));
-  require(!host.empty() && is_printable_ascii(url) &&
-          rest.find_first_of("@?#\"\\") == std::string_view::npos);
+  require(!host.empty() && is_visible_ascii(url) && rest.find_first_of("@?#\"\\") == std::string_view::npos);
   if (url.starts_with("http://") && !is_loopback(host)) {
     throw invalid_argument("https:// (plain http only towards this machine)");
   }
@@ -197,10 +167,7 @@ std::vector<std::string> parse_param_names(std::string_view text) {
   std::vector<std::string> names;
   require(is_utf8(text) && printable(text) == text);
   while (!text.empty()) {
-    std::string_view name = text.substr(0, text.find(','));
-    text.remove_prefix(std::min(name.size() + 1, text.size()));
-    while (name.starts_with(' ')) name.remove_prefix(1);
-    while (name.ends_with(' ')) name.remove_suffix(1);
+    const std::string_view name = trim(split_off(text, ','), " ");
     require(is_biz_param_name(name));
     names.emplace_back(name);
   }
@@ -225,13 +192,11 @@ std::vector<std::string> parse_origins(std::string_view text) {
   if (text == "*") return {};
   std::vector<std::string> origins;
   while (!text.empty()) {
-    std::string_view origin = text.substr(0, text.find(','));
-    text.remove_prefix(std::min(origin.size() + 1, text.size()));
-    while (origin.starts_with(' ')) origin.remove_prefix(1);
+    std::string_view origin = trim(split_off(text, ','), " ");
     while (origin.ends_with(' ') || origin.ends_with('/')) origin.remove_suffix(1);
-    const bool is_origin = (origin.starts_with("https://") || origin.starts_with("http://")) &&
-                           origin.find('/', origin.find("://") + 3) == std::string_view::npos;
-    require(is_origin && is_printable_ascii(origin));
+    const bool is_origin =
+        is_web_url(origin) && origin.find('/', origin.find("://") + 3) == std::string_view::npos;
+    require(is_origin && is_visible_ascii(origin));
     origins.emplace_back(origin);
   }
   require(!origins.empty());
@@ -239,7 +204,7 @@ std::vector<std::string> parse_origins(std::string_view text) {
 }
 
 BotProfile read_bot_profile(const std::string& path) {
-  const std::string text = read_file(path);
+  const std::string text = read_text_file(path);
   if (!is_utf8(text))
     throw SettingFault(fmt::format("{} is not UTF-8 (if it is GBK: iconv -f GBK -t UTF-8)", path));
   try {
@@ -252,7 +217,7 @@ BotProfile read_bot_profile(const std::string& path) {
 }
 
 std::optional<LogLevel> parse_log_level(const std::string& mixed) {
-  const std::string text = lower_case(mixed);
+  const std::string text = to_lower(mixed);
   if (text.empty()) return std::nullopt;
   for (const LogLevel level : {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarning, LogLevel::kError}) {
     if (text == name_of(level)) return level;
@@ -296,7 +261,7 @@ const std::vector<Setting> kSettings = {
      [](Config& c, const std::string& v) { c.temperature = parse_temperature(v); }},
     {"HOST", "", "", false, "an address to listen on, or nothing",
      [](Config& c, const std::string& v) {
-       require(is_printable_ascii(v));
+       require(is_visible_ascii(v));
        c.host = v;
      }},
     {"PORT", "", "8000", false, "a port from 1 to 65535",
@@ -420,7 +385,7 @@ class Loader {
   }
 
   void read_env_file(const std::string& path) {
-    const Dotenv dotenv = parse_dotenv(read_file(path));
+    const Dotenv dotenv = parse_dotenv(read_text_file(path));
     for (const DotenvFault& fault : dotenv.faults) {
       faults_.push_back(fmt::format("{}:{}: {}", path, fault.line, fault.reason));
     }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
+
 namespace bailian {
 namespace {
 
@@ -34,14 +36,6 @@ bool is_among(std::string_view word, const Words& words) {
 bool is_control(char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }
 bool is_word_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || static_cast<unsigned char>(c) >= 0x80;
-}
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  }
-  return result;
 }
 
 std::vector<std::string_view> words_of(std::string_view text) {
@@ -89,7 +83,7 @@ bool is_placeholder(std::string_view text) {
     if (text.find(part) != std::string_view::npos) return true;
   }
   if (text.front() == '$' || text.front() == '%' || text == "sk-0E") return true;
-  const std::string small = lower(text);
+  const std::string small = to_lower(text);
   const bool is_key = small.starts_with("sk-");
   const auto words = words_of(small);
   bool all_are_words = true;

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/json.h"
+#include "base/text.h"
 
 namespace bailian {
 namespace {
@@ -137,9 +138,8 @@ std::string json_start(const std::vector<StatusFigure>& figures) {
 StatusQuery parse_status_query(std::string_view query) {
   StatusQuery asked;
   while (!query.empty()) {
-    const std::string_view item = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(item.size() + 1, query.size()));
-    const std::string_view name = item.substr(0, item.find('='));
+    std::string_view item = split_off(query, '&');
+    const std::string_view name = split_off(item, '=');
     if (name == "json") asked.format = StatusFormat::kJson;
     if (name == "html") asked.format = StatusFormat::kHtml;
     if (name == "full") asked.full = true;
