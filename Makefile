@@ -104,18 +104,19 @@ object    = $(patsubst %.cc,$B/%.o,$1)
 # --- The programs -------------------------------------------------------------------------------
 
 # Each program has a line below that names the file of its main().
-programs := bailian-fcgi
-mains    := src/main.cc
+programs := bailian-fcgi bailian-import
+mains    := src/main.cc src/import/main.cc
 libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd -lprometheus-cpp-core
 sources  := $(wildcard src/*.cc src/*/*.cc)
 product  := $B/product.a
 headers  := $(wildcard src/*/*.h tests/*/*.h)
 all_code := $(sources)
 
-## build the responder: build/release/bailian-fcgi
+## build the responder and the importer: build/release/bailian-fcgi, build/release/bailian-import
 all: $(programs:%=$B/%)
 
 $B/bailian-fcgi: $(call object,src/main.cc)
+$B/bailian-import: $(call object,src/import/main.cc)
 $(programs:%=$B/%): $(product)
 	$(link) $(filter %.o,$^) $(product) $(libs) -o $@
 

@@ -49,6 +49,7 @@ install: $(programs:%=$B/%) $(made)
 	$(INSTALL) -D -m 644 -t $(to_man)/man1 $(man_pages)
 	$(INSTALL) -D -m 644 -t $(to_man)/man5 build/install/man/bailian-fcgi.conf.5
 	$(INSTALL) -D -m 644 deploy/bash-completion $(DESTDIR)$(completiondir)/bailian-fcgi
+	ln -sf bailian-fcgi $(DESTDIR)$(completiondir)/bailian-import
 	$(if $(unitdir),$(INSTALL) -D -m 644 -t $(DESTDIR)$(unitdir) $(service_files))
 	$(INSTALL) -D -m 644 deploy/systemd/sysusers.conf $(DESTDIR)$(sysusersdir)/bailian-fcgi.conf
 	$(INSTALL) -D -m 644 deploy/systemd/tmpfiles.conf $(DESTDIR)$(tmpfilesdir)/bailian-fcgi.conf
@@ -73,7 +74,7 @@ install: $(programs:%=$B/%) $(made)
 ## remove what `make install` put there; settings that were changed stay
 uninstall: $(made)
 	rm -f $(addprefix $(to_bin)/,$(programs)) $(addprefix $(to_man)/man1/,$(notdir $(man_pages))) \
-	  $(to_man)/man5/bailian-fcgi.conf.5 $(DESTDIR)$(completiondir)/bailian-fcgi \
+	  $(to_man)/man5/bailian-fcgi.conf.5 $(addprefix $(DESTDIR)$(completiondir)/,$(programs)) \
 	  $(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(service_files))) \
 	  $(DESTDIR)$(sysusersdir)/bailian-fcgi.conf $(DESTDIR)$(tmpfilesdir)/bailian-fcgi.conf
 	rm -rf $(to_doc)

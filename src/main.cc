@@ -7,11 +7,13 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "commands/check.h"
@@ -19,7 +21,6 @@
 #include "commands/top.h"
 #include "fastcgi/listen_socket.h"
 #include "fastcgi/request_reader.h"
-#include "import/import_command.h"
 #include "service/server.h"
 #include "service/supervisor.h"
 #include "settings/config.h"
@@ -30,8 +31,7 @@ namespace {
 struct Options {
   std::optional<std::string> env_file;
   std::optional<std::string> listen;
-  std::optional<std::string> import_config_php;
-  ImportOptions import;
+  std::vector<std::string> import_arguments;  // of bailian-import; empty: not asked for
   bool check = false;
   bool strict = false;
   bool ping = false;
@@ -135,8 +135,18 @@ int serve(LoadedConfig loaded, std::vector<std::string> faults, const Options& o
   return again ? kStartAgain : EX_OK;
 }
 
+// Replaces this process by bailian-import, which is installed beside it. Returns only when that fails.
+int exec_import(std::vector<std::string> arguments) {
+  const auto program = std::filesystem::read_symlink("/proc/self/exe").replace_filename("bailian-import");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  ::execv(program.c_str(), argv.data());
+  throw_errno(fmt::format("--import-config-php: cannot run {}", program.string()));
+}
+
 int run(Options options) {
-  if (options.import_config_php) return import_config_php(*options.import_config_php, options.import);
+  if (!options.import_arguments.empty()) return exec_import(std::move(options.import_arguments));
   if (options.supervise) {
     options.supervisor = ::getpid();
     if (const auto code = supervise()) return *code;
@@ -210,13 +220,13 @@ int run_command(int argc, char** argv) {
   app.add_flag("--strict", options.strict, "let --check fail on a warning too")->needs(check);
   auto* const ping =
       app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
-  auto* const import = app.add_option("--import-config-php", options.import_config_php,
-                                      "make .env and bot.json of an old config.php, which is read, not run");
-  import->type_name("FILE");
-  app.add_option("--output-dir", options.import.output_dir, "where --import-config-php writes (else here)")
-      ->type_name("DIR")
-      ->needs(import);
-  app.add_flag("--force", options.import.force, "let --import-config-php replace files")->needs(import);
+  // bailian-import's former name; hidden.
+  std::optional<std::string> config_php;
+  std::optional<std::string> output_dir;
+  bool force = false;
+  auto* const import = app.add_option("--import-config-php", config_php)->group("");
+  app.add_option("--output-dir", output_dir)->needs(import)->group("");
+  app.add_flag("--force", force)->needs(import)->group("");
   // Not by their names, which CLI11 copies where nothing may be thrown.
   for (auto* const other : {check, ping, import}) supervise->excludes(other);
   auto* const top = app.add_subcommand(
@@ -230,9 +240,7 @@ int run_command(int argc, char** argv) {
       "cannot open\n"
       "LOG_FILE, 75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; top: 69 nothing "
       "answers, 76 it is\n"
-      "something else, 77 may not connect; --import-config-php: 65 nothing in the file is of use, 66 it "
-      "cannot be read,\n"
-      "73 a file exists or cannot be written.");
+      "something else, 77 may not connect.");
   app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
     return "bailian-fcgi: " + CLI::FailureMessage::simple(failed, error);
   });
@@ -241,6 +249,12 @@ int run_command(int argc, char** argv) {
     options.top = top->parsed();
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? EX_OK : EX_USAGE;
+  }
+  if (config_php) {
+    options.import_arguments = {"bailian-import", *config_php};
+    if (output_dir)
+      options.import_arguments.insert(options.import_arguments.end(), {"--output-dir", *output_dir});
+    if (force) options.import_arguments.emplace_back("--force");
   }
   options.argv.assign(argv, argv + argc);
   return run_guarded(options);

@@ -25,7 +25,7 @@ declare -A may_include=(
   [chat]="base settings telemetry dashscope dialects"
   [service]="base settings fastcgi chat"
   [commands]="base settings fastcgi dashscope"
-  [main]="base settings fastcgi service commands import"
+  [main]="base settings fastcgi service commands"
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
@@ -35,7 +35,7 @@ homes=(
   "fcgiapp.h:fastcgi/output fastcgi/request_reader"
   "fastcgi.h:fastcgi/client fastcgi/request_parser fastcgi/output"
   "spdlog/:base/log"
-  "CLI/:main"
+  "CLI/:main import/main"
   "systemd/:fastcgi/listen_socket service/service_manager"
   "prometheus/:telemetry/metrics"
 )

@@ -1,116 +1,91 @@
-#include "import/import_command.h"
-
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <optional>
-#include <stdexcept>
+#include <filesystem>
+#include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
+#include <vector>
 
+#include "base/file.h"
+#include "base/text.h"
 #include "base/unique_fd.h"
-#include "base/utf8.h"
 #include "import/config_mapper.h"
 #include "settings/dotenv.h"
 
 namespace bailian {
 namespace {
 
-[[noreturn]] void fail(const std::string& what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
+struct Options {
+  std::string path;
+  std::string output_dir = ".";
+  bool force = false;
+};
 
-// One byte more than is read as PHP, so that a longer file is known to be one.
-std::string read_file(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) fail(path);
-  std::string text(kMaxPhpBytes + 1, '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(path);
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
-  }
-  text.resize(size);
-  return text;
-}
-
-/// A file that comes to be whole or not at all: written beside its place under another name.
+/// A file that appears complete or not at all: it is written under a temporary name in the same directory.
+/// Throws std::system_error.
 class NewFile {
  public:
   NewFile(std::string path, std::string_view content, mode_t mode) : NewFile(std::move(path)) {
-    if (::fchmod(fd_.get(), mode) != 0) fail(path_);
+    if (::fchmod(fd_.get(), mode) != 0) throw_errno(path_);
     while (!content.empty()) {
-      const ssize_t put = ::write(fd_.get(), content.data(), content.size());
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) fail(path_);
-      content.remove_prefix(static_cast<size_t>(put));
+      const ssize_t written = ::write(fd_.get(), content.data(), content.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) throw_errno(path_);
+      content.remove_prefix(static_cast<size_t>(written));
     }
-    if (::fsync(fd_.get()) != 0) fail(path_);
+    if (::fsync(fd_.get()) != 0) throw_errno(path_);
   }
   ~NewFile() {
-    if (is_beside_) ::unlink(temporary_.c_str());
+    if (is_temporary_) ::unlink(temporary_.c_str());
   }
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;
 
-  void put_in_place(bool may_replace) {
+  void publish(bool may_replace) {
     if (may_replace) {
-      if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_);
-      is_beside_ = false;
+      if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw_errno(path_);
+      is_temporary_ = false;
     } else if (::link(temporary_.c_str(), path_.c_str()) != 0) {
-      fail(path_);
+      throw_errno(path_);
     }
   }
 
  private:
-  // The empty file. Whatever throws later, the destructor removes it.
+  // Creates the empty file. When the public constructor throws after that, the destructor runs and removes
+  // it.
   explicit NewFile(std::string path)
       : path_(std::move(path)), temporary_(path_ + ".XXXXXX"), fd_(::mkostemp(temporary_.data(), O_CLOEXEC)) {
-    if (!fd_) fail(path_);
+    if (!fd_) throw_errno(path_);
   }
 
   std::string path_;
   std::string temporary_;
   UniqueFd fd_;
-  bool is_beside_ = true;
+  bool is_temporary_ = true;
 };
-
-std::string absolute(const std::string& directory) {
-  const std::unique_ptr<char, decltype(&std::free)> path(::realpath(directory.c_str(), nullptr), &std::free);
-  if (!path) fail(directory);
-  return path.get();
-}
-
-bool exists(const std::string& path) {
-  struct stat status {};
-  return ::lstat(path.c_str(), &status) == 0;
-}
 
 std::string env_text(const ConfigPhp& php, const std::string& profile_path) {
   std::string text =
-      "# Settings of bailian-fcgi, made of an old config.php. .env.example tells of each and of the "
-      "others.\n";
+      "# Settings of bailian-fcgi, imported from an old config.php. .env.example describes every setting.\n";
   for (const auto& [key, value] : php.settings) text += dotenv_line(key, value);
   return text + "# Details of failures go to the log, not to visitors.\n" + dotenv_line("DEBUG", "False") +
          dotenv_line("BOT_CONFIG_FILE", profile_path);
 }
 
-std::string setting(const ConfigPhp& php, std::string_view key, std::string_view otherwise) {
+std::string setting(const ConfigPhp& php, std::string_view key, std::string_view fallback) {
   for (const auto& [name, value] : php.settings) {
     if (name == key && !value.empty()) return value;
   }
-  return std::string(otherwise);
+  return std::string(fallback);
 }
 
 void print_list(std::string_view title, const std::vector<std::string>& items) {
@@ -122,63 +97,94 @@ void report(const ConfigPhp& php, const std::string& env_path, const std::string
   print_list("taken:", php.taken);
   print_list("not taken:", php.not_taken);
   print_list("the old file would have called:", php.called);
-  fmt::print("bailian-fcgi calls:\n  {}/apps/{}/completion\n",
-             setting(php, "DASHSCOPE_BASE_URL", "https://dashscope.aliyuncs.com/api/v1"),
-             setting(php, "APP_ID", "APP_ID"));
-  fmt::print("written:\n  {}\n  {}\n", env_path, profile_path);
-  std::string to_fill_in;
+  print_list("bailian-fcgi calls:",
+             {fmt::format("{}/apps/{}/completion",
+                          setting(php, "DASHSCOPE_BASE_URL", "https://dashscope.aliyuncs.com/api/v1"),
+                          setting(php, "APP_ID", "APP_ID"))});
+  print_list("written:", {env_path, profile_path});
+  std::vector<std::string> to_fill_in;
   if (setting(php, "DASHSCOPE_API_KEY", "").empty())
-    to_fill_in += "DASHSCOPE_API_KEY=, a key of the console\n  ";
+    to_fill_in.emplace_back("DASHSCOPE_API_KEY=, a key from the console");
   if (setting(php, "APP_ID", "").empty())
-    to_fill_in += "APP_ID=, the id on the application's card in the console\n  ";
-  if (!to_fill_in.empty())
-    fmt::print("fill in, in {}:\n  {}", env_path, to_fill_in.substr(0, to_fill_in.size() - 2));
-  fmt::print("then:\n  bailian-fcgi --check --env-file {0}\n  bailian-fcgi --ping --env-file {0}\n",
-             env_path);
+    to_fill_in.emplace_back("APP_ID=, the id on the application's card in the console");
+  print_list(fmt::format("fill in, in {}:", env_path), to_fill_in);
+  print_list("then:", {fmt::format("bailian-fcgi --check --env-file {}", env_path),
+                       fmt::format("bailian-fcgi --ping --env-file {}", env_path)});
 }
 
-int write(const ConfigPhp& php, const ImportOptions& options) {
-  const std::string directory = absolute(options.output_dir);
+int complain(int exit_code, std::string_view what) {
+  fmt::print(stderr, "bailian-import: {}\n", what);
+  return exit_code;
+}
+
+int write_files(const ConfigPhp& php, const Options& options) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const std::string directory = fs::canonical(options.output_dir, error);
+  if (error) throw std::system_error(error, options.output_dir);
   const std::string env_path = directory + "/.env";
   const std::string profile_path = directory + "/bot.json";
   for (const std::string& path : {env_path, profile_path}) {
-    if (options.force || !exists(path)) continue;
-    fmt::print(stderr, "bailian-fcgi: {} is there already; --force replaces it\n", path);
-    return EX_CANTCREAT;
+    if (!options.force && fs::exists(fs::symlink_status(path, error)))
+      return complain(EX_CANTCREAT, path + " already exists; --force replaces it");
   }
   constexpr mode_t kSecret = 0600;
   constexpr mode_t kPublic = 0644;
   NewFile env(env_path, env_text(php, profile_path), kSecret);
   NewFile profile(profile_path, php.bot_profile, kPublic);
-  profile.put_in_place(options.force);
-  env.put_in_place(options.force);
+  profile.publish(options.force);
+  env.publish(options.force);
   report(php, env_path, profile_path);
   return EX_OK;
 }
 
-}  // namespace
-
-int import_config_php(const std::string& path, const ImportOptions& options) {
-  std::string text;
+int import(const Options& options) {
+  const auto text = read_file(options.path, kMaxPhpBytes + 1);  // one byte more shows that the file is longer
+  if (!text) return complain(EX_NOINPUT, fmt::format("{}: {}", options.path, std::strerror(errno)));
+  if (is_utf16(*text)) return complain(EX_DATAERR, options.path + ": the file is UTF-16: save it as UTF-8");
   try {
-    text = read_file(path);
-  } catch (const std::system_error& error) {
-    fmt::print(stderr, "bailian-fcgi: {}\n", error.what());
-    return EX_NOINPUT;
-  }
-  if (is_utf16(text)) {
-    fmt::print(stderr, "bailian-fcgi: {}: the file is UTF-16: save it as UTF-8\n", path);
-    return EX_DATAERR;
-  }
-  try {
-    return write(read_config_php(without_bom(text)), options);
+    return write_files(read_config_php(without_bom(*text)), options);
   } catch (const PhpError& error) {
-    fmt::print(stderr, "bailian-fcgi: {}: {}\n", path, error.what());
-    return EX_DATAERR;
+    return complain(EX_DATAERR, fmt::format("{}: {}", options.path, error.what()));
   } catch (const std::system_error& error) {
-    fmt::print(stderr, "bailian-fcgi: cannot write: {}\n", error.what());
-    return EX_CANTCREAT;
+    return complain(EX_CANTCREAT, fmt::format("cannot write: {}", error.what()));
   }
 }
 
+int run(int argc, char** argv) {
+  Options options;
+  CLI::App app(
+      "Creates .env and bot.json for bailian-fcgi from an old config.php, which is read but never run.",
+      "bailian-import");
+  app.set_version_flag("-V,--version", "bailian-import " BAILIAN_VERSION);
+  app.add_option("FILE", options.path, "the old config.php, or a functions.php with the chat's code in it")
+      ->required();
+  app.add_option("--output-dir", options.output_dir, "write to DIR (default: the working directory)")
+      ->type_name("DIR");
+  app.add_flag("--force", options.force, "replace existing files");
+  app.footer(
+      "Exit codes: 0 done, 64 bad usage, 65 nothing usable in the file, 66 the file cannot be read, 71 "
+      "system "
+      "error,\n73 a file exists already or cannot be written.");
+  app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
+    return "bailian-import: " + CLI::FailureMessage::simple(failed, error);
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? EX_OK : EX_USAGE;
+  }
+  return import(options);
+}
+
+}  // namespace
 }  // namespace bailian
+
+int main(int argc, char** argv) {
+  try {
+    return bailian::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "bailian-import: %s\n", error.what());
+    return EX_OSERR;
+  }
+}

@@ -42,8 +42,8 @@ TEST_F(CommandLine, TellsItsVersion) {
 TEST_F(CommandLine, HelpsWithEveryOption) {
   const auto finished = run_with({"--help"});
   EXPECT_EQ(finished.exit_code, 0);
-  for (const char* option : {"--env-file", "--listen", "--check", "--strict", "--ping", "--import-config-php",
-                             "--output-dir", "--force", "--version", "--help", "top"})
+  for (const char* option :
+       {"--env-file", "--listen", "--check", "--strict", "--ping", "--version", "--help", "top"})
     EXPECT_TRUE(contains(finished.out, option)) << option;
 }
 

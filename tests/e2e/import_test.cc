@@ -1,4 +1,4 @@
-// --import-config-php: an old config.php becomes .env and bot.json.
+// bailian-import: an old config.php becomes .env and bot.json.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -42,9 +42,14 @@ class Import : public testing::Test {
   Finished run_with(const std::vector<std::string>& arguments, const Settings& settings = {}) {
     return run(responder_command(dir_, settings, arguments));
   }
-  Finished import(const std::string& file, std::vector<std::string> more = {}) {
-    more.insert(more.begin(), {"--import-config-php", file});
-    return run_with(more);
+  Command import_command(const std::string& file, const std::vector<std::string>& more = {}) {
+    Command command{
+        .argv = {sibling_program("bailian-import"), file}, .env = {}, .directory = dir_.path(), .fds = {}};
+    command.argv.insert(command.argv.end(), more.begin(), more.end());
+    return command;
+  }
+  Finished import(const std::string& file, const std::vector<std::string>& more = {}) {
+    return run(import_command(file, more));
   }
   mode_t mode_of(const char* name) const {
     struct stat info {};
@@ -120,7 +125,7 @@ TEST_F(Import, ReadsAByteOrderMarkAndNamesUtf16) {
   const auto php = dir_.write("utf-16.php", wide);
   const auto refused = import(php, {"--force"});
   EXPECT_EQ(refused.exit_code, 65);
-  EXPECT_EQ(refused.err, "bailian-fcgi: " + php + ": the file is UTF-16: save it as UTF-8\n");
+  EXPECT_EQ(refused.err, "bailian-import: " + php + ": the file is UTF-16: save it as UTF-8\n");
 }
 
 TEST_F(Import, ReplacesNothingUnlessForced) {
@@ -129,7 +134,7 @@ TEST_F(Import, ReplacesNothingUnlessForced) {
     dir_.write(name, "precious");
     const auto finished = import(php);
     EXPECT_EQ(finished.exit_code, 73);
-    EXPECT_TRUE(contains(finished.err, std::string(name) + " is there already")) << finished.err;
+    EXPECT_TRUE(contains(finished.err, std::string(name) + " already exists")) << finished.err;
     EXPECT_EQ(read_file(dir_.file(name)), "precious");
     EXPECT_EQ(files().size(), 2U) << name;
     fs::remove(dir_.file(name));
@@ -183,22 +188,58 @@ TEST_F(Import, LeavesNothingBehindWhenItCannotWrite) {
   const auto php = dir_.write("config.php", "<?php $api_key = '" + std::string(kApiKey) +
                                                 "'; $system_prompt = '" + std::string(1000, 'x') + "';");
   for (const char* blocks : {"0", "1"}) {  // each of 512 bytes
-    auto command = responder_command(dir_, {}, {"--import-config-php", php});
+    auto command = import_command(php);
     command.argv.insert(command.argv.begin(),
                         {"/bin/sh", "-c", R"(trap '' XFSZ; ulimit -f "$0"; exec "$@")", blocks});
     const auto finished = run(command);
     EXPECT_EQ(finished.exit_code, 73);
     // A build that counts what it runs can't write that either, and says so.
     EXPECT_TRUE(finished.err.starts_with(
-        "bailian-fcgi: cannot write: " + fs::canonical(dir_.path()).string() + "/.env: File too large\n"))
+        "bailian-import: cannot write: " + fs::canonical(dir_.path()).string() + "/.env: File too large\n"))
         << finished.err;
     EXPECT_EQ(files(), (std::vector<std::string>{"config.php"}));
   }
 }
 
-TEST_F(Import, ItsOptionsAreOfNoOtherUse) {
+TEST_F(Import, SaysHowItIsUsed) {
+  const auto help = run(import_command("--help"));
+  EXPECT_EQ(help.exit_code, 0);
+  for (const char* part : {"--output-dir", "--force", "--version", "config.php", "65", "66", "73"})
+    EXPECT_TRUE(contains(help.out, part)) << part;
+  EXPECT_EQ(run(import_command("--version")).out, "bailian-import " BAILIAN_VERSION "\n");
+  for (const char* bad : {"--nonsense", "--force"}) {
+    const auto finished = run(import_command(bad));
+    EXPECT_EQ(finished.exit_code, 64) << bad;
+    EXPECT_TRUE(finished.err.starts_with("bailian-import: ")) << finished.err;
+  }
+  EXPECT_EQ(import("config.php", {"second.php"}).exit_code, 64);
+}
+
+TEST_F(Import, IsRunByItsFormerOptionToo) {
+  const auto php = dir_.write("config.php", config_php());
+  fs::create_directory(dir_.file("there"));
+  dir_.write("there/.env", "old");
+  const std::vector<std::string> former = {"--import-config-php", php, "--output-dir", "there"};
+  EXPECT_EQ(run_with(former).exit_code, 73);
+  auto forced = former;
+  forced.emplace_back("--force");
+  EXPECT_EQ(run_with(forced).exit_code, 0);
+  EXPECT_TRUE(contains(read_file(dir_.file("there/.env")), kApiKey));
   EXPECT_EQ(run_with({"--check", "--force"}).exit_code, 64);
   EXPECT_EQ(run_with({"--check", "--output-dir", "."}).exit_code, 64);
+}
+
+TEST_F(Import, IsMissedByItsFormerOption) {
+  const auto alone = dir_.file("bailian-fcgi");
+  fs::copy_file(sibling_program("bailian-fcgi"), alone);
+  const auto finished = run({.argv = {alone, "--import-config-php", dir_.write("config.php", config_php())},
+                             .env = {},
+                             .directory = dir_.path(),
+                             .fds = {}});
+  EXPECT_EQ(finished.exit_code, 71);
+  EXPECT_EQ(finished.err, "bailian-fcgi: --import-config-php: cannot run " +
+                              fs::canonical(dir_.path()).string() +
+                              "/bailian-import: No such file or directory\n");
 }
 
 }  // namespace

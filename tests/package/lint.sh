@@ -31,14 +31,19 @@ else
 fi
 
 awk -v version=0 -f deploy/man/settings.awk .env.example >"$scratch/bailian-fcgi.conf.5"
-for page in deploy/man/bailian-fcgi.1 "$scratch/bailian-fcgi.conf.5"; do
+for page in deploy/man/*.1 "$scratch/bailian-fcgi.conf.5"; do
   complaints=$(groff -ww -man -Tutf8 -z "$page" 2>&1)
   [[ ! $complaints ]] || fault "$complaints"
 done
-while read -r name; do
-  grep -qF -e "${name//-/\\-}" deploy/man/bailian-fcgi.1 || fault "deploy/man/bailian-fcgi.1: $name is missing"
-done < <(tr -d '\n' <src/main.cc | grep -oE '(add_option|add_flag|set_version_flag|add_subcommand)\( *"[^"]*"' |
-  cut -d '"' -f 2 | tr , '\n')
+while read -r source page; do
+  while read -r name; do
+    grep -qF -e "${name//-/\\-}" "$page" || fault "$page: $name is missing"
+  done < <(tr -d '\n' <"$source" | grep -oE '(add_option|add_flag|set_version_flag|add_subcommand)\( *"[^"]*"' |
+    cut -d '"' -f 2 | tr , '\n')
+done <<END
+src/main.cc deploy/man/bailian-fcgi.1
+src/import/main.cc deploy/man/bailian-import.1
+END
 while read -r setting; do
   grep -qE "^\.BR $setting( |$)" "$scratch/bailian-fcgi.conf.5" || fault "bailian-fcgi.conf(5): $setting is missing"
 done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' .env.example)
