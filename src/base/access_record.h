@@ -62,6 +62,9 @@ struct AccessRecord {
   std::string upstream_code;
   std::string upstream_request_id;
   std::string detail;
+  // More than this is logged as slow; 0: no limit.
+  Seconds slow_first_token{};
+  Seconds slow_answer{};
 };
 
 /// The line that every request gets at its end; lost like any other.

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -43,6 +44,10 @@ struct Reply {
   int status = 200;
   Headers headers;
   std::string body;
+  // For the access log, of a reply that no exchange describes.
+  Endpoint endpoint = Endpoint::kNothing;
+  std::string upstream_code{};
+  std::string detail{};
 };
 
 /// A failure that the visitor is told of. what() is the text for people, `code` the stable word of api.md.
@@ -83,7 +88,8 @@ class ClientStream {
 
   /// Bytes that wait for a slow browser.
   [[nodiscard]] virtual size_t unsent_bytes() const = 0;
-  virtual AccessRecord& record() = 0;
+  /// Bytes of this answer that have left, FastCGI framing included.
+  [[nodiscard]] virtual uint64_t sent_bytes() const = 0;
 };
 
 /// nginx reads a FastCGI answer with a buffer of 4 KiB (fastcgi_buffer_size), of which 8 bytes are the
@@ -100,8 +106,9 @@ class Exchange {
   virtual void on_sent() {}
   /// The program ends now: the answer must be brought to an end, as a failure.
   virtual void on_shutdown() = 0;
-  /// The request has ended, by whomever: the last moment to complete its record.
-  virtual void on_end() noexcept {}
+  /// Fills in what only the exchange knows about the request. Called once, when the request has ended,
+  /// possibly from inside a call of ClientStream. Throws std::bad_alloc; the numbers are set by then.
+  virtual void describe(AccessRecord& record) const = 0;
 };
 
 }  // namespace bailian

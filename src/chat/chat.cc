@@ -3,7 +3,6 @@
 #include <cassert>
 
 #include "base/key_mask.h"
-#include "base/log.h"
 #include "dashscope/error_codes.h"
 
 namespace bailian {
@@ -15,23 +14,22 @@ Outcome outcome_of(const UpstreamError& error) {
 
 }  // namespace
 
-Chat::Chat(EventLoop& loop, ChatObservers& watch, std::shared_ptr<ConfigSnapshot> setup,
-           StreamLimit::Permit place, ClientStream& client, const Question& request, AnswerMode mode,
-           Headers headers, FailureNote note)
-    : watch_(watch),
-      setup_(std::move(setup)),
+Chat::Chat(EventLoop& loop, LoopBoard& board, std::shared_ptr<ConfigSnapshot> setup,
+           StreamLimit::Permit place, ClientStream& client, std::string request_id, const Question& request,
+           AnswerMode mode, Headers headers, FailureNote note)
+    : setup_(std::move(setup)),
       config_(setup_->config),
       place_(std::move(place)),
       client_(client),
+      request_id_(std::move(request_id)),
       mode_(mode),
       include_thoughts_(request.include_thoughts),
       headers_(std::move(headers)),
       failure_note_(note),
-      live_(watch.board, client.record(), mode),
+      live_(board, request_id_, mode, Clock::now()),
       last_write_(Clock::now()),
       heartbeat_(loop, bind<&Chat::on_silence>(this), bind<&Chat::on_lost>(this)),
       completion_(setup_->upstream.ask(request, mode, *this)) {
-  client_.record().is_chat = true;
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
 }
 
@@ -45,12 +43,7 @@ void Chat::open_stream() {
 }
 
 void Chat::on_text(std::string_view text) {
-  auto& record = client_.record();
-  if (!record.first_token) {
-    record.first_token = Clock::now();
-    note_answer(completion_->answer());
-  }
-  record.usage = completion_->answer().usage;
+  if (!first_token_) first_token_ = Clock::now();
   note_piece();
   if (mode_ == AnswerMode::kJson) {
     text_ += text;
@@ -84,14 +77,14 @@ void Chat::note_piece() {
 }
 
 void Chat::pause_if_behind() {
-  live_.set_bytes(client_.record().sent_bytes, client_.unsent_bytes());
+  live_.set_bytes(client_.sent_bytes(), client_.unsent_bytes());
   // The rest is room for what libcurl still holds and for an event that is longer than most.
   if (client_.unsent_bytes() <= config_.client_buffer_bytes / 4) return;
   live_.set_state(ChatState::kPaused);
   if (completion_->pause(true)) setup_->metrics.count_pause();
 }
 
-void Chat::on_sent() { live_.set_bytes(client_.record().sent_bytes, client_.unsent_bytes()); }
+void Chat::on_sent() { live_.set_bytes(client_.sent_bytes(), client_.unsent_bytes()); }
 
 void Chat::on_drained() {
   if (state_ == State::kFinished) return;
@@ -101,47 +94,43 @@ void Chat::on_drained() {
 
 void Chat::on_finished(const Answer& answer) {
   place_.give_back();  // a slow browser must not keep the next visitor out
-  note_answer(answer);
-  client_.record().is_complete = true;
+  is_complete_ = true;
   live_.set_state(ChatState::kFinishing);
   if (mode_ == AnswerMode::kJson) {
     assert(state_ == State::kWaiting);
     state_ = State::kFinished;
     headers_.emplace_back("Content-Type", "application/json");
     headers_.emplace_back("Cache-Control", "no-store");
-    return client_.send({200, std::move(headers_),
-                         answer_json(std::exchange(text_, {}), std::exchange(thought_, {}), answer,
-                                     client_.record().request_id)});
+    return client_.send(
+        {200, std::move(headers_),
+         answer_json(std::exchange(text_, {}), std::exchange(thought_, {}), answer, request_id_)});
   }
   if (state_ == State::kWaiting) open_stream();
-  finish(finished_event(answer, client_.record().request_id));
+  finish(finished_event(answer, request_id_));
 }
 
 void Chat::on_retry(const UpstreamError& error) {
-  setup_->metrics.count_upstream_error(error_label(error.code), describe(error.fault).label);
+  setup_->metrics.count_upstream_error(error_label(error.code), bailian::describe(error.fault).label);
   setup_->metrics.count_retry();
+  ++retries_;
 }
 
 void Chat::on_failed(const UpstreamError& error) {
-  setup_->metrics.count_upstream_error(error_label(error.code), describe(error.fault).label);
+  setup_->metrics.count_upstream_error(error_label(error.code), bailian::describe(error.fault).label);
   fail(error);
 }
 
 void Chat::fail(const UpstreamError& error) {
   place_.give_back();
-  note_answer(completion_->answer());
   live_.set_state(ChatState::kFinishing);
-  auto& record = client_.record();
-  record.outcome = outcome_of(error);
-  record.upstream_code = scrub(error.code, config_.api_key);
-  record.detail = scrub(error.message, config_.api_key);
+  failure_ = {outcome_of(error), scrub(error.code, config_.api_key), scrub(error.message, config_.api_key)};
   const HttpError shown = to_http_error(error, config_.debug, config_.api_key);
   // What cost nothing may be asked for again.
   if (mode_ == AnswerMode::kStream && !error.retryable)
-    failure_note_.streams.remember(failure_note_.question, {shown, record.upstream_code}, Clock::now());
-  if (state_ == State::kStreaming) return finish(failed_event(shown, record.request_id));
+    failure_note_.streams.remember(failure_note_.question, {shown, failure_->code}, Clock::now());
+  if (state_ == State::kStreaming) return finish(failed_event(shown, request_id_));
   state_ = State::kFinished;
-  client_.send(error_reply(shown, record.request_id, std::move(headers_)));
+  client_.send(error_reply(shown, request_id_, std::move(headers_)));
 }
 
 void Chat::on_lost() noexcept {
@@ -153,6 +142,7 @@ void Chat::on_shutdown() {
   if (state_ == State::kFinished) return;
   fail({UpstreamFault::kFailed, "shutdown", "the program is stopping", completion_->answer().request_id,
         false});
+  answer_ = completion_->answer();
   completion_.reset();
 }
 
@@ -182,25 +172,24 @@ void Chat::finish(std::string_view last_event) {
   client_.finish();
 }
 
-void Chat::note_answer(const Answer& answer) {
-  auto& record = client_.record();
-  if (answer.has_usage) record.usage = answer.usage;
+void Chat::describe(AccessRecord& record) const {
+  const Answer& answer = completion_ ? completion_->answer() : answer_;
+  record.resource = mode_ == AnswerMode::kStream ? Endpoint::kChatStream : Endpoint::kChat;
+  record.is_chat = true;
+  record.is_complete = is_complete_;
+  record.first_token = first_token_;
+  if (first_token_ || answer.has_usage) record.usage = answer.usage;
+  record.retries = retries_;
+  record.slow_answer = config_.slow_answer;
+  // A whole answer has no first token.
+  if (mode_ == AnswerMode::kStream) record.slow_first_token = config_.slow_first_token;
+  if (failure_) {
+    record.outcome = failure_->outcome;
+    record.upstream_code = failure_->code;
+    record.detail = failure_->detail;
+  }
   record.model = scrub(answer.model, config_.api_key);
   record.upstream_request_id = scrub(answer.request_id, config_.api_key);
-  record.retries = completion_->retries();
-}
-
-void Chat::on_end() noexcept {
-  try {
-    auto& record = client_.record();
-    if (completion_) note_answer(completion_->answer());  // also of one that was left
-    // A whole answer has no first token.
-    const Seconds first_token_limit =
-        mode_ == AnswerMode::kStream ? config_.slow_first_token : Seconds::zero();
-    watch_.slow.note(record, first_token_limit, config_.slow_answer);
-  } catch (const std::exception& error) {
-    log(LogLevel::kError, "internal", error.what());
-  }
 }
 
 }  // namespace bailian

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/event_loop.h"
@@ -12,17 +13,9 @@
 #include "dialects/myapi.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
-#include "telemetry/slow_log.h"
 #include "telemetry/status_board.h"
 
 namespace bailian {
-
-/// Who is told of the chats of one loop.
-struct ChatObservers {
-  ChatObservers(EventLoop& loop, LoopBoard& shown_on) : board(shown_on), slow(loop) {}
-  LoopBoard& board;
-  SlowLog slow;
-};
 
 /// Where a stream says that it has failed.
 struct FailureNote {
@@ -35,13 +28,13 @@ struct FailureNote {
 class Chat final : public Exchange, private AnswerHandler {
  public:
   /// `headers` are those that every answer to this request carries.
-  Chat(EventLoop& loop, ChatObservers& watch, std::shared_ptr<ConfigSnapshot> setup,
-       StreamLimit::Permit place, ClientStream& client, const Question& request, AnswerMode mode,
+  Chat(EventLoop& loop, LoopBoard& board, std::shared_ptr<ConfigSnapshot> setup, StreamLimit::Permit place,
+       ClientStream& client, std::string request_id, const Question& request, AnswerMode mode,
        Headers headers, FailureNote note);
   void on_drained() override;
   void on_sent() override;
   void on_shutdown() override;
-  void on_end() noexcept override;
+  void describe(AccessRecord& record) const override;
 
  private:
   enum class State {
@@ -66,13 +59,12 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_silence();
   void write(std::string_view event);
   void finish(std::string_view last_event);
-  void note_answer(const Answer& answer);
 
-  ChatObservers& watch_;
   const std::shared_ptr<ConfigSnapshot> setup_;
   const Config& config_;
   StreamLimit::Permit place_;
   ClientStream& client_;
+  const std::string request_id_;
   AnswerMode mode_;
   bool include_thoughts_;
   Headers headers_;
@@ -81,10 +73,20 @@ class Chat final : public Exchange, private AnswerHandler {
   std::string text_;     // of a non-streamed answer
   std::string thought_;  // likewise
   uint64_t pieces_ = 0;
+  int retries_ = 0;
+  std::optional<Clock::time_point> first_token_;
+  bool is_complete_ = false;
+  struct Failure {
+    Outcome outcome;
+    std::string code;    // without keys
+    std::string detail;  // likewise
+  };
+  std::optional<Failure> failure_;
   LiveChat live_;
   Clock::time_point last_write_;
   Timer heartbeat_;
   std::unique_ptr<Completion> completion_;
+  Answer answer_;  // what had come when it was cancelled
 };
 
 }  // namespace bailian

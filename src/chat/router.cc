@@ -11,13 +11,14 @@
 #include "telemetry/status_exchange.h"
 
 namespace bailian {
-namespace {
 
 struct Route {
   std::string_view path;
   Endpoint resource;
   std::string_view allow;
 };
+
+namespace {
 
 // A new route is a line here, a value of Endpoint, its name in metrics.cc and a case in Router::answer; what
 // is forgotten of these does not compile, or is warned of.
@@ -48,6 +49,8 @@ const Route* find_route(std::string_view path) {
       std::find_if(kRoutes.begin(), kRoutes.end(), [&](const Route& r) { return r.path == path; });
   return route != kRoutes.end() ? route : nullptr;
 }
+
+Endpoint endpoint_of(const Route* route) { return route != nullptr ? route->resource : Endpoint::kNothing; }
 
 bool allows(const Route& route, std::string_view method) {
   std::string_view allow = route.allow;
@@ -144,26 +147,33 @@ Headers Router::common_headers(const Request& request) const {
 
 std::unique_ptr<Exchange> Router::handle(const Request& request, ClientStream& client) {
   const Headers common = common_headers(request);
+  const bool is_routed = request.fault != RequestFault::kParamsTooLarge && request.method != "OPTIONS";
+  const Route* const route = is_routed ? find_route(request.path) : nullptr;
+  Reply failed;
   try {
-    return answer(request, client, common);
+    return answer(request, route, client, common);
   } catch (const HttpError& error) {
-    client.send(error_reply(error, request.request_id, common));
+    failed = error_reply(error, request.request_id, common);
   } catch (const std::exception& error) {
-    client.record().detail = error.what();
-    client.send(error_reply({500, "internal", "Internal server error"}, request.request_id, common));
+    failed = error_reply({500, "internal", "Internal server error"}, request.request_id, common);
+    failed.detail = error.what();
   }
+  failed.endpoint = endpoint_of(route);
+  client.send(failed);
   return nullptr;
 }
 
-std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& client,
+std::unique_ptr<Exchange> Router::answer(const Request& request, const Route* route, ClientStream& client,
                                          const Headers& common) {
   const auto send = [&](Reply reply) {
+    reply.endpoint = endpoint_of(route);
     reply.headers.insert(reply.headers.begin(), common.begin(), common.end());
     client.send(reply);
     return nullptr;
   };
   // No page of any origin may read what is the operator's.
   const auto send_operator = [&](Reply reply) {
+    reply.endpoint = endpoint_of(route);
     reply.headers.emplace_back("Cache-Control", "no-store");
     reply.headers.emplace_back("X-Request-Id", request.request_id);
     reply.headers.emplace_back("X-Content-Type-Options", "nosniff");
@@ -173,8 +183,6 @@ std::unique_ptr<Exchange> Router::answer(const Request& request, ClientStream& c
   if (request.fault == RequestFault::kParamsTooLarge)
     throw HttpError(431, "headers_too_large", "Request header fields too large");
   if (request.method == "OPTIONS") return send(preflight_reply(request));
-  const Route* route = find_route(request.path);
-  if (route != nullptr) client.record().resource = route->resource;
   if (route == nullptr) throw HttpError(404, "not_found", "Endpoint not found");
   if (!allows(*route, request.method)) {
     Reply reply = error_reply({405, "method_not_allowed", "Method not allowed"}, request.request_id, {});
@@ -246,18 +254,21 @@ std::unique_ptr<Exchange> Router::chat(const Request& request, ClientStream& cli
   // A stream is a new question, whatever became of the last.
   const auto failure = shared_.failed_streams.take(question, Clock::now());
   if (failure && mode == AnswerMode::kJson) {
-    client.record().upstream_code = failure->upstream_code;
-    client.record().detail = "the error of this question's stream; DashScope was not asked again";
     shared_.metrics.count_answered_fallback();
-    throw failure->error;
+    Reply reply = error_reply(failure->error, request.request_id, common);
+    reply.endpoint = Endpoint::kChat;
+    reply.upstream_code = failure->upstream_code;
+    reply.detail = "the error of this question's stream; DashScope was not asked again";
+    client.send(reply);
+    return nullptr;
   }
   StreamLimit::Permit place = shared_.refusing ? StreamLimit::Permit() : shared_.streams.take();
   if (!place) {
-    if (!shared_.refusing) watch_.board.rejected += 1;
+    if (!shared_.refusing) board_.rejected += 1;
     throw HttpError(503, "overloaded", "Server busy");
   }
-  return std::make_unique<Chat>(loop_, watch_, setup_, std::move(place), client, chat_request, mode, common,
-                                FailureNote{shared_.failed_streams, question});
+  return std::make_unique<Chat>(loop_, board_, setup_, std::move(place), client, request.request_id,
+                                chat_request, mode, common, FailureNote{shared_.failed_streams, question});
 }
 
 }  // namespace bailian

@@ -20,7 +20,7 @@ class Router {
   Router(EventLoop& loop, const Config& config, ServiceState& shared)
       : loop_(loop),
         shared_(shared),
-        watch_(loop, shared.board.add_loop()),
+        board_(shared.board.add_loop()),
         received_(shared.metrics.add_tally(Traffic::kFromUpstream)),
         setup_(std::make_shared<ConfigSnapshot>(loop, config, shared.metrics, received_)) {}
 
@@ -35,10 +35,11 @@ class Router {
   /// The exchange that goes on, or none when the reply was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
 
-  [[nodiscard]] LoopBoard& board() const { return watch_.board; }
+  [[nodiscard]] LoopBoard& board() const { return board_; }
 
  private:
-  std::unique_ptr<Exchange> answer(const Request& request, ClientStream& client, const Headers& common);
+  std::unique_ptr<Exchange> answer(const Request& request, const struct Route* route, ClientStream& client,
+                                   const Headers& common);
   Reply bot_profile(const Request& request) const;
   Reply metrics();
   std::unique_ptr<Exchange> chat(const Request& request, ClientStream& client, AnswerMode mode,
@@ -50,7 +51,7 @@ class Router {
 
   EventLoop& loop_;
   ServiceState& shared_;
-  ChatObservers watch_;
+  LoopBoard& board_;
   Tally& received_;
   std::shared_ptr<ConfigSnapshot> setup_;
 };

@@ -100,6 +100,7 @@ FcgiConnection::FcgiConnection(FcgiListener& listener, UniqueFd fd, bool local)
 
 FcgiConnection::~FcgiConnection() {
   if (state_ != State::kAnswering && state_ != State::kEnding) return;
+  describe_exchange();
   record_.outcome = Outcome::kError;
   try {
     if (record_.detail.empty()) record_.detail = kStopping;
@@ -227,8 +228,11 @@ void FcgiConnection::write_head(const Reply& reply) {
 
 void FcgiConnection::send(const Reply& reply) {
   if (state_ != State::kAnswering) return;
-  if (reply.status >= 400 && record_.outcome == Outcome::kDone) record_.outcome = Outcome::kError;
+  if (reply.status >= 400) record_.outcome = Outcome::kError;
+  record_.resource = reply.endpoint;
   guarded([&] {
+    record_.upstream_code = reply.upstream_code;
+    record_.detail = reply.detail;
     write_head(reply);
     if (!head_only_ && has_body(reply.status)) output_.write(reply.body);
     finish();
@@ -271,8 +275,8 @@ void FcgiConnection::cut() {
 // stack.
 void FcgiConnection::abort_exchange() {
   if (state_ != State::kAnswering) return;  // a complete answer is about to end anyway
+  describe_exchange();
   record_.outcome = Outcome::kClientGone;
-  exchange_->on_end();
   exchange_.reset();
   output_.abort();
   state_ = State::kEnding;
@@ -374,6 +378,7 @@ void FcgiConnection::wait_for_room(bool waiting) {
 }
 
 void FcgiConnection::end_exchange() {
+  describe_exchange();
   record_end();
   exchange_.reset();
   if (keep_ && !is_last_) return park();
@@ -381,10 +386,18 @@ void FcgiConnection::end_exchange() {
   flush_.schedule();
 }
 
-void FcgiConnection::record_end() {
-  if (exchange_) exchange_->on_end();
+void FcgiConnection::describe_exchange() noexcept {
+  try {
+    if (exchange_) exchange_->describe(record_);
+    if (record_.has_stalled) record_.detail = "the browser is too slow";
+  } catch (const std::exception&) {  // out of memory: the line says less
+  }
+}
+
+void FcgiConnection::record_end() noexcept {
   const auto now = Clock::now();
   log_request(record_, now);
+  listener_.slow_log().note(record_, now);
   listener_.metrics().count_request(record_, now);
 }
 
@@ -411,10 +424,7 @@ void FcgiConnection::start_deadline(std::chrono::steady_clock::duration after) {
 }
 
 void FcgiConnection::on_deadline() {
-  if (state_ == State::kAnswering || state_ == State::kEnding) {
-    record_.has_stalled = true;
-    record_.detail = "the browser is too slow";
-  }
+  record_.has_stalled = state_ == State::kAnswering || state_ == State::kEnding;
   close(Outcome::kClientGone);
 }
 
@@ -423,6 +433,7 @@ void FcgiConnection::on_deadline() {
 void FcgiConnection::close(Outcome outcome) noexcept {
   if (state_ == State::kGone) return;
   if (state_ == State::kAnswering || state_ == State::kEnding) {
+    describe_exchange();
     record_.outcome = outcome;
     record_end();
   }

@@ -29,7 +29,7 @@ class FcgiConnection final : public ClientStream {
   void finish() override;
   void abandon() noexcept override { close(Outcome::kError); }
   [[nodiscard]] size_t unsent_bytes() const override { return output_.waiting_bytes(); }
-  AccessRecord& record() override { return record_; }
+  [[nodiscard]] uint64_t sent_bytes() const override { return record_.sent_bytes; }
 
   /// The program ends now: the exchange tells the browser so.
   void cut();
@@ -78,7 +78,8 @@ class FcgiConnection final : public ClientStream {
   void flush();
   bool send_some();
   void end_exchange();
-  void record_end();
+  void describe_exchange() noexcept;
+  void record_end() noexcept;
   void park();
   void start_deadline(std::chrono::steady_clock::duration after);
   void on_deadline();

@@ -58,6 +58,7 @@ FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& 
                        "more idle connections were closed to make room",
                        {{"closed", static_cast<double>(left_out)}});
                  }),
+      slow_log_(loop),
       bury_(loop, bind<&FcgiListener::bury>(this)) {
   acceptable_.watch(listening_fd_, IoEvent::kRead);
 }

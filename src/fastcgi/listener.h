@@ -66,6 +66,7 @@ class FcgiListener {
   [[nodiscard]] bool draining() const { return on_idle_ != nullptr; }
   [[nodiscard]] Metrics& metrics() const { return metrics_; }
   [[nodiscard]] Tally& sent_bytes() const { return sent_bytes_; }
+  SlowLog& slow_log() { return slow_log_; }
   FcgiRequestReader& request_reader() { return request_reader_; }
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client) {
     return handler_(request, client);
@@ -107,6 +108,7 @@ class FcgiListener {
   Timer accept_again_;
   LineLimit bad_requests_;
   LineLimit made_room_;
+  SlowLog slow_log_;
   EndOfIteration bury_;
   std::array<Connections, 4> connections_;  // one list for each stage, the longest in it first
 };

@@ -43,14 +43,15 @@ SlowLog::SlowLog(EventLoop& loop)
             {{"left_out", static_cast<double>(left_out)}});
       }) {}
 
-void SlowLog::note(const AccessRecord& record, Seconds first_token_limit, Seconds answer_limit) {
-  for (const LogFields& fields : slow_lines(record, first_token_limit, answer_limit, Clock::now())) {
+void SlowLog::note(const AccessRecord& record, Clock::time_point now) noexcept try {
+  for (const LogFields& fields : slow_lines(record, now)) {
     if (limit_.admit()) log(LogLevel::kWarning, "slow", "", fields);
   }
+} catch (const std::exception&) {
+  count_lost_line();
 }
 
-std::vector<LogFields> slow_lines(const AccessRecord& record, Seconds first_token_limit, Seconds answer_limit,
-                                  Clock::time_point now) {
+std::vector<LogFields> slow_lines(const AccessRecord& record, Clock::time_point now) {
   std::vector<LogFields> lines;
   const auto look = [&](std::string_view what, Seconds took, Seconds limit) {
     if (limit <= Seconds::zero() || took <= limit) return;
@@ -69,8 +70,8 @@ std::vector<LogFields> slow_lines(const AccessRecord& record, Seconds first_toke
       fields.emplace_back("upstream_request_id", record.upstream_request_id);
     lines.push_back(std::move(fields));
   };
-  look("first_token", record.first_token.value_or(now) - record.started, first_token_limit);
-  look("answer", now - record.started, answer_limit);
+  look("first_token", record.first_token.value_or(now) - record.started, record.slow_first_token);
+  look("answer", now - record.started, record.slow_answer);
   return lines;
 }
 

@@ -35,15 +35,14 @@ class SlowLog {
  public:
   explicit SlowLog(EventLoop& loop);
 
-  /// A chat ends, and what of it took longer than its limit gets a line. A limit of 0 is none.
-  void note(const AccessRecord& record, Seconds first_token_limit, Seconds answer_limit);
+  /// Writes a line for each limit of the record that the request exceeded. Lost like any other line.
+  void note(const AccessRecord& record, Clock::time_point now) noexcept;
 
  private:
   LineLimit limit_;
 };
 
 /// What SlowLog writes: for each limit that was exceeded the fields of a line.
-std::vector<LogFields> slow_lines(const AccessRecord& record, Seconds first_token_limit, Seconds answer_limit,
-                                  Clock::time_point now);
+std::vector<LogFields> slow_lines(const AccessRecord& record, Clock::time_point now);
 
 }  // namespace bailian

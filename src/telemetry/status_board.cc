@@ -14,8 +14,8 @@ std::optional<Clock::duration> between(Clock::time_point from, Clock::time_point
 
 }  // namespace
 
-LiveChat::LiveChat(LoopBoard& board, const AccessRecord& record, AnswerMode mode)
-    : board_(board), request_id_(record.request_id), mode_(mode), started_(record.started) {
+LiveChat::LiveChat(LoopBoard& board, std::string request_id, AnswerMode mode, Clock::time_point started)
+    : board_(board), request_id_(std::move(request_id)), mode_(mode), started_(started) {
   board_.add(*this);
 }
 

@@ -40,7 +40,7 @@ class LoopBoard;
 /// A chat's place on the board for as long as it lives. Its loop writes, any thread may read.
 class LiveChat {
  public:
-  LiveChat(LoopBoard& board, const AccessRecord& record, AnswerMode mode);
+  LiveChat(LoopBoard& board, std::string request_id, AnswerMode mode, Clock::time_point started);
   ~LiveChat();
   LiveChat(const LiveChat&) = delete;
   LiveChat& operator=(const LiveChat&) = delete;

@@ -21,6 +21,7 @@ class StatusExchange final : public Exchange {
 
   void on_drained() override {}
   void on_shutdown() override;
+  void describe(AccessRecord& record) const override { record.resource = Endpoint::kStatus; }
 
  private:
   void go_on();

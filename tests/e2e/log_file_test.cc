@@ -253,5 +253,25 @@ TEST(LogLevels, AreChangedByAReload) {
   EXPECT_FALSE(contains(log, unlogged_failure));
 }
 
+TEST(RequestLog, HasTheLineOfARequestBeforeThoseOfWhatWasSlow) {
+  Site site({.settings = {{"SLOW_FIRST_TOKEN", "0.000001"}, {"SLOW_ANSWER", "0.000001"}}});
+  const auto expect_order = [&](const std::string& id) {
+    const std::string slow = R"("event":"slow","request_id":")" + id + R"(","what":)";
+    EXPECT_TRUE(site.responder().logs(slow + R"("answer")"));
+    const std::string log = site.responder().log();
+    const size_t request = log.find(R"("event":"request","request_id":")" + id);
+    EXPECT_LT(request, log.find(slow));
+    return contains(log, slow + R"("first_token")");
+  };
+  auto complete = site.stream("[[sim events=1]]");
+  EXPECT_TRUE(expect_order(complete.read_all().headers.get("X-Request-Id")));
+  EXPECT_FALSE(expect_order(site.ask("[[sim events=1]]").headers.get("X-Request-Id")))
+      << "a whole answer has no first token";
+  auto left = site.stream("[[sim fault=stall]]");
+  const std::string id = left.headers().get("X-Request-Id");
+  left.close();
+  EXPECT_TRUE(expect_order(id));
+}
+
 }  // namespace
 }  // namespace bailian::e2e

@@ -16,11 +16,12 @@ AccessRecord a_record() {
   return record;
 }
 
-std::vector<std::string> lines(const AccessRecord& record, double first_token_limit, double answer_limit,
+std::vector<std::string> lines(AccessRecord record, double first_token_limit, double answer_limit,
                                milliseconds after) {
+  record.slow_first_token = Seconds(first_token_limit);
+  record.slow_answer = Seconds(answer_limit);
   std::vector<std::string> texts;
-  for (const LogFields& fields :
-       slow_lines(record, Seconds(first_token_limit), Seconds(answer_limit), record.started + after)) {
+  for (const LogFields& fields : slow_lines(record, record.started + after)) {
     texts.push_back(format_log_line(LogFormat::kText, "T", LogLevel::kWarning, "slow", "", fields));
   }
   return texts;

@@ -95,11 +95,8 @@ TEST(StatusPage, UnderstandsItsQueryInAnyOrder) {
   }
 }
 
-AccessRecord record_of(const std::string& id) {
-  AccessRecord record;
-  record.started = Clock::now();
-  record.request_id = id;
-  return record;
+std::unique_ptr<LiveChat> live_chat(LoopBoard& board, const std::string& id) {
+  return std::make_unique<LiveChat>(board, id, AnswerMode::kStream, Clock::now());
 }
 
 std::vector<std::string> ids_on(const LoopBoard& board, size_t step) {
@@ -115,12 +112,11 @@ TEST(StatusBoards, ShowWhoIsThereWhateverTheStep) {
   LoopBoard board;
   EXPECT_TRUE(ids_on(board, 1).empty());
   std::vector<std::unique_ptr<LiveChat>> chats;
-  for (const char* id : {"a", "b", "c", "d", "e"})
-    chats.push_back(std::make_unique<LiveChat>(board, record_of(id), AnswerMode::kStream));
+  for (const char* id : {"a", "b", "c", "d", "e"}) chats.push_back(live_chat(board, id));
   chats.erase(chats.begin() + 1);
   for (const size_t step : {1, 2, 3, 100})
     EXPECT_EQ(ids_on(board, step), (std::vector<std::string>{"a", "c", "d", "e"}));
-  chats.push_back(std::make_unique<LiveChat>(board, record_of("f"), AnswerMode::kStream));
+  chats.push_back(live_chat(board, "f"));
   EXPECT_EQ(ids_on(board, 2), (std::vector<std::string>{"a", "f", "c", "d", "e"}));
   chats.clear();
   EXPECT_TRUE(ids_on(board, 2).empty());
@@ -128,14 +124,14 @@ TEST(StatusBoards, ShowWhoIsThereWhateverTheStep) {
 
 TEST(StatusBoards, MeetEachChatOnceThatStays) {
   LoopBoard board;
-  const LiveChat first(board, record_of("first"), AnswerMode::kStream);
-  auto leaving = std::make_unique<LiveChat>(board, record_of("leaving"), AnswerMode::kStream);
-  const LiveChat last(board, record_of("last"), AnswerMode::kStream);
+  const auto first = live_chat(board, "first");
+  auto leaving = live_chat(board, "leaving");
+  const auto last = live_chat(board, "last");
   std::vector<ChatView> views;
   auto place = board.read(0, 1, Clock::now(), views);
   leaving.reset();
-  const LiveChat come(board, record_of("come"), AnswerMode::kStream);
-  const LiveChat more(board, record_of("more"), AnswerMode::kStream);
+  const auto come = live_chat(board, "come");
+  const auto more = live_chat(board, "more");
   while (place) place = board.read(*place, 1, Clock::now(), views);
   std::string seen;
   for (const ChatView& view : views) seen += view.request_id + ' ';
@@ -144,9 +140,9 @@ TEST(StatusBoards, MeetEachChatOnceThatStays) {
 
 TEST(StatusBoards, TellWhatAChatHasNoted) {
   LoopBoard board;
-  const auto record = record_of("id");
-  LiveChat chat(board, record, AnswerMode::kJson);
-  ChatView view = chat.view(record.started + milliseconds(50));
+  const auto started = Clock::now();
+  LiveChat chat(board, "id", AnswerMode::kJson, started);
+  ChatView view = chat.view(started + milliseconds(50));
   EXPECT_EQ(view.age, milliseconds(50));
   EXPECT_EQ(view.state, ChatState::kWaiting);
   EXPECT_EQ(view.mode, AnswerMode::kJson);
@@ -155,9 +151,9 @@ TEST(StatusBoards, TellWhatAChatHasNoted) {
   chat.set_state(ChatState::kFinishing);
   chat.set_tokens(5);
   chat.set_bytes(6, 7);
-  chat.set_first_token(record.started + milliseconds(10));
-  chat.set_last_bytes(record.started + milliseconds(20));
-  view = chat.view(record.started + milliseconds(50));
+  chat.set_first_token(started + milliseconds(10));
+  chat.set_last_bytes(started + milliseconds(20));
+  view = chat.view(started + milliseconds(50));
   EXPECT_EQ(view.state, ChatState::kFinishing);
   EXPECT_EQ(view.tokens, 5U);
   EXPECT_EQ(view.sent_bytes, 6U);
