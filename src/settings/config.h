@@ -65,7 +65,7 @@ struct Config {
 /// The least level that is logged.
 LogLevel least_log_level(const Config& config);
 
-/// One row of the settings table, as `.env.example` and the README have it.
+/// One row of the settings table, in the order of .env.example.
 struct Setting {
   std::string_view key;
   std::string_view alias;  // an older name; empty when there is none
