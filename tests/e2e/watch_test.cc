@@ -1,5 +1,4 @@
-// What we ship for Prometheus and Grafana asks for metrics that there are, and they are told of in the
-// README.
+// The alert rules and the dashboard use metrics that exist, and deploy/monitoring.md describes all of them.
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -33,7 +32,7 @@ Names names_in(std::string_view text) {
   return names;
 }
 
-// Those of the README's table.
+// Those of the table in deploy/monitoring.md.
 Names names_in_rows(const std::string& text) {
   std::istringstream lines(text);
   Names names;
@@ -86,9 +85,9 @@ TEST_F(Watch, AlertsAndDashboardAskForWhatThereIs) {
   }
 }
 
-TEST_F(Watch, TheReadmeTellsOfEveryFamilyAndOfNoOther) {
+TEST_F(Watch, MonitoringNamesEveryFamilyAndNoOther) {
   const auto families = families_in(metrics_);
-  for (const char* file : {"README.md", "README.zh-CN.md"})
+  for (const char* file : {"deploy/monitoring.md", "deploy/monitoring.zh-CN.md"})
     EXPECT_EQ(names_in_rows(read_file(file)), families) << file;
 }
 
