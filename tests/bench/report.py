@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""Turns results.json into report.md, readme.md (what the project's README shows) and SVG charts.
+"""Turns results.json into report.md, readme.md (the results in tests/bench/README.md) and SVG charts.
 
     usage: report.py build/bench/results.json     bench.py calls it; by itself it writes beside that file
 """
@@ -476,7 +476,7 @@ def write(raw: dict[str, Any], out: Path) -> None:
     written = [text for section in sections if (text := section(results)) is not None]
     text = "\n".join(["# Benchmark\n", setting(results), *written])
     (out / "report.md").write_text(text)
-    (out / "readme.md").write_text(readme(results, "tests/bench/cpu.svg"))
+    (out / "readme.md").write_text(readme(results, "cpu.svg"))
     for fault in write_charts(results, out):
         print(f"report: {fault}", file=sys.stderr)
 
