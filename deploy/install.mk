@@ -56,13 +56,14 @@ install: $(programs:%=$B/%) $(made)
 	$(INSTALL) -d $(to_doc)/deploy $(to_doc)/examples $(to_doc)/nginx/www
 	cp -r $(documents) $(to_doc)
 	cp $(wildcard deploy/*.md) $(to_doc)/deploy
+	cp $(wildcard nginx/*.md) $(to_doc)/nginx
 	cp nginx/www/README.md nginx/www/screenshot.webp $(to_doc)/nginx/www
 	cp $(examples) build/install/examples/env $(to_doc)/examples
 	@# Links lead to where a file is installed, or nowhere; the tests' markers are of no use there.
-	sed -i -E -e '/^ *<!-- test: /d' -e '/^!\[.*\]\(tests\//d' -e 's#\]\(\.github/#](#g' \
-	  -e 's#\]\(deploy/([a-z-]*\.(json|yml)\))#](\1#g' \
-	  -e 's#\]\((Dockerfile|kubernetes)\)#](../\1)#g' \
-	  -e 's#\[([^]]*)\]\((LICENSE|tests/[^)]*)\)#\1#g' \
+	sed -i -E -e '/^ *<!-- (test: |table: |\/table)/d' \
+	  -e 's#\[([^]]*)\]\((\.\./)*(LICENSE|\.github/CONTRIBUTING|src/|tests/)[^)]*\)#\1#g' \
+	  -e 's#\]\((\.\./)?\.github/#](\1#g' \
+	  -e 's#\]\((Dockerfile|kubernetes|[a-z-]*\.(json|yml))\)#](../\1)#g' \
 	  $(to_doc)/*.md $(to_doc)/*/*.md $(to_doc)/nginx/www/*.md
 	chmod -R u=rwX,go=rX $(to_doc)
 	$(INSTALL) -d $(to_conf)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks what no compiler does: includes in src/ follow the rooms, each third-party header has one home, no file is too
-# long, the READMEs name the log's events, the Kubernetes manifests fit together, and shell scripts are clean.
+# long, the documents cite what is there and their tables are up to date, the Kubernetes manifests fit together, and shell scripts are clean.
 #   usage: tests/lint.sh            all of it
 #          tests/lint.sh --src      only the rules of src/, in less than a second
 #          tests/lint.sh --rooms    prints which rooms include which, how often, and on how many floors they stand
@@ -105,15 +105,9 @@ while read -r use; do fault "$use: only base/log.cc and telemetry/process_stats.
 
 [ "${1-}" != --src ] || exit $faults
 
-# Both READMEs name every event of the log.
-while read -r event; do
-  for readme in README.md README.zh-CN.md; do
-    grep -q "\`$event\`" $readme || fault "$readme: says nothing of the event $event"
-  done
-done < <(grep -hoP '(log|tell)\(LogLevel::\w+, "\K\w+' src/*/*.cc | sort -u)
-
 tests/kubernetes.py || faults=1
-# Dead links, and commands that the two languages have unlike.
+# Dead links and citations, commands that differ between the languages, tables that differ from the sources.
 tests/documents/document.py lint || faults=1
+tests/documents/tables.py lint || faults=1
 shellcheck deploy/*.sh deploy/examples/*.sh tests/*.sh tests/*/*.sh tests/documents/before/*.sh tests/bench/contenders/*.sh .ci/run .github/hooks/* || faults=1
 exit $faults

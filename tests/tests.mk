@@ -46,6 +46,10 @@ test-browser: deps $(started) $(packages)
 test-package: deps $(started) deb
 	@tests/package/run.sh $B $(deb) $(if $(CLEAN),--clean)
 
+## the tables that the documents share with the sources, written again
+documents:
+	@tests/documents/tables.py write
+
 ## the documents, followed line by line in a Debian of their own
 test-documents: deps $B/simulator
 	@tests/documents/run.sh $B $(DOCUMENT)
@@ -155,5 +159,5 @@ $(packages): tests/browser/package-lock.json | deps
 	$Qnpm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund $(if $V,,--loglevel=error)
 	@touch $@
 
-.PHONY: build-tests test test-browser test-documents test-hosts test-package test-restart \
+.PHONY: build-tests documents test test-browser test-documents test-hosts test-package test-restart \
   test-servers test-watch test-wordpress bench check coverage fuzz fuzzers soak torture valgrind

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Reads the documents: makes the script that follows one of them, and looks for dead links and twins that differ.
+"""Reads the documents: makes the script that follows one of them; finds dead links, citations of files that are not in
+the tree, and twins that differ.
   usage: document.py script DOCUMENT    prints the script, for reader.sh
-         document.py lint               silent and 0 when all is well
+         document.py lint [FOLDER]      silent and 0 when all is well; FOLDER: only the links of the documents there
 
 What the prose tells a reader is told to the script by comments, which no rendered page shows, each on a line of its
 own before the block that it is about. PATTERN is an extended regular expression; LINE is the start of a line.
@@ -232,6 +233,70 @@ def check_links(path, root):
                     fault(f'{shown}:{number}', f'dead link {target}')
                 elif anchor and anchor not in anchors(target_path):
                     fault(f'{shown}:{number}', f'no heading for {target}')
+
+
+# --- Citations -----------------------------------------------------------------------------------------------------
+
+# A file that a comment names: by its path from the top, from the comment's own folder or from its room, or by its bare
+# name if it is somewhere in the tree.
+CITED = re.compile(r'(?<![\w<./*$}-])(?:\.{1,2}/)?((?:\.?[\w-]+/)*[\w.-]*\w\.(?:md|cc|h|py|sh|conf|awk|yml|yaml|po))(?![\w/(])')
+# A document that is cited without its name.
+UNNAMED = re.compile(r'\bcontract, \d|\b(?:the )?READMEs?, "')
+HEADING = re.compile(r'([\w./-]+\.md), "([^"]+)"')
+SLASHES, HASH = re.compile(r'(?:^|\s)//(.*)'), re.compile(r'(?:^|\s)#(.*)')
+COMMENTS = {'.cc': SLASHES, '.h': SLASHES, '.js': SLASHES} | dict.fromkeys(
+    ['.py', '.sh', '.conf', '.in', '.yml', '.yaml', '.awk', '.mk', '.example', '.head', ''], HASH)
+# Files of others: of the system, of libraries, or written while a program or a test runs.
+NOT_OURS = {'fcgiapp.h', 'fastcgi.h', 'sysexits.h', 'zlib.h', 'report.md', 'readme.md', 'nginx.conf', 'deployment.yaml'}
+
+
+def tracked():
+    names = subprocess.run(['git', 'ls-files', '--cached', '--others', '--exclude-standard'], check=True, capture_output=True, text=True)
+    return [name for name in names.stdout.splitlines() if os.path.isfile(name)]
+
+
+def is_in_tree(cited, path, files):
+    places = ('', os.path.dirname(path), 'src', 'tests', 'nginx', 'deploy')
+    if any(os.path.normpath(os.path.join(place, cited)) in files for place in places):
+        return True
+    return '/' not in cited and any(name.endswith('/' + cited) for name in files)
+
+
+def check_citation(place, path, text, files):
+    for cited in CITED.findall(text):
+        if cited.split('/')[0] in ('build', 'etc', 'usr', 'run', 'srv', 'var', 'sys', 'conf.d', 'snippets') or cited in NOT_OURS \
+                or re.match(r'[A-Z_]+\.', os.path.basename(cited)) and 'README' not in cited:
+            continue
+        if not is_in_tree(cited, path, files):
+            fault(place, f'cites {cited}, which is not in the tree')
+    for cited in UNNAMED.findall(text):
+        fault(place, f'cites a document without its path: {cited}')
+    for document, heading in HEADING.findall(text):
+        found = next((name for name in (document, os.path.join(os.path.dirname(path), document)) if name in files), None)
+        if found and not re.search(rf'^#+ {re.escape(heading)}$', open(found, encoding='utf-8').read(), re.M):
+            fault(place, f'cites "{heading}" of {document}, which has no such heading')
+
+
+def check_citations():
+    """In comments of sources and scripts, in what src/ says to people, and in the code spans of documents."""
+    files = set(tracked())
+    for path in sorted(files):
+        extension = os.path.splitext(path)[1]
+        if extension not in COMMENTS and extension != '.md' or path.startswith(('tests/data/', 'tests/fuzz/corpus/')):
+            continue
+        with open(path, encoding='utf-8') as file:
+            for number, line in enumerate(file, 1):
+                if extension == '.md':
+                    for span in re.findall(r'`((?:src|tests|deploy|nginx)/[^` ]+)`', line):
+                        if not glob.glob(span):
+                            fault(f'{path}:{number}', f'cites {span}, which is not in the tree')
+                    continue
+                comment = COMMENTS[extension].search(line)
+                texts = [comment[1]] if comment else []
+                if path.startswith('src/') and not line.startswith('#include'):
+                    texts += re.findall(r'"((?:[^"\\]|\\.)*\.md\b(?:[^"\\]|\\.)*)"', line.split('//')[0])
+                for text in texts:
+                    check_citation(f'{path}:{number}', path, text, files)
 
 
 def lint(roots):

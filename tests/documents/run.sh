@@ -18,7 +18,7 @@ build=$(realpath "${1:?usage: tests/documents/run.sh BUILD_DIR [DOCUMENT...]}")
 here=$PWD/tests/documents
 work=$PWD/build/documents
 test="test-documents"
-mapfile -t documents < <(printf '%s\n' README.md deploy/*.md nginx/www/*.md | grep -v 'zh-CN')
+mapfile -t documents < <(printf '%s\n' README.md nginx/*.md nginx/www/*.md deploy/*.md | grep -v 'zh-CN')
 (($# == 1)) || documents=("${@:2}")
 
 die() {
