@@ -20,6 +20,11 @@
 namespace bailian::e2e {
 namespace {
 
+std::string section_of(const std::string& document, const std::string& heading) {
+  const size_t begin = document.find("\n## " + heading + "\n");
+  return begin == document.npos ? "" : document.substr(begin, document.find("\n## ", begin + 1) - begin);
+}
+
 // The lines of a document's code that begin so.
 std::string lines_with(const std::string& document, std::string_view begin) {
   std::string lines;
@@ -129,8 +134,8 @@ TEST_F(PhpOnTheSameMachine, IsShutOutByAUserOfNginxsOwn) {
   EXPECT_EQ(what_php_does(), "spends");
   EXPECT_TRUE(check_warns());
 
-  const auto document = read_file("deploy/README.md");
-  auto commands = lines_with(document, "sudo useradd ") + lines_with(document, "sudo sed ");
+  const auto section = section_of(read_file("deploy/README.md"), "PHP on the same machine");
+  const auto commands = lines_with(section, "sudo useradd ") + lines_with(section, "sudo sed ");
   run_on_machine("sudo() { \"$@\"; }\n" + commands);
   const auto drop_in = lines_with(read_file("deploy/examples/socket-group.conf"), "SocketGroup=");
   give_socket_to(drop_in.substr(drop_in.find('=') + 1, drop_in.find('\n') - drop_in.find('=') - 1));
