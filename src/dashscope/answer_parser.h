@@ -1,87 +1,107 @@
 #pragma once
 
-#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/key_mask.h"
 #include "dashscope/answer_fields.h"
+#include "dashscope/answer_shape.h"
 #include "dashscope/answer_text.h"
 #include "dashscope/chat_types.h"
 #include "dashscope/sse.h"
 
 namespace bailian {
 
-/// Reads one DashScope answer from the bytes of an HTTP response body, in whatever shape it comes: an event
-/// stream, a JSON object, or a gateway's error page. A known content type decides which; where there is none
-/// (contract, 6, row 28), the body does. An answer is complete when a finish reason was seen, and only then.
-/// The key is masked or left out wherever the upstream shows it.
+/// A part of an answer: valid UTF-8, not empty.
+struct AnswerPiece {
+  enum class Kind {
+    kText,
+    kThought  // what the model thinks before it answers
+  };
+  Kind kind;
+  std::string_view text;  // valid until the parser is used again
+};
+
+/// Reads one DashScope answer from the bytes of an HTTP response body, cut anywhere:
+///     parser.feed(status, bytes);
+///     while (auto piece = parser.next()) use(*piece);
+/// The body may be an event stream, a JSON object or a gateway's error page. A Content-Type of event streams
+/// decides which; without it, the first bytes do (contract, 6, row 28). An answer is complete once it has a
+/// finish reason, and only then. The key is masked or left out wherever the upstream shows it.
 class AnswerParser {
  public:
   enum class State { kReading, kFinished, kFailed };
 
-  /// The longest answer: of its text as JSON writes it, and of the JSON object or the gateway's page it comes
-  /// in.
+  /// The longest answer: of its text as JSON, of its thoughts as JSON, and of a body that is no event stream.
   static constexpr size_t kMaxAnswerBytes = size_t{4} << 20;
 
-  /// `api_key` must outlive the parser. `on_text` gets each piece of text as soon as its event is complete.
-  /// Pieces are valid UTF-8, never empty, and add up to the answer, also when the upstream repeats what it
-  /// has said. The view dies with the call.
-  using OnText = std::function<void(std::string_view)>;
-
-  /// `on_thought` gets what the model thinks before it answers: pieces as the upstream sends them, valid
-  /// UTF-8, never empty, kMaxAnswerBytes in all at most.
-  explicit AnswerParser(std::string_view api_key, OnText on_text, OnText on_thought = {});
+  /// `api_key` must outlive the parser.
+  explicit AnswerParser(std::string_view api_key);
 
   /// The response's Content-Type, before the first feed().
   void expect(std::string_view content_type);
-  State feed(int http_status, std::string_view bytes);
-  /// The body has ended.
-  State finish(int http_status);
+  /// Takes the next bytes of the body, which must live until next() returns nothing. All pieces of the bytes
+  /// before must have been read.
+  void feed(int http_status, std::string_view bytes);
+  /// The body has ended: next() returns the rest, after which the state is no longer kReading.
+  void finish(int http_status);
 
+  /// The next piece, or nothing when there is none yet or the answer has ended. Texts add up to the answer
+  /// even if the upstream repeats what it has sent; thoughts beyond kMaxAnswerBytes are dropped.
+  std::optional<AnswerPiece> next();
+
+  /// kReading until next() has returned all pieces.
   [[nodiscard]] State state() const { return state_; }
-  /// Whether any event has come: what the first-token timeout waits for.
+  /// Whether any event has arrived: what the first-token timeout waits for.
   [[nodiscard]] bool has_begun() const { return has_begun_; }
-  /// Whether a frame of the answer or any usage has come: then it is billed, and an error is not retryable.
+  /// Whether a part of the answer or any usage has arrived: then it is billed, and an error is not retryable.
   [[nodiscard]] bool is_billed() const { return is_billed_; }
   [[nodiscard]] const Answer& answer() const { return answer_; }
   /// Why state() is kFailed.
   [[nodiscard]] const UpstreamError& error() const { return error_; }
 
  private:
-  enum class Shape { kUnknown, kEvents, kJson, kOther };
-  void sniff();
-  void keep_if_json(std::string_view bytes);
-  void finish_events();
+  // What next() does next. An event may have a thought and a text; when the answer ends, so do the pieces
+  // that were held back.
+  enum class Step { kRead, kThought, kText, kHeldThought, kHeldText, kMaskedText, kEnd };
+
+  AnswerPiece take_step();
+  bool read();
+  bool read_event();
   void take_event(const SseEvent& event);
-  void take_body();
-  void take_fields(int http_status, const AnswerFields& fields, bool is_error);
-  void take_thought(std::string_view thought);
-  void take_references(const std::vector<AnswerFields::Reference>& references);
-  void take_text(const AnswerFields& fields, bool last);
-  bool emit(std::string_view text);
-  bool emit_rest();
-  void tell_thought(std::string_view thought);
+  void read_whole_body();
+  void keep_if_object(std::string_view bytes);
+  void take_object();
+  void take_fields(int http_status, bool is_error);
+  void take_output();
+  void take_references();
+  std::string_view new_thought();
+  std::string_view new_text();
+  std::string_view limited(std::string_view text);
   [[nodiscard]] std::string shown_id(std::string_view id) const;
   void fail(int http_status, std::string_view code, std::string_view message);
   void fail_protocol(std::string_view code, std::string_view message);
+  void fail_with(UpstreamError error);
+  void end();
 
   const std::string_view api_key_;
-  OnText on_text_;
-  OnText on_thought_;
-  SseParser events_;
+  SseParser sse_;
   State state_ = State::kReading;
-  Shape expected_ = Shape::kUnknown;
-  Shape shape_ = Shape::kUnknown;
+  State outcome_ = State::kReading;  // what state_ becomes once all pieces were read
+  Step step_ = Step::kRead;
+  AnswerShape shape_ = AnswerShape::kUnknown;
+  bool body_ended_ = false;
   bool has_begun_ = false;
   bool is_billed_ = false;
-  bool may_be_json_ = false;  // an event stream that begins as an object does
+  bool may_be_object_ = false;  // labelled an event stream, but starts as an object does
   int http_status_ = 0;
-  std::string body_;  // until the shape is known, and all of it when it is no event stream
+  std::string body_;                    // until the shape is known, and all of it when it is no event stream
+  std::optional<AnswerFields> fields_;  // of the current event or body
   AnswerText text_;
   KeyMask text_mask_;
   KeyMask thought_mask_;
-  size_t emitted_bytes_ = 0;  // as JSON writes them
+  size_t text_bytes_ = 0;     // that were returned, as JSON
   size_t thought_bytes_ = 0;  // likewise
   Answer answer_;
   UpstreamError error_;

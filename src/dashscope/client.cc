@@ -71,9 +71,7 @@ void Completion::start_try() {
   waiting_to_retry_ = false;
   begun_ = false;
   try_started_ = last_bytes_ = Clock::now();
-  parser_ = std::make_unique<AnswerParser>(
-      client_.config_.api_key, [this](std::string_view text) { handler_.on_text(text); },
-      [this](std::string_view thought) { handler_.on_thought(thought); });
+  parser_ = std::make_unique<AnswerParser>(client_.config_.api_key);
   const RequestTemplate& endpoint =
       mode_ == AnswerMode::kStream ? client_.stream_endpoint_ : client_.json_endpoint_;
   const auto connect_timeout = std::chrono::ceil<std::chrono::milliseconds>(client_.config_.connect_timeout);
@@ -122,7 +120,9 @@ bool Completion::take_data(const ResponseHead& head, std::string_view bytes) {
   client_.received_ += bytes.size();
   handler_.on_bytes(last_bytes_);
   parser_->expect(head.content_type);
-  switch (parser_->feed(head.status, bytes)) {
+  parser_->feed(head.status, bytes);
+  deliver_pieces();
+  switch (parser_->state()) {
     case AnswerParser::State::kReading:
       if (parser_->is_billed()) body_.reset();
       // A JSON answer begins with its first byte, a stream with its first event.
@@ -145,9 +145,22 @@ bool Completion::take_data(const ResponseHead& head, std::string_view bytes) {
   return false;
 }
 
+void Completion::deliver_pieces() {
+  while (const auto piece = parser_->next()) {
+    if (piece->kind == AnswerPiece::Kind::kText) {
+      handler_.on_text(piece->text);
+    } else {
+      handler_.on_thought(piece->text);
+    }
+  }
+}
+
 void Completion::take_result(const TransferResult& result) {
   if (ended_) return;
-  if (result.fault == TransferFault::kNone) parser_->finish(result.head.status);
+  if (result.fault == TransferFault::kNone) {
+    parser_->finish(result.head.status);
+    deliver_pieces();
+  }
   switch (parser_->state()) {
     case AnswerParser::State::kFinished:
       ended_ = true;

@@ -66,6 +66,7 @@ class Completion final : private TransferHandler {
   void on_exception(const std::exception& error) noexcept;
   bool take_data(const ResponseHead& head, std::string_view bytes);
   void take_result(const TransferResult& result);
+  void deliver_pieces();
   void start_try();
   void try_again();
   void on_timer();

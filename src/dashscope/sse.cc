@@ -1,6 +1,7 @@
 #include "dashscope/sse.h"
 
 #include <algorithm>
+#include <cassert>
 #include <charconv>
 #include <utility>
 
@@ -9,7 +10,7 @@
 namespace bailian {
 namespace {
 
-// Some files and gateways set more than one.
+// Some files and gateways write more than one.
 std::string_view without_marks(std::string_view line) {
   constexpr int kMaxMarks = 3;
   for (int i = 0; i < kMaxMarks && line.starts_with(kByteOrderMark); ++i) {
@@ -18,7 +19,7 @@ std::string_view without_marks(std::string_view line) {
   return line;
 }
 
-// LF is what DashScope sends, so it is looked for first; a CR can only stand before it.
+// DashScope sends LF, so LF is searched for first; only a CR before it can end the line earlier.
 size_t find_line_end(std::string_view bytes) {
   const size_t lf = bytes.find('\n');
   const size_t cr = bytes.substr(0, lf).find('\r');
@@ -39,85 +40,97 @@ int status_in_comment(std::string_view comment) {
 
 }  // namespace
 
-bool SseParser::feed(std::string_view bytes) {
-  while (!bytes.empty()) {
-    if (after_cr_) {
-      after_cr_ = false;
-      if (bytes.front() == '\n') bytes.remove_prefix(1);
+void SseParser::feed(std::string_view bytes) {
+  assert(unread_.empty());
+  if (!is_refused_) unread_ = bytes;
+}
+
+std::optional<SseEvent> SseParser::next() {
+  if (is_complete_) clear_event();
+  while (!unread_.empty()) {
+    if (std::exchange(after_cr_, false) && unread_.front() == '\n') {
+      unread_.remove_prefix(1);
       continue;
     }
-    const size_t end = find_line_end(bytes);
-    if (end == std::string_view::npos) return keep(bytes);
-    std::string_view line = bytes.substr(0, end);
-    if (skipping_ || !line_.empty()) {
-      if (!keep(line)) return false;
+    const size_t end = find_line_end(unread_);
+    std::string_view line = unread_.substr(0, end);
+    if (end == std::string_view::npos || skipping_ || !line_.empty()) {
+      keep_unfinished(line);
       line = line_;
     }
-    after_cr_ = bytes[end] == '\r';
-    bytes.remove_prefix(end + 1);
-    if (!std::exchange(skipping_, false) && !take_line(line)) return false;
+    if (end == std::string_view::npos || is_refused_) break;
+    after_cr_ = unread_[end] == '\r';
+    unread_.remove_prefix(end + 1);
+    is_complete_ = !std::exchange(skipping_, false) && ends_event(line);
     line_.clear();
+    if (is_complete_) return SseEvent{name_, http_status_, data_};
   }
-  return true;
+  unread_ = {};
+  return std::nullopt;
 }
 
-void SseParser::finish() {
-  if (!std::exchange(skipping_, false) && !line_.empty() && !take_line(line_)) return;
-  line_.clear();
-  dispatch();
-}
-
-// Adds to the unfinished line what may be of interest.
-bool SseParser::keep(std::string_view bytes) {
-  if (skipping_) return true;
+// Copies the bytes unless the line is one to skip.
+void SseParser::keep_unfinished(std::string_view bytes) {
+  if (skipping_) return;
   const size_t room = kMaxOtherBytes - std::min(line_.size(), kMaxOtherBytes);
   line_.append(bytes.substr(0, room));
   bytes.remove_prefix(std::min(room, bytes.size()));
-  if (bytes.empty()) return true;
+  if (bytes.empty()) return;
   if (!without_marks(line_).starts_with("data:")) {
     skipping_ = true;
     line_ = std::string();
-    return true;
+  } else if (line_.size() + bytes.size() > kMaxEventBytes) {
+    refuse();
+  } else {
+    line_.append(bytes);
   }
-  if (line_.size() + bytes.size() > kMaxEventBytes) return false;
-  line_.append(bytes);
-  return true;
 }
 
-bool SseParser::take_line(std::string_view line) {
-  const size_t line_bytes = line.size();
-  line = without_marks(line);
-  if (line.empty()) {
-    dispatch();
-    return true;
+// Takes a line; true when it completes an event.
+bool SseParser::ends_event(std::string_view line) {
+  const std::string_view unmarked = without_marks(line);
+  if (!unmarked.empty()) {
+    take_field(unmarked, line.size());
+    return false;
   }
+  if (!has_data_) clear_event();
+  return has_data_;
+}
+
+void SseParser::take_field(std::string_view line, size_t line_bytes) {
   const size_t colon = line.find(':');
   const std::string_view field = line.substr(0, colon);
   std::string_view value = colon == std::string_view::npos ? "" : line.substr(colon + 1);
   const bool is_data = field == "data";
-  if (!is_data && line_bytes > kMaxOtherBytes) return true;
+  if (!is_data && line_bytes > kMaxOtherBytes) return;
   if (field.empty()) {
     if (const int status = status_in_comment(value)) http_status_ = status;
-    return true;
+    return;
   }
   if (value.starts_with(' ')) value.remove_prefix(1);
-  if (field == "event") {
-    name_ = value;
-  } else if (is_data) {
-    if (line_bytes > kMaxEventBytes || data_.size() + value.size() >= kMaxEventBytes) return false;
-    if (has_data_) data_ += '\n';
-    data_ += value;
-    has_data_ = true;
-  }
-  return true;
+  if (field == "event") name_ = value;
+  if (is_data) line_bytes > kMaxEventBytes ? refuse() : take_data(value);
 }
 
-void SseParser::dispatch() {
-  if (has_data_) on_event_(SseEvent{name_, http_status_, data_});
+void SseParser::take_data(std::string_view value) {
+  if (data_.size() + value.size() >= kMaxEventBytes) return refuse();
+  if (has_data_) data_ += '\n';
+  if (data_.empty()) data_.reserve(value.size() + SseEvent::kSpareBytes);
+  data_ += value;
+  has_data_ = true;
+}
+
+void SseParser::refuse() {
+  is_refused_ = true;
+  unread_ = {};
+}
+
+// Frees the buffer too: a stream that waits for its next event needs none.
+void SseParser::clear_event() {
   name_.clear();
   http_status_ = 0;
-  data_ = std::string();  // between two events a parser needs no buffer
-  has_data_ = false;
+  data_ = std::string();
+  has_data_ = is_complete_ = false;
 }
 
 }  // namespace bailian

@@ -35,21 +35,27 @@ class Reader {
   std::string thought;
 
   void expect(std::string_view content_type) { parser_.expect(content_type); }
-  bool feed(int status, std::string_view bytes) { return parser_.feed(status, bytes) == State::kReading; }
+  bool feed(int status, std::string_view bytes) {
+    parser_.feed(status, bytes);
+    return read() == State::kReading;
+  }
   void finish(int status) {
-    fuzz::expect(parser_.finish(status) != State::kReading, "an answer that ended is finished or failed");
+    parser_.finish(status);
+    fuzz::expect(read() != State::kReading, "an answer that ended is finished or failed");
   }
   [[nodiscard]] const AnswerParser& parser() const { return parser_; }
 
  private:
-  void take(std::string_view piece, std::string& all) {
-    fuzz::expect(parser_.state() == State::kReading, "nothing is said after the end");
-    fuzz::expect(!piece.empty() && is_utf8(piece), "a piece is text");
-    all += piece;
+  State read() {
+    while (const auto piece = parser_.next()) {
+      fuzz::expect(parser_.state() == State::kReading, "nothing is said after the end");
+      fuzz::expect(!piece->text.empty() && is_utf8(piece->text), "a piece is text");
+      (piece->kind == AnswerPiece::Kind::kText ? text : thought) += piece->text;
+    }
+    return parser_.state();
   }
 
-  AnswerParser parser_{kKey, [this](std::string_view piece) { take(piece, text); },
-                       [this](std::string_view piece) { take(piece, thought); }};
+  AnswerParser parser_{kKey};
 };
 
 void check_same(const Reader& whole, const Reader& cut) {

@@ -25,16 +25,48 @@ struct Result {
   UpstreamError error;
 };
 
-Result parse(int status, std::string_view body, size_t step, std::string_view content_type = {}) {
+// A parser and all that it has returned.
+class Reader {
+ public:
   std::string text;
-  AnswerParser parser(kKey, [&](std::string_view piece) {
-    EXPECT_FALSE(piece.empty());
-    text += piece;
-  });
-  parser.expect(content_type);
-  for (size_t at = 0; at < body.size(); at += step) parser.feed(status, body.substr(at, step));
-  const State state = parser.finish(status);
-  return {state, text, parser.answer(), parser.error()};
+  std::string thought;
+  std::string pieces;  // both, as text:..; and thought:..;
+
+  void expect(std::string_view content_type) { parser_.expect(content_type); }
+  State feed(int status, std::string_view bytes) {
+    // A buffer of their own, so that a sanitizer sees whether it is used after its end.
+    const std::vector<char> copy(bytes.begin(), bytes.end());
+    parser_.feed(status, {copy.data(), copy.size()});
+    return read();
+  }
+  State finish(int status) {
+    parser_.finish(status);
+    return read();
+  }
+  const AnswerParser& parser() const { return parser_; }
+
+ private:
+  State read() {
+    while (const auto piece = parser_.next()) {
+      EXPECT_EQ(parser_.state(), State::kReading) << "no piece follows the end";
+      EXPECT_FALSE(piece->text.empty());
+      const bool is_text = piece->kind == AnswerPiece::Kind::kText;
+      (is_text ? text : thought) += piece->text;
+      pieces.append(is_text ? "text:" : "thought:").append(piece->text).append(";");
+    }
+    EXPECT_FALSE(parser_.next()) << "nothing is nothing until more bytes are fed";
+    return parser_.state();
+  }
+
+  AnswerParser parser_{kKey};
+};
+
+Result parse(int status, std::string_view body, size_t step, std::string_view content_type = {}) {
+  Reader reader;
+  reader.expect(content_type);
+  for (size_t at = 0; at < body.size(); at += step) reader.feed(status, body.substr(at, step));
+  const State state = reader.finish(status);
+  return {state, reader.text, reader.parser().answer(), reader.parser().error()};
 }
 
 struct Expected {
@@ -166,25 +198,21 @@ TEST(AnswerParser, PiecesAddUpToTheAnswerCutAnywhere) {
 }
 
 TEST(AnswerParser, EachIncrementIsReportedWithItsEvent) {
-  std::string text;
-  AnswerParser parser(kKey, [&](std::string_view piece) { text += piece; });
-  parser.feed(200, event("a"));
-  EXPECT_EQ(text, "a");
-  parser.feed(200, event("b"));
-  EXPECT_EQ(text, "ab");
-  EXPECT_EQ(parser.feed(200, event("c", "stop")), State::kFinished);
-  EXPECT_EQ(text, "abc");
-  EXPECT_EQ(parser.feed(200, event("d")), State::kFinished) << "what follows is not heard";
-  EXPECT_EQ(text, "abc");
+  Reader reader;
+  reader.feed(200, event("a"));
+  EXPECT_EQ(reader.text, "a");
+  reader.feed(200, event("b"));
+  EXPECT_EQ(reader.text, "ab");
+  EXPECT_EQ(reader.feed(200, event("c", "stop")), State::kFinished);
+  EXPECT_EQ(reader.text, "abc");
+  EXPECT_EQ(reader.feed(200, event("d")), State::kFinished) << "what follows is ignored";
+  EXPECT_EQ(reader.text, "abc");
 }
 
 TEST(AnswerParser, ThoughtsAreToldApartFromTheText) {
-  std::string told;
-  AnswerParser parser(
-      kKey, [&](std::string_view piece) { told.append("text:").append(piece).append(";"); },
-      [&](std::string_view piece) { told.append("thought:").append(piece).append(";"); });
-  EXPECT_EQ(parser.feed(200, example("03-stream-thoughts")), State::kFinished);
-  EXPECT_EQ(told, "thought:嗯;thought:，这是;thought:基础加法。;text:1+1;text: = 2;text: ✅;");
+  Reader reader;
+  EXPECT_EQ(reader.feed(200, example("03-stream-thoughts")), State::kFinished);
+  EXPECT_EQ(reader.pieces, "thought:嗯;thought:，这是;thought:基础加法。;text:1+1;text: = 2;text: ✅;");
 }
 
 TEST(AnswerParser, CitationsAreEachToldOnce) {
@@ -310,17 +338,13 @@ TEST(AnswerParser, AnEndlessAnswerIsRefused) {
 }
 
 TEST(AnswerParser, AnEndlessThoughtIsCutAndTheAnswerGoesOn) {
-  size_t thought_bytes = 0;
-  std::string text;
-  AnswerParser parser(
-      kKey, [&](std::string_view piece) { text += piece; },
-      [&](std::string_view piece) { thought_bytes += piece.size(); });
+  Reader reader;
   const std::string thought = R"(data:{"output":{"thoughts":[{"action_type":"reasoning","thought":")" +
                               std::string(100000, 'x') + "\"}]}}\n\n";
-  for (int i = 0; i < 50; ++i) EXPECT_EQ(parser.feed(200, thought), State::kReading);
-  EXPECT_EQ(parser.feed(200, event("a", "stop")), State::kFinished);
-  EXPECT_EQ(text, "a");
-  EXPECT_EQ(thought_bytes, AnswerParser::kMaxAnswerBytes / 100000 * 100000);
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(reader.feed(200, thought), State::kReading);
+  EXPECT_EQ(reader.feed(200, event("a", "stop")), State::kFinished);
+  EXPECT_EQ(reader.text, "a");
+  EXPECT_EQ(reader.thought.size(), AnswerParser::kMaxAnswerBytes / 100000 * 100000);
 }
 
 struct Page {
@@ -450,13 +474,12 @@ TEST(AnswerParser, TextAndThoughtsShowNoKeyHoweverItIsCut) {
     const std::string start(kKey.substr(0, cut));
     const std::string end(kKey.substr(cut));
     const std::string thought = R"(data:{"output":{"thoughts":[{"action_type":"reasoning","thought":")";
-    std::string said;
-    AnswerParser parser(
-        kKey, [&](std::string_view piece) { said += piece; }, [&](std::string_view piece) { said += piece; });
-    for (const std::string& piece : {start, end}) parser.feed(200, thought + piece + "\"}]}}\n\n");
-    parser.feed(200, event("It is " + start));
-    parser.feed(200, event(end));
-    EXPECT_EQ(parser.feed(200, event("", "stop")), State::kFinished);
+    Reader reader;
+    for (const std::string& piece : {start, end}) reader.feed(200, thought + piece + "\"}]}}\n\n");
+    reader.feed(200, event("It is " + start));
+    reader.feed(200, event(end));
+    EXPECT_EQ(reader.feed(200, event("", "stop")), State::kFinished);
+    const std::string said = reader.thought + reader.text;
     EXPECT_EQ(said.find(kKey), std::string::npos) << said;
     EXPECT_EQ(said.find(kKey.substr(3)), std::string::npos) << said;
     EXPECT_NE(said.find("***"), std::string::npos) << said;
@@ -531,24 +554,56 @@ TEST(AnswerParser, ABinaryPageIsShownAsPlainCharacters) {
 }
 
 TEST(AnswerParser, AnEndlessJsonAnswerIsRefused) {
-  AnswerParser parser(kKey, [](std::string_view) {});
+  Reader reader;
   const std::string block(1 << 20, ' ');
-  EXPECT_EQ(parser.feed(200, "{"), State::kReading);
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(parser.feed(200, block), State::kReading);
-  EXPECT_EQ(parser.feed(200, block), State::kFailed);
+  EXPECT_EQ(reader.feed(200, "{"), State::kReading);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(reader.feed(200, block), State::kReading);
+  EXPECT_EQ(reader.feed(200, block), State::kFailed);
 }
 
 TEST(AnswerParser, AnEndlessEventIsRefused) {
-  AnswerParser parser(kKey, [](std::string_view) {});
+  Reader reader;
   const std::string block(1 << 19, 'x');
-  EXPECT_EQ(parser.feed(200, "data:{"), State::kReading);
-  EXPECT_EQ(parser.feed(200, block), State::kReading);
-  EXPECT_EQ(parser.feed(200, block), State::kFailed);
+  EXPECT_EQ(reader.feed(200, "data:{"), State::kReading);
+  EXPECT_EQ(reader.feed(200, block), State::kReading);
+  EXPECT_EQ(reader.feed(200, block), State::kFailed);
 }
 
 TEST(AnswerParser, AnEndlessEventInOnePieceIsRefused) {
-  AnswerParser parser(kKey, [](std::string_view) {});
-  EXPECT_EQ(parser.feed(200, "data:" + std::string(SseParser::kMaxEventBytes, 'x')), State::kFailed);
+  Reader reader;
+  EXPECT_EQ(reader.feed(200, "data:" + std::string(SseParser::kMaxEventBytes, 'x')), State::kFailed);
+}
+
+TEST(AnswerParser, PiecesOfOneEventAreReturnedOneByOne) {
+  AnswerParser parser(kKey);
+  const std::string body =
+      R"(data:{"output":{"thoughts":[{"action_type":"reasoning","thought":"Hm"}],"session_id":"s","text":"a"},)"
+      R"("usage":{"models":[{"output_tokens":7}]}})"
+      "\n\n" +
+      event("b", "stop");
+  parser.feed(200, body);
+  const auto thought = parser.next();
+  ASSERT_TRUE(thought);
+  EXPECT_EQ(thought->kind, AnswerPiece::Kind::kThought);
+  EXPECT_EQ(thought->text, "Hm");
+  EXPECT_EQ(parser.answer().usage.output_tokens, 7U) << "what an event says comes before its pieces";
+  EXPECT_EQ(parser.answer().session_id, "s");
+  EXPECT_EQ(parser.next()->text, "a");
+  EXPECT_EQ(parser.next()->text, "b");
+  EXPECT_EQ(parser.state(), State::kReading);
+  EXPECT_FALSE(parser.next());
+  EXPECT_EQ(parser.state(), State::kFinished);
+}
+
+TEST(AnswerParser, WhatWasHeldBackIsReturnedBeforeTheEnd) {
+  const std::string held = std::string(kKey.substr(0, 10));
+  const std::string thought =
+      R"(data:{"output":{"thoughts":[{"action_type":"reasoning","thought":")" + held + "\"}]}}\n\n";
+  Reader reader;
+  EXPECT_EQ(reader.feed(200, thought + event("1") + event("10") + event(held)), State::kReading);
+  EXPECT_EQ(reader.pieces, "thought:sk-;text:1;text:10sk-;");
+  EXPECT_EQ(reader.finish(200), State::kFailed);
+  EXPECT_EQ(reader.pieces, "thought:sk-;text:1;text:10sk-;thought:0123456;text:0123456;");
 }
 
 }  // namespace

@@ -20,15 +20,36 @@ void PrintTo(const Seen& seen, std::ostream* out) {
   *out << seen.name << "/" << seen.http_status << "/" << seen.data;
 }
 
-std::vector<Seen> parse(std::string_view text, size_t step, bool finish = true) {
-  std::vector<Seen> events;
-  SseParser parser([&](const SseEvent& e) {
-    events.push_back({std::string(e.name), e.http_status, e.data});
-  });
-  for (size_t at = 0; at < text.size(); at += step) {
-    EXPECT_TRUE(parser.feed(text.substr(at, step)));
+// Reads the events of these bytes; false when the stream is refused.
+bool read(SseParser& parser, std::string_view bytes, std::vector<Seen>& events) {
+  parser.feed(bytes);
+  while (const auto event = parser.next()) {
+    events.push_back({std::string(event->name), event->http_status, event->data});
+    event->data.assign("the caller may parse in place");
   }
-  if (finish) parser.finish();
+  EXPECT_FALSE(parser.next()) << "nothing is nothing until more bytes are fed";
+  return !parser.is_refused();
+}
+
+// The same with a buffer of their own, so that a sanitizer sees whether it is used after its end.
+bool read_copy(SseParser& parser, std::string_view bytes, std::vector<Seen>& events) {
+  const std::vector<char> copy(bytes.begin(), bytes.end());
+  return read(parser, {copy.data(), copy.size()}, events);
+}
+
+void finish(SseParser& parser, std::vector<Seen>& events) {
+  parser.finish();
+  while (const auto event = parser.next())
+    events.push_back({std::string(event->name), event->http_status, event->data});
+}
+
+std::vector<Seen> parse(std::string_view text, size_t step, bool finished = true) {
+  std::vector<Seen> events;
+  SseParser parser;
+  for (size_t at = 0; at < text.size(); at += step) {
+    EXPECT_TRUE(read_copy(parser, text.substr(at, step), events));
+  }
+  if (finished) finish(parser, events);
   return events;
 }
 
@@ -90,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(
         Stream{"NulBytes", std::string("data:a\0b\n\n", 10), {{"", 0, std::string("a\0b", 3)}}}),
     [](const auto& test) { return test.param.name; });
 
-TEST(Sse, AnEventIsReportedBeforeTheStreamEnds) {
+TEST(Sse, AnEventIsReturnedBeforeTheStreamEnds) {
   EXPECT_EQ(parse("data:x\n\ndata:y\n", 3, false).size(), 1U);
 }
 
@@ -103,42 +124,85 @@ TEST(Sse, EveryExampleReadsTheSameCutAnywhere) {
   }
 }
 
+TEST(Sse, EventsAreReturnedOneByOne) {
+  SseParser parser;
+  EXPECT_FALSE(parser.next());
+  parser.feed("data:x\n\nevent:b\ndata:y\n\ndata:z");
+  const auto first = parser.next();
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->data, "x");
+  const auto second = parser.next();
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->name, "b");
+  EXPECT_EQ(second->data, "y");
+  EXPECT_FALSE(parser.next());
+  parser.finish();
+  const auto last = parser.next();
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->name, "");
+  EXPECT_EQ(last->data, "z");
+  EXPECT_FALSE(parser.next());
+}
+
+TEST(Sse, AnEventHasRoomForAParserInPlace) {
+  SseParser parser;
+  const std::string text(1000, 'x');
+  const std::string event = "data:" + text + "\n\n";
+  parser.feed(event);
+  const auto returned = parser.next();
+  ASSERT_TRUE(returned);
+  EXPECT_EQ(returned->data, text);
+  EXPECT_GE(returned->data.capacity(), text.size() + SseEvent::kSpareBytes);
+}
+
 TEST(Sse, AnEndlessLineIsRefused) {
-  SseParser parser([](const SseEvent&) { FAIL(); });
+  SseParser parser;
+  std::vector<Seen> events;
   const std::string block(65536, 'x');
-  bool good = parser.feed("data:");
-  for (int i = 0; i < 15; ++i) good = good && parser.feed(block);
+  bool good = read(parser, "data:", events);
+  for (int i = 0; i < 15; ++i) good = good && read(parser, block, events);
   EXPECT_TRUE(good);
-  EXPECT_FALSE(parser.feed(block) && parser.feed(block));
+  EXPECT_FALSE(read(parser, block, events) && read(parser, block, events));
+  EXPECT_FALSE(read(parser, "\n\ndata:x\n\n", events)) << "nothing follows";
+  EXPECT_TRUE(events.empty());
+}
+
+TEST(Sse, EventsBeforeAnEndlessOneAreReturned) {
+  SseParser parser;
+  std::vector<Seen> events;
+  EXPECT_FALSE(read(parser, "data:a\n\ndata:" + std::string(SseParser::kMaxEventBytes, 'x'), events));
+  EXPECT_EQ(events, (std::vector<Seen>{{"", 0, "a"}}));
 }
 
 TEST(Sse, LinesWithoutDataMayBeEndless) {
   for (const std::string start : {":", "foo:", "event:", "datax:", "x"}) {
-    int events = 0;
-    SseParser parser([&](const SseEvent&) { ++events; });
+    SseParser parser;
+    std::vector<Seen> events;
     const std::string block(65536, 'x');
-    EXPECT_TRUE(parser.feed("data:a\n" + start));
-    for (int i = 0; i < 64; ++i) EXPECT_TRUE(parser.feed(block));
-    EXPECT_TRUE(parser.feed("\n\n"));
-    EXPECT_EQ(events, 1) << start;
+    EXPECT_TRUE(read(parser, "data:a\n" + start, events));
+    for (int i = 0; i < 64; ++i) EXPECT_TRUE(read(parser, block, events));
+    EXPECT_TRUE(read(parser, "\n\n", events));
+    EXPECT_EQ(events.size(), 1U) << start;
   }
 }
 
 TEST(Sse, AnEventOfEndlessLinesIsRefused) {
-  SseParser parser([](const SseEvent&) { FAIL(); });
+  SseParser parser;
+  std::vector<Seen> events;
   const std::string line = "data:" + std::string(60000, 'x') + "\n";
-  bool good = true;
-  for (int i = 0; i < 17; ++i) good = good && parser.feed(line);
-  EXPECT_TRUE(good);
-  EXPECT_FALSE(parser.feed(line));
+  for (int i = 0; i < 17; ++i) EXPECT_TRUE(read(parser, line, events));
+  EXPECT_FALSE(read(parser, line, events));
+  EXPECT_TRUE(events.empty());
 }
 
-TEST(Sse, AnEventThatOnlyTheEndMakesTooLongIsNotReported) {
-  SseParser parser([](const SseEvent&) { FAIL(); });
+TEST(Sse, AnEventThatOnlyTheEndMakesTooLongIsNotReturned) {
+  SseParser parser;
+  std::vector<Seen> events;
   const std::string half = "data:" + std::string(SseParser::kMaxEventBytes / 2, 'x');
-  EXPECT_TRUE(parser.feed(half + "\n"));
-  EXPECT_TRUE(parser.feed(half));
-  parser.finish();
+  EXPECT_TRUE(read(parser, half + "\n", events));
+  EXPECT_TRUE(read(parser, half, events));
+  finish(parser, events);
+  EXPECT_TRUE(events.empty());
 }
 
 }  // namespace
