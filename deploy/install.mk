@@ -65,6 +65,7 @@ install: $(programs:%=$B/%) $(made)
 	  -e 's#\]\((\.\./)?\.github/#](\1#g' \
 	  -e 's#\]\((Dockerfile|kubernetes|[a-z-]*\.(json|yml))\)#](../\1)#g' \
 	  $(to_doc)/*.md $(to_doc)/*/*.md $(to_doc)/nginx/www/*.md
+	sed -i 's#](\.\./#](#g' $(to_doc)/SECURITY.md
 	chmod -R u=rwX,go=rX $(to_doc)
 	$(INSTALL) -d $(to_conf)
 	[ -e $(to_conf)/env ] || $(INSTALL) -m 640 build/install/env $(to_conf)
