@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts bailian-fcgi by spawn-fcgi, which opens the socket and passes it on as descriptor 0. Run it as root.
-# The program gives up root before it starts: the settings and the key file must be readable for bailian-fcgi.
+# Starts bailian-fcgi with spawn-fcgi, which opens the socket and passes it as descriptor 0. Run it as root. The program
+# itself runs as bailian-fcgi, which must be able to read the settings and the key file.
 set -eu
 exec spawn-fcgi -n -u bailian-fcgi -g bailian-fcgi \
   -s /run/bailian-fcgi/bailian-fcgi.sock -U bailian-fcgi -G www-data -M 0660 -b 4096 \
