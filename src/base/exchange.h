@@ -50,7 +50,8 @@ struct Reply {
   std::string detail{};
 };
 
-/// A failure that the visitor is told of. what() is the text for people, `code` the stable word of api.md.
+/// A failure that the visitor is told of. what() is the text for people, `code` the stable word of
+/// nginx/api.md.
 class HttpError : public std::runtime_error {
  public:
   HttpError(int status, std::string_view code, const std::string& message,

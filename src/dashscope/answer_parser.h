@@ -27,8 +27,9 @@ struct AnswerPiece {
 ///     parser.feed(status, bytes);
 ///     while (auto piece = parser.next()) use(*piece);
 /// The body may be an event stream, a JSON object or a gateway's error page. A Content-Type of event streams
-/// decides which; without it, the first bytes do (contract, 6, row 28). An answer is complete once it has a
-/// finish reason, and only then. The key is masked or left out wherever the upstream shows it.
+/// decides which; without it, the first bytes do (tests/simulator/contract.md §6, row 28). An answer is
+/// complete once it has a finish reason, and only then. The key is masked or left out wherever the upstream
+/// shows it.
 class AnswerParser {
  public:
   enum class State { kReading, kFinished, kFailed };

@@ -8,10 +8,10 @@
 namespace bailian {
 
 /// Puts the pieces of one answer together. Whether each piece continues the text or repeats it from the start
-/// is not said in the stream (contract, 3.2 and 3.3): increments are asked for, but a workflow may answer
-/// cumulatively all the same. A second piece that does not begin with the first settles it, which is nearly
-/// always. While each piece begins with the one before, all but the first are held back, until there is
-/// enough evidence or the answer ends. A pure value: no I/O, no clock.
+/// is not said in the stream (tests/simulator/contract.md §3.2 and §3.3): increments are asked for, but a
+/// workflow may answer cumulatively all the same. A second piece that does not begin with the first settles
+/// it, which is nearly always. While each piece begins with the one before, all but the first are held back,
+/// until there is enough evidence or the answer ends. A pure value: no I/O, no clock.
 class AnswerText {
  public:
   /// A piece of `output.text`; `last` comes with the finish reason. Returns the text that is new and certain.

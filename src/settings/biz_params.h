@@ -10,7 +10,7 @@ namespace bailian {
 
 // `input.biz_params`: what an application takes besides the question. A workflow has names of its own at the
 // top; an agent has the groups user_prompt_params, user_defined_params and user_defined_tokens, of which the
-// last two have an object for each plugin (contract, 1.3).
+// last two have an object for each plugin (tests/simulator/contract.md §1.3).
 
 /// The largest that a browser may send, and how deep its values may be nested.
 inline constexpr size_t kMaxBizParamsBytes = 16384;

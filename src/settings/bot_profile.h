@@ -8,7 +8,7 @@ namespace bailian {
 
 /// What GET chat-bot-config answers.
 struct BotProfile {
-  std::string json;  // exactly the keys of api.md
+  std::string json;  // exactly the keys of nginx/api.md
   std::string etag;  // with its quotes
 };
 
