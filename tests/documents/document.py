@@ -4,12 +4,12 @@ the tree, and twins that differ.
   usage: document.py script DOCUMENT    prints the script, for reader.sh
          document.py lint [FOLDER]      silent and 0 when all is well; FOLDER: only the links of the documents there
 
-What the prose tells a reader is told to the script by comments, which no rendered page shows, each on a line of its
-own before the block that it is about. PATTERN is an extended regular expression; LINE is the start of a line.
+Comments, which no rendered page shows, give the script what the prose gives a reader. Each is on a line of its own
+before its block. PATTERN is an extended regular expression; LINE is the start of a line.
   <!-- test: skip REASON -->             the block is not run
   <!-- test: skip `LINE` REASON -->      this line of it is not run
   <!-- test: long REASON -->             run with LONG=1 only; `long `LINE` REASON` likewise
-  <!-- test: edit SED -->                what the reader changes in the next file that he opens in an editor
+  <!-- test: edit SED -->                what the reader changes in the next file that is opened in an editor
   <!-- test: file PATH -->               the block is this file
   <!-- test: append PATH -->             the block is added to its end
   <!-- test: insert PATH PATTERN -->     the block comes after the first line that matches
@@ -19,7 +19,7 @@ own before the block that it is about. PATTERN is an extended regular expression
   <!-- test: expect PATTERN -->          the block prints that
   <!-- test: output -->                  the block is what the line before printed; ... stands for anything
   <!-- test: members COMMAND -->         the block has the members of the JSON that the command prints
-  <!-- test: run COMMAND -->             done and not written: the reader does so by himself
+  <!-- test: run COMMAND -->             run, but not part of the text: a reader does it unasked
 """
 import glob
 import os
@@ -30,7 +30,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
-# What has effect; other blocks show something.
+# Blocks that do something; others only show something.
 COMMANDS = ['sh']
 FILES = ['apache', 'caddy', 'caddyfile', 'haproxy', 'html', 'ini', 'lighttpd', 'nginx', 'yaml', 'css', 'js']
 EFFECTS = {'skip', 'long', 'file', 'append', 'insert'}
@@ -65,7 +65,7 @@ class Block:
                 found.append((first, '\n'.join(held)))
                 held = []
         if held:
-            fault(self.place(first), 'no whole command')
+            fault(self.place(first), 'the command is incomplete')
         return found
 
 
@@ -81,7 +81,7 @@ class Marker:
 
 
 def read(path):
-    """Blocks, with the markers before each, and the markers that belong to none, in order."""
+    """The blocks, each with its markers, and the markers without a block, in order."""
     parts, waiting, block, indent = [], [], None, ''
     with open(path, encoding='utf-8') as file:
         for number, line in enumerate(file, 1):
@@ -103,12 +103,12 @@ def read(path):
                     fault(marker.place(), f'no such marker: {marker.verb}')
                 (waiting if marker.verb in OF_A_BLOCK else parts).append(marker)
             elif '<!-- test' in line:
-                fault(f'{path}:{number}', 'a marker stands on a line of its own')
+                fault(f'{path}:{number}', 'a marker needs a line of its own')
             elif waiting and line.strip():
-                fault(waiting[0].place(), 'a marker that no block follows')
+                fault(waiting[0].place(), 'no block follows this marker')
                 waiting = []
     if block:
-        fault(block.place(), 'a block without an end')
+        fault(block.place(), 'the block has no end')
     return parts
 
 
@@ -118,7 +118,7 @@ def check(parts):
             continue
         verbs = {marker.verb for marker in block.markers if not marker.line}
         if block.language in FILES and not verbs & EFFECTS:
-            fault(block.place(-1), f'{block.language}: where does it go? A marker says so, see tests/documents/document.py')
+            fault(block.place(-1), f'{block.language}: needs a marker that says where it goes, see tests/documents/document.py')
         for marker in block.markers:
             if marker.verb in ('skip', 'long') and not marker.rest:
                 fault(marker.place(), f'{marker.verb} without a reason')
@@ -183,7 +183,7 @@ def script(path):
 
 
 def bare(block):
-    """What both languages must have alike: without comments, and without the words of questions and answers."""
+    """What both languages must have in common: lines without comments and without the words of questions and answers."""
     lines = [re.sub(r'(^|\s+)[#;] .*$', '', line).rstrip() for line in block.lines]
     return [re.sub(r'":"[^"]*"', '":""', line) for line in lines if line]
 

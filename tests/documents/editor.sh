@@ -1,5 +1,5 @@
 #!/bin/sh
-# The reader's editor: makes the next change of ~reader/edits, a sed script a line, in the file that it is given.
+# The reader's editor: applies the first line of ~reader/edits, a sed script, to the file, and removes that line.
 set -eu
 edits=/home/reader/edits
 change=$(head -n 1 "$edits")

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The functions of a script that document.py makes: the reader in the system. The first line that fails ends it.
+# The functions of the scripts that document.py makes: the reader inside the system. The first failure ends a script.
 set -uo pipefail
 LONG=${LONG:-}
 export PATH=/usr/lib/ccache:$PATH CCACHE_DIR=/var/cache/ccache CCACHE_UMASK=000 CCACHE_COMPILERCHECK=content
@@ -18,16 +18,16 @@ fail() { # PLACE WHAT
 step() { # PLACE COMMAND
   printf '\n%s $ %s\n' "$1" "$2"
   local status=0 workers='' worker
-  # No reader is quick enough to meet nginx's old workers.
+  # A reader is too slow to see nginx's old workers; the script waits until they have ended.
   case $2 in *'reload nginx'* | *'nginx -s reload'*) workers=$(cat "/proc/$(cat /run/nginx.pid)/task/"*/children) ;; esac
   case $2 in
-    # It insists on a terminal.
+    # It requires a terminal.
     'sudo systemctl edit'*) script -qefc "$2" "$printed" >/dev/null </dev/null || status=$? ;;
     *) eval "$2" >"$printed" 2>&1 </dev/null || status=$? ;;
   esac
   tail -n 60 "$printed"
   ((!status)) || fail "$1" "exit code $status: $2"
-  for worker in $workers; do timeout $patience tail -s 0.05 --pid="$worker" -f /dev/null || fail "$1" 'an old worker of nginx goes on'; done
+  for worker in $workers; do timeout $patience tail -s 0.05 --pid="$worker" -f /dev/null || fail "$1" 'an old worker of nginx does not end'; done
   ran=$((ran + 1))
 }
 run() { step "$@"; }
@@ -115,6 +115,6 @@ members() { # PLACE TEXT COMMAND
 finish() { # DOCUMENT
   local command
   for command in "${!stays_pid[@]}"; do stop "$1" "$command"; done
-  [[ ! -s ~/edits ]] || fail "$1" "edits that nobody made: $(<~/edits)"
+  [[ ! -s ~/edits ]] || fail "$1" "edits that no command asked for: $(<~/edits)"
   printf '\nall of %s: %s done, %s skipped\n' "$1" "$ran" "$skipped"
 }

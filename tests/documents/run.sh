@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Every document is followed, line by line, in a Debian of its own: each as by a reader who has just installed it, has
-# sudo, and does what the document says and nothing else. A line that fails is named.
+# Follows every document line by line, each in a new Debian system, like a reader who has just installed it, has sudo,
+# and does what the document says and nothing else. Names the line that fails.
 #   usage: tests/documents/run.sh BUILD_DIR [DOCUMENT...]      (`make test-documents` calls it; needs root)
 #   RELEASE=trixie  not this machine's release but another of the same mirror
 #   LONG=1          also what takes long: `make test`
-# tests/documents/document.py says how a document tells the script what it tells the reader in prose. DashScope is the
-# simulator, at dashscope.aliyuncs.com, by TLS: the system has no network, and trusts an authority of this test. So the
-# documents' addresses hold, and any key that starts with `sk-` and any application id do.
-# The README is followed first: it builds the program and the package that other documents start from.
+# tests/documents/document.py describes the comments in the documents that this needs. DashScope is the simulator, at
+# dashscope.aliyuncs.com, with TLS: the system has no network, and trusts a certificate authority of this test. So the
+# documents' addresses work, and so does any key that starts with `sk-` and any application id.
+# The README is first: it builds the program and the package that the other documents use.
 # Ends with `N passed, N failed` and exit code 0, else 1. What was printed is in build/documents.
 # shellcheck disable=SC2016 # other programs have variables of their own
 set -Eeuo pipefail
@@ -35,18 +35,18 @@ trap 'exit 130' INT TERM HUP
 # shellcheck source=tests/system.sh
 source tests/system.sh
 
-# What the README builds, for the documents after it.
+# What the README has built, for the other documents.
 built=$work/built.$release
 ccache=$PWD/build/system/ccache.$release
 
-# --- What is the same for all ------------------------------------------------------------------------------------
+# --- For all documents ------------------------------------------------------------------------------------
 
-# The reader's own tools first, then what the documents install.
+# The reader's own tools, then what the documents install.
 mapfile -t packages < <(printf '%s\n' sudo ccache git make curl jq nftables && deploy/install-deps.sh --list deb)
 fetch "documents: ${packages[*]}" "${packages[@]}"
 mkdir -p "$ccache"
 
-# The tree as it is here, committed or not.
+# The working tree, with changes that are not committed.
 commit=$(git stash create)
 git init -q --bare "$work/bailian-fcgi.git"
 git push -q "$work/bailian-fcgi.git" "${commit:-HEAD}:refs/heads/main"

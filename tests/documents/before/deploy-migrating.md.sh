@@ -1,6 +1,5 @@
 #!/bin/sh
-# The site that is migrated: nginx with TLS, and something that answers as the old chat did in WordPress. And what is left
-# of a Flask.
+# The site to migrate: nginx with TLS, answers as from the old chat in WordPress, and the files of a Flask program.
 set -eu
 theme=/var/www/html/wp-content/themes/shop
 mkdir -p "$theme" /srv/chat
