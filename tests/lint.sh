@@ -29,7 +29,7 @@ declare -A may_include=(
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
-  "curl/:dashscope/http_client main"
+  "curl/:dashscope/http_client dashscope/curl_options dashscope/curl_pool main"
   "event2/:base/event_loop"
   "rapidjson/:base/json"
   "fcgiapp.h:fastcgi/output fastcgi/request_reader"
@@ -65,7 +65,7 @@ while IFS=: read -r file line; do
         fault "$file: includes $header, but $room/ may include only: ${may_include[$room]:-nothing}"
     fi
     # The transport knows neither events nor DashScope's JSON.
-    if [[ $name == dashscope/http_client && $header == dashscope/* ]] &&
+    if [[ $name =~ ^dashscope/(http_client|curl_[a-z]*|resolver)$ && $header == dashscope/* ]] &&
       [[ ! $header =~ ^dashscope/(http_client|curl_[a-z]*|resolver)\.h$ ]]; then
       fault "$file: includes $header: http_client knows nothing of DashScope"
     fi

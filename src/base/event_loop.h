@@ -27,16 +27,18 @@ class IoEvent;
 ///   readable_(loop, bind<&Connection::receive>(this), bind<&Connection::on_exception>(this))
 ///   void Connection::on_exception(const std::exception& error) noexcept { log(...); close(); }
 ///
-/// As with other callbacks, the owner must not destroy the event in there. An event that is constructed
-/// without one has its exceptions logged as `internal`.
+/// If an event is constructed without one, its exceptions are logged as `internal`.
+///
+/// That is also how an allocation that fails ends one visitor's request and no other. Two libraries need more
+/// than that: libevent ends the process if it cannot open its own descriptors (new_base() in event_loop.cc),
+/// and libcurl 7.88 crashes unless CurlMulti::retire() ends the transfers concerned.
 using ExceptionCallback = Callback<void(const std::exception&)>;
 
 /// The event loop of one thread: waits for events, runs their callbacks, then those that were scheduled for
 /// the end of the iteration. The events must be destroyed before the loop. While it runs, they are used on
 /// its thread only (asserted); only post() and stop() may be called from any thread.
 ///
-/// If the kernel or the heap refuses to watch a descriptor or to start a timer, these throw. Without memory
-/// for its own tables libevent ends the process.
+/// Watching a descriptor or starting a timer throws if the kernel or the heap refuses it.
 class EventLoop {
  public:
   /// `coalesce`: minimum time between two iterations while the loop is busy with answers, so that one wake-up

@@ -62,7 +62,7 @@ Completion::~Completion() {
 
 // What follows the end of an answer is of no use, but its connection is.
 void Completion::let_go() noexcept {
-  if (transfer_) Transfer::let_finish(std::move(transfer_));
+  if (transfer_) Transfer::drain(std::move(transfer_));
 }
 
 int Completion::retries() const { return client_.config_.upstream_retries - tries_left_; }
@@ -83,7 +83,7 @@ bool Completion::pause(bool paused) {
   if (paused_ == paused || ended_) return false;
   paused_ = paused;
   last_bytes_ = Clock::now();
-  if (transfer_) transfer_->pause(paused);
+  if (transfer_) paused ? transfer_->pause() : transfer_->resume();
   if (!paused_ && !ended_ && !waiting_to_retry_) arm_timer();
   return true;
 }

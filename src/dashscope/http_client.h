@@ -14,27 +14,25 @@ struct curl_slist;
 
 namespace bailian {
 
-/// Why a transfer ended before its response did.
+/// Why a transfer has failed.
 enum class TransferFault {
   kNone,
-  kConnectTimeout,  // no connection in time; nothing was sent, as with the next
-  kConnect,         // no connection: the name, the route or the port
-  kUntrusted,       // TLS: the peer is not who it should be, or no handshake came about
+  kConnectTimeout,  // no connection in time; nothing was sent
+  kConnect,         // no connection: name, route or port; nothing was sent
+  kUntrusted,       // the TLS handshake has failed or the certificate is not trusted; nothing was sent
   kBroken           // the connection failed during the exchange
 };
 
-/// What the head of a response says.
 struct ResponseHead {
-  int status = 0;                 // 0: no response
-  std::string_view content_type;  // as sent, of any length; empty when there is none; dies with the call
-  std::chrono::seconds retry_after{
-      0};  // Retry-After (RFC 9110, 10.2.3), a date as the time until then; 0: none
+  int status = 0;                       // 0: no response
+  std::string_view content_type;        // as received; empty if there is none; valid during the call
+  std::chrono::seconds retry_after{0};  // Retry-After (RFC 9110, 10.2.3), a date as the time until then
 };
 
 struct TransferResult {
   ResponseHead head;
   TransferFault fault = TransferFault::kNone;
-  std::string detail;  // libcurl's words for the fault
+  std::string detail;  // libcurl's description of the fault
 };
 
 /// Receives one response, on the loop's thread. The last call is either on_done or on_exception, unless the
@@ -50,15 +48,15 @@ class TransferHandler {
   /// The response is complete or has failed. The transfer may be destroyed in here.
   virtual void on_done(const TransferResult& result) = 0;
   /// on_data or on_done has thrown, or the transfer itself has run out of memory. As libcurl is C, an
-  /// exception of on_data arrives here after libcurl has returned. No other transfer is affected. The transfer
-  /// may be destroyed in here.
+  /// exception of on_data arrives here after libcurl has returned. No other transfer is affected. The
+  /// transfer may be destroyed in here.
   virtual void on_exception(const std::exception& error) noexcept = 0;
 };
 
 /// What all requests to one endpoint share: the URL and the request headers.
 class RequestTemplate {
  public:
-  /// `headers` are whole lines, "Name: value".
+  /// `headers` are whole lines, "Name: value". Throws std::bad_alloc.
   RequestTemplate(std::string url, const std::vector<std::string>& headers);
   ~RequestTemplate();
   RequestTemplate(const RequestTemplate&) = delete;
@@ -70,86 +68,107 @@ class RequestTemplate {
   curl_slist* headers_ = nullptr;
 };
 
+class CurlMulti;
+class CurlPool;
 class Transfer;
 
-/// HTTP/1.1 over libcurl's multi interface on one event loop: kept-alive connections, TLS sessions shared, no
-/// redirects, no cookies, no proxy. A request that a peer may have got whole is never sent again.
-/// SSL_CERT_FILE in the environment names another CA bundle than the system's.
+/// HTTP/1.1 over libcurl's multi interface on one event loop, with keep-alive and shared TLS sessions; no
+/// redirects, no cookies, no proxy. A request that the peer may have received in full is never sent again.
+/// SSL_CERT_FILE in the environment names another CA bundle than the system's. Loop thread only.
 class HttpClient {
  public:
-  /// `url`: the host of all requests, whose addresses are looked up once for all that wait for them.
+  /// `url`: all requests go to its host, whose addresses are looked up once for all waiting transfers. Throws
+  /// std::bad_alloc.
   HttpClient(EventLoop& loop, const std::string& url);
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  /// `endpoint` and `handler` must outlive the transfer.
+  /// `endpoint` and `handler` must outlive the transfer. Throws std::bad_alloc or std::system_error; no
+  /// handler is called before this returns.
   std::unique_ptr<Transfer> post(const RequestTemplate& endpoint, std::shared_ptr<const std::string> body,
                                  std::chrono::milliseconds connect_timeout, TransferHandler& handler);
 
  private:
-  friend class Transfer;
-  struct Multi;
-  struct CurlPool;
-  std::unique_ptr<CurlPool> shared_;
+  std::unique_ptr<CurlPool> pool_;
 };
 
-/// A POST under way. Destroying it cancels it and closes its connection at once, unless the response had
-/// ended.
+/// A POST under way. Destroying it cancels it and closes its connection at once, unless the response is
+/// complete. Loop thread only.
 class Transfer {
  public:
   ~Transfer();
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
-  /// Stops and restarts reading from the peer.
-  void pause(bool paused);
+  /// Stops reading from the peer.
+  void pause();
+  /// Continues to read. Data that libcurl holds may be handed over during the call.
+  void resume();
 
-  /// Lets the rest of the response come in unheard, so that the connection can be used again. The handler
-  /// hears nothing more. For a response that is about to end: it gets a second and 64 KiB.
-  static void let_finish(std::unique_ptr<Transfer> transfer) noexcept;
+  /// Reads the rest of the response, a second and 64 KiB at most, and discards it, so that the connection can
+  /// be reused. For a response that is about to end. The handler is not called any more.
+  static void drain(std::unique_ptr<Transfer> transfer) noexcept;
 
  private:
+  friend class CurlMulti;
+  friend class CurlPool;
   friend class HttpClient;
-  Transfer(HttpClient& client, const RequestTemplate& endpoint, std::shared_ptr<const std::string> body,
+  enum class State {
+    kResolving,  // waits for the addresses of the host
+    kRunning,    // a multi handle has it
+    kFailed,     // likewise, but it ends with failure_ at the end of the iteration
+    kDone
+  };
+  struct PutBack {
+    void operator()(void* easy) const noexcept;
+    CurlPool& pool;
+  };
+
+  Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_ptr<const std::string> body,
            std::chrono::milliseconds connect_timeout, TransferHandler& handler);
 
   static size_t on_write(char* bytes, size_t size, size_t count, void* self) noexcept;
   static int on_request(void* self, char*, char*, int, int) noexcept;
+  static int on_new_socket(void* self, int socket, int purpose) noexcept;
+  bool take(std::string_view bytes);
   const ResponseHead& head();
-  void free_what_was_sent();
+  void free_sent_body();
   void start();
+  void run_in(CurlMulti& multi);
   void leave() noexcept;
-  void note_sent();
-  [[nodiscard]] bool is_surely_not_taken(int curl_code) const;
+  void set_paused(bool paused);
+  void note_socket(bool is_watched);
+  void note_sent_bytes();
+  [[nodiscard]] bool is_surely_not_processed(int curl_code) const;
   bool starts_afresh(int curl_code);
   void on_lookup_timeout();
-  void fail_later(int curl_code);
+  void fail_later(int curl_code) noexcept;
   void finish(int curl_code, const char* error) noexcept;
 
-  HttpClient::CurlPool& shared_;
-  HttpClient::Multi* multi_ = nullptr;       // none while it waits for the addresses; until it is done
-  TransferHandler* handler_;                 // none: nobody listens any more
+  CurlPool& pool_;
+  TransferHandler* handler_;                 // none while it is drained
   std::shared_ptr<const std::string> body_;  // none once it was sent
-  void* easy_;
+  std::unique_ptr<void, PutBack> easy_;
+  State state_ = State::kResolving;
   std::shared_ptr<curl_slist> addresses_;
   std::chrono::steady_clock::time_point connect_deadline_;
-  std::optional<Timer> lookup_limit_;
+  std::optional<Timer> lookup_timer_;
   ResponseHead head_;
-  int requests_ = 0;        // that libcurl wanted to send
+  int requests_ = 0;        // how often libcurl was about to send the request
   bool is_reused_ = false;  // the connection of the first
-  size_t sent_bytes_ = 0;   // of the body
-  size_t unheard_bytes_ = 0;
-  std::exception_ptr exception_;  // what on_data has thrown
-  bool done_ = false;
-  bool paused_ = false;
-  bool watched_ = false;          // libcurl has a socket of it watched
-  int failure_ = 0;               // a CURLcode to end it with, which libcurl does not do
-  Transfer* previous_ = nullptr;  // of its multi handle
+  bool is_paused_ = false;
+  bool has_socket_ = false;  // registered with the loop
+  size_t sent_bytes_ = 0;    // of the body
+  size_t discarded_bytes_ = 0;
+  int failure_ = 0;               // a CURLcode
+  std::exception_ptr exception_;  // thrown by the handler's on_data
+  CurlMulti* multi_ = nullptr;    // the latest
+  Transfer* previous_ = nullptr;  // in the multi handle's list
   Transfer* next_ = nullptr;
 };
 
-/// `text` as it may stand in a URL's path.
+/// `text` encoded for use in the path of a URL.
 std::string percent_encode(std::string_view text);
 
 }  // namespace bailian

@@ -1,0 +1,267 @@
+#include "dashscope/curl_pool.h"
+
+#include <cassert>
+#include <new>
+#include <utility>
+
+#include "dashscope/curl_options.h"
+#include "dashscope/http_client.h"
+
+namespace bailian {
+namespace {
+
+constexpr size_t kMaxIdleHandles = 64;
+// To reuse a connection libcurl searches all connections that the multi handle has to the host, so the cost
+// of a new stream grows with the number of streams. But for TLS each multi handle parses the CA bundle once
+// more, which takes 20 ms and 900 KiB.
+constexpr size_t kMaxTransfersPerMulti = 512;
+constexpr long kMaxConnectionsPerMulti = 2 * kMaxTransfersPerMulti;
+constexpr std::chrono::seconds kMaxDrainTime{1};
+constexpr std::chrono::milliseconds kNothingDue = std::chrono::hours(1);
+
+Transfer* transfer_of(CURL* easy) {
+  Transfer* transfer = nullptr;
+  curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
+  return transfer;
+}
+
+short interest_of(int poll) {
+  return static_cast<short>(((poll & CURL_POLL_IN) != 0 ? IoEvent::kRead : 0) |
+                            ((poll & CURL_POLL_OUT) != 0 ? IoEvent::kWrite : 0));
+}
+
+static_assert(CURL_POLL_INOUT == (CURL_POLL_IN | CURL_POLL_OUT) && (CURL_POLL_REMOVE & CURL_POLL_INOUT) == 0);
+
+template <typename Handle>
+Handle checked(Handle handle) {
+  if (!handle) throw std::bad_alloc();
+  return handle;
+}
+
+}  // namespace
+
+// --- CurlMulti ---
+
+CurlMulti::CurlMulti(CurlPool& pool)
+    : pool_(pool),
+      timer_(pool.loop(), bind<&CurlMulti::on_timeout>(this)),
+      handle_(checked(curl_multi_init()), &curl_multi_cleanup) {
+  curl_multi_setopt(handle_.get(), CURLMOPT_SOCKETFUNCTION, &CurlMulti::on_socket);
+  curl_multi_setopt(handle_.get(), CURLMOPT_SOCKETDATA, this);
+  curl_multi_setopt(handle_.get(), CURLMOPT_TIMERFUNCTION, &CurlMulti::on_timer);
+  curl_multi_setopt(handle_.get(), CURLMOPT_TIMERDATA, this);
+  curl_multi_setopt(handle_.get(), CURLMOPT_MAXCONNECTS, kMaxConnectionsPerMulti);
+  timer_.start(kNothingDue);
+}
+
+bool CurlMulti::has_room() const { return !is_retired_ && transfers_ < kMaxTransfersPerMulti; }
+
+void CurlMulti::add(Transfer& transfer) {
+  assert(!is_retired_);
+  if (curl_multi_add_handle(handle_.get(), transfer.easy_.get()) != CURLM_OK) throw std::bad_alloc();
+  ++transfers_;
+  transfer.previous_ = nullptr;
+  transfer.next_ = std::exchange(first_, &transfer);
+  if (transfer.next_ != nullptr) transfer.next_->previous_ = &transfer;
+}
+
+void CurlMulti::remove(Transfer& transfer) noexcept {
+  assert(transfers_ > 0);
+  curl_multi_remove_handle(handle_.get(), transfer.easy_.get());
+  --transfers_;
+  if (is_retired_) pool_.schedule_failures();
+  (transfer.previous_ != nullptr ? transfer.previous_->next_ : first_) = transfer.next_;
+  if (transfer.next_ != nullptr) transfer.next_->previous_ = transfer.previous_;
+}
+
+void CurlMulti::on_timeout() {
+  timer_.start(kNothingDue);
+  act(CURL_SOCKET_TIMEOUT, 0);
+}
+
+void CurlMulti::act(curl_socket_t socket, int ready) {
+  assert(!pool_.inside_libcurl_);
+  int running = 0;
+  *pool_.error_ = '\0';
+  pool_.inside_libcurl_ = true;
+  const CURLMcode code = curl_multi_socket_action(handle_.get(), socket, ready, &running);
+  pool_.inside_libcurl_ = false;
+  if (code != CURLM_OK) retire(code);
+  report_finished();
+}
+
+// Works around a libcurl 7.88 bug: after an out-of-memory error while registering a socket, libcurl divides
+// by zero when it next handles the transfer that owns the socket, or another one whose socket has the same
+// number. libcurl does not say which transfer that is, so we fail those that have no registered socket, or,
+// if there are none, all. The others continue, but this handle takes no new ones.
+void CurlMulti::retire(CURLMcode code) {
+  is_retired_ = true;
+  pool_.schedule_failures();
+  const auto has_no_socket = [](const Transfer& one) { return !one.has_socket_ && !one.is_paused_; };
+  if (code == CURLM_OUT_OF_MEMORY && finish_if(has_no_socket)) return;
+  finish_if([](const Transfer&) { return true; });
+}
+
+bool CurlMulti::finish_if(bool (*matches)(const Transfer&)) {
+  bool any = false;
+  for (Transfer* one = first_; one != nullptr;) {
+    Transfer* const next = one->next_;
+    if (matches(*one)) {
+      any = true;
+      one->finish(one->failure_ != CURLE_OK ? one->failure_ : CURLE_OUT_OF_MEMORY, "");
+    }
+    one = next;
+  }
+  return any;
+}
+
+void CurlMulti::finish_failed() {
+  finish_if([](const Transfer& one) { return one.failure_ != CURLE_OK; });
+}
+
+void CurlMulti::report_finished() {
+  int left = 0;
+  bool is_only_one = true;
+  while (const CURLMsg* message = curl_multi_info_read(handle_.get(), &left)) {
+    is_only_one = is_only_one && left == 0;
+    if (message->msg != CURLMSG_DONE) continue;
+    const CURLcode code = message->data.result;
+    transfer_of(message->easy_handle)->finish(code, is_only_one ? pool_.error_ : "");
+  }
+}
+
+// If this returned -1, libcurl would end all transfers of the multi handle, not only the one concerned.
+int CurlMulti::on_socket(CURL* easy, curl_socket_t socket, int what, void* self, void*) noexcept {
+  auto& multi = *static_cast<CurlMulti*>(self);
+  Transfer* const transfer = transfer_of(easy);  // none if an idle connection is closed
+  if (transfer != nullptr) transfer->note_socket(what != CURL_POLL_REMOVE);
+  try {
+    if (interest_of(what) != 0) {
+      multi.pool_.watch(multi, socket, interest_of(what));
+    } else {
+      multi.pool_.unwatch(socket);
+    }
+  } catch (const std::exception&) {
+    if (transfer != nullptr) transfer->fail_later(CURLE_OUT_OF_MEMORY);
+  }
+  return 0;
+}
+
+// Setting a running timer allocates nothing, so timer_ always runs: -1 makes libcurl end all transfers of the
+// multi handle.
+int CurlMulti::on_timer(CURLM*, long timeout_ms, void* self) noexcept {
+  auto& multi = *static_cast<CurlMulti*>(self);
+  try {
+    multi.timer_.start(timeout_ms < 0 ? kNothingDue : std::chrono::milliseconds(timeout_ms));
+    return 0;
+  } catch (const std::exception&) {
+    return -1;
+  }
+}
+
+// --- CurlSocket ---
+
+void CurlSocket::watch(CurlMulti& multi, short interest) {
+  multi_ = &multi;
+  io_.watch(socket_, interest);
+}
+
+void CurlSocket::on_ready(short ready) {
+  if (ready == IoEvent::kRead) loop_.count_arrival();
+  multi_->act(socket_, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
+                           ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
+}
+
+// --- CurlPool ---
+
+CurlPool::CurlPool(EventLoop& loop, const std::string& url)
+    : loop_(loop),
+      after_failures_(loop, bind<&CurlPool::finish_failed>(this)),
+      drain_timer_(loop, bind<&CurlPool::on_drain_timeout>(this)),
+      share_(checked(curl_share_init()), &curl_share_cleanup) {
+  if (auto host = host_to_resolve(url))
+    resolver_.emplace(loop, std::move(host->host), std::move(host->port), bind<&CurlPool::on_resolved>(this));
+  idle_handles_.reserve(kMaxIdleHandles);
+  curl_share_setopt(share_.get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+  curl_share_setopt(share_.get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
+}
+
+CURL* CurlPool::take_handle() {
+  if (!idle_handles_.empty()) {
+    CURL* easy = idle_handles_.back().release();
+    idle_handles_.pop_back();
+    return easy;
+  }
+  std::unique_ptr<CURL, FreeHandle> easy(checked(curl_easy_init()));
+  set_common_options(easy.get(), share_.get(), error_);
+  return easy.release();
+}
+
+void CurlPool::put_back(CURL* easy) noexcept {
+  std::unique_ptr<CURL, FreeHandle> owned(easy);
+  curl_easy_setopt(easy, CURLOPT_PRIVATE, nullptr);
+  if (idle_handles_.size() < kMaxIdleHandles) idle_handles_.push_back(std::move(owned));
+}
+
+CurlMulti& CurlPool::multi_with_room() {
+  for (const auto& multi : multis_) {
+    if (multi->has_room()) return *multi;
+  }
+  return *multis_.emplace_back(std::make_unique<CurlMulti>(*this));
+}
+
+std::shared_ptr<curl_slist> CurlPool::addresses() {
+  if (!resolver_ || resolver_->addresses() == known_addresses_text_) return known_addresses_;
+  std::shared_ptr<curl_slist> list(checked(curl_slist_append(nullptr, resolver_->addresses().c_str())),
+                                   &curl_slist_free_all);
+  known_addresses_text_ = resolver_->addresses();
+  return known_addresses_ = std::move(list);
+}
+
+// If the lookup has failed, old addresses are used.
+void CurlPool::on_resolved() {
+  while (!waiting_.empty()) {
+    Transfer& transfer = *waiting_.front();
+    try {
+      if (resolver_->addresses().empty()) {
+        transfer.finish(CURLE_COULDNT_RESOLVE_HOST, resolver_->error().c_str());
+      } else {
+        waiting_.erase(waiting_.begin());
+        transfer.start();
+      }
+    } catch (const std::exception&) {
+      transfer.finish(CURLE_OUT_OF_MEMORY, "");
+    }
+  }
+}
+
+void CurlPool::drain(std::unique_ptr<Transfer> transfer) {
+  if (drained_.empty()) drain_timer_.start(kMaxDrainTime);
+  drained_.push_back({std::move(transfer), std::chrono::steady_clock::now() + kMaxDrainTime});
+}
+
+void CurlPool::destroy_drained(const Transfer& transfer) noexcept {
+  std::erase_if(drained_, [&](const Drained& one) { return one.transfer.get() == &transfer; });
+}
+
+void CurlPool::on_drain_timeout() {
+  const auto now = std::chrono::steady_clock::now();
+  while (!drained_.empty() && drained_.front().until <= now) drained_.pop_front();
+  if (!drained_.empty()) drain_timer_.start(drained_.front().until - now);
+}
+
+void CurlPool::finish_failed() {
+  // By index, because a handler may start another transfer, which may add a multi handle.
+  for (size_t i = 0; i < multis_.size(); ++i) multis_[i]->finish_failed();
+  std::erase_if(multis_, [](const auto& multi) { return multi->is_retired() && multi->is_empty(); });
+}
+
+void CurlPool::watch(CurlMulti& multi, curl_socket_t socket, short interest) {
+  sockets_.try_emplace(socket, loop_, socket).first->second.watch(multi, interest);
+}
+
+void CurlPool::unwatch(curl_socket_t socket) noexcept {
+  if (const auto known = sockets_.find(socket); known != sockets_.end()) known->second.unwatch();
+}
+
+}  // namespace bailian

@@ -1,0 +1,145 @@
+#pragma once
+
+#include <curl/curl.h>
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "dashscope/resolver.h"
+
+namespace bailian {
+
+class CurlPool;
+class Transfer;
+
+/// A multi handle of libcurl, driven by the event loop. Loop thread only.
+class CurlMulti {
+ public:
+  /// Throws std::bad_alloc.
+  explicit CurlMulti(CurlPool& pool);
+  CurlMulti(const CurlMulti&) = delete;
+  CurlMulti& operator=(const CurlMulti&) = delete;
+
+  /// Throws std::bad_alloc; then nothing has changed.
+  void add(Transfer& transfer);
+  void remove(Transfer& transfer) noexcept;
+  [[nodiscard]] bool has_room() const;
+  /// Takes no more transfers, because libcurl has failed on it.
+  [[nodiscard]] bool is_retired() const { return is_retired_; }
+  [[nodiscard]] bool is_empty() const { return transfers_ == 0; }
+
+  /// Lets libcurl handle a socket that is ready (CURL_CSELECT_*), then reports the transfers that have ended.
+  void act(curl_socket_t socket, int ready);
+  /// Ends the transfers that Transfer::fail_later() was called for.
+  void finish_failed();
+
+ private:
+  static int on_socket(CURL* easy, curl_socket_t socket, int what, void* self, void*) noexcept;
+  static int on_timer(CURLM*, long timeout_ms, void* self) noexcept;
+  void on_timeout();
+  void retire(CURLMcode code);
+  bool finish_if(bool (*matches)(const Transfer&));
+  void report_finished();
+
+  CurlPool& pool_;
+  Timer timer_;
+  std::unique_ptr<CURLM, CURLMcode (*)(CURLM*)> handle_;
+  size_t transfers_ = 0;
+  Transfer* first_ = nullptr;
+  bool is_retired_ = false;
+};
+
+/// Watches the sockets that have one descriptor number, each for the multi handle that uses it.
+class CurlSocket {
+ public:
+  CurlSocket(EventLoop& loop, curl_socket_t socket)
+      : loop_(loop), socket_(socket), io_(loop, bind<&CurlSocket::on_ready>(this)) {}
+
+  void watch(CurlMulti& multi, short interest);
+  void unwatch() noexcept { io_.unwatch(); }
+
+ private:
+  void on_ready(short ready);
+
+  EventLoop& loop_;
+  const curl_socket_t socket_;
+  CurlMulti* multi_ = nullptr;
+  IoEvent io_;
+};
+
+/// What the transfers of one loop share: easy and multi handles, sockets, TLS sessions and the addresses of
+/// the host. Loop thread only.
+class CurlPool {
+ public:
+  /// `url`: of the host. Throws std::bad_alloc.
+  CurlPool(EventLoop& loop, const std::string& url);
+  CurlPool(const CurlPool&) = delete;
+  CurlPool& operator=(const CurlPool&) = delete;
+
+  [[nodiscard]] EventLoop& loop() const { return loop_; }
+
+  /// An easy handle with the common options, which go with it when it is put back.
+  CURL* take_handle();
+  void put_back(CURL* easy) noexcept;
+  /// The first with room, so that under low load all idle connections are found in one place.
+  CurlMulti& multi_with_room();
+
+  /// Starts a lookup if necessary. Throws std::system_error if that fails and there are no old addresses.
+  bool has_addresses() { return !resolver_ || resolver_->is_ready(); }
+  /// For CURLOPT_RESOLVE; none if the URL names an address.
+  std::shared_ptr<curl_slist> addresses();
+  /// Starts `transfer` when the addresses are known.
+  void wait_for_addresses(Transfer& transfer) { waiting_.push_back(&transfer); }
+  void stop_waiting(Transfer& transfer) noexcept { std::erase(waiting_, &transfer); }
+
+  /// Keeps a transfer whose response is of no interest until it ends, for a second at most.
+  void drain(std::unique_ptr<Transfer> transfer);
+  void destroy_drained(const Transfer& transfer) noexcept;
+
+  /// Ends failed transfers at the end of the iteration, and frees retired multi handles.
+  void schedule_failures() noexcept { after_failures_.schedule(); }
+  void watch(CurlMulti& multi, curl_socket_t socket, short interest);
+  void unwatch(curl_socket_t socket) noexcept;
+
+ private:
+  friend class CurlMulti;
+  friend class Transfer;
+
+  void on_resolved();
+  void on_drain_timeout();
+  void finish_failed();
+
+  struct FreeHandle {
+    void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
+  };
+  struct Drained {
+    std::unique_ptr<Transfer> transfer;
+    std::chrono::steady_clock::time_point until;
+  };
+
+  EventLoop& loop_;
+  std::optional<Resolver> resolver_;
+  std::vector<Transfer*> waiting_;  // for the addresses
+  std::shared_ptr<curl_slist> known_addresses_;
+  std::string known_addresses_text_;
+  EndOfIteration after_failures_;
+  Timer drain_timer_;
+  bool inside_libcurl_ = false;  // it is on the stack: no transfer may be destroyed
+  // libcurl's text for the last failure. All handles share it, because it is read after each call; if the
+  // call has ended more than one transfer, it is not used.
+  char error_[CURL_ERROR_SIZE] = {};
+  // The order matters: transfers use easy handles, these use multi handles and their sockets.
+  std::unordered_map<curl_socket_t, CurlSocket> sockets_;  // never erased: numbers are used again
+  std::unique_ptr<CURLSH, CURLSHcode (*)(CURLSH*)> share_;
+  std::vector<std::unique_ptr<CurlMulti>> multis_;
+  std::vector<std::unique_ptr<CURL, FreeHandle>> idle_handles_;
+  std::deque<Drained> drained_;  // the oldest first
+};
+
+}  // namespace bailian
