@@ -5,7 +5,7 @@
 
 A table stands between <!-- table: NAME --> and <!-- /table -->. Its one source:
   settings   .env.example, by deploy/man/settings.awk
-  metrics    the help texts in src/telemetry/metrics.cc
+  metrics    the help texts in src/telemetry
   faults     kFaults in src/dashscope/error_codes.cc: what `ping` prints, and what a visitor gets
   errors     the English document; every error that src/ sends must have a row, and every row an error
   events     the English document; every event that src/ logs must have a row, and every row an event
@@ -29,7 +29,9 @@ def read(path):
 
 
 def sources():
-    return {path: re.sub(r'"\s*\n\s*"', '', read(path)) for path in sorted(glob.glob('src/**/*.cc', recursive=True))}
+    """With string literals that go on over lines put together."""
+    paths = sorted(path for path in glob.glob('src/**/*', recursive=True) if path.endswith(('.cc', '.h')))
+    return {path: re.sub(r'"\s*\n\s*"', '', read(path)) for path in paths}
 
 
 def row(*cells):
@@ -45,7 +47,7 @@ def settings():
 
 
 def metrics():
-    text = sources()['src/telemetry/metrics.cc']
+    text = ''.join(text for path, text in sources().items() if path.startswith('src/telemetry/'))
     found = re.findall(r'"((?:bailian|process)_\w+)"[,)]\s*(?:\.Help\()?"([^"]+)"', text)
     return ['| family | meaning |', '|---|---|'] + [row(f'`{name}`', help_text) for name, help_text in sorted(found)]
 
