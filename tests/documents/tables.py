@@ -75,7 +75,7 @@ def status_codes():
 def events():
     found = {}
     for text in sources().values():
-        for level, event in re.findall(r'\b(?:log|tell|notify)\(LogLevel::k(\w+),\s*"(\w+)"', text):
+        for level, event in re.findall(r'\w\(LogLevel::k(\w+),\s*"(\w+)"', text):
             found.setdefault(event, set()).add(level.lower())
     return found
 
