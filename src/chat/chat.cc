@@ -86,7 +86,7 @@ void Chat::pause_if_behind() {
 
 void Chat::on_sent() { live_.set_bytes(client_.sent_bytes(), client_.unsent_bytes()); }
 
-void Chat::on_drained() {
+void Chat::on_flushed() {
   if (state_ == State::kFinished) return;
   if (live_.state() == ChatState::kPaused) live_.set_state(ChatState::kStreaming);
   completion_->pause(false);
@@ -135,7 +135,7 @@ void Chat::fail(const UpstreamError& error) {
 
 void Chat::on_lost() noexcept {
   state_ = State::kFinished;
-  client_.abandon();
+  client_.abort();
 }
 
 void Chat::on_shutdown() {

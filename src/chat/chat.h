@@ -31,7 +31,7 @@ class Chat final : public Exchange, private AnswerHandler {
   Chat(EventLoop& loop, LoopBoard& board, std::shared_ptr<ConfigSnapshot> setup, StreamLimit::Permit place,
        ClientStream& client, std::string request_id, const Question& request, AnswerMode mode,
        Headers headers, FailureNote note);
-  void on_drained() override;
+  void on_flushed() override;
   void on_sent() override;
   void on_shutdown() override;
   void describe(AccessRecord& record) const override;

@@ -249,7 +249,7 @@ void FcgiConnection::begin(const Reply& head) {
 void FcgiConnection::write(std::string_view event) {
   if (state_ != State::kAnswering) return;
   guarded([&] { output_.write_event(event); });
-  drained_told_ = false;
+  flushed_notified_ = false;
   flush_.schedule();
 }
 
@@ -293,7 +293,7 @@ void FcgiConnection::flush() {
   }
   wait_for_room(false);
   if (state_ == State::kEnding) return end_exchange();
-  if (exchange_ && !std::exchange(drained_told_, true)) exchange_->on_drained();
+  if (exchange_ && !std::exchange(flushed_notified_, true)) exchange_->on_flushed();
 }
 
 // False when the peer must read first, or is gone.

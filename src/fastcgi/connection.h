@@ -27,7 +27,7 @@ class FcgiConnection final : public ClientStream {
   void begin(const Reply& head) override;
   void write(std::string_view event) override;
   void finish() override;
-  void abandon() noexcept override { close(Outcome::kError); }
+  void abort() noexcept override { close(Outcome::kError); }
   [[nodiscard]] size_t unsent_bytes() const override { return output_.waiting_bytes(); }
   [[nodiscard]] uint64_t sent_bytes() const override { return record_.sent_bytes; }
 
@@ -99,7 +99,7 @@ class FcgiConnection final : public ClientStream {
   bool keep_ = false;
   bool said_goodbye_ = false;           // the peer was told not to keep the connection
   bool is_last_ = false;                // and uses it all the same: this answer is the last
-  bool drained_told_ = true;            // the exchange knows that nothing waits
+  bool flushed_notified_ = true;        // the exchange knows that nothing waits
   std::optional<uint64_t> stalled_at_;  // sent_bytes when the peer last had to be waited for
   Clock::time_point last_sent_;
   Clock::time_point ends_by_;  // while it is kEnding

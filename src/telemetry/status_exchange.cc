@@ -35,7 +35,7 @@ void StatusExchange::on_shutdown() {
 
 void StatusExchange::on_exception(const std::exception& error) noexcept {
   log(LogLevel::kError, "status_failed", error.what());
-  client_.abandon();
+  client_.abort();
 }
 
 void StatusExchange::go_on() {

@@ -19,7 +19,7 @@ class StatusExchange final : public Exchange {
   StatusExchange(EventLoop& loop, const StatusBoard& board, const std::vector<StatusFigure>& figures,
                  ClientStream& client, const StatusQuery& query, Headers headers);
 
-  void on_drained() override {}
+  void on_flushed() override {}
   void on_shutdown() override;
   void describe(AccessRecord& record) const override { record.resource = Endpoint::kStatus; }
 

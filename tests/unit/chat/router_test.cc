@@ -15,7 +15,7 @@ class Browser final : public ClientStream {
   void send(const Reply& reply) override { reply_ = reply; }
   void begin(const Reply& head) override { reply_ = head; }
   void write(std::string_view) override {}
-  void abandon() noexcept override {}
+  void abort() noexcept override {}
   void finish() override {}
   [[nodiscard]] size_t unsent_bytes() const override { return 0; }
   [[nodiscard]] uint64_t sent_bytes() const override { return 0; }
