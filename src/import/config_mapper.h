@@ -9,17 +9,17 @@
 
 namespace bailian {
 
-/// What an old config.php (or the functions.php of a theme with the chat's snippet in it) means for this
-/// program. The sentences name lines; they never hold the key and no byte that a terminal would obey.
+/// What an old config.php, or a functions.php with the chat's code in it, means for this program. The
+/// sentences name lines; they contain neither the key nor control characters.
 struct ConfigPhp {
   std::vector<std::pair<std::string, std::string>> settings;  // for .env
-  std::string bot_profile;                                    // valid JSON, on lines for people
+  std::string bot_profile;                                    // valid JSON, pretty-printed
   std::vector<std::string> taken;
   std::vector<std::string> not_taken;
-  std::vector<std::string> called;  // URLs that the old file asked, without query
+  std::vector<std::string> called;  // URLs that the old file requested, without query
 };
 
-/// Reads the file as text. Throws PhpError when it is no PHP, or when nothing in it is of use here.
+/// Reads the file as text. Throws PhpError when it is not PHP, or when nothing in it is usable here.
 ConfigPhp read_config_php(std::string_view text);
 
 }  // namespace bailian

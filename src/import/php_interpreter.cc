@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cstdint>
-#include <iterator>
+#include <cstdlib>
 #include <map>
 #include <utility>
 
@@ -18,98 +16,100 @@ namespace {
 using Kind = PhpValue::Kind;
 using TokenKind = PhpToken::Kind;
 
-constexpr size_t kMaxWeight = size_t{1} << 20;
-// What all values made while a file is followed may weigh together: assignments may double a value each time.
-constexpr size_t kMaxWork = size_t{16} << 20;
+constexpr size_t kMaxValueBytes = size_t{1} << 20;
+// How many bytes may be copied while a file is followed: each assignment may double a value.
+constexpr size_t kMaxCopiedBytes = size_t{16} << 20;
+constexpr size_t kMaxRecursion = 3 * kMaxPhpDepth;
+
+constexpr const char* kWhenRun = "known when the file runs";
+constexpr const char* kDecided = "decided when the file runs";
+constexpr const char* kCalculated = "calculated when the file runs";
 
 bool is_one_of(std::string_view word, std::initializer_list<std::string_view> words) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-PhpValue unknown(int line, std::string why) {
+PhpValue make(Kind kind, int line, std::string text = {}) {
   PhpValue value;
+  value.kind = kind;
   value.line = line;
-  value.weight = 1 + why.size();
-  value.text = std::move(why);
-  return value;
-}
-PhpValue string_value(int line, std::string text) {
-  PhpValue value;
-  value.kind = Kind::kString;
-  value.line = line;
-  value.weight = 1 + text.size();
   value.text = std::move(text);
   return value;
 }
+PhpValue unknown(int line, std::string why) { return make(Kind::kUnknown, line, std::move(why)); }
 PhpValue number_value(int line, double number) {
-  PhpValue value;
-  value.kind = Kind::kNumber;
-  value.line = line;
+  PhpValue value = make(Kind::kNumber, line, fmt::format("{}", number));
   value.number = number;
-  value.text = fmt::format("{}", number);
-  return value;
-}
-PhpValue bool_value(int line, bool truth) {
-  PhpValue value;
-  value.kind = Kind::kBool;
-  value.line = line;
-  value.truth = truth;
   return value;
 }
 
-// As PHP turns a value into text; false when it is no text.
+// As PHP converts a value to text; false when it has none.
 bool append_text(std::string& to, const PhpValue& value) {
-  switch (value.kind) {
-    case Kind::kNull:
-      return true;
-    case Kind::kBool:
-      to += value.truth ? "1" : "";
-      return true;
-    case Kind::kNumber:
-    case Kind::kString:
-      to += value.text;
-      return true;
-    case Kind::kUnknown:
-    case Kind::kConstant:
-    case Kind::kArray:
-      break;
+  if (!value.is_known() || value.is_array()) return false;
+  if (value.kind != Kind::kBool) {
+    to += value.text;
+  } else if (value.truth) {
+    to += '1';
   }
-  return false;
+  return true;
 }
 
-double parse_php_number(std::string_view text) {
-  std::string digits;
-  std::copy_if(text.begin(), text.end(), std::back_inserter(digits), [](char c) { return c != '_'; });
-  int base = 10;
-  if (digits.size() > 1 && digits[0] == '0' && digits.find_first_not_of("01234567") == std::string::npos)
-    base = 8;
-  if (digits.size() > 2 && digits[0] == '0' && (digits[1] | 0x20) == 'x') base = 16;
-  if (digits.size() > 2 && digits[0] == '0' && (digits[1] | 0x20) == 'b') base = 2;
-  const char* const end = digits.data() + digits.size();
-  if (base == 10) {
-    double number = 0;
-    std::from_chars(digits.data(), end, number);
-    return number;
-  }
-  uint64_t number = 0;
-  std::from_chars(digits.data() + (base == 8 ? 1 : 2), end, number, base);
-  return static_cast<double>(number);
+// Decimal, octal or hexadecimal.
+PhpValue parse_number(const PhpToken& token) {
+  std::string digits(token.text);
+  std::erase(digits, '_');
+  const bool is_decimal = !digits.starts_with('0') || digits.size() == 1 || digits[1] == '.';
+  char* end = nullptr;
+  const double number = is_decimal ? std::strtod(digits.c_str(), &end)
+                                   : static_cast<double>(std::strtoull(digits.c_str(), &end, 0));
+  return *end == '\0' ? number_value(token.line, number) : unknown(token.line, "an unusual number");
 }
 
-// What an assignment writes to: `$name`, or a member of the array in it.
-struct Place {
-  std::string name;               // empty: nothing that can be followed
-  std::vector<std::string> keys;  // empty: a further item; kNoKey: a key that is not known
+struct Size {
+  size_t bytes;
+  size_t depth;  // of arrays within arrays
+};
+Size size_of(const PhpValue& value) {
+  Size size{1 + value.text.size(), 0};
+  for (const PhpMember& member : value.members) {
+    const Size inner = size_of(member.value);
+    size.bytes += 1 + member.key.size() + inner.bytes;
+    size.depth = std::max(size.depth, inner.depth);
+  }
+  ++size.depth;
+  return size;
+}
+
+/// What an assignment writes to: a variable or a property, or a member of the array in it.
+struct Target {
+  std::string name;
+  bool is_property = false;
+  std::vector<std::string> keys;  // empty: a new item; kNoKey: a key that is not known
   int line = 0;
 };
 const std::string kNoKey(1, '\0');
 
-class Follower {
+// How tightly an operator binds, from 0; -1 when the token is none.
+constexpr int kUnaryLevel = 5;
+int level_of(const PhpToken& token) {
+  if (token.kind == TokenKind::kWord)
+    return is_one_of(to_lower(token.text), {"and", "or", "xor", "instanceof"}) ? 1 : -1;
+  if (token.kind != TokenKind::kPunctuation) return -1;
+  if (token.text == "??") return 0;
+  if (is_one_of(token.text, {"==", "===", "!=", "!==", "<", ">", "<=", ">=", "<=>", "&&", "||", "&", "|", "^",
+                             "<<", ">>", "%", "**"}))
+    return 1;
+  if (token.text == ".") return 2;
+  if (token.text == "+" || token.text == "-") return 3;
+  return token.text == "*" || token.text == "/" ? 4 : -1;
+}
+
+class Interpreter {
  public:
-  Follower(std::string_view text, PhpListener& listener)
+  Interpreter(std::string_view text, PhpListener& listener)
       : tokens_(read_php_tokens(text)), listener_(listener), scopes_(1) {}
 
-  void follow() { statements(tokens_.size() - 1); }
+  void run() { statements(tokens_.size() - 1); }
 
  private:
   // --- tokens ---
@@ -118,35 +118,33 @@ class Follower {
     return tokens_[std::min(at_ + ahead, tokens_.size() - 1)];
   }
   const PhpToken& next() { return at_ + 1 < tokens_.size() ? tokens_[at_++] : tokens_.back(); }
-  bool take(std::string_view sign) {
-    if (!peek().is(sign)) return false;
+  bool take(std::string_view punctuation) {
+    if (!peek().is(punctuation)) return false;
     next();
     return true;
   }
-  [[nodiscard]] bool is_word(size_t ahead, std::string_view word) const {
-    return peek(ahead).kind == TokenKind::kWord && to_lower(peek(ahead).text) == word;
+  [[nodiscard]] bool is_word(size_t ahead = 0) const { return peek(ahead).kind == TokenKind::kWord; }
+  [[nodiscard]] bool is_word_of(size_t ahead, std::initializer_list<std::string_view> words) const {
+    return is_word(ahead) && is_one_of(to_lower(peek(ahead).text), words);
   }
+  [[nodiscard]] bool is_bracket() const { return peek().is("(") || peek().is("[") || peek().is("{"); }
+  void skip_one() { at_ = is_bracket() ? peek().partner + 1 : at_ + 1; }
 
-  // Guards against deep recursion where no bracket counts it.
-  class Deeper {
-   public:
-    explicit Deeper(Follower& follower, int line) : depth_(follower.depth_) {
-      if (++depth_ > 3 * kMaxPhpDepth) {
-        --depth_;
-        throw PhpError(fmt::format("line {}: an expression nested too deep", line));
-      }
-    }
-    ~Deeper() { --depth_; }
-    Deeper(const Deeper&) = delete;
-    Deeper& operator=(const Deeper&) = delete;
+  // --- limits ---
 
-   private:
-    size_t& depth_;
-  };
-
-  void spend(size_t weight) {
-    work_ += weight;
-    if (work_ > kMaxWork) throw PhpError("too much to follow");
+  void descend() {
+    if (++depth_ > kMaxRecursion)
+      throw PhpError(fmt::format("line {}: an expression nested too deep", peek().line));
+  }
+  void spend(size_t bytes) {
+    copied_bytes_ += bytes;
+    if (copied_bytes_ > kMaxCopiedBytes) throw PhpError("too much to follow");
+  }
+  PhpValue copy(const PhpValue& value) {
+    const Size size = size_of(value);
+    spend(size.bytes);
+    const bool is_too_large = size.bytes > kMaxValueBytes || size.depth > kMaxPhpDepth;
+    return is_too_large ? unknown(value.line, "too large") : value;
   }
 
   // --- values with names ---
@@ -154,8 +152,8 @@ class Follower {
   using Scope = std::map<std::string, PhpValue, std::less<>>;
 
   [[nodiscard]] const PhpValue* find_variable(std::string_view name) const {
-    // A property is declared as a variable of its class. Globals and what a closure uses come by their names.
-    const size_t arrow = name.find("->");
+    // A property is declared as a variable of its class. Globals and what a closure uses are found by name.
+    const size_t arrow = name.rfind("->");
     if (arrow != std::string_view::npos) name.remove_prefix(arrow + 2);
     for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
       if (const auto found = scope->find(name); found != scope->end()) return &found->second;
@@ -163,83 +161,49 @@ class Follower {
     return nullptr;
   }
 
-  PhpValue copy(const PhpValue& value) {
-    spend(value.weight);
-    return value;
-  }
-
-  PhpValue read(const Place& place) {
-    const PhpValue* value = find_variable(place.name);
-    for (const std::string& key : place.keys) {
+  PhpValue read(const Target& target) {
+    const PhpValue* value = find_variable(target.name);
+    for (const std::string& key : target.keys) {
       if (value == nullptr || !value->is_known()) break;
       spend(value->members.size());
       value = value->find(key);
     }
-    if (value == nullptr) return unknown(place.line, fmt::format("${} is not set in this file", place.name));
-    return copy(*value);
+    if (value != nullptr) return copy(*value);
+    return unknown(target.line, fmt::format("${} is not set in this file", target.name));
   }
 
-  void assign(const Place& place, const PhpValue& value) {
-    if (place.name.empty()) return told("", value);
+  void assign(const Target& target, const PhpValue& value) {
     // A property may be set in one method and used in another.
-    const size_t arrow = place.name.find("->");
-    Scope& scope = arrow == std::string::npos ? scopes_.back() : scopes_.front();
-    PhpValue& root = scope[arrow == std::string::npos ? place.name : place.name.substr(arrow + 2)];
-    if (place.keys.empty()) {
-      root = copy(value);
-    } else {
-      put(root, place, 0, value);
+    PhpValue* into = &(target.is_property ? scopes_.front() : scopes_.back())[target.name];
+    for (const std::string& key : target.keys) {
+      if (!into->is_array()) *into = make(Kind::kArray, target.line);
+      into = &member_of(*into, key);
     }
-    told(place.keys.empty() ? place.name : place.keys.back(), value);
+    *into = copy(value);
+    report(target.keys.empty() ? target.name : target.keys.back(), value);
   }
 
-  void put(PhpValue& into, const Place& place, size_t level, const PhpValue& value) {
-    if (level == place.keys.size()) {
-      into = copy(value);
-      return;
-    }
-    if (!into.is_array()) {
-      into = PhpValue();
-      into.kind = Kind::kArray;
-      into.line = place.line;
-    }
-    const std::string& key = place.keys[level];
-    PhpMember* member = nullptr;
+  // The member of this key; a new one for a further item and where the key is not known.
+  PhpValue& member_of(PhpValue& array, const std::string& key) {
     if (!key.empty() && key != kNoKey) {
-      for (PhpMember& one : into.members) {
-        if (one.key == key) member = &one;
+      spend(array.members.size());
+      for (PhpMember& member : array.members) {
+        if (member.key == key) return member.value;
       }
-      spend(into.members.size());
     }
-    if (member == nullptr) {
-      into.members.push_back({key == kNoKey ? std::string() : key, PhpValue()});
-      into.weight += 1 + key.size();
-      member = &into.members.back();
-    }
-    into.weight -= member->value.weight;
-    put(member->value, place, level + 1, value);
-    into.weight += member->value.weight;
-    into.depth = std::max(into.depth, member->value.depth + 1);
-    limit(into);
+    array.members.push_back({key == kNoKey ? std::string() : key, PhpValue()});
+    return array.members.back().value;
   }
 
-  static void limit(PhpValue& value) {
-    if (value.weight > kMaxWeight || value.depth > kMaxPhpDepth) value = unknown(value.line, "too large");
-  }
-
-  // `name` may be empty: the value is known by no name.
-  void told(std::string_view name, const PhpValue& value) {
+  void report(std::string_view name, const PhpValue& value) {
     if (!name.empty() && name != kNoKey) listener_.on_named(name, value);
-    told_members(value);
+    report_members(value);
   }
-  void told_members(const PhpValue& value) {
+  void report_members(const PhpValue& value) {
     if (!value.is_array()) return;
-    spend(value.weight);
+    spend(value.members.size());
     listener_.on_array(value);
-    for (const PhpMember& member : value.members) {
-      if (!member.key.empty()) listener_.on_named(member.key, member.value);
-      told_members(member.value);
-    }
+    for (const PhpMember& member : value.members) report(member.key, member.value);
   }
 
   // --- statements ---
@@ -253,34 +217,17 @@ class Follower {
   }
 
   void statement() {
-    if (peek().kind != TokenKind::kWord) {
-      if (peek().is("{") || peek().is("}") || peek().is(";")) {
-        next();
-      } else {
-        told_members(expression());
-        // What could not be read as an expression is passed over, brackets and all.
-        if (peek().is("(") || peek().is("[")) at_ = peek().partner;
-      }
-      return;
-    }
-    const std::string word = to_lower(peek().text);
-    if (word == "function" || word == "fn") {
+    if (peek().is("{") || peek().is("}") || peek().is(";")) {
+      next();
+    } else if (is_word_of(0, {"function", "fn"})) {
       function();
-    } else if ((is_one_of(word, {"class", "interface", "trait", "enum"}) &&
-                peek(1).kind == TokenKind::kWord) ||
-               is_one_of(word, {"use", "namespace", "goto", "declare", "global"})) {
-      while (!peek().is("{") && !peek().is(";") && peek().kind != TokenKind::kEnd) next();
-    } else if (word == "const") {
-      next();
+    } else if (is_word_of(0, {"const"})) {
       constants();
-    } else if (is_one_of(word, {"return", "echo", "print", "else", "do", "try", "case", "throw", "yield"})) {
-      next();
-      told_members(expression());
-    } else if (is_one_of(word, {"foreach", "for", "catch"}) && peek(1).is("(")) {
-      next();
-      at_ = peek().partner + 1;
     } else {
-      told_members(expression());
+      if (is_word_of(0, {"return", "echo", "else", "do", "try", "case", "throw", "yield"})) next();
+      report_members(expression());
+      // What could not be read as an expression is skipped, brackets and all.
+      if (peek().is("(") || peek().is("[")) at_ = peek().partner;
     }
   }
 
@@ -288,267 +235,198 @@ class Follower {
   void function() {
     next();
     take("&");
-    if (peek().kind == TokenKind::kWord) next();
+    if (is_word()) next();
     if (!peek().is("(")) return;
     at_ = peek().partner + 1;
-    if (is_word(0, "use") && peek(1).is("(")) at_ = peek(1).partner + 1;
-    while (!peek().is("{") && !peek().is(";") && !peek().is("=>") && peek().kind != TokenKind::kEnd) {
-      if (peek().kind == TokenKind::kSign && !is_one_of(peek().text, {":", "?", "|", "&"})) return;
-      next();
-    }
+    if (is_word_of(0, {"use"}) && peek(1).is("(")) at_ = peek(1).partner + 1;
+    while (is_word() || peek().is(":") || peek().is("?") || peek().is("|") || peek().is("&")) next();
     if (!peek().is("{")) return;
-    const Deeper deeper(*this, peek().line);
-    const size_t end = peek().partner;
-    next();
+    descend();
+    const size_t end = next().partner;
     scopes_.emplace_back();
     statements(end);
     scopes_.pop_back();
     at_ = end + 1;
+    --depth_;
   }
 
-  // Behind `const`: NAME = value, NAME = value
+  // const TYPE NAME = value, NAME = value
   void constants() {
     do {
-      while (peek().kind == TokenKind::kWord && !peek(1).is("=")) next();  // a type
-      if (peek().kind != TokenKind::kWord) return;
+      next();
+      while (is_word() && !peek(1).is("=")) next();
+      if (!is_word()) return;
       const std::string name(next().text);
       next();
       define(name, expression());
-    } while (take(","));
+    } while (peek().is(","));
   }
 
   void define(const std::string& name, const PhpValue& value) {
     constants_[name] = copy(value);
-    told(name, value);
+    report(name, value);
   }
 
-  // --- expressions, the loosest binding first ---
+  // --- expressions ---
 
   PhpValue expression() {
-    const Deeper deeper(*this, peek().line);
-    PhpValue value = coalesce();
-    while (peek().is("?") && !peek(1).is("->")) {
-      const int line = next().line;
-      if (!peek().is(":")) told_members(expression());
+    descend();
+    PhpValue value = operation(0);
+    while (take("?")) {
+      if (!peek().is(":")) report_members(expression());
       take(":");
-      told_members(coalesce());
-      value = unknown(line, "decided when the file runs");
+      report_members(operation(0));
+      value = unknown(value.line, kDecided);
+    }
+    --depth_;
+    return value;
+  }
+
+  PhpValue operation(int level) {
+    if (level == kUnaryLevel) return unary();
+    PhpValue value = operation(level + 1);
+    while (level_of(peek()) == level) {
+      const PhpToken& sign = next();
+      value = combine(sign, value, operation(level + 1));
     }
     return value;
   }
 
-  PhpValue coalesce() {
-    PhpValue value = comparison();
-    while (peek().is("??")) {
-      const int line = next().line;
-      told_members(comparison());
-      if (!value.is_known()) value = unknown(line, value.why_unknown());
-    }
-    return value;
-  }
-
-  PhpValue comparison() {
-    PhpValue value = concatenation();
-    while ((peek().kind == TokenKind::kSign &&
-            is_one_of(peek().text, {"==", "===", "!=", "!==", "<", ">", "<=", ">=", "<=>", "&&", "||", "&",
-                                    "|", "^", "<<", ">>", "%", "**"})) ||
-           is_word(0, "and") || is_word(0, "or") || is_word(0, "xor") || is_word(0, "instanceof")) {
-      const int line = next().line;
-      told_members(concatenation());
-      value = unknown(line, "decided when the file runs");
-    }
-    return value;
-  }
-
-  PhpValue concatenation() {
-    PhpValue value = sum();
-    while (peek().is(".")) {
-      next();
-      value = concatenate(value, sum());
-    }
-    return value;
+  PhpValue combine(const PhpToken& sign, const PhpValue& left, const PhpValue& right) {
+    if (sign.is(".")) return concatenate(left, right);
+    report_members(right);
+    if (sign.is("??")) return left.is_known() ? left : unknown(left.line, left.why_unknown());
+    if (level_of(sign) == 1) return unknown(left.line, kDecided);
+    if (!left.is_number() || !right.is_number()) return unknown(left.line, kCalculated);
+    if (sign.is("+")) return number_value(left.line, left.number + right.number);
+    if (sign.is("-")) return number_value(left.line, left.number - right.number);
+    if (sign.is("*")) return number_value(left.line, left.number * right.number);
+    return number_value(left.line, right.number != 0 ? left.number / right.number : 0);
   }
 
   PhpValue concatenate(const PhpValue& left, const PhpValue& right) {
+    std::string text;
     for (const PhpValue* side : {&left, &right}) {
       if (!side->is_known()) return unknown(left.line, side->why_unknown());
+      if (!append_text(text, *side)) return unknown(left.line, "an array as text");
     }
-    spend(left.weight + right.weight);
-    std::string text;
-    if (!append_text(text, left) || !append_text(text, right)) return unknown(left.line, "an array as text");
-    PhpValue value = string_value(left.line, std::move(text));
-    limit(value);
-    return value;
-  }
-
-  PhpValue sum() {
-    PhpValue value = product();
-    while (peek().is("+") || peek().is("-")) {
-      const bool plus = next().is("+");
-      const PhpValue right = product();
-      value = arithmetic(value, right, plus ? value.number + right.number : value.number - right.number);
-    }
-    return value;
-  }
-
-  PhpValue product() {
-    PhpValue value = unary();
-    while (peek().is("*") || peek().is("/")) {
-      const bool times = next().is("*");
-      const PhpValue right = unary();
-      const double quotient = right.number != 0 ? value.number / right.number : 0;
-      value = arithmetic(value, right, times ? value.number * right.number : quotient);
-    }
-    return value;
-  }
-
-  static PhpValue arithmetic(const PhpValue& left, const PhpValue& right, double result) {
-    if (left.kind != Kind::kNumber || right.kind != Kind::kNumber) {
-      return unknown(left.line, "calculated when the file runs");
-    }
-    return number_value(left.line, result);
+    spend(text.size());
+    if (text.size() > kMaxValueBytes) return unknown(left.line, "too large");
+    return make(Kind::kString, left.line, std::move(text));
   }
 
   PhpValue unary() {
-    const Deeper deeper(*this, peek().line);
+    descend();
+    PhpValue value = prefixed();
+    --depth_;
+    return value;
+  }
+
+  PhpValue prefixed() {
     const int line = peek().line;
     if (take("@") || take("&") || take("...") || take("+")) return unary();
     if (take("!") || take("~") || take("++") || take("--")) {
       unary();
-      return unknown(line, "decided when the file runs");
+      return unknown(line, kDecided);
     }
     if (take("-")) {
       const PhpValue value = unary();
-      return value.kind == Kind::kNumber ? number_value(line, -value.number) : unknown(line, "a calculation");
+      return value.is_number() ? number_value(line, -value.number) : unknown(line, kCalculated);
     }
-    // A cast.
-    if (peek().is("(") && peek(1).kind == TokenKind::kWord && peek(2).is(")") &&
-        is_one_of(to_lower(peek(1).text),
-                  {"int", "integer", "float", "double", "string", "bool", "boolean", "array", "object"})) {
+    if (peek().is("(") && peek(2).is(")") &&
+        is_word_of(1,
+                   {"int", "integer", "float", "double", "string", "bool", "boolean", "array", "object"})) {
       at_ += 3;
       return unary();
     }
-    if (is_word(0, "new") || is_word(0, "clone") || is_word(0, "print") || is_word(0, "include") ||
-        is_word(0, "include_once") || is_word(0, "require") || is_word(0, "require_once")) {
-      const bool object = is_word(0, "new");
+    if (is_word_of(0, {"new"})) {
       next();
-      const PhpValue value = unary();
-      return object ? value : unknown(line, "known when the file runs");
+      return unary();
     }
-    return postfix();
+    if (is_word_of(0, {"clone", "print", "include", "include_once", "require", "require_once"})) {
+      next();
+      unary();
+      return unknown(line, kWhenRun);
+    }
+    return primary();
   }
 
-  PhpValue postfix() {
+  PhpValue primary() {
     const PhpToken& token = peek();
-    switch (token.kind) {
-      case TokenKind::kVariable:
-        return variable();
-      case TokenKind::kWord:
-        return with_members(word());
-      case TokenKind::kNumber:
-        next();
-        return number_value(token.line, parse_php_number(token.text));
-      case TokenKind::kString:
-        next();
-        return with_members(string(token));
-      case TokenKind::kSign:
-        break;
-      case TokenKind::kEnd:
-        return unknown(token.line, "nothing");
+    Target target{{}, false, {}, token.line};
+    if (token.kind == TokenKind::kVariable) {
+      target.name = next().text;
+      return with_members(std::move(target), {});
     }
-    if (token.is("[")) return with_members(array());
+    if (is_word()) return word();
+    if (token.is("[")) return with_members(std::move(target), array());
     if (token.is("(")) {
-      const size_t end = token.partner;
       next();
       PhpValue value = expression();
-      at_ = end + 1;
-      return with_members(std::move(value));
+      at_ = token.partner + 1;
+      return with_members(std::move(target), std::move(value));
     }
+    if (token.kind == TokenKind::kNumber) return parse_number(next());
+    if (token.kind == TokenKind::kString) return with_members(std::move(target), string(next()));
     return unknown(token.line, "not understood");
   }
 
-  // What follows a value that has no name: ['key'], ->member, ::member, (arguments).
-  PhpValue with_members(PhpValue value) {
-    std::string method;
+  // What follows a value: ['key'], ->member, ::member, (arguments), and an assignment. A value that can be
+  // assigned to is given by its target, any other has a target without a name. `function` is the name of
+  // the function that a "(" calls.
+  PhpValue with_members(Target target, PhpValue value, std::string function = {}) {
     while (true) {
-      if (peek().is("[") || peek().is("(")) {
-        const size_t end = peek().partner;
-        const bool calls = peek().is("(");
-        next();
-        const std::vector<PhpValue> values = arguments(end);
-        value =
-            calls ? call(std::exchange(method, {}), values, value.line)
-                  : unknown(value.line, value.is_known() ? "known when the file runs" : value.why_unknown());
+      if (peek().is("(")) {
+        value = call(std::exchange(function, {}), target.line);
+        target.name.clear();
+      } else if (peek().is("[")) {
+        target.keys.push_back(key());
+        if (target.keys.size() > kMaxPhpDepth)
+          throw PhpError(fmt::format("line {}: nested deeper than {}", target.line, kMaxPhpDepth));
+        value = unknown(target.line, value.is_known() ? kWhenRun : value.why_unknown());
       } else if (peek().is("->") || peek().is("?->") || peek().is("::")) {
-        next();
-        if (peek().kind == TokenKind::kWord) method = to_lower(peek().text);
-        if (peek().kind == TokenKind::kWord || peek().kind == TokenKind::kVariable) next();
-        value = unknown(value.line, "known when the file runs");
+        const bool is_static = next().is("::");
+        const bool has_target = is_static ? !is_word() : !target.name.empty() && target.keys.empty();
+        const auto found = is_static && is_word() ? constants_.find(peek().text) : constants_.end();
+        value = found != constants_.end() ? copy(found->second) : unknown(target.line, kWhenRun);
+        function = is_word() && peek(1).is("(") ? to_lower(peek().text) : "";
+        const bool is_named = is_word() || peek().kind == TokenKind::kVariable;
+        target = {is_named && has_target && function.empty() ? std::string(peek().text) : "",
+                  true,
+                  {},
+                  target.line};
+        if (is_named) next();
       } else {
-        return value;
+        return target.name.empty() ? value : assignment(target);
       }
     }
   }
 
-  // $name, with what follows it, and the assignment to it.
-  PhpValue variable() {
-    Place place;
-    place.line = peek().line;
-    place.name = std::string(next().text);
-    while (true) {
-      if (peek().is("[")) {
-        const size_t end = peek().partner;
-        next();
-        const bool further_item = at_ == end;
-        const PhpValue key = further_item ? PhpValue() : expression();
-        std::string text;
-        if (!further_item && (!append_text(text, key) || text.empty())) text = kNoKey;
-        place.keys.push_back(std::move(text));
-        if (place.keys.size() > kMaxPhpDepth) {
-          throw PhpError(fmt::format("line {}: nested deeper than {}", place.line, kMaxPhpDepth));
-        }
-        at_ = end + 1;
-      } else if ((peek().is("->") || peek().is("?->")) && peek(1).kind == TokenKind::kWord &&
-                 !peek(2).is("(") && place.keys.empty()) {
-        next();
-        place.name += "->" + std::string(next().text);
-      } else if (peek().is("->") || peek().is("?->") || peek().is("::") || peek().is("(")) {
-        return with_members(unknown(place.line, "known when the file runs"));
-      } else {
-        break;
-      }
-    }
-    return assignment(place);
+  // Between the brackets of $name[...].
+  std::string key() {
+    const size_t end = next().partner;
+    std::string text;
+    if (at_ != end && (!append_text(text, expression()) || text.empty())) text = kNoKey;
+    at_ = end + 1;
+    return text;
   }
 
-  PhpValue assignment(const Place& place) {
-    if (peek().is("=")) {
-      next();
-      PhpValue value = expression();
-      assign(place, value);
-      return value;
-    }
-    if (peek().is(".=")) {
-      next();
-      PhpValue value = concatenate(read(place), expression());
-      assign(place, value);
-      return value;
-    }
-    if (peek().is("?\?=")) {
-      next();
-      PhpValue value = expression();
-      assign(place, value);
-      return value;
-    }
-    if (peek().kind == TokenKind::kSign &&
-        is_one_of(peek().text, {"+=", "-=", "*=", "/=", "%=", "**=", "<<=", "++", "--"})) {
+  PhpValue assignment(const Target& target) {
+    PhpValue value;
+    if (take("=") || take("?\?=")) {
+      value = expression();
+    } else if (take(".=")) {
+      value = concatenate(read(target), expression());
+    } else if (peek().kind == TokenKind::kPunctuation &&
+               is_one_of(peek().text, {"+=", "-=", "*=", "/=", "%=", "**=", "<<=", "++", "--"})) {
       next();
       if (!peek().is(";") && !peek().is(")")) expression();
-      PhpValue value = unknown(place.line, "calculated when the file runs");
-      assign(place, value);
-      return value;
+      value = unknown(target.line, kCalculated);
+    } else {
+      return read(target);
     }
-    return read(place);
+    assign(target, value);
+    return value;
   }
 
   PhpValue string(const PhpToken& token) {
@@ -560,140 +438,95 @@ class Follower {
       }
       if (part.text.empty()) return unknown(token.line, "put together when the file runs");
       const PhpValue* value = find_variable(part.text);
-      if (value == nullptr) {
-        return unknown(token.line,
-                       fmt::format("put together with ${}, which is not set in this file", part.text));
+      if (value == nullptr || !append_text(text, *value)) {
+        return unknown(token.line, fmt::format("put together with ${}, which is {}", part.text,
+                                               value == nullptr ? "not set in this file" : "not known"));
       }
-      spend(value->weight);
-      if (!append_text(text, *value)) {
-        return unknown(token.line, fmt::format("put together with ${}, which is not known", part.text));
-      }
-      if (text.size() > kMaxWeight) return unknown(token.line, "too large");
+      spend(value->text.size());
+      if (text.size() > kMaxValueBytes) return unknown(token.line, "too large");
     }
     spend(text.size());
-    return string_value(token.line, std::move(text));
+    return make(Kind::kString, token.line, std::move(text));
   }
 
-  // [ ... ] or ( ... ) behind array
+  // Reads the items between the brackets ahead. What is not understood spoils its own item only.
+  template <typename Item>
+  void items(const Item& item) {
+    const size_t end = next().partner;
+    while (at_ < end) {
+      const size_t before = at_;
+      item();
+      while (at_ < end && !peek().is(",")) skip_one();
+      take(",");
+      if (at_ == before) next();
+    }
+    at_ = end + 1;
+  }
+
+  // [ ... ], or ( ... ) behind array
   PhpValue array() {
-    PhpValue value;
-    value.kind = Kind::kArray;
-    value.line = peek().line;
-    const size_t end = peek().partner;
-    next();
-    while (at_ < end) {
-      const size_t before = at_;
-      PhpMember member;
-      member.value = expression();
+    PhpValue value = make(Kind::kArray, peek().line);
+    items([&] {
+      PhpMember member{{}, expression()};
       if (take("=>")) {
-        if (member.value.kind == Kind::kConstant) {
-          member.key = member.value.text;
-        } else if (!append_text(member.key, member.value)) {
-          member.key.clear();
-        }
-        member.value = expression();
+        const PhpValue key = std::exchange(member.value, expression());
+        if (key.kind == Kind::kConstant || !append_text(member.key, key))
+          member.key = key.kind == Kind::kConstant ? key.text : "";
       }
-      value.weight += 1 + member.key.size() + member.value.weight;
-      value.depth = std::max(value.depth, member.value.depth + 1);
-      spend(1 + member.key.size());
       value.members.push_back(std::move(member));
-      // What is not understood spoils its own member only.
-      while (at_ < end && !peek().is(",")) skip_one();
-      take(",");
-      if (at_ == before) next();
-    }
-    at_ = end + 1;
-    limit(value);
-    return value;
-  }
-
-  void skip_one() {
-    const bool opens = peek().is("(") || peek().is("[") || peek().is("{");
-    at_ = opens ? peek().partner + 1 : at_ + 1;
-  }
-
-  std::vector<PhpValue> arguments(size_t end) {
-    std::vector<PhpValue> values;
-    while (at_ < end) {
-      const size_t before = at_;
-      if (peek().kind == TokenKind::kWord && peek(1).is(":")) at_ += 2;  // a named argument
-      values.push_back(expression());
-      while (at_ < end && !peek().is(",")) skip_one();
-      take(",");
-      if (at_ == before) next();
-    }
-    at_ = end + 1;
-    return values;
+    });
+    return copy(value);
   }
 
   PhpValue word() {
     const PhpToken& token = peek();
-    std::string name = to_lower(token.text);
-    if (name == "function" || name == "fn" ||
-        (name == "static" && (is_word(1, "function") || is_word(1, "fn")))) {
-      if (name == "static") next();
+    if (is_word_of(0, {"static"}) && is_word_of(1, {"function", "fn"})) next();
+    if (is_word_of(0, {"function", "fn"})) {
       function();
       return unknown(token.line, "a function");
     }
     next();
-    if (name == "array" && peek().is("(")) return array();
+    std::string name = to_lower(token.text);
+    const Target none{{}, false, {}, token.line};
+    if (name == "array" && peek().is("(")) return with_members(none, array());
     if (name.starts_with('\\')) name.erase(0, 1);
-    if (peek().is("(")) {
-      const size_t end = peek().partner;
-      next();
-      const std::vector<PhpValue> values = arguments(end);
-      return call(name, values, token.line);
+    return with_members(none, constant(token, name), name);
+  }
+
+  PhpValue constant(const PhpToken& token, std::string_view name) {
+    if (const auto found = constants_.find(token.text); found != constants_.end()) return copy(found->second);
+    if (name == "null") return make(Kind::kNull, token.line);
+    if (name == "php_eol") return make(Kind::kString, token.line, "\n");
+    PhpValue value = make(Kind::kConstant, token.line, std::string(token.text));
+    if (name == "true" || name == "false") {
+      value.kind = Kind::kBool;
+      value.truth = name == "true";
     }
-    if (peek().is("::")) return class_member(token);
-    if (name == "true" || name == "false") return bool_value(token.line, name == "true");
-    if (name == "null") {
-      PhpValue value;
-      value.kind = Kind::kNull;
-      value.line = token.line;
-      return value;
-    }
-    if (name == "php_eol") return string_value(token.line, "\n");
-    const auto found = constants_.find(token.text);
-    if (found != constants_.end()) return copy(found->second);
-    PhpValue value = string_value(token.line, std::string(token.text));
-    value.kind = Kind::kConstant;
     return value;
   }
 
-  // Class::NAME, Class::$name, Class::function(...)
-  PhpValue class_member(const PhpToken& token) {
-    next();
-    if (peek().kind == TokenKind::kVariable) {
-      Place place;
-      place.line = token.line;
-      place.name = "self->" + std::string(next().text);
-      return assignment(place);
-    }
-    if (peek().kind == TokenKind::kWord && !peek(1).is("(")) {
-      const auto found = constants_.find(next().text);
-      if (found != constants_.end()) return copy(found->second);
-    } else if (peek().kind == TokenKind::kWord) {
-      const std::string name = to_lower(next().text);
-      const size_t end = peek().partner;
-      next();
-      return call(name, arguments(end), token.line);
-    }
-    return unknown(token.line, "known when the file runs");
+  // Reads the arguments too.
+  PhpValue call(const std::string& name, int line) {
+    std::vector<PhpValue> values;
+    items([&] {
+      if (is_word() && peek(1).is(":")) at_ += 2;  // the argument's name
+      values.push_back(expression());
+    });
+    listener_.on_call(name, values, line);
+    for (const PhpValue& value : values) report_members(value);
+    return result_of(name, values, line);
   }
 
-  PhpValue call(const std::string& name, const std::vector<PhpValue>& values, int line) {
-    listener_.on_call(name, values, line);
-    for (const PhpValue& value : values) told_members(value);
-    if (name == "define" && values.size() >= 2 && values[0].is_string()) {
-      define(values[0].text, values[1]);
+  PhpValue result_of(const std::string& name, const std::vector<PhpValue>& values, int line) {
+    const std::string* const text = !values.empty() && values[0].is_string() ? &values[0].text : nullptr;
+    if (text != nullptr && name == "define" && values.size() >= 2) {
+      define(*text, values[1]);
       return values[1];
     }
-    if (name == "get_option" && !values.empty() && values[0].is_string()) {
-      return unknown(line, fmt::format("in WordPress's database, get_option('{}')", values[0].text));
-    }
-    if (name == "getenv" && !values.empty() && values[0].is_string()) {
-      return unknown(line, fmt::format("in the environment variable {}", values[0].text));
-    }
+    if (text != nullptr && name == "get_option")
+      return unknown(line, fmt::format("in WordPress's database, get_option('{}')", *text));
+    if (text != nullptr && name == "getenv")
+      return unknown(line, fmt::format("in the environment variable {}", *text));
     if (name == "apply_filters" && values.size() >= 2) return copy(values[1]);
     if (!values.empty() &&
         is_one_of(name, {"json_encode", "wp_json_encode", "__", "_e", "esc_html__", "esc_attr__", "esc_html",
@@ -708,7 +541,7 @@ class Follower {
   PhpListener& listener_;
   size_t at_ = 0;
   size_t depth_ = 0;
-  size_t work_ = 0;
+  size_t copied_bytes_ = 0;
   std::vector<Scope> scopes_;  // the file's, then those of functions within functions
   Scope constants_;
 };
@@ -726,6 +559,6 @@ const PhpValue* PhpValue::find(std::string_view key) const {
   return found != members.rend() ? &found->value : nullptr;
 }
 
-void follow_php(std::string_view text, PhpListener& listener) { Follower(text, listener).follow(); }
+void follow_php(std::string_view text, PhpListener& listener) { Interpreter(text, listener).run(); }
 
 }  // namespace bailian

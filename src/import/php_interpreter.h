@@ -8,7 +8,7 @@ namespace bailian {
 
 struct PhpMember;
 
-/// A value that stands in a PHP file, as far as it can be known without running the file.
+/// A value in a PHP file, as far as it can be known without running the file.
 struct PhpValue {
   enum class Kind {
     kUnknown,
@@ -25,38 +25,37 @@ struct PhpValue {
   bool truth = false;
   double number = 0;
   std::vector<PhpMember> members;  // of an array, in their order
-  size_t weight = 1;               // how much memory it takes, roughly
-  size_t depth = 1;                // of arrays within arrays
 
   [[nodiscard]] bool is_string() const { return kind == Kind::kString; }
+  [[nodiscard]] bool is_number() const { return kind == Kind::kNumber; }
   [[nodiscard]] bool is_array() const { return kind == Kind::kArray; }
   [[nodiscard]] bool is_known() const { return kind != Kind::kUnknown && kind != Kind::kConstant; }
-  /// What keeps a value from being known; empty when it is.
+  /// Why the value is not known; empty when it is.
   [[nodiscard]] std::string why_unknown() const;
   /// The member of an array; nullptr when there is none.
   [[nodiscard]] const PhpValue* find(std::string_view key) const;
 };
 
 struct PhpMember {
-  std::string key;  // empty: a list's item
+  std::string key;  // empty for an item of a list
   PhpValue value;
 };
 
-/// Hears what a file says, in its order. The views and references die with the call.
+/// Receives what a file says, in its order. The views and references end with the call.
 class PhpListener {
  public:
   virtual ~PhpListener() = default;
-  /// A value gets a name: a variable, a property ("this->name"), a constant, or the key of an array's member.
+  /// A value gets a name: that of a variable, a property, a constant, or the key of an array's member.
   virtual void on_named(std::string_view name, const PhpValue& value) = 0;
-  /// An array is complete: assigned, returned, or given to a function.
+  /// An array is complete: assigned, returned, or passed to a function.
   virtual void on_array(const PhpValue& array) = 0;
   /// A function or a method is called; `name` is in lower case, without its class.
   virtual void on_call(std::string_view name, const std::vector<PhpValue>& arguments, int line) = 0;
 };
 
-/// Follows assignments, constants, array literals, concatenations and a few functions that change nothing
-/// that matters, line by line and without regard to conditions. Nothing is run, no file is read. Bounded in
-/// time and memory whatever the text is. Throws PhpError.
+/// Follows assignments, constants, array literals, concatenations and a few functions that return their
+/// argument, line by line, ignoring conditions. No code is run and no file is read. Time and memory are
+/// bounded for any text. Throws PhpError.
 void follow_php(std::string_view text, PhpListener& listener);
 
 }  // namespace bailian

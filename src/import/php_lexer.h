@@ -8,15 +8,15 @@
 
 namespace bailian {
 
-// The words of a PHP file. https://www.php.net/manual/en/langref.php
+// The tokens of a PHP file. https://www.php.net/manual/en/langref.php
 
 /// The text cannot be read as PHP. what() names the line.
 class PhpError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A piece of a string: its bytes, or a variable's name ("name", "this->name"; empty when it is more than
-/// that).
+/// A part of a string: its bytes, or the name of a variable ("name", "this->name"; empty for anything more
+/// complex).
 struct PhpStringPart {
   bool is_variable = false;
   std::string text;
@@ -27,25 +27,27 @@ struct PhpToken {
     kVariable,  // text: the name without $
     kWord,      // an identifier or a keyword
     kNumber,
-    kString,  // parts
-    kSign,    // text: "=>", "(", ...
+    kString,       // parts
+    kPunctuation,  // text: "=>", "(", ...
     kEnd
   };
   Kind kind = Kind::kEnd;
   int line = 0;                      // from 1
   std::string_view text;             // points into the text that was read
-  std::vector<PhpStringPart> parts;  // of a string; none: empty
-  size_t partner = 0;                // of a bracket: the index of the other one
+  std::vector<PhpStringPart> parts;  // of a string; an empty string has none
+  size_t partner = 0;                // of a bracket: the index of the matching one
 
-  [[nodiscard]] bool is(std::string_view sign) const { return kind == Kind::kSign && text == sign; }
+  [[nodiscard]] bool is(std::string_view punctuation) const {
+    return kind == Kind::kPunctuation && text == punctuation;
+  }
 };
 
-/// Longest file that is read, and deepest nesting of brackets.
+/// The longest file that is read, and the deepest nesting of brackets.
 inline constexpr size_t kMaxPhpBytes = size_t{1} << 20;
 inline constexpr size_t kMaxPhpDepth = 64;
 
-/// Ends with a kEnd. Every bracket has its partner. What lies outside <?php ... ?> is left out; a snippet
-/// that has no <?php is PHP from its first byte. Throws PhpError.
+/// The tokens, ending with a kEnd; every bracket has a partner. Text outside of <?php ... ?> is left out; a
+/// snippet without <?php is PHP from its first byte. Throws PhpError.
 std::vector<PhpToken> read_php_tokens(std::string_view text);
 
 }  // namespace bailian

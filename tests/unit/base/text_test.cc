@@ -50,5 +50,38 @@ TEST(Text, AllPairsOfBytesBecomeOneLineOfText) {
   }
 }
 
+TEST(Text, ListsAreSplitAndTrimmed) {
+  std::string_view rest = "a, b ,,c";
+  std::string items;
+  while (!rest.empty()) items.append("[").append(trim(split_off(rest, ','))) += ']';
+  EXPECT_EQ(items, "[a][b][][c]");
+  EXPECT_EQ(split_off(rest, ','), "");
+  EXPECT_EQ(trim(" \t\r\n\v\f"), "");
+  EXPECT_EQ(trim("/a/ b//", "/"), "a/ b");
+}
+
+TEST(Text, CharactersAreThoseOfAscii) {
+  EXPECT_EQ(to_lower("ABC-xyz_\u00c4"), "abc-xyz_\u00c4");
+  EXPECT_TRUE(is_visible_ascii("!~"));
+  for (const char* text : {"a b", "a\n", "\x7f", "\u00e9"}) EXPECT_FALSE(is_visible_ascii(text)) << text;
+  EXPECT_TRUE(is_web_url("https://a") && is_web_url("http://a"));
+  EXPECT_FALSE(is_web_url("ftp://a") || is_web_url("https:/a"));
+}
+
+TEST(Text, PrefixesEndBetweenCharacters) {
+  EXPECT_EQ(utf8_prefix("\u676d\u5dde", 5), "\u676d");
+  EXPECT_EQ(utf8_prefix("\u676d\u5dde", 6), "\u676d\u5dde");
+  EXPECT_EQ(utf8_prefix("\u676d", 2), "");
+}
+
+TEST(Text, ByteOrderMarksAreRecognised) {
+  EXPECT_EQ(without_bom("\xef\xbb\xbfx"), "x");
+  EXPECT_EQ(without_bom("x"), "x");
+  for (const std::string_view text : {std::string_view("\xff\xfe"), std::string_view("\xfe\xff"),
+                                      std::string_view("a\0", 2), std::string_view("\0a", 2)})
+    EXPECT_TRUE(is_utf16(text));
+  EXPECT_FALSE(is_utf16("a"));
+}
+
 }  // namespace
 }  // namespace bailian

@@ -71,7 +71,7 @@ TEST(PhpValues, AreFollowed) {
       {"$b = 'x'; $a = \"<$b>\";", "'<x>'"},
       {"$a = 60 * 2 + 10 / 4 - 1;", "121.5"},
       {"$a = -0.5;", "-0.5"},
-      {"$a = 0x10 + 010 + 0b11;", "27"},
+      {"$a = 0x10 + 010 + 1_000;", "1024"},
       {"$a = (int) '5';", "'5'"},
       {"$a = ($b = 'x') . 'y';", "'xy'"},
       {"$a = $b = 'x';", "'x'"},
@@ -124,6 +124,7 @@ TEST(PhpValues, ThatAreNotKnownSayWhy) {
       {"$a = 'x'; $a += 1;", "?calculated when the file runs"},
       {"$a = function ($b = 'x') { return 'y'; };", "?a function"},
       {"$a = fn() => 'y';", "?a function"},
+      {"$a = 0b11;", "?an unusual number"},
   };
   for (const auto& [php, value] : table) EXPECT_EQ(value_of("a", php), value) << php;
 }

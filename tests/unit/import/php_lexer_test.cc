@@ -17,7 +17,7 @@ std::string tokens(std::string_view php) {
         break;
       case PhpToken::Kind::kWord:
       case PhpToken::Kind::kNumber:
-      case PhpToken::Kind::kSign:
+      case PhpToken::Kind::kPunctuation:
         all += "[" + std::string(token.text) + "]";
         break;
       case PhpToken::Kind::kString:
