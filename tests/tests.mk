@@ -116,7 +116,7 @@ valgrind: deps $B/e2e_tests $(started)
 $(call object,$(filter-out tests/e2e/security_test.cc,$(units) $(harness) $(e2e) $(restart) \
   $(hosts) $(servers) $(torture))): unoptimised := -O0 -U_FORTIFY_SOURCE
 
-$B/unit_tests: $(call object,$(units)) $(product)
+$B/unit_tests: $(call object,$(units) $(addprefix tests/harness/,scripted_upstream.cc socket.cc json.cc)) $(product)
 	$(link) $^ $(libs) -lgtest -o $@
 $B/e2e_tests: $(call object,$(e2e) $(harness))
 $B/restart_tests: $(call object,$(restart) $(harness) tests/bench/connection.cc)
