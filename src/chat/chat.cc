@@ -28,7 +28,7 @@ Chat::Chat(EventLoop& loop, LoopBoard& board, std::shared_ptr<ConfigSnapshot> se
       failure_note_(note),
       live_(board, request_id_, mode, Clock::now()),
       last_write_(Clock::now()),
-      heartbeat_(loop, bind<&Chat::on_silence>(this), bind<&Chat::on_lost>(this)),
+      heartbeat_(loop, bind<&Chat::on_silence>(this), bind<&Chat::on_exception>(this)),
       completion_(setup_->upstream.ask(request, mode, *this)) {
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero()) on_silence();
 }
@@ -81,7 +81,7 @@ void Chat::pause_if_behind() {
   // The rest is room for what libcurl still holds and for an event that is longer than most.
   if (client_.unsent_bytes() <= config_.client_buffer_bytes / 4) return;
   live_.set_state(ChatState::kPaused);
-  if (completion_->pause(true)) setup_->metrics.count_pause();
+  if (completion_->pause()) setup_->metrics.count_pause();
 }
 
 void Chat::on_sent() { live_.set_bytes(client_.sent_bytes(), client_.unsent_bytes()); }
@@ -89,7 +89,7 @@ void Chat::on_sent() { live_.set_bytes(client_.sent_bytes(), client_.unsent_byte
 void Chat::on_flushed() {
   if (state_ == State::kFinished) return;
   if (live_.state() == ChatState::kPaused) live_.set_state(ChatState::kStreaming);
-  completion_->pause(false);
+  completion_->resume();
 }
 
 void Chat::on_finished(const Answer& answer) {
@@ -133,7 +133,7 @@ void Chat::fail(const UpstreamError& error) {
   client_.send(error_reply(shown, request_id_, std::move(headers_)));
 }
 
-void Chat::on_lost() noexcept {
+void Chat::on_exception(const std::exception&) noexcept {
   state_ = State::kFinished;
   client_.abort();
 }

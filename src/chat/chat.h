@@ -50,7 +50,7 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_finished(const Answer& answer) override;
   void on_retry(const UpstreamError& error) override;
   void on_failed(const UpstreamError& error) override;
-  void on_lost() noexcept override;
+  void on_exception(const std::exception& error) noexcept override;
 
   void fail(const UpstreamError& error);
   void note_piece();

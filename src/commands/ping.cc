@@ -60,7 +60,7 @@ class Ping : private AnswerHandler {
     loop_.stop();
   }
 
-  void on_lost() noexcept override {
+  void on_exception(const std::exception&) noexcept override {
     exit_code_ = EX_OSERR;
     std::fputs("bailian-fcgi: out of memory\n", stderr);
     loop_.stop();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <random>
 #include <string>
@@ -15,94 +16,100 @@
 
 namespace bailian {
 
-/// Receives one answer. Each completion ends with exactly one on_finished or on_failed, or with on_lost when
-/// one of the calls has thrown, unless it is destroyed before. Loop thread only. The completion must not be
-/// destroyed inside these calls.
+/// Receives one answer, on the loop's thread. The last call is on_finished, on_failed or on_exception, unless
+/// the completion is destroyed before, which no call may do.
 class AnswerHandler {
  public:
   virtual ~AnswerHandler() = default;
-  /// A piece of the answer: valid UTF-8, not empty. The view dies with the call.
+  /// A piece of the answer: valid UTF-8, not empty. The view is valid during the call.
   virtual void on_text(std::string_view text) = 0;
-  /// A piece of what the model thinks before it answers; likewise.
+  /// Likewise a piece of what the model thinks before it answers.
   virtual void on_thought(std::string_view) {}
-  /// A request goes out, whose answer may be billed.
+  /// A request is about to be sent; its answer may be billed.
   virtual void on_request() noexcept {}
-  /// Bytes came in, of whatever kind; what they mean follows.
+  /// Bytes have arrived. The calls for their contents follow.
   virtual void on_bytes(Clock::time_point) {}
-  /// A finish reason was seen.
+  /// The answer is complete: it has a finish reason.
   virtual void on_finished(const Answer& answer) = 0;
-  /// A try has failed for which nothing can have been billed, and another follows.
+  /// An attempt has failed for which nothing can have been billed, and another will follow.
   virtual void on_retry(const UpstreamError&) {}
   virtual void on_failed(const UpstreamError& error) = 0;
-  /// There is no memory to tell what happened.
-  virtual void on_lost() noexcept = 0;
+  /// Another call, even on_finished or on_failed, or the completion itself has thrown, usually for lack of
+  /// memory.
+  virtual void on_exception(const std::exception& error) noexcept = 0;
 };
 
 class DashScopeClient;
 
-/// One answer being fetched. It is asked for again, UPSTREAM_RETRIES times at most, only after a failure for
-/// which nothing can have been billed: no connection, or throttling before anything of an answer. Destroying
-/// it cancels it at once, and with it the bill.
+/// One answer that is being fetched, in at most 1 + UPSTREAM_RETRIES attempts. Another attempt follows only a
+/// failure for which nothing can have been billed: no connection, or throttling before any part of an answer.
+/// Destroying a completion cancels the transfer at once, so that no more tokens are billed.
 class Completion final : private TransferHandler {
  public:
-  Completion(DashScopeClient& client, const Question& chat, AnswerMode mode, AnswerHandler& handler);
+  Completion(DashScopeClient& client, const Question& question, AnswerMode mode, AnswerHandler& handler);
   ~Completion() override;
 
-  /// Stops and restarts reading the answer; while paused, no silence of the upstream counts. False when
-  /// that changed nothing.
-  bool pause(bool paused);
-  /// How often it was tried again.
-  [[nodiscard]] int retries() const;
+  /// Stops reading an answer that has started; the idle timeout stops too. False when nothing changed.
+  bool pause();
+  /// Goes on reading. What was held back may be delivered during the call.
+  void resume();
+  [[nodiscard]] int retries() const { return retries_; }
   /// What is known of the answer so far.
   [[nodiscard]] const Answer& answer() const { return parser_->answer(); }
 
  private:
-  void on_request() noexcept override { handler_.on_request(); }
-  bool on_data(const ResponseHead& head, std::string_view bytes) noexcept override;
-  void on_done(const TransferResult& result) noexcept override;
+  enum class State {
+    kWaiting,     // an attempt is under way; nothing of the answer has arrived
+    kAnswering,   // the answer has started
+    kPaused,      // likewise, but it is not read at the moment
+    kBackingOff,  // the last attempt has failed; the timer starts the next
+    kEnded        // the handler knows the outcome
+  };
 
-  template <typename Call>
-  bool guarded(Call call) noexcept;
-  void on_exception(const std::exception& error) noexcept;
-  bool take_data(const ResponseHead& head, std::string_view bytes);
-  void take_result(const TransferResult& result);
+  void on_request() noexcept override { handler_.on_request(); }
+  bool on_data(const ResponseHead& head, std::string_view bytes) override;
+  void on_done(const TransferResult& result) override;
+  void on_exception(const std::exception& error) noexcept override;
+
+  void enter(State next);
+  void start_attempt();
   void deliver_pieces();
-  void start_try();
-  void try_again();
+  void note_progress();
   void on_timer();
   [[nodiscard]] Clock::time_point deadline() const;
   void arm_timer();
+  [[nodiscard]] UpstreamError timeout_error(Clock::time_point now) const;
   void fail(const UpstreamError& error);
   [[nodiscard]] bool may_retry(const UpstreamError& error) const;
-  void retry_later(const UpstreamError& error);
-  void let_go() noexcept;
+  void back_off(const UpstreamError& error);
+  void finish();
+  void end() noexcept;
+  void drain_transfer() noexcept;
 
   DashScopeClient& client_;
   AnswerHandler& handler_;
-  AnswerMode mode_;
-  std::shared_ptr<const std::string> body_;  // for a further try; none once there is no need
+  const AnswerMode mode_;
+  std::shared_ptr<const std::string> body_;  // of the request; none once there can be no further attempt
   std::unique_ptr<AnswerParser> parser_;
   std::unique_ptr<Transfer> transfer_;
-  EndOfIteration let_go_;
+  EndOfIteration drain_later_;
   Timer timer_;
-  Clock::time_point started_;
-  Clock::time_point try_started_;
+  State state_ = State::kWaiting;
+  int retries_ = 0;
+  const Clock::time_point give_up_at_;
+  Clock::time_point attempt_started_;
   Clock::time_point last_bytes_;
-  int tries_left_;
-  bool paused_ = false;
-  bool waiting_to_retry_ = false;
-  bool begun_ = false;  // the answer, in this try
-  bool ended_ = false;
 };
 
 /// Asks one DashScope application, on one event loop.
 class DashScopeClient {
  public:
-  /// `config` and `received`, which counts the bytes of answers, must outlive the client.
+  /// `config` and `received`, which counts the bytes of answers, must outlive the client. Throws
+  /// std::bad_alloc.
   DashScopeClient(EventLoop& loop, const Config& config, Tally& received);
 
-  std::unique_ptr<Completion> ask(const Question& chat, AnswerMode mode, AnswerHandler& handler) {
-    return std::make_unique<Completion>(*this, chat, mode, handler);
+  std::unique_ptr<Completion> ask(const Question& question, AnswerMode mode, AnswerHandler& handler) {
+    return std::make_unique<Completion>(*this, question, mode, handler);
   }
 
  private:
