@@ -1,8 +1,8 @@
-// <bailian-chat>: a chat with a Bailian application. README.md beside this file says how to use it.
+// <bailian-chat>: a chat with a Bailian application. README.md in this folder describes its use.
 (() => {
 "use strict";
 
-// An element of the page with a name, as <img name="currentScript">, hides the document's own property of that name.
+// An element with a name, such as <img name="currentScript">, hides the document's own property of that name.
 function own(name) {
   const value = Reflect.get(Document.prototype, name, document);
   return typeof value === "function" ? value.bind(document) : value;
@@ -10,7 +10,7 @@ function own(name) {
 const createElement = own("createElement");
 const createElementNS = own("createElementNS");
 
-// The line that loads this file, or null.
+// The script element that loads this file, or null.
 const script = own("currentScript") instanceof HTMLScriptElement ? own("currentScript") : null;
 
 // --- words ---
@@ -133,7 +133,7 @@ async function copy(text, root) {
 // --- the service ---
 
 class ChatError extends Error {
-  // `mayHelpWithoutStream`: not the service has answered but a proxy, so that to ask for the whole answer costs nothing twice.
+  // `mayHelpWithoutStream`: a proxy answered, not the service, so asking for the whole answer is not billed twice.
   constructor(code, { message = "", requestId = "", wait = 0, mayHelpWithoutStream = false } = {}) {
     super(message || code);
     Object.assign(this, { code, requestId, wait, mayHelpWithoutStream });
@@ -152,13 +152,13 @@ async function readJson(response) {
   }
 }
 
-const kDefaultWait = { rate_limited: 10, overloaded: 5 }; // seconds, when Retry-After can't be read
+const kDefaultWait = { rate_limited: 10, overloaded: 5 }; // seconds, if Retry-After cannot be read
 
-// The data of each server-sent event. A chunk may end anywhere, even inside a character or between CR and LF.
+// The data of each server-sent event. A chunk may end anywhere, even within a character or between CR and LF.
 async function readEvents(response, onData) {
   let unfinished = "", data = [], endsInCr = false;
   const take = text => {
-    // The LF behind a CR that ended the last chunk belongs to it.
+    // An LF at the start belongs to the CR that ended the last chunk.
     const lines = (endsInCr && text[0] === "\n" ? text.slice(1) : text).split(/\r\n|\n|\r/);
     if (text) endsInCr = text.endsWith("\r");
     lines[0] = unfinished + lines[0];
@@ -172,7 +172,7 @@ async function readEvents(response, onData) {
       }
     }
   };
-  // A browser that cannot read a stream has its events at the end.
+  // A browser that cannot read streams gets all events at the end.
   if (!response.body) return take(await response.text());
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
@@ -182,7 +182,7 @@ async function readEvents(response, onData) {
       take(done ? decoder.decode() : decoder.decode(value, { stream: true }));
     }
   } catch (error) {
-    // What nobody reads any more must not go on.
+    // Cancels a stream that is no longer read.
     reader.cancel().catch(() => {});
     throw error;
   }
@@ -291,8 +291,8 @@ function link(url, ...children) {
   return h("a", { href: url, target: "_blank", rel: "noopener noreferrer nofollow" }, ...children);
 }
 
-// Answers are hostile. So no two neighbours that may repeat match the same character, and what may fail far from where it
-// began is bounded: else a regular expression takes quadratic time.
+// Answers are hostile. To avoid quadratic time, no two adjacent repetitions match the same character, and every
+// repetition that may fail late is bounded.
 const INLINE = new RegExp([
   /\\([!-/:-@[-`{-~])/,                                                  // 1 an escape
   /(`+)/,                                                                // 2 code
@@ -313,7 +313,7 @@ function entity(name) {
   return code > 31 && code < 0x110000 && (code < 0xd800 || code > 0xdfff) ? String.fromCodePoint(code) : undefined;
 }
 
-// Without the punctuation that follows an address in a sentence.
+// Removes the punctuation that follows an address in a sentence.
 function trimAddress(address) {
   let end = address.length, unopened = 0;
   while (".,;:!?'*_~".includes(address[end - 1])) --end;
@@ -322,7 +322,7 @@ function trimAddress(address) {
   return address.slice(0, end);
 }
 
-// Where the runs of backticks of each length begin, the last one first.
+// The positions of the runs of backticks, by length, last one first.
 function backticksOf(text) {
   const runs = new Map();
   for (const { 0: run, index } of text.matchAll(/`+/g)) {
@@ -337,11 +337,11 @@ const WORD = /[\p{L}\p{N}]/u;
 const kMaxDepth = 8;
 const ELEMENT_OF = { "*": "em", _: "em", "**": "strong", __: "strong", "~~": "del" };
 
-// Appends the inline content of `text`. `open`: more of it is to come, so what is not closed yet counts as closed.
+// Appends the inline content of `text`. `open`: the text is incomplete, so open markup counts as closed.
 function inlines(text, parent, options, open, depth = 0) {
   const frames = [{ node: parent, mark: "" }];
   const top = () => frames[frames.length - 1];
-  let held = ""; // text that is not in the page yet: one node for all that belongs together
+  let held = ""; // text that is not in the page yet, for one node
   const flush = () => {
     if (held) top().node.append(held);
     held = "";
@@ -355,7 +355,7 @@ function inlines(text, parent, options, open, depth = 0) {
     }
   };
   let backticks;
-  // Elements that were opened and never closed are text after all.
+  // Elements that were never closed become text.
   const flatten = to => {
     flush();
     while (frames.length > to) {
@@ -495,9 +495,9 @@ function table(rows, parent, options, open) {
   parent.append(h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": options.words.table }, all));
 }
 
-// Appends the blocks of `lines`. `open` as for inlines. The outermost ones find their direction by their first
-// words; a `dir` further inside would hide these from them, so there CSS does the same line by line. Each gets it when
-// it is filled: Chromium looks at all children of an element with `dir=auto` whenever it gets another.
+// Appends the blocks of `lines`; `open` as for inlines. The outermost blocks get their direction from their first
+// words. A `dir` further inside would hide those words, so there CSS does the same line by line. It is set after a block
+// is filled, because Chromium checks all children of an element with `dir=auto` whenever one is added.
 function blocks(lines, parent, options, open, depth = 0) {
   const append = node => {
     if (!depth) node.dir = "auto";
@@ -563,7 +563,7 @@ function list(lines, i, append, options, open, depth) {
     const offset = before.length + sign.length + (gap.length > 4 ? 1 : gap.length);
     const own = [first.replace(/^\[( |x)\] /i, (_, done) => (done === " " ? "☐ " : "☑ "))];
     let fence = (FENCE.exec(first) || [])[2];
-    let next = 0; // the line behind the blank ones at i
+    let next = 0; // the line after the blank ones at i
     for (++i; i < lines.length; ++i) {
       const line = lines[i];
       const inside = indentOf(line) >= before.length + 2;
@@ -587,8 +587,8 @@ function list(lines, i, append, options, open, depth) {
   return i;
 }
 
-// Renders an answer while it grows. What is complete stays in the page; only the last block is made anew, and
-// of a code block only the new text is added.
+// Renders an answer while it grows. Complete blocks stay in the page; only the last block is rendered again, and of a
+// code block only the new text is added.
 class MarkdownStream {
   constructor(root, options) {
     Object.assign(this, { root, options, tail: "", scanned: 0, fence: null, kind: "text", afterBlank: true, drawn: [], code: null });
@@ -631,7 +631,7 @@ class MarkdownStream {
       this.root.append(block);
       this.drawn = [block];
     }
-    // The last line may become the closing fence, and the line end before it is no part of the code.
+    // The last line may become the closing fence; then the line end before it is not part of the code.
     const end = this.tail.lastIndexOf("\n");
     if (end > this.code.at) {
       this.code.text.appendData(this.tail.slice(this.code.at, end));
@@ -639,7 +639,7 @@ class MarkdownStream {
     }
   }
 
-  // Draws all blocks that are complete for the last time.
+  // Renders the complete blocks for the last time.
   settle() {
     let boundary = 0;
     for (let end; (end = this.tail.indexOf("\n", this.scanned)) >= 0; this.scanned = end + 1) {
@@ -676,7 +676,7 @@ class MarkdownStream {
   }
 }
 
-// --- the look ---
+// --- style ---
 
 const DARK = `
   --accent: var(--bailian-accent, #7c9cff); --on-accent: var(--bailian-on-accent, #0d1326);
@@ -829,7 +829,7 @@ textarea::placeholder { color: var(--muted); opacity: 1; }
 const kMaxTurns = 50;
 const kMaxHistoryChars = 100000;
 
-// Kept for this tab, over reloads.
+// Kept for this tab, also after a reload.
 class Conversation {
   constructor(endpoint) {
     this.key = "bailian-chat:" + endpoint;
@@ -856,7 +856,7 @@ class Conversation {
     }
   }
 
-  // What goes to the service before the question of `turn`: the newest messages, whole turns.
+  // The history that is sent with the question of `turn`: the newest messages, in whole turns.
   history(turn, most) {
     const messages = [];
     let chars = 0;
@@ -939,7 +939,7 @@ class BailianChat extends HTMLElement {
       this.launcher.setAttribute("aria-expanded", "false");
       this.root.prepend(this.launcher);
     }
-    // What is typed here is not meant for the page's shortcuts.
+    // Keys typed here must not trigger shortcuts of the page.
     for (const type of ["keydown", "keyup", "keypress"]) this.root.addEventListener(type, event => event.stopPropagation());
     shadow.append(this.root);
     this.setBusy(false);
@@ -1010,7 +1010,7 @@ class BailianChat extends HTMLElement {
     this.tell(open ? "open" : "close");
   }
 
-  // The profile is fetched when it is first needed: a page nobody chats on costs no request.
+  // The profile is fetched when it is first needed, so a page on which nobody chats makes no request.
   show() {
     if (this.floating && this.panel.hidden) {
       this.panel.hidden = false;
@@ -1024,7 +1024,7 @@ class BailianChat extends HTMLElement {
     this.service.profile().catch(() => ({})).then(profile => this.take(profile));
   }
 
-  // A phone's keyboard covers the page; what stays visible is the panel's height.
+  // The keyboard of a phone covers part of the page; the panel gets the height that stays visible.
   followKeyboard() {
     if (!window.visualViewport || this.follows) return;
     this.follows = true;
@@ -1078,7 +1078,7 @@ class BailianChat extends HTMLElement {
     setTimeout(() => { button.textContent = this.words.copy; }, 2000);
   }
 
-  // Draws a turn and returns what changes in it while it is answered.
+  // Renders a turn and returns the parts that change while it is answered.
   draw(turn) {
     const { words } = this;
     const view = { answer: h("div", { class: "answer" }), tail: h("div") };
@@ -1097,7 +1097,7 @@ class BailianChat extends HTMLElement {
         h("div", { class: "body" }, h("span", { class: "hidden" }, words.bot), view.details, view.answer, view.tail)));
     if (turn.node && turn.node.isConnected) turn.node.replaceWith(view.node);
     else this.log.append(view.node);
-    // Not kept with the conversation.
+    // Not stored with the conversation.
     Object.defineProperty(turn, "node", { value: view.node, configurable: true, enumerable: false });
     if (turn.state !== "answering") this.conclude(turn, view);
     return view;
@@ -1162,7 +1162,7 @@ class BailianChat extends HTMLElement {
     this.tell("answer", { question: turn.question, answer: turn.answer, stopped: turn.state === "stopped" });
   }
 
-  // What stands around an answer once it has ended.
+  // Adds what follows an answer that has ended: citations, notes, buttons.
   conclude(turn, view) {
     const { words } = this;
     view.summary.textContent = words.thought;
@@ -1199,7 +1199,7 @@ class BailianChat extends HTMLElement {
     const box = h("div", null, words.errors[code] || message || words.errors.upstream_error);
     const seconds = Math.ceil((until - Date.now()) / 1000);
     if (seconds > 0) box.append(" ", words.wait.replace("{}", seconds));
-    // The service tells more than its opening words only while its operator looks for a fault.
+    // The service adds details to its message only with DEBUG=True.
     if (message.includes(": ") || code === "not_configured") box.append(h("small", null, message));
     if (requestId) box.append(h("small", null, `${words.id}: ${requestId}`));
     return h("div", { class: "fault", role: "alert" }, icon(ICONS.alert), box);
@@ -1242,7 +1242,7 @@ class BailianChat extends HTMLElement {
   }
 
   onKey(event) {
-    // While an input method composes, Enter belongs to it; Safari says so by the key code only.
+    // While an input method composes, Enter belongs to it; Safari shows this only by the key code.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
     if (!this.controller) this.onSubmit();
@@ -1281,7 +1281,7 @@ class BailianChat extends HTMLElement {
   }
 }
 
-// Draws at most once a frame, and takes a quarter of the time at most, however long the answer.
+// Renders at most once a frame, and uses at most a quarter of the time, however long the answer.
 function paced(draw) {
   let busy = false, again = false;
   return function paint() {
