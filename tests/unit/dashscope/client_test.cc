@@ -1,0 +1,502 @@
+#include "dashscope/client.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <functional>
+#include <new>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "unit/loop_upstream.h"
+
+namespace bailian {
+namespace {
+
+constexpr Seconds kNever{60};
+constexpr Seconds kSoon{0.05};
+
+std::string event(const std::string& text, const std::string& finish = "null") {
+  return R"(data:{"output":{"session_id":"s","finish_reason":")" + finish + R"(","text":")" + text +
+         "\"}}\n\n";
+}
+
+// The body ends with the connection, so a test can send it piece by piece.
+const std::string kStreamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream;charset=UTF-8\r\n\r\n";
+
+std::string whole(int status, const std::string& type, const std::string& body,
+                  const std::string& headers = "") {
+  return "HTTP/1.1 " + std::to_string(status) + " X\r\nContent-Type: " + type +
+         "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body;
+}
+std::string json(int status, const std::string& body, const std::string& headers = "") {
+  return whole(status, "application/json", body, headers);
+}
+std::string events(const std::string& body) { return whole(200, "text/event-stream", body); }
+
+const std::string kThrottled = R"({"code":"Throttling","message":"slow down"})";
+const std::string kThrottledEvent = "event:error\n:HTTP_STATUS/429\ndata:" + kThrottled + "\n\n";
+const std::string kAnswer = events(event("a") + event("b", "stop"));
+const std::string kJsonAnswer = json(200, R"({"output":{"text":"ab","finish_reason":"stop"}})");
+
+// Records the calls of a completion, and stops the loop at the last.
+class Visitor : public AnswerHandler {
+ public:
+  explicit Visitor(EventLoop& loop) : loop_(loop) {}
+
+  std::string log;
+  std::function<void()> after_first_text;
+  std::function<void()> after_retry;
+  std::function<void()> after_end = [this] { loop_.stop(); };
+
+  void on_text(std::string_view text) override {
+    log.append("text:").append(text).append(";");
+    if (after_first_text) std::exchange(after_first_text, {})();
+  }
+  void on_request() noexcept override { log += "request;"; }
+  void on_finished(const Answer& answer) override { end("finished:" + answer.finish_reason); }
+  void on_retry(const UpstreamError& error) override {
+    log += "retry:" + error.code + ";";
+    if (after_retry) after_retry();
+  }
+  void on_failed(const UpstreamError& error) override { end("failed:" + error.code); }
+  void on_exception(const std::exception& error) noexcept override {
+    log.append("exception:").append(error.what()).append(";");
+    loop_.stop();
+  }
+
+ private:
+  void end(const std::string& how) {
+    log += how + ";";
+    after_end();
+  }
+
+  EventLoop& loop_;
+};
+
+class Completions : public testing::Test {
+ protected:
+  Completions() {
+    config_.api_key = "sk-0123456789abcdef";
+    config_.app_id = "app";
+    config_.parameters_json = "{}";
+    config_.connect_timeout = config_.first_token_timeout = config_.idle_timeout = config_.timeout = kNever;
+    config_.base_url = upstream_.base_url();
+    hung_.start(std::chrono::seconds(20));
+  }
+
+  void ask(AnswerMode mode = AnswerMode::kStream) {
+    if (!client_) client_.emplace(loop_, config_, received_);
+    Question question;
+    question.prompt = "q";
+    completion_ = client_->ask(question, mode, visitor_);
+  }
+
+  // The calls of a completion until its last.
+  std::string outcome(AnswerMode mode = AnswerMode::kStream) {
+    ask(mode);
+    loop_.run();
+    return visitor_.log;
+  }
+
+  // Calls `then` after so many iterations that what was sent before has arrived.
+  void after_a_while(std::function<void()> then, int iterations = 50) {
+    loop_.post([this, iterations, then = std::move(then)] {
+      if (iterations == 0) return then();
+      after_a_while(then, iterations - 1);
+    });
+  }
+
+  // Cancels the completion in the next iteration. That must end its connection, and nothing may follow.
+  void cancel() {
+    loop_.post([this] { completion_.reset(); });
+  }
+  std::string log_of_cancelled() {
+    upstream_.on_disconnected = [this] { after_a_while([this] { loop_.stop(); }); };
+    loop_.run();
+    return visitor_.log;
+  }
+
+  void on_hung() {
+    ADD_FAILURE() << "waits for what does not happen; so far: " << visitor_.log;
+    loop_.stop();
+  }
+
+  EventLoop loop_{std::chrono::nanoseconds::zero()};
+  Timer hung_{loop_, bind<&Completions::on_hung>(this)};
+  Tally received_;
+  Config config_;
+  LoopUpstream upstream_{loop_};
+  Visitor visitor_{loop_};
+  std::optional<DashScopeClient> client_;
+  std::unique_ptr<Completion> completion_;
+};
+
+TEST_F(Completions, DeliverAnAnswerPieceByPiece) {
+  upstream_.script = {{kAnswer}};
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;");
+  EXPECT_EQ(completion_->answer().session_id, "s");
+  EXPECT_EQ(completion_->retries(), 0);
+  EXPECT_GT(received_.sum(), 0U);
+}
+
+TEST_F(Completions, DeliverAJsonAnswer) {
+  upstream_.script = {{kJsonAnswer}};
+  EXPECT_EQ(outcome(AnswerMode::kJson), "request;text:ab;finished:stop;");
+}
+
+TEST_F(Completions, DeliverAnAnswerThatTheEndOfTheResponseCompletes) {
+  std::string unfinished = event("b", "stop");
+  unfinished.pop_back();
+  upstream_.script = {{events(event("a") + unfinished)}};
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;");
+}
+
+TEST_F(Completions, FinishBeforeTheResponseEnds) {
+  upstream_.script = {{kStreamHead + event("a", "stop")}};
+  EXPECT_EQ(outcome(), "request;text:a;finished:stop;");
+}
+
+TEST_F(Completions, LeaveTheConnectionToTheNext) {
+  upstream_.script = {{kAnswer}, {kAnswer}};
+  visitor_.after_end = [this] {
+    visitor_.after_end = [this] { loop_.stop(); };
+    after_a_while([this] { ask(); });
+  };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;request;text:a;text:b;finished:stop;");
+  EXPECT_EQ(upstream_.connections(), 1U);
+}
+
+// --- timers ---
+
+// Listens, but its queue of connections is full.
+class UnreachableUpstream {
+ public:
+  UnreachableUpstream() {
+    const sockaddr_in address = address_of(listener_);
+    for (UniqueFd& fd : queued_) {
+      fd = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+      ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    }
+  }
+  [[nodiscard]] std::string base_url() const { return base_url_of(listener_); }
+
+ private:
+  UniqueFd listener_ = listen_on_loopback(0);
+  std::array<UniqueFd, 8> queued_;
+};
+
+TEST_F(Completions, ConnectTimeoutsAreRetried) {
+  const UnreachableUpstream upstream;
+  config_.base_url = upstream.base_url();
+  config_.connect_timeout = kSoon;
+  config_.upstream_retries = 1;
+  EXPECT_EQ(outcome(), "retry:connect_timeout;failed:connect_timeout;");
+  EXPECT_EQ(completion_->retries(), 1);
+}
+
+TEST_F(Completions, FailWithoutAFirstToken) {
+  config_.first_token_timeout = kSoon;
+  config_.upstream_retries = 2;
+  EXPECT_EQ(outcome(), "request;failed:first_token_timeout;");
+}
+
+TEST_F(Completions, CommentsAreNoFirstToken) {
+  upstream_.script = {{kStreamHead + ":keepalive\n\n"}};
+  config_.first_token_timeout = kSoon;
+  EXPECT_EQ(outcome(), "request;failed:first_token_timeout;");
+}
+
+TEST_F(Completions, AnAnswerThatHasStartedMayTakeLongerThanItsFirstToken) {
+  upstream_.script = {{kStreamHead + event("a")}};
+  config_.first_token_timeout = kSoon / 2;
+  config_.idle_timeout = kSoon;
+  EXPECT_EQ(outcome(), "request;text:a;failed:idle_timeout;");
+}
+
+TEST_F(Completions, AJsonAnswerHasNoFirstToken) {
+  config_.first_token_timeout = kSoon / 2;
+  config_.timeout = kSoon;
+  EXPECT_EQ(outcome(AnswerMode::kJson), "request;failed:timeout;");
+}
+
+TEST_F(Completions, AJsonAnswerThatStallsIsIdle) {
+  upstream_.script = {{"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"}};
+  config_.idle_timeout = kSoon;
+  EXPECT_EQ(outcome(AnswerMode::kJson), "request;failed:idle_timeout;");
+}
+
+TEST_F(Completions, WholeTimeoutBeforeTheAnswer) {
+  config_.timeout = kSoon;
+  EXPECT_EQ(outcome(), "request;failed:timeout;");
+}
+
+TEST_F(Completions, WholeTimeoutDuringTheAnswer) {
+  upstream_.script = {{kStreamHead + event("a")}};
+  config_.timeout = kSoon;
+  EXPECT_EQ(outcome(), "request;text:a;failed:timeout;");
+}
+
+TEST_F(Completions, OnlyTheWholeTimeoutCountsWhilePaused) {
+  upstream_.script = {{kStreamHead + event("a")}};
+  config_.idle_timeout = kSoon / 2;
+  config_.timeout = 2 * kSoon;
+  visitor_.after_first_text = [this] { EXPECT_TRUE(completion_->pause()); };
+  EXPECT_EQ(outcome(), "request;text:a;failed:timeout;");
+}
+
+TEST_F(Completions, WholeTimeoutWhileBackingOff) {
+  upstream_.script = {{json(429, kThrottled, "Retry-After: 5\r\n")}};
+  config_.upstream_retries = 1;
+  config_.timeout = kSoon;
+  EXPECT_EQ(outcome(), "request;retry:Throttling;failed:timeout;");
+  EXPECT_EQ(upstream_.requests(), 1U);
+}
+
+TEST_F(Completions, TheIdleTimeStartsAgainWhenResumed) {
+  upstream_.script = {{kStreamHead + event("a")}};
+  config_.idle_timeout = kSoon;
+  visitor_.after_first_text = [this] {
+    completion_->pause();
+    after_a_while([this] { completion_->resume(); });
+  };
+  EXPECT_EQ(outcome(), "request;text:a;failed:idle_timeout;");
+}
+
+// --- pause and resume ---
+
+TEST_F(Completions, ArePausedOnlyWhileTheyAnswer) {
+  upstream_.script = {{json(429, kThrottled)}, {kAnswer}};
+  config_.upstream_retries = 1;
+  upstream_.on_request = [this] {
+    EXPECT_FALSE(completion_->pause()) << "nothing of the answer has arrived";
+    completion_->resume();
+  };
+  visitor_.after_retry = [this] {
+    EXPECT_FALSE(completion_->pause()) << "no attempt is under way";
+    completion_->resume();
+  };
+  visitor_.after_end = [this] {
+    EXPECT_FALSE(completion_->pause()) << "the answer has ended";
+    completion_->resume();
+    loop_.stop();
+  };
+  EXPECT_EQ(outcome(), "request;retry:Throttling;request;text:a;text:b;finished:stop;");
+}
+
+TEST_F(Completions, DeliverNothingWhilePaused) {
+  upstream_.script = {{kStreamHead + event("a")}};
+  visitor_.after_first_text = [this] {
+    EXPECT_TRUE(completion_->pause());
+    EXPECT_FALSE(completion_->pause()) << "it is paused already";
+    upstream_.send(event("b", "stop"));
+    after_a_while([this] {
+      EXPECT_EQ(visitor_.log, "request;text:a;");
+      completion_->resume();
+    });
+  };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;");
+}
+
+TEST_F(Completions, DeliverWhatCameWithThePieceAtWhichTheyWerePaused) {
+  upstream_.script = {{kAnswer}};
+  visitor_.after_first_text = [this] { EXPECT_TRUE(completion_->pause()); };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;");
+}
+
+// --- cancel ---
+
+TEST_F(Completions, CancelledBeforeTheRequestAskForNothing) {
+  ask();
+  completion_.reset();
+  after_a_while([this] { loop_.stop(); });
+  loop_.run();
+  EXPECT_EQ(visitor_.log, "");
+  EXPECT_EQ(upstream_.requests(), 0U);
+}
+
+TEST_F(Completions, CancelledBeforeTheAnswerEndTheirConnection) {
+  upstream_.on_request = [this] { cancel(); };
+  ask();
+  EXPECT_EQ(log_of_cancelled(), "request;");
+}
+
+TEST_F(Completions, CancelledDuringTheAnswerEndTheirConnection) {
+  upstream_.script = {{kStreamHead + event("a")}};
+  visitor_.after_first_text = [this] { cancel(); };
+  ask();
+  EXPECT_EQ(log_of_cancelled(), "request;text:a;");
+}
+
+TEST_F(Completions, CancelledWhilePausedEndTheirConnection) {
+  upstream_.script = {{kStreamHead + event("a")}};
+  visitor_.after_first_text = [this] {
+    completion_->pause();
+    cancel();
+  };
+  ask();
+  EXPECT_EQ(log_of_cancelled(), "request;text:a;");
+}
+
+TEST_F(Completions, CancelledWhileBackingOffAskNoMore) {
+  upstream_.script = {{json(429, kThrottled)}, {kAnswer}};
+  config_.upstream_retries = 1;
+  visitor_.after_retry = [this] {
+    loop_.post([this] {
+      completion_.reset();
+      ask();  // the next visitor's
+    });
+  };
+  EXPECT_EQ(outcome(), "request;retry:Throttling;request;text:a;text:b;finished:stop;");
+  EXPECT_EQ(upstream_.requests(), 2U);
+}
+
+// --- attempts ---
+
+struct Attempts {
+  const char* name;
+  AnswerMode mode;
+  int retries;
+  std::vector<LoopUpstream::Reply> script;
+  std::string log;
+  size_t requests;
+};
+
+class CompletionAttempts : public Completions, public testing::WithParamInterface<Attempts> {};
+
+TEST_P(CompletionAttempts, AreAsManyAsTheRulesAllow) {
+  const Attempts& attempts = GetParam();
+  config_.upstream_retries = attempts.retries;
+  upstream_.script = attempts.script;
+  EXPECT_EQ(outcome(attempts.mode), attempts.log);
+  EXPECT_EQ(upstream_.requests(), attempts.requests);
+  EXPECT_EQ(static_cast<size_t>(completion_->retries()) + 1, attempts.requests);
+}
+
+constexpr auto kStream = AnswerMode::kStream;
+constexpr auto kJson = AnswerMode::kJson;
+const std::string kUsage = R"("usage":{"models":[{"input_tokens":3}]})";
+
+INSTANTIATE_TEST_SUITE_P(
+    Completions, CompletionAttempts,
+    testing::Values(
+        Attempts{"ThrottlingIsRetried",
+                 kStream,
+                 2,
+                 {{json(429, kThrottled)}, {events(kThrottledEvent)}, {kAnswer}},
+                 "request;retry:Throttling;request;retry:Throttling;request;text:a;text:b;finished:stop;",
+                 3},
+        Attempts{"ThrottlingIsRetriedSoOftenOnly",
+                 kStream,
+                 1,
+                 {{json(429, kThrottled)}, {json(429, kThrottled)}, {kAnswer}},
+                 "request;retry:Throttling;request;failed:Throttling;",
+                 2},
+        Attempts{"ThrottlingOfAJsonAnswerIsRetried",
+                 kJson,
+                 1,
+                 {{json(429, kThrottled)}, {kJsonAnswer}},
+                 "request;retry:Throttling;request;text:ab;finished:stop;",
+                 2},
+        Attempts{"WithoutRetriesNothingIs",
+                 kStream,
+                 0,
+                 {{json(429, kThrottled)}},
+                 "request;failed:Throttling;",
+                 1},
+        Attempts{"NotAfterALongWait",
+                 kStream,
+                 2,
+                 {{json(429, kThrottled, "Retry-After: 11\r\n")}},
+                 "request;failed:Throttling;",
+                 1},
+        Attempts{"NotAfterText",
+                 kStream,
+                 2,
+                 {{events(event("a") + kThrottledEvent)}},
+                 "request;text:a;failed:Throttling;",
+                 1},
+        Attempts{"NotAfterUsage",
+                 kStream,
+                 2,
+                 {{json(429, R"({"code":"Throttling",)" + kUsage + "}")}},
+                 "request;failed:Throttling;",
+                 1},
+        Attempts{"NotAnotherError",
+                 kStream,
+                 2,
+                 {{json(500, R"({"code":"InternalError"})")}},
+                 "request;failed:InternalError;",
+                 1},
+        Attempts{"NotABadKey",
+                 kStream,
+                 2,
+                 {{json(401, R"({"code":"InvalidApiKey"})")}},
+                 "request;failed:InvalidApiKey;",
+                 1},
+        Attempts{"NotAThrottledStep",
+                 kStream,
+                 2,
+                 {{json(500, R"({"code":"InternalError.Algo.Throttling"})")}},
+                 "request;failed:InternalError.Algo.Throttling;",
+                 1},
+        Attempts{"NotAConnectionThatEndsBeforeTheAnswer",
+                 kStream,
+                 2,
+                 {{"", true}},
+                 "request;failed:connection_broken;",
+                 1},
+        Attempts{"NotAConnectionThatEndsInTheAnswer",
+                 kStream,
+                 2,
+                 {{"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" + event("a"), true}},
+                 "request;text:a;failed:connection_broken;",
+                 1},
+        Attempts{"NotATruncatedAnswer",
+                 kStream,
+                 2,
+                 {{events(event("a"))}},
+                 "request;text:a;failed:truncated_answer;",
+                 1},
+        Attempts{"NotAnEmptyAnswer", kStream, 2, {{events("")}}, "request;failed:;", 1},
+        Attempts{
+            "NotNonsense", kStream, 2, {{events("data:nonsense\n\n")}}, "request;failed:invalid_answer;", 1}),
+    [](const auto& test) { return test.param.name; });
+
+TEST_F(Completions, RefusedConnectionsAreRetried) {
+  config_.base_url = base_url_of(listen_on_loopback(0));  // closed again
+  config_.upstream_retries = 1;
+  EXPECT_EQ(outcome(), "retry:connect_failed;failed:connect_failed;");
+}
+
+// --- exceptions ---
+
+TEST_F(Completions, AnExceptionOfTheHandlerIsItsLastCall) {
+  upstream_.script = {{kAnswer}};
+  visitor_.after_first_text = [] { throw std::bad_alloc(); };
+  EXPECT_EQ(outcome(), "request;text:a;exception:std::bad_alloc;");
+}
+
+TEST_F(Completions, AnExceptionAtTheEndIsReportedToo) {
+  upstream_.script = {{kAnswer}};
+  visitor_.after_end = [] { throw std::bad_alloc(); };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;exception:std::bad_alloc;");
+}
+
+TEST_F(Completions, AnExceptionAfterATimeoutIsReportedToo) {
+  config_.first_token_timeout = kSoon;
+  visitor_.after_end = [] { throw std::bad_alloc(); };
+  EXPECT_EQ(outcome(), "request;failed:first_token_timeout;exception:std::bad_alloc;");
+}
+
+TEST_F(Completions, AnExceptionWhileBackingOffIsReportedToo) {
+  upstream_.script = {{json(429, kThrottled)}};
+  config_.upstream_retries = 1;
+  visitor_.after_retry = [] { throw std::bad_alloc(); };
+  EXPECT_EQ(outcome(), "request;retry:Throttling;exception:std::bad_alloc;");
+  EXPECT_EQ(upstream_.requests(), 1U);
+}
+
+}  // namespace
+}  // namespace bailian
