@@ -1,7 +1,5 @@
 #include "base/access_record.h"
 
-#include <array>
-
 namespace bailian {
 namespace {
 
@@ -9,22 +7,7 @@ double ms_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
 
-}  // namespace
-
-std::string_view name_of(Outcome outcome) {
-  constexpr std::array<std::string_view, 4> kNames = {"done", "error", "client_gone", "timeout"};
-  return kNames.at(static_cast<size_t>(outcome));
-}
-
-LogFields request_fields(const AccessRecord& record, Clock::time_point now) {
-  LogFields fields = {{"request_id", record.request_id},
-                      {"method", record.method},
-                      {"path", record.path},
-                      {"status", double(record.status)},
-                      {"outcome", name_of(record.outcome)},
-                      {"bytes", static_cast<double>(record.sent_bytes)}};
-  if (record.first_token) fields.emplace_back("ttft_ms", ms_between(record.started, *record.first_token));
-  fields.emplace_back("duration_ms", ms_between(record.started, now));
+void add_upstream_fields(LogFields& fields, const AccessRecord& record) {
   if (record.usage) {
     fields.emplace_back("input_tokens", static_cast<double>(record.usage->input_tokens));
     fields.emplace_back("output_tokens", static_cast<double>(record.usage->output_tokens));
@@ -36,16 +19,31 @@ LogFields request_fields(const AccessRecord& record, Clock::time_point now) {
   add("upstream_code", record.upstream_code);
   add("upstream_request_id", record.upstream_request_id);
   add("detail", record.detail);
+}
+
+LogLevel level_of(const AccessRecord& record) {
+  if (record.outcome == Outcome::kError || record.outcome == Outcome::kTimeout) return LogLevel::kWarning;
+  return is_for_operator(record.endpoint) ? LogLevel::kDebug : LogLevel::kInfo;
+}
+
+}  // namespace
+
+LogFields request_fields(const AccessRecord& record, Clock::time_point now) {
+  LogFields fields = {{"request_id", record.request_id},
+                      {"method", record.method},
+                      {"path", record.path},
+                      {"status", double(record.status)},
+                      {"outcome", name_of(record.outcome)},
+                      {"bytes", static_cast<double>(record.sent_bytes)}};
+  if (record.first_token) fields.emplace_back("ttft_ms", ms_between(record.started, *record.first_token));
+  fields.emplace_back("duration_ms", ms_between(record.started, now));
+  add_upstream_fields(fields, record);
   return fields;
 }
 
 void log_request(const AccessRecord& record, Clock::time_point now) noexcept try {
-  const bool failed = record.outcome == Outcome::kError || record.outcome == Outcome::kTimeout;
-  const LogLevel level = failed                             ? LogLevel::kWarning
-                         : is_for_operator(record.resource) ? LogLevel::kDebug
-                                                            : LogLevel::kInfo;
-  log(level, "request", "", request_fields(record, now));
-} catch (const std::exception&) {
+  log(level_of(record), "request", "", request_fields(record, now));
+} catch (const std::exception&) {  // out of memory
   count_lost_line();
 }
 

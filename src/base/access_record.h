@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,11 +20,23 @@ struct Usage {
   uint64_t output_tokens = 0;
 };
 
+/// How a request ended. kTimeout: the upstream was too slow.
 enum class Outcome { kDone, kError, kClientGone, kTimeout };
 
-/// What can be asked for; kNothing is every path that there isn't.
+struct OutcomeRow {
+  Outcome value;
+  std::string_view name;  // in the log and the metrics
+};
+inline constexpr std::array kOutcomes = {
+    OutcomeRow{Outcome::kDone, "done"},
+    OutcomeRow{Outcome::kError, "error"},
+    OutcomeRow{Outcome::kClientGone, "client_gone"},
+    OutcomeRow{Outcome::kTimeout, "timeout"},
+};
+
+/// What a request is for. A new one needs a row in kEndpoints and a route in chat/router.cc.
 enum class Endpoint {
-  kNothing,
+  kUnknown,  // no route has the path
   kHealth,
   kReady,
   kBotProfile,
@@ -31,30 +45,56 @@ enum class Endpoint {
   kMetrics,
   kPing,
   kStatus,
-  kCount  // how many there are
+  kCount  // not an endpoint
 };
 
-/// What only the operator's machines ask for, again and again.
-constexpr bool is_for_operator(Endpoint resource) {
-  return resource == Endpoint::kMetrics || resource == Endpoint::kPing || resource == Endpoint::kStatus;
+struct EndpointRow {
+  Endpoint value;
+  std::string_view name;         // in the metrics
+  bool is_for_operator = false;  // polled by monitoring, not called by browsers
+};
+inline constexpr std::array kEndpoints = {
+    EndpointRow{Endpoint::kUnknown, "other"},
+    EndpointRow{Endpoint::kHealth, "health"},
+    EndpointRow{Endpoint::kReady, "ready"},
+    EndpointRow{Endpoint::kBotProfile, "config"},
+    EndpointRow{Endpoint::kChat, "chat"},
+    EndpointRow{Endpoint::kChatStream, "stream"},
+    EndpointRow{Endpoint::kMetrics, "metrics", true},
+    EndpointRow{Endpoint::kPing, "ping", true},
+    EndpointRow{Endpoint::kStatus, "status", true},
+};
+
+/// Whether row i of a table is that of the enum's value i, for every value below `count`.
+constexpr bool has_a_row_for_each(const auto& rows, size_t count) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (static_cast<size_t>(rows[i].value) != i) return false;
+  }
+  return rows.size() == count;
+}
+static_assert(has_a_row_for_each(kOutcomes, static_cast<size_t>(Outcome::kTimeout) + 1));
+static_assert(has_a_row_for_each(kEndpoints, static_cast<size_t>(Endpoint::kCount)));
+
+constexpr std::string_view name_of(Outcome outcome) {
+  return kOutcomes.at(static_cast<size_t>(outcome)).name;
+}
+constexpr bool is_for_operator(Endpoint endpoint) {
+  return kEndpoints.at(static_cast<size_t>(endpoint)).is_for_operator;
 }
 
-std::string_view name_of(Outcome outcome);
-
-/// What the log line of one request says, and what it adds to the metrics. Never the prompt, the answer or a
-/// key.
+/// What the log line and the metrics say about one request. Never the prompt, the answer or a key.
 struct AccessRecord {
   Clock::time_point started;
   std::string request_id;
   std::string method;
   std::string path;
-  Endpoint resource = Endpoint::kNothing;
+  Endpoint endpoint = Endpoint::kUnknown;
   int status = 0;  // 0: nothing was sent
   Outcome outcome = Outcome::kDone;
   uint64_t sent_bytes = 0;
   bool is_chat = false;      // the upstream was asked
-  bool is_complete = false;  // and has answered to the end
-  bool has_stalled = false;  // the browser took nothing for too long
+  bool is_complete = false;  // and its answer arrived to the end
+  bool has_stalled = false;  // the browser read nothing for too long
   std::optional<Clock::time_point> first_token;
   std::optional<Usage> usage;
   int retries = 0;
@@ -67,10 +107,10 @@ struct AccessRecord {
   Seconds slow_answer{};
 };
 
-/// The line that every request gets at its end; lost like any other.
+/// Logs the line that every request gets at its end. When memory is exhausted, the line is counted as lost.
 void log_request(const AccessRecord& record, Clock::time_point now) noexcept;
 
-/// What log_request writes.
+/// The fields of that line.
 LogFields request_fields(const AccessRecord& record, Clock::time_point now);
 
 }  // namespace bailian

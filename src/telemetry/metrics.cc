@@ -28,12 +28,7 @@ using prometheus::Histogram;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-// The words of the labels, in the order of their enums.
-constexpr std::array kEndpoints = {"other",  "health",  "ready", "config", "chat",
-                                   "stream", "metrics", "ping",  "status"};
-static_assert(kEndpoints.size() == static_cast<size_t>(Endpoint::kCount), "each Endpoint has a name here");
-constexpr std::array kOutcomes = {"done", "error", "client_gone", "timeout"};
-static_assert(kOutcomes.size() == static_cast<size_t>(Outcome::kTimeout) + 1);
+// The values of the labels.
 constexpr std::array<const char*, 6> kStatuses = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
 
 constexpr size_t kStreamMode = 0;
@@ -116,7 +111,7 @@ struct Metrics::Families {
         .Add({{"version", BAILIAN_VERSION}})
         .Set(1);
     // What a rate is to be taken of should be there before it first happens.
-    for (const Endpoint resource : {Endpoint::kChat, Endpoint::kChatStream}) {
+    for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kChatStream}) {
       for (const auto& [outcome, status] : {std::pair{Outcome::kDone, 200},
                                             {Outcome::kError, 200},
                                             {Outcome::kError, 400},
@@ -125,14 +120,15 @@ struct Metrics::Families {
                                             {Outcome::kTimeout, 500},
                                             {Outcome::kClientGone, 0},
                                             {Outcome::kClientGone, 200}}) {
-        request(resource, outcome, status);
+        request(endpoint, outcome, status);
       }
     }
     for (size_t mode = 0; mode < kModes.size(); ++mode) {
       first_token[mode] = &first_tokens.Add({{"mode", kModes.at(mode)}}, kFirstTokenBuckets);
       for (size_t outcome = 0; outcome < kOutcomes.size(); ++outcome) {
         duration.at(mode).at(outcome) =
-            &durations.Add({{"mode", kModes.at(mode)}, {"outcome", kOutcomes.at(outcome)}}, kDurationBuckets);
+            &durations.Add({{"mode", kModes.at(mode)}, {"outcome", std::string(kOutcomes.at(outcome).name)}},
+                           kDurationBuckets);
       }
     }
     for (size_t reason = 0; reason < kReasons.size(); ++reason) {
@@ -151,11 +147,11 @@ struct Metrics::Families {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
   }
 
-  Counter& request(Endpoint resource, Outcome outcome, int status) {
-    auto& known = request_counters.at(index_of(resource)).at(index_of(outcome)).at(status_class(status));
+  Counter& request(Endpoint endpoint, Outcome outcome, int status) {
+    auto& known = request_counters.at(index_of(endpoint)).at(index_of(outcome)).at(status_class(status));
     if (Counter* const counter = known.load(std::memory_order_acquire)) return *counter;
-    Counter& counter = requests.Add({{"endpoint", kEndpoints.at(index_of(resource))},
-                                     {"outcome", kOutcomes.at(index_of(outcome))},
+    Counter& counter = requests.Add({{"endpoint", std::string(kEndpoints.at(index_of(endpoint)).name)},
+                                     {"outcome", std::string(name_of(outcome))},
                                      {"status", kStatuses.at(status_class(status))}});
     known.store(&counter, std::memory_order_release);
     return counter;
@@ -175,7 +171,7 @@ struct Metrics::Families {
   }
 
   void count_chat(const AccessRecord& record, Clock::time_point now) {
-    const size_t mode = record.resource == Endpoint::kChatStream ? kStreamMode : kJsonMode;
+    const size_t mode = record.endpoint == Endpoint::kChatStream ? kStreamMode : kJsonMode;
     duration.at(mode).at(index_of(record.outcome))->Observe(seconds_between(record.started, now));
     if (record.first_token) {
       first_token.at(mode)->Observe(seconds_between(record.started, *record.first_token));
@@ -306,7 +302,7 @@ Tally& Metrics::add_tally(Traffic traffic) {
 
 void Metrics::count_request(const AccessRecord& record, Clock::time_point now) noexcept {
   count_safely([&] {
-    families_->request(record.resource, record.outcome, record.status).Increment();
+    families_->request(record.endpoint, record.outcome, record.status).Increment();
     if (record.is_chat) families_->count_chat(record, now);
   });
 }
@@ -329,9 +325,9 @@ void Metrics::count_reload(bool good) noexcept { families_->reload.at(good ? 1 :
 
 Totals Metrics::totals() const {
   Totals totals;
-  for (const auto& of_resource : families_->request_counters) {
+  for (const auto& of_endpoint : families_->request_counters) {
     for (size_t outcome = 0; outcome < kOutcomes.size(); ++outcome) {
-      for (const auto& known : of_resource.at(outcome)) {
+      for (const auto& known : of_endpoint.at(outcome)) {
         const Counter* const counter = known.load(std::memory_order_acquire);
         if (counter != nullptr) totals.requests.at(outcome) += sum_of(*counter);
       }

@@ -34,7 +34,7 @@ struct Gauges {
 
 /// What the status page tells of all that was counted since the start.
 struct Totals {
-  std::array<uint64_t, 4> requests{};  // that have ended, by Outcome
+  std::array<uint64_t, kOutcomes.size()> requests{};  // that have ended, by Outcome
   uint64_t input_tokens = 0;
   uint64_t output_tokens = 0;
   uint64_t upstream_errors = 0;

@@ -13,13 +13,9 @@
 namespace bailian {
 namespace {
 
-constexpr auto kResources = {Endpoint::kNothing,    Endpoint::kHealth, Endpoint::kReady,
-                             Endpoint::kBotProfile, Endpoint::kChat,   Endpoint::kChatStream,
-                             Endpoint::kMetrics,    Endpoint::kPing,   Endpoint::kStatus};
-
 AccessRecord answered(const std::string& model, uint64_t output_tokens) {
   AccessRecord record;
-  record.resource = Endpoint::kChatStream;
+  record.endpoint = Endpoint::kChatStream;
   record.status = 200;
   record.is_chat = record.is_complete = true;
   record.model = model;
@@ -92,12 +88,12 @@ TEST(Estimates, AreTheMeanOfCompleteAnswersLessWhatHadCome) {
 
 TEST(MetricsText, HasEveryLabelOfEveryRequest) {
   Metrics metrics;
-  for (const Endpoint resource : kResources) {
-    for (const Outcome outcome : {Outcome::kDone, Outcome::kError, Outcome::kClientGone, Outcome::kTimeout}) {
+  for (const EndpointRow& endpoint : kEndpoints) {
+    for (const OutcomeRow& outcome : kOutcomes) {
       for (const int status : {-1, 0, 99, 200, 304, 404, 503, 600, 100000}) {
         AccessRecord record;
-        record.resource = resource;
-        record.outcome = outcome;
+        record.endpoint = endpoint.value;
+        record.outcome = outcome.value;
         record.status = status;
         metrics.count_request(record, Clock::time_point());
       }
@@ -159,7 +155,7 @@ TEST(Totals, AddUpEverySeries) {
   const Totals none = metrics.totals();
   for (const uint64_t requests : none.requests) EXPECT_EQ(requests, 0U);
   AccessRecord health;
-  health.resource = Endpoint::kHealth;
+  health.endpoint = Endpoint::kHealth;
   health.status = 200;
   metrics.count_request(health, Clock::time_point());
   for (const AccessRecord& record : {answered("m", 10), answered("n", 5), left(true, 2)}) {
