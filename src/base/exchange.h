@@ -45,7 +45,7 @@ struct Reply {
   Headers headers;
   std::string body;
   // For the access log, if no exchange describes the request.
-  Endpoint endpoint = Endpoint::kNothing;
+  Endpoint endpoint = Endpoint::kUnknown;
   std::string upstream_code{};
   std::string detail{};
 };

@@ -8,85 +8,97 @@
 #include "base/exchange.h"
 #include "chat/config_snapshot.h"
 #include "chat/failed_streams.h"
+#include "chat/service_state.h"
 #include "chat/stream_limit.h"
 #include "dashscope/client.h"
-#include "dialects/myapi.h"
-#include "settings/config.h"
+#include "dialects/dialect.h"
 #include "telemetry/metrics.h"
 #include "telemetry/status_board.h"
 
 namespace bailian {
 
-/// Where a stream says that it has failed.
-struct FailureNote {
-  FailedStreams& streams;
-  FailedStreams::Key question;
+/// Where the chats of one loop report what happens to them.
+struct ChatObservers {
+  explicit ChatObservers(ServiceState& state)
+      : board(state.board.add_loop()), metrics(state.metrics), failed_streams(state.failed_streams) {}
+  LoopBoard& board;
+  Metrics& metrics;
+  FailedStreams& failed_streams;
 };
 
-/// One chat: a visitor's question and the answer on its way from the upstream to the browser. It is destroyed
-/// with the browser's end, and the upstream transfer with it.
+/// A chat request that may go to the upstream.
+struct AdmittedChat {
+  std::string request_id;
+  Endpoint endpoint;
+  std::shared_ptr<ConfigSnapshot> snapshot;
+  Bot& bot;  // of the snapshot
+  StreamLimit::Permit permit;
+  ParsedRequest parsed;
+  const Dialect& dialect;
+  Headers headers;  // of every reply to this request
+  FailedStreams::Key key;
+};
+
+/// One chat: a visitor's question, and its answer on the way from the upstream to the browser. The browser's
+/// end owns it; its destruction cancels the upstream transfer. Loop thread only.
 class Chat final : public Exchange, private AnswerHandler {
  public:
-  /// `headers` are those that every answer to this request carries.
-  Chat(EventLoop& loop, LoopBoard& board, std::shared_ptr<ConfigSnapshot> setup, StreamLimit::Permit place,
-       ClientStream& client, std::string request_id, const Question& request, AnswerMode mode,
-       Headers headers, FailureNote note);
+  Chat(EventLoop& loop, ChatObservers& observers, ClientStream& client, AdmittedChat chat);
   void on_flushed() override;
   void on_sent() override;
   void on_shutdown() override;
   void describe(AccessRecord& record) const override;
 
  private:
-  enum class State {
-    kWaiting,    // nothing was sent: a failure is an HTTP error
-    kStreaming,  // the status line is out: a failure is a terminal event
-    kFinished    // the last byte was handed over
+  /// How the chat failed, for the access log.
+  struct Failure {
+    Outcome outcome;
+    std::string code;
+    std::string detail;
   };
 
   void on_text(std::string_view text) override;
   void on_thought(std::string_view thought) override;
   void on_bytes(Clock::time_point now) override { live_.set_last_bytes(now); }
-  void on_request() noexcept override { setup_->metrics.count_upstream_request(); }
+  void on_request() noexcept override { observers_.metrics.count_upstream_request(); }
   void on_finished(const Answer& answer) override;
   void on_retry(const UpstreamError& error) override;
   void on_failed(const UpstreamError& error) override;
   void on_exception(const std::exception& error) noexcept override;
 
-  void fail(const UpstreamError& error);
-  void note_piece();
-  void pause_if_behind();
+  void enter(ChatPhase next);
   void open_stream();
-  void on_silence();
-  void write(std::string_view event);
-  void finish(std::string_view last_event);
+  void send_piece();
+  void start_pieces();
+  void pause_if_behind();
+  void on_heartbeat();
+  void finish_stream(std::string_view last_event);
+  void fail(const UpstreamError& error);
 
-  const std::shared_ptr<ConfigSnapshot> setup_;
-  const Config& config_;
-  StreamLimit::Permit place_;
-  ClientStream& client_;
+  ChatObservers& observers_;
   const std::string request_id_;
-  AnswerMode mode_;
-  bool include_thoughts_;
+  const Endpoint endpoint_;
+  const std::shared_ptr<ConfigSnapshot> snapshot_;
+  const Config& config_;
+  StreamLimit::Permit permit_;
+  ClientStream& client_;
+  const Dialect& dialect_;
+  const std::unique_ptr<AnswerWriter> writer_;
+  const AnswerMode mode_;
+  const bool include_thoughts_;
   Headers headers_;
-  FailureNote failure_note_;
-  State state_ = State::kWaiting;
-  std::string text_;     // of a non-streamed answer
-  std::string thought_;  // likewise
+  const FailedStreams::Key key_;
+  ChatPhase phase_ = ChatPhase::kWaiting;
   uint64_t pieces_ = 0;
   int retries_ = 0;
+  bool is_complete_ = false;  // the upstream's answer
   std::optional<Clock::time_point> first_token_;
-  bool is_complete_ = false;
-  struct Failure {
-    Outcome outcome;
-    std::string code;    // without keys
-    std::string detail;  // likewise
-  };
   std::optional<Failure> failure_;
   LiveChat live_;
   Clock::time_point last_write_;
   Timer heartbeat_;
   std::unique_ptr<Completion> completion_;
-  Answer answer_;  // what had come when it was cancelled
+  Answer answer_;  // what was known of it when the completion was destroyed
 };
 
 }  // namespace bailian

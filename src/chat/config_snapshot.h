@@ -1,5 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <deque>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/event_loop.h"
@@ -9,14 +13,31 @@
 
 namespace bailian {
 
-/// What the settings of one moment make, on one loop. A reload makes another; each chat keeps the one it
-/// began with, so the key and the connections of an old one last as long as its chats.
-struct ConfigSnapshot {
-  ConfigSnapshot(EventLoop& loop, Config from, Metrics& counting, Tally& received)
-      : config(std::move(from)), metrics(counting), upstream(loop, config, received) {}
-  const Config config;
-  Metrics& metrics;
+/// What visitors talk to: an application of DashScope with its settings.
+struct Bot {
+  Bot(EventLoop& loop, std::string_view bot_name, const Config& settings, Tally& received_bytes)
+      : name(bot_name), config(settings), upstream(loop, config, received_bytes) {}
+  const std::string name;
+  const Config& config;
   DashScopeClient upstream;
+};
+
+/// The settings of one loop and the clients made from them. A reload makes a new snapshot. Each chat keeps
+/// the one it began with, so an old key and its connections last as long as their chats.
+struct ConfigSnapshot {
+  /// `received_bytes`, which counts the upstream's answers, must outlive the snapshot.
+  ConfigSnapshot(EventLoop& loop, Config settings, Tally& received_bytes) : config(std::move(settings)) {
+    bots.emplace_back(loop, kDefaultBot, config, received_bytes);
+  }
+
+  /// nullptr when there is no such bot.
+  Bot* find(std::string_view name) {
+    const auto bot = std::ranges::find(bots, name, &Bot::name);
+    return bot != bots.end() ? &*bot : nullptr;
+  }
+
+  const Config config;
+  std::deque<Bot> bots;
 };
 
 }  // namespace bailian

@@ -2,58 +2,77 @@
 
 #include <memory>
 #include <string_view>
+#include <variant>
 
 #include "base/event_loop.h"
 #include "base/exchange.h"
 #include "chat/chat.h"
 #include "chat/service_state.h"
-#include "dashscope/client.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
 #include "telemetry/status_board.h"
 
 namespace bailian {
 
-/// Finds what a request asks for and answers it, or starts the chat that will. One per loop.
+/// Finds the route of a request and answers it, or starts the exchange that will. One per loop.
 class Router {
  public:
-  Router(EventLoop& loop, const Config& config, ServiceState& shared)
+  Router(EventLoop& loop, const Config& config, ServiceState& state)
       : loop_(loop),
-        shared_(shared),
-        board_(shared.board.add_loop()),
-        received_(shared.metrics.add_tally(Traffic::kFromUpstream)),
-        setup_(std::make_shared<ConfigSnapshot>(loop, config, shared.metrics, received_)) {}
+        state_(state),
+        observers_(state),
+        received_bytes_(state.metrics.add_tally(Traffic::kFromUpstream)),
+        snapshot_(std::make_shared<ConfigSnapshot>(loop, config, received_bytes_)) {}
 
-  /// Requests from now on are answered by `config`; chats under way keep what they began with.
+  /// Later requests are answered with `config`; chats under way keep the settings they began with.
   void reload(const Config& config) {
-    setup_ = std::make_shared<ConfigSnapshot>(loop_, config, shared_.metrics, received_);
+    snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config, received_bytes_);
   }
 
-  /// Whether a request's body is read; that of an unknown path, say, is not.
+  /// Whether a request's body is read. The body of an unknown path, for instance, is not.
   static bool takes_body(std::string_view method, std::string_view path);
 
-  /// The exchange that goes on, or none when the reply was sent at once.
+  /// Returns the exchange that will send the reply, or nothing when it was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
 
-  [[nodiscard]] LoopBoard& board() const { return board_; }
+  [[nodiscard]] LoopBoard& board() const { return observers_.board; }
 
  private:
-  std::unique_ptr<Exchange> answer(const Request& request, const struct Route* route, ClientStream& client,
-                                   const Headers& common);
-  Reply bot_profile(const Request& request) const;
-  Reply metrics();
-  std::unique_ptr<Exchange> chat(const Request& request, ClientStream& client, AnswerMode mode,
-                                 const Headers& common);
-  [[nodiscard]] bool is_allowed_origin(const Request& request) const;
-  [[nodiscard]] Headers common_headers(const Request& request) const;
+  struct Route;
+  /// A request that a route has to answer.
+  struct Visit {
+    const Request& request;
+    ClientStream& client;
+    const Route& route;
+    const Headers& headers;  // of every reply to it
+  };
+  /// The reply, or the exchange that will send it.
+  using Result = std::variant<Reply, std::unique_ptr<Exchange>>;
 
-  [[nodiscard]] const Config& config() const { return setup_->config; }
+  static const Route* find_route(std::string_view path);
+
+  Result answer(const Request& request, ClientStream& client, const Route* route);
+  Result dispatch(const Request& request, ClientStream& client, const Route* route, const Headers& common);
+
+  // One function for each route.
+  Result health(const Visit& visit);
+  Result ready(const Visit& visit);
+  Result bot_profile(const Visit& visit);
+  Result chat(const Visit& visit);
+  Result metrics(const Visit& visit);
+  Result ping(const Visit& visit);
+  Result status(const Visit& visit);
+
+  void check_chat(const Request& request) const;
+  Reply repeat_failure(const Visit& visit, const FailedStreams::Failure& failure);
+  StreamLimit::Permit take_permit();
+  [[nodiscard]] const Config& config() const { return snapshot_->config; }
 
   EventLoop& loop_;
-  ServiceState& shared_;
-  LoopBoard& board_;
-  Tally& received_;
-  std::shared_ptr<ConfigSnapshot> setup_;
+  ServiceState& state_;
+  ChatObservers observers_;
+  Tally& received_bytes_;
+  std::shared_ptr<ConfigSnapshot> snapshot_;
 };
 
 }  // namespace bailian

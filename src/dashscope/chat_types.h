@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/access_record.h"
@@ -13,8 +14,13 @@ struct Message {
   std::string content;
 };
 
-/// What a visitor asks, checked and trimmed to the limits.
+/// The bot that answers when a question names no other.
+inline constexpr std::string_view kDefaultBot = "default";
+
+/// A visitor's question, checked and cut to the limits.
 struct Question {
+  std::string bot{kDefaultBot};
+  AnswerMode mode = AnswerMode::kStream;
   std::string prompt;
   std::vector<Message> history;  // oldest first, without the prompt
   std::string session_id;        // only when there is no history

@@ -2,100 +2,22 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
-#include <stdexcept>
+#include <cassert>
 #include <utility>
 
 #include "base/json.h"
 #include "base/text.h"
-#include "settings/biz_params.h"
+#include "dialects/myapi_question.h"
 
 namespace bailian {
 namespace {
 
-constexpr size_t kMaxImages = 16;
+constexpr std::string_view kEventEnd = "}\n\n";
 
-// The upstream recovers from throttling within about a minute and seldom names a time itself.
-constexpr std::string_view kThrottledRetryAfter = "10";
-constexpr std::string_view kBusyRetryAfter = "5";
-
-HttpError invalid_request(const std::string& message) { return {400, "invalid_request", message}; }
-
-bool is_string(const JsonValue* value) { return value != nullptr && value->IsString(); }
-
-bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos;
-}
-
-std::vector<Message> parse_history(const JsonValue& items) {
-  std::vector<Message> history;
-  for (const auto& item : items.GetArray()) {
-    const JsonValue* role = find_member(item, "role");
-    const JsonValue* content = find_member(item, "content");
-    if (!is_string(role) || !is_string(content)) continue;
-    const bool may_speak = as_view(*role) == "user" || as_view(*role) == "assistant";
-    // The upstream refuses a conversation with an empty message.
-    if (!may_speak || is_blank(as_view(*content))) continue;
-    history.push_back({std::string(as_view(*role)), std::string(as_view(*content))});
-  }
-  return history;
-}
-
-// Front ends push the new prompt into the history and send it as last_prompt as well.
-void drop_repeated_prompt(std::vector<Message>& history, std::string_view prompt) {
-  if (!history.empty() && history.back().role == "user" && history.back().content == prompt)
-    history.pop_back();
-}
-
-void keep_newest(std::vector<Message>& history, size_t most) {
-  if (history.size() > most) history.erase(history.begin(), history.end() - static_cast<ptrdiff_t>(most));
-}
-
-std::vector<std::string> parse_image_urls(const JsonValue* items) {
-  std::vector<std::string> urls;
-  if (items == nullptr || items->IsNull()) return urls;
-  if (!items->IsArray()) throw invalid_request("image_urls must be an array of http(s) URLs");
-  for (const auto& item : items->GetArray()) {
-    if (!item.IsString() || !is_web_url(as_view(item)) || !is_visible_ascii(as_view(item)) ||
-        urls.size() == kMaxImages) {
-      throw invalid_request(fmt::format("image_urls must be at most {} http(s) URLs", kMaxImages));
-    }
-    urls.emplace_back(as_view(item));
-  }
-  return urls;
-}
-
-std::string parse_biz_params(const JsonValue* sent, std::span<const std::string> allowed) {
-  if (sent == nullptr || sent->IsNull() || allowed.empty()) return {};
-  try {
-    return allowed_biz_params(*sent, allowed);
-  } catch (const std::invalid_argument& error) {
-    throw invalid_request(error.what());
-  }
-}
-
-bool is_empty(const JsonValue& value) {
-  return value.IsNull() || (value.IsObject() && value.ObjectEmpty()) || (value.IsArray() && value.Empty());
-}
-
-void write_usage(JsonWriter& writer, const Usage& usage) {
-  writer.Key("usage");
-  writer.StartObject();
-  writer.Key("input_tokens");
-  writer.Uint64(usage.input_tokens);
-  writer.Key("output_tokens");
-  writer.Uint64(usage.output_tokens);
-  writer.EndObject();
-}
-
-void write_citation(JsonWriter& writer, const Citation& citation) {
-  writer.StartObject();
-  writer.Key("index");
-  writer.Int(citation.index);
-  write_member(writer, "title", citation.title);
-  if (!citation.url.empty()) write_member(writer, "url", citation.url);
-  writer.EndObject();
+std::string quoted(std::string_view text) {
+  std::string json;
+  append_json_string(json, text);
+  return json;
 }
 
 bool is_word(std::string_view text) {
@@ -103,166 +25,66 @@ bool is_word(std::string_view text) {
   return text.size() <= kMaxBytes && text.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") == text.npos;
 }
 
-// Why an answer ended, when it did not end by itself: `length` for one that was cut.
-void write_finish_reason(JsonWriter& writer, const Answer& answer) {
-  const std::string& reason = answer.finish_reason;
-  if (reason.empty() || reason == "stop") return;
-  write_member(writer, "finish_reason", is_word(reason) ? reason : "other");
+// Only when the answer did not end by itself, as with `length`. Old front ends compare the message of the
+// terminal event, so it stays the same, and ignore this member.
+std::string finish_reason_member(std::string_view reason) {
+  if (reason.empty() || reason == "stop") return {};
+  return fmt::format(R"(,"finish_reason":"{}")", is_word(reason) ? reason : "other");
 }
 
-// As many as fit before the text is longer than `max_bytes`.
-void write_citations(JsonWriter& writer, const JsonBuffer& buffer, const std::vector<Citation>& citations,
-                     size_t max_bytes) {
-  if (citations.empty()) return;
-  writer.Key("citations");
-  writer.StartArray();
+std::string citation_json(const Citation& citation) {
+  const std::string url = citation.url.empty() ? "" : R"(,"url":)" + quoted(citation.url);
+  return fmt::format(R"({{"index":{},"title":{}{}}})", citation.index, quoted(citation.title), url);
+}
+
+// As many as fit into `max_bytes`.
+std::string citations_member(const std::vector<Citation>& citations, size_t max_bytes) {
+  if (citations.empty()) return {};
+  std::string member = R"(,"citations":[)";
   for (const Citation& citation : citations) {
-    JsonBuffer one;
-    JsonWriter measured(one);
-    write_citation(measured, citation);
-    if (buffer.GetSize() + one.GetSize() + 1 > max_bytes) break;
-    write_citation(writer, citation);
+    const std::string json = citation_json(citation);
+    if (member.size() + json.size() + std::string_view(",]").size() > max_bytes) break;
+    if (!member.ends_with('[')) member += ',';
+    member += json;
   }
-  writer.EndArray();
+  return member += ']';
 }
 
-std::string as_event(const JsonBuffer& json) { return fmt::format("data: {}\n\n", written(json)); }
-
-std::string_view prefix_of_escaped_size(std::string_view text, size_t max_bytes) {
-  constexpr size_t kLongestEscape = 6;
-  if (text.size() * kLongestEscape <= max_bytes) return text;
-  size_t end = 0;
-  for (size_t size = 0; end < text.size(); ++end) {
-    size += json_bytes(text[end]);
-    if (size > max_bytes) break;
-  }
-  return utf8_prefix(text, end);
-}
-
-}  // namespace
-
-Question parse_chat_request(std::string_view body, const ChatLimits& limits) {
-  if (body.empty()) throw invalid_request("No data provided");
-  JsonDocument document;
-  if (const auto fault = parse_json(body, document)) {
-    throw invalid_request(fmt::format("Invalid JSON: {} at byte {}", fault->what, fault->offset_bytes));
-  }
-  if (is_empty(document)) throw invalid_request("No data provided");
-  if (!document.IsObject()) throw invalid_request("Invalid JSON: expected an object at byte 0");
-
-  const JsonValue* prompt = find_member(document, "last_prompt");
-  if (!is_string(prompt) || is_blank(as_view(*prompt))) throw invalid_request("last_prompt is required");
-  Question request;
-  request.prompt = as_view(*prompt);
-  if (request.prompt.size() > limits.max_prompt_bytes) {
-    throw HttpError(413, "too_large",
-                    fmt::format("Request too large: last_prompt has {} bytes, the limit is {}",
-                                request.prompt.size(), limits.max_prompt_bytes));
-  }
-  if (const JsonValue* history = find_member(document, "conversation_history");
-      history && history->IsArray()) {
-    request.history = parse_history(*history);
-    drop_repeated_prompt(request.history, request.prompt);
-    keep_newest(request.history, limits.max_history_messages);
-  }
-  if (const JsonValue* session = find_member(document, "session_id");
-      is_string(session) && request.history.empty()) {
-    request.session_id = as_view(*session);
-  }
-  request.image_urls = parse_image_urls(find_member(document, "image_urls"));
-  request.biz_params_json = parse_biz_params(find_member(document, "biz_params"), limits.visitor_params);
-  const JsonValue* thoughts = find_member(document, "include_thoughts");
-  request.include_thoughts = thoughts != nullptr && thoughts->IsTrue();
-  return request;
-}
-
-namespace {
-
-void write_pieces(std::string_view head, std::string_view text, std::string_view session_id,
-                  const std::function<void(std::string_view)>& write) {
-  JsonBuffer buffer;
-  constexpr std::string_view kMiddle = R"(,"finished":false,"session_id":)";
-  constexpr std::string_view kTail = "}\n\n";
-  constexpr size_t kQuotes = 4;
-  const size_t room =
-      kMaxEventBytes - head.size() - kMiddle.size() - kTail.size() - kQuotes - session_id.size();
-  const auto put = [&](std::string_view bytes) {
-    std::copy(bytes.begin(), bytes.end(), buffer.Push(bytes.size()));
-  };
-  while (!text.empty()) {
-    const std::string_view piece = prefix_of_escaped_size(text, room);
-    text.remove_prefix(piece.size());
-    buffer.Clear();
-    JsonWriter writer(buffer);
-    put(head);
-    write_string(writer, piece);
-    put(kMiddle);
-    writer.Reset(buffer);
-    write_string(writer, session_id);
-    put(kTail);
-    write(written(buffer));
-  }
-}
-
-}  // namespace
-
-void write_text_events(std::string_view text, std::string_view session_id,
-                       const std::function<void(std::string_view)>& write) {
-  write_pieces(R"(data: {"success":true,"content":)", text, session_id, write);
-}
-
-void write_thought_events(std::string_view thought, std::string_view session_id,
-                          const std::function<void(std::string_view)>& write) {
-  write_pieces(R"(data: {"success":true,"thought":)", thought, session_id, write);
+// The members that a terminal event and a whole answer share.
+std::string shared_members(const Answer& answer, std::string_view request_id) {
+  return fmt::format(R"("session_id":{},"usage":{{"input_tokens":{},"output_tokens":{}}},"request_id":{}{})",
+                     quoted(answer.session_id), answer.usage.input_tokens, answer.usage.output_tokens,
+                     quoted(request_id), finish_reason_member(answer.finish_reason));
 }
 
 std::string finished_event(const Answer& answer, std::string_view request_id) {
-  JsonBuffer buffer;
-  JsonWriter writer(buffer);
-  writer.StartObject();
-  writer.Key("success");
-  writer.Bool(true);
-  writer.Key("finished");
-  writer.Bool(true);
-  write_member(writer, "message", "Stream completed");
-  write_member(writer, "session_id", answer.session_id);
-  write_usage(writer, answer.usage);
-  write_member(writer, "request_id", request_id);
-  write_finish_reason(writer, answer);
-  constexpr std::string_view kAround = "data: ]}\n\n";
-  write_citations(writer, buffer, answer.citations, kMaxEventBytes - kAround.size());
-  writer.EndObject();
-  return as_event(buffer);
+  std::string event = R"(data: {"success":true,"finished":true,"message":"Stream completed",)";
+  event += shared_members(answer, request_id);
+  event += citations_member(answer.citations, kMaxEventBytes - event.size() - kEventEnd.size());
+  event += kEventEnd;
+  assert(event.size() <= kMaxEventBytes);
+  return event;
 }
 
 std::string failed_event(const HttpError& error, std::string_view request_id) {
-  JsonBuffer buffer;
-  JsonWriter writer(buffer);
-  writer.StartObject();
-  writer.Key("success");
-  writer.Bool(false);
-  writer.Key("finished");
-  writer.Bool(true);
-  write_member(writer, "message", error.what());
-  write_member(writer, "code", error.code());
-  write_member(writer, "request_id", request_id);
-  writer.EndObject();
-  return as_event(buffer);
+  std::string event =
+      fmt::format(R"(data: {{"success":false,"finished":true,"message":{},"code":{},"request_id":{})",
+                  quoted(error.what()), quoted(error.code()), quoted(request_id));
+  event += kEventEnd;
+  assert(event.size() <= kMaxEventBytes);
+  return event;
 }
 
+std::string error_json(const HttpError& error, std::string_view request_id) {
+  return fmt::format(R"({{"success":false,"message":{},"code":{},"result":"","request_id":{}}})",
+                     quoted(error.what()), quoted(error.code()), quoted(request_id));
+}
+
+// The text may have megabytes. It is in memory three times at most, and twice once this returns.
 std::string answer_json(std::string text, std::string thought, const Answer& answer,
                         std::string_view request_id) {
-  JsonBuffer buffer;
-  JsonWriter writer(buffer);
-  writer.StartObject();
-  write_member(writer, "session_id", answer.session_id);
-  write_usage(writer, answer.usage);
-  write_member(writer, "request_id", request_id);
-  write_finish_reason(writer, answer);
-  write_citations(writer, buffer, answer.citations, std::string_view::npos);
-  writer.EndObject();
-  const std::string_view rest = written(buffer).substr(1);  // without the brace
-
+  const std::string rest =
+      shared_members(answer, request_id) + citations_member(answer.citations, std::string::npos) + '}';
   constexpr size_t kMembersBytes = 128;
   std::string json;
   json.reserve(kMembersBytes + 2 * json_bytes(text) + json_bytes(thought) + rest.size());
@@ -281,29 +103,124 @@ std::string answer_json(std::string text, std::string thought, const Answer& ans
   return json += rest;
 }
 
-std::string error_json(const HttpError& error, std::string_view request_id) {
-  JsonBuffer buffer;
-  JsonWriter writer(buffer);
-  writer.StartObject();
-  writer.Key("success");
-  writer.Bool(false);
-  write_member(writer, "message", error.what());
-  write_member(writer, "code", error.code());
-  write_member(writer, "result", "");
-  write_member(writer, "request_id", request_id);
-  writer.EndObject();
-  return std::string(written(buffer));
+// The longest start of `text`, cut at a character, that takes at most `max_bytes` within a JSON string.
+std::string_view prefix_of_escaped_size(std::string_view text, size_t max_bytes) {
+  constexpr size_t kLongestEscape = 6;
+  if (text.size() * kLongestEscape <= max_bytes) return text;
+  size_t end = 0;
+  for (size_t size = 0; end < text.size(); ++end) {
+    size += json_bytes(text[end]);
+    if (size > max_bytes) break;
+  }
+  return utf8_prefix(text, end);
 }
 
-Reply error_reply(const HttpError& error, std::string_view request_id, Headers headers) {
+class MyapiWriter final : public AnswerWriter {
+ public:
+  MyapiWriter(AnswerMode mode, std::string_view request_id) : mode_(mode), request_id_(request_id) {}
+
+  void begin(Headers& headers) const override {
+    if (mode_ == AnswerMode::kJson) {
+      headers.emplace_back("Content-Type", "application/json");
+      headers.emplace_back("Cache-Control", "no-store");
+      return;
+    }
+    headers.emplace_back("Content-Type", "text/event-stream; charset=utf-8");
+    headers.emplace_back("Cache-Control", "no-cache, no-transform");
+    headers.emplace_back("X-Accel-Buffering", "no");
+  }
+
+  void text(std::string_view piece, const Answer& answer) override {
+    if (mode_ == AnswerMode::kJson) {
+      text_ += piece;
+    } else {
+      start_events(R"(data: {"success":true,"content":)", piece, answer.session_id);
+    }
+  }
+
+  void thought(std::string_view piece, const Answer& answer) override {
+    if (mode_ == AnswerMode::kJson) {
+      thought_ += piece;
+    } else {
+      start_events(R"(data: {"success":true,"thought":)", piece, answer.session_id);
+    }
+  }
+
+  std::optional<std::string_view> next_event() override {
+    if (unwritten_.empty()) return std::nullopt;
+    constexpr size_t kQuotes = 4;
+    const size_t around_bytes =
+        head_.size() + kMiddle.size() + kEventEnd.size() + kQuotes + json_bytes(session_id_);
+    assert(around_bytes + kQuotes < kMaxEventBytes);
+    const std::string_view piece = prefix_of_escaped_size(unwritten_, kMaxEventBytes - around_bytes);
+    unwritten_.remove_prefix(piece.size());
+    event_ = head_;
+    append_json_string(event_, piece);
+    event_ += kMiddle;
+    append_json_string(event_, session_id_);
+    return event_ += kEventEnd;
+  }
+
+  [[nodiscard]] std::string_view heartbeat() const override { return ": keep-alive\n\n"; }
+
+  std::string finish(const Answer& answer) override {
+    assert(unwritten_.empty());
+    if (mode_ == AnswerMode::kStream) return finished_event(answer, request_id_);
+    return answer_json(std::exchange(text_, {}), std::exchange(thought_, {}), answer, request_id_);
+  }
+
+  std::string fail(const HttpError& error) override {
+    assert(mode_ == AnswerMode::kStream);
+    return failed_event(error, request_id_);
+  }
+
+ private:
+  static constexpr std::string_view kMiddle = R"(,"finished":false,"session_id":)";
+
+  void start_events(std::string_view head, std::string_view piece, std::string_view session_id) {
+    assert(unwritten_.empty());
+    head_ = head;
+    unwritten_ = piece;
+    session_id_ = session_id;
+  }
+
+  const AnswerMode mode_;
+  const std::string request_id_;
+  // Of a whole answer.
+  std::string text_;
+  std::string thought_;
+  // Of a stream: the piece that is being cut into events.
+  std::string_view head_;
+  std::string_view unwritten_;
+  std::string_view session_id_;
+  std::string event_;
+};
+
+ParsedRequest parse(const Request& request, std::string_view path, const QuestionLimits& limits) {
+  ParsedRequest parsed{parse_myapi_question(request.body, limits), nullptr};
+  parsed.question.mode = path.ends_with("/stream") ? AnswerMode::kStream : AnswerMode::kJson;
+  parsed.writer = std::make_unique<MyapiWriter>(parsed.question.mode, request.request_id);
+  return parsed;
+}
+
+// The upstream recovers from throttling within about a minute and seldom names a time itself.
+constexpr std::string_view kThrottledRetryAfter = "10";
+constexpr std::string_view kBusyRetryAfter = "5";
+
+Reply refuse(const HttpError& error, std::string_view request_id, Headers headers) {
   headers.emplace_back("Content-Type", "application/json");
   headers.emplace_back("Cache-Control", "no-store");
   if (error.status() == 429) {
-    const auto told = error.retry_after().count();
-    headers.emplace_back("Retry-After", told > 0 ? std::to_string(told) : std::string(kThrottledRetryAfter));
+    const auto seconds = error.retry_after().count();
+    headers.emplace_back("Retry-After",
+                         seconds > 0 ? std::to_string(seconds) : std::string(kThrottledRetryAfter));
   }
   if (error.code() == "overloaded") headers.emplace_back("Retry-After", kBusyRetryAfter);
   return {error.status(), std::move(headers), error_json(error, request_id)};
 }
+
+}  // namespace
+
+constinit const Dialect kMyapi{&parse, &refuse};
 
 }  // namespace bailian

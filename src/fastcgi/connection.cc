@@ -229,7 +229,7 @@ void FcgiConnection::write_head(const Reply& reply) {
 void FcgiConnection::send(const Reply& reply) {
   if (state_ != State::kAnswering) return;
   if (reply.status >= 400) record_.outcome = Outcome::kError;
-  record_.resource = reply.endpoint;
+  record_.endpoint = reply.endpoint;
   guarded([&] {
     record_.upstream_code = reply.upstream_code;
     record_.detail = reply.detail;

@@ -25,7 +25,7 @@ ChatView LiveChat::view(Clock::time_point now) const {
   ChatView view;
   view.request_id = request_id_;
   view.mode = mode_;
-  view.state = state();
+  view.phase = phase_.load(std::memory_order_relaxed);
   view.age = std::max(now - started_, Clock::duration::zero());
   view.tokens = tokens_.load(std::memory_order_relaxed);
   view.sent_bytes = sent_bytes_.load(std::memory_order_relaxed);

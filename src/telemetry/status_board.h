@@ -14,18 +14,21 @@
 
 namespace bailian {
 
-enum class ChatState : uint8_t {
-  kWaiting,    // for the first piece of the answer
-  kStreaming,  // pieces come in
-  kPaused,     // the upstream is held up for a browser that is slower
-  kFinishing   // the answer is complete; the rest of it is on the way to the browser
+/// How far a chat is.
+enum class ChatPhase : uint8_t {
+  kWaiting,     // nothing was sent: a failure is an HTTP error
+  kOpen,        // the head of a stream was sent, and perhaps heartbeats; from here a failure is an event
+  kStreaming,   // pieces arrive and are sent
+  kPaused,      // likewise, but the upstream waits for a slower browser
+  kCollecting,  // pieces of a whole answer arrive; nothing was sent
+  kFinished     // the answer is complete or has failed; the rest of it is on the way to the browser
 };
 
 /// One chat under way, as the status page tells it.
 struct ChatView {
   std::string request_id;
   AnswerMode mode = AnswerMode::kStream;
-  ChatState state = ChatState::kWaiting;
+  ChatPhase phase = ChatPhase::kWaiting;
   size_t worker = 0;
   Clock::duration age{};
   uint64_t tokens = 0;  // put out by the model; pieces of text where it does not say
@@ -46,7 +49,7 @@ class LiveChat {
   LiveChat& operator=(const LiveChat&) = delete;
 
   // For the loop of the chat.
-  void set_state(ChatState state) { state_.store(state, std::memory_order_relaxed); }
+  void set_phase(ChatPhase phase) { phase_.store(phase, std::memory_order_relaxed); }
   void set_tokens(uint64_t tokens) { tokens_.store(tokens, std::memory_order_relaxed); }
   void set_bytes(uint64_t sent, uint64_t waiting) {
     sent_bytes_.store(sent, std::memory_order_relaxed);
@@ -54,7 +57,6 @@ class LiveChat {
   }
   void set_first_token(Clock::time_point when) { first_token_.store(when, std::memory_order_relaxed); }
   void set_last_bytes(Clock::time_point when) { last_bytes_.store(when, std::memory_order_relaxed); }
-  [[nodiscard]] ChatState state() const { return state_.load(std::memory_order_relaxed); }
 
   // For every thread.
   [[nodiscard]] ChatView view(Clock::time_point now) const;
@@ -67,7 +69,7 @@ class LiveChat {
   const std::string request_id_;
   const AnswerMode mode_;
   const Clock::time_point started_;
-  std::atomic<ChatState> state_{ChatState::kWaiting};
+  std::atomic<ChatPhase> phase_{ChatPhase::kWaiting};
   std::atomic<uint64_t> tokens_{0};
   std::atomic<uint64_t> sent_bytes_{0};
   std::atomic<uint64_t> waiting_bytes_{0};

@@ -21,7 +21,7 @@ class StatusExchange final : public Exchange {
 
   void on_flushed() override {}
   void on_shutdown() override;
-  void describe(AccessRecord& record) const override { record.resource = Endpoint::kStatus; }
+  void describe(AccessRecord& record) const override { record.endpoint = Endpoint::kStatus; }
 
  private:
   void go_on();

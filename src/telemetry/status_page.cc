@@ -12,7 +12,16 @@
 namespace bailian {
 namespace {
 
-constexpr std::array<std::string_view, 4> kStates = {"waiting", "streaming", "paused", "finishing"};
+struct PhaseRow {
+  ChatPhase value;
+  std::string_view word;
+};
+constexpr std::array kPhases = {
+    PhaseRow{ChatPhase::kWaiting, "waiting"},      PhaseRow{ChatPhase::kOpen, "waiting"},
+    PhaseRow{ChatPhase::kStreaming, "streaming"},  PhaseRow{ChatPhase::kPaused, "paused"},
+    PhaseRow{ChatPhase::kCollecting, "streaming"}, PhaseRow{ChatPhase::kFinished, "finishing"},
+};
+static_assert(has_a_row_for_each(kPhases, static_cast<size_t>(ChatPhase::kFinished) + 1));
 constexpr std::array<std::string_view, 10> kColumns = {
     "worker", "age", "state", "mode", "tokens", "sent", "waiting", "first token", "silent", "request id"};
 // Numbers stand to the right.
@@ -33,12 +42,12 @@ std::string optional_seconds(const std::optional<Clock::duration>& duration) {
   return duration ? fmt::format("{:.3f}", seconds(*duration)) : "-";
 }
 
-std::string_view state_name(ChatState state) { return kStates.at(static_cast<size_t>(state)); }
+std::string_view word_of(ChatPhase phase) { return kPhases.at(static_cast<size_t>(phase)).word; }
 std::string_view mode_name(AnswerMode mode) { return mode == AnswerMode::kStream ? "stream" : "json"; }
 
 Cells cells(const ChatView& chat) {
   return {fmt::format("{}", chat.worker),        fmt::format("{:.3f}", seconds(chat.age)),
-          std::string(state_name(chat.state)),   std::string(mode_name(chat.mode)),
+          std::string(word_of(chat.phase)),      std::string(mode_name(chat.mode)),
           fmt::format("{}", chat.tokens),        fmt::format("{}", chat.sent_bytes),
           fmt::format("{}", chat.waiting_bytes), optional_seconds(chat.first_token),
           optional_seconds(chat.silence),        chat.request_id};
@@ -106,7 +115,7 @@ std::string json_row(const ChatView& chat) {
   write_member(writer, "request_id", chat.request_id);
   write_number(writer, "worker", chat.worker);
   write_seconds(writer, "age", chat.age);
-  write_member(writer, "state", state_name(chat.state));
+  write_member(writer, "state", word_of(chat.phase));
   write_member(writer, "mode", mode_name(chat.mode));
   write_number(writer, "tokens", chat.tokens);
   write_number(writer, "sent_bytes", chat.sent_bytes);

@@ -1,6 +1,7 @@
 // The upstream's answer, from its bytes to what the browser gets: the same however it is cut, each piece is
 // text, nothing follows a failure, and neither an answer nor an error tells the key.
 #include <array>
+#include <memory>
 #include <string>
 
 #include "base/json.h"
@@ -27,6 +28,19 @@ std::string member_of(std::string_view event, std::string_view name) {
   fuzz::expect(!parse_json(event.substr(6), json), "an event is JSON");
   const JsonValue* member = find_member(json, name);
   return member != nullptr && member->IsString() ? std::string(as_view(*member)) : "";
+}
+
+std::unique_ptr<AnswerWriter> writer_at(std::string_view path) {
+  Request request;
+  request.body = R"({"last_prompt":"x"})";
+  request.request_id = "id";
+  return kMyapi.parse(request, path, {100, 0}).writer;
+}
+
+std::string members_of(AnswerWriter& writer, std::string_view name) {
+  std::string all;
+  while (const auto event = writer.next_event()) all += member_of(*event, name);
+  return all;
 }
 
 class Reader {
@@ -80,28 +94,27 @@ void check_events(const Reader& reader, bool debug) {
     fuzz::expect((citation.title + citation.url).find(kKey) == std::string::npos,
                  "no citation tells the key");
   }
-  if (!reader.text.empty()) {
-    std::string told;
-    write_text_events(reader.text, answer.session_id,
-                      [&](std::string_view event) { told += member_of(event, "content"); });
-    fuzz::expect(told == reader.text, "the browser is told what the upstream said");
-  }
+  const auto stream = writer_at("/chat/stream");
+  const auto whole = writer_at("/chat");
   if (!reader.thought.empty()) {
-    std::string told;
-    write_thought_events(reader.thought, answer.session_id,
-                         [&](std::string_view event) { told += member_of(event, "thought"); });
-    fuzz::expect(told == reader.thought, "the browser is told what the model thought");
+    stream->thought(reader.thought, answer);
+    whole->thought(reader.thought, answer);
+    fuzz::expect(members_of(*stream, "thought") == reader.thought, "the browser gets the model's thoughts");
+  }
+  if (!reader.text.empty()) {
+    stream->text(reader.text, answer);
+    whole->text(reader.text, answer);
+    fuzz::expect(members_of(*stream, "content") == reader.text, "the browser gets the upstream's text");
   }
   if (reader.parser().state() == State::kFinished) {
     fuzz::expect(!answer.finish_reason.empty(), "a finished answer has a reason");
-    member_of(finished_event(answer, "id"), "message");
+    member_of(stream->finish(answer), "message");
     JsonDocument json;
-    fuzz::expect(!parse_json(answer_json(reader.text, reader.thought, answer, "id"), json),
-                 "an answer is JSON");
+    fuzz::expect(!parse_json(whole->finish(answer), json), "an answer is JSON");
     return;
   }
   const HttpError shown = to_http_error(reader.parser().error(), debug, kKey);
-  const std::string event = failed_event(shown, "id");
+  const std::string event = stream->fail(shown);
   member_of(event, "message");
   fuzz::expect(event.find(kKey) == std::string::npos, "no error tells the key");
 }

@@ -18,11 +18,11 @@ void check_refusal(const HttpError& error) {
   const std::string message = error.what();
   fuzz::expect(!message.empty() && message.size() <= kMaxMessageBytes, "a refusal has a short message");
   JsonDocument reply;
-  fuzz::expect(!parse_json(error_json(error, "id"), reply), "a refusal is JSON");
+  fuzz::expect(!parse_json(kMyapi.refuse(error, "id", {}).body, reply), "a refusal is JSON");
   fuzz::expect(as_view(*find_member(reply, "message")) == message, "a refusal says why");
 }
 
-void check_chat(const Question& chat, const ChatLimits& limits) {
+void check_chat(const Question& chat, const QuestionLimits& limits) {
   fuzz::expect(!chat.prompt.empty() && chat.prompt.size() <= limits.max_prompt_bytes,
                "a prompt is under its limit");
   fuzz::expect(chat.history.size() <= limits.max_history_messages, "a history is under its limit");
@@ -76,17 +76,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text = fuzz::as_text(data, size);
   auto random = fuzz::choices_for(text);
   static const std::vector<std::string> names = {"city", "user_defined_params", "user_prompt_params.a"};
-  const ChatLimits limits = {size_t{8} << random() % 8, random() % 5,
-                             std::span(names).first(random() % (names.size() + 1))};
+  const QuestionLimits limits = {size_t{8} << random() % 8, random() % 5,
+                                 std::span(names).first(random() % (names.size() + 1))};
   Config config;
   config.biz_params_json = random() % 2 == 0 ? "{}" : R"({"city":1,"user_prompt_params":{"b":2}})";
   config.parameters_json = random() % 2 == 0 ? "{}" : R"({"top_p":0.5,"enable_thinking":true})";
   config.system_prompt = random() % 2 == 0 ? "" : "say \"hello\"";
   config.temperature = random() % 2 == 0 ? "" : "0.7";
+  Request request;
+  request.body = text;
   try {
-    const Question chat = parse_chat_request(text, limits);
+    const Question chat =
+        kMyapi.parse(request, random() % 2 == 0 ? "/chat" : "/chat/stream", limits).question;
     check_chat(chat, limits);
-    check_body(chat, config, random() % 2 == 0 ? AnswerMode::kStream : AnswerMode::kJson);
+    check_body(chat, config, chat.mode);
   } catch (const HttpError& error) {
     check_refusal(error);
   }

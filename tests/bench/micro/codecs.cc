@@ -87,10 +87,19 @@ void json_of_an_event_is_parsed(benchmark::State& state) {
 }
 BENCHMARK(json_of_an_event_is_parsed);
 
+std::unique_ptr<AnswerWriter> stream_writer() {
+  Request request;
+  request.body = R"({"last_prompt":"x"})";
+  return kMyapi.parse(request, "/myapi/v1/chat-bot/stream", {32768, 40}).writer;
+}
+
 void text_event_is_written(benchmark::State& state) {
+  Answer answer;
+  answer.session_id = "b08fcbf8b1a04ab9b2b5c0a0a2a8b7c1";
+  const auto writer = stream_writer();
   for (auto _ : state) {
-    write_text_events("杭州是", "b08fcbf8b1a04ab9b2b5c0a0a2a8b7c1",
-                      [](std::string_view event) { benchmark::DoNotOptimize(event.data()); });
+    writer->text("杭州是", answer);
+    while (const auto event = writer->next_event()) benchmark::DoNotOptimize(event->data());
   }
 }
 BENCHMARK(text_event_is_written);
@@ -113,6 +122,7 @@ void token_goes_all_the_way(benchmark::State& state) {
   FcgiOutput output;
   output.start(1);
   AnswerParser parser("");
+  const auto writer = stream_writer();
   // The parser bounds the whole answer.
   size_t sent = 0;
   for (auto _ : state) {
@@ -125,8 +135,8 @@ void token_goes_all_the_way(benchmark::State& state) {
     }
     parser.feed(200, event);
     while (const auto piece = parser.next()) {
-      write_text_events(piece->text, parser.answer().session_id,
-                        [&](std::string_view out) { output.write_event(out); });
+      writer->text(piece->text, parser.answer());
+      while (const auto out = writer->next_event()) output.write_event(*out);
     }
     output.flush();
     output.consume(output.all_records().size());
@@ -145,15 +155,21 @@ void request_records_are_checked(benchmark::State& state) {
 }
 BENCHMARK(request_records_are_checked)->Arg(0)->Arg(20)->Arg(1000);
 
+Question parse_question(const std::string& json) {
+  Request request;
+  request.body = json;
+  return kMyapi.parse(request, "/myapi/v1/chat-bot/stream", {32768, 40}).question;
+}
+
 void chat_request_is_parsed(benchmark::State& state) {
   const std::string json = chat_json(static_cast<size_t>(state.range(0)));
-  for (auto _ : state) benchmark::DoNotOptimize(parse_chat_request(json, {32768, 40}));
+  for (auto _ : state) benchmark::DoNotOptimize(parse_question(json));
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * json.size()));
 }
 BENCHMARK(chat_request_is_parsed)->Arg(0)->Arg(20)->Arg(1000);
 
 void completion_body_is_written(benchmark::State& state) {
-  const Question chat = parse_chat_request(chat_json(static_cast<size_t>(state.range(0))), {32768, 40});
+  const Question chat = parse_question(chat_json(static_cast<size_t>(state.range(0))));
   Config config;
   config.parameters_json = "{}";
   for (auto _ : state) benchmark::DoNotOptimize(completion_body(chat, config, AnswerMode::kStream));

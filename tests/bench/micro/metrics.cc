@@ -11,7 +11,7 @@ namespace {
 
 AccessRecord chat(const std::string& model) {
   AccessRecord record;
-  record.resource = Endpoint::kChatStream;
+  record.endpoint = Endpoint::kChatStream;
   record.status = 200;
   record.is_chat = record.is_complete = true;
   record.model = model;
@@ -44,7 +44,7 @@ void scrape_with_every_series(benchmark::State& state) {
     for (const Outcome outcome : {Outcome::kDone, Outcome::kError, Outcome::kClientGone, Outcome::kTimeout}) {
       for (const int status : {0, 200, 300, 400, 500}) {
         AccessRecord record = chat("m" + std::to_string(resource * 20 + status / 100));
-        record.resource = static_cast<Endpoint>(resource);
+        record.endpoint = static_cast<Endpoint>(resource);
         record.outcome = outcome;
         record.status = status;
         metrics.count_request(record, record.started + std::chrono::seconds(5));

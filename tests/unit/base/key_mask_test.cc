@@ -81,5 +81,23 @@ TEST(KeyMask, AValueThatShowsTheKeyIsTold) {
   EXPECT_EQ(without_key("a sk-abcabc", kKey), "a sk-") << "the rest may have been cut off";
 }
 
+TEST(Scrub, LeavesOneShortLineOfAnything) {
+  EXPECT_EQ(scrub("a\r\nb\x1b[2J\x7f", ""), "a  b [2J ");
+  std::string keys;
+  while (keys.size() < (4U << 20)) keys += "sk-aaaaaaaa ";
+  EXPECT_LE(scrub(keys, "").size(), 500U);
+}
+
+TEST(Scrub, RemovesKeysAndCutsAtACharacter) {
+  EXPECT_EQ(scrub("sk-abcdefgh sk-abcdefghi", "sk-abcdefgh"), "*** ***i");
+  EXPECT_EQ(scrub("ask-me", "k"), "as***-me");
+  EXPECT_EQ(scrub("secret-secret-sk", "secret-sk"), "secret-***");
+  EXPECT_EQ(scrub("a sk-short b", ""), "a sk-*** b");
+  EXPECT_EQ(scrub("a sk-1 b", ""), "a sk-1 b");
+  EXPECT_EQ(scrub("a sk-ab-cd_ef.g", ""), "a sk-***.g");
+  std::string long_text(499, 'x');
+  EXPECT_EQ(scrub(long_text + "杭", ""), long_text);
+}
+
 }  // namespace
 }  // namespace bailian
