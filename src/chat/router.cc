@@ -68,9 +68,9 @@ Reply with_headers(const Headers& headers, Reply reply) {
   return reply;
 }
 
-HttpError misconfigured_error() {
-  return {503, "not_configured", "The chat service has a fault in its settings"};
-}
+HttpError not_found() { return {404, "not_found", "Endpoint not found"}; }
+
+HttpError misconfigured() { return {503, "not_configured", "The chat service has a fault in its settings"}; }
 
 Reply state_reply(int status, std::string_view state) {
   return {status,
@@ -142,7 +142,7 @@ Router::Result Router::dispatch(const Request& request, ClientStream& client, co
   if (request.fault == RequestFault::kParamsTooLarge)
     throw HttpError(431, "headers_too_large", "Request header fields too large");
   if (request.method == "OPTIONS") return with_headers(common, preflight_reply(request));
-  if (route == nullptr) throw HttpError(404, "not_found", "Endpoint not found");
+  if (route == nullptr) throw not_found();
   if (!has_method(route->allow, request.method)) {
     const HttpError error(405, "method_not_allowed", "Method not allowed");
     Reply reply = route->dialect->refuse(error, request.request_id, common);
@@ -168,7 +168,7 @@ Router::Result Router::ready(const Visit&) {
 }
 
 Router::Result Router::bot_profile(const Visit& visit) {
-  if (state_.misconfigured) throw misconfigured_error();
+  if (state_.misconfigured) throw misconfigured();
   const BotProfile& profile = config().bot_profile;
   Headers headers = {{"ETag", profile.etag}, {"Cache-Control", "no-cache"}};
   if (matches(visit.request.if_none_match, profile.etag)) return Reply{304, std::move(headers), {}};
@@ -198,7 +198,7 @@ Router::Result Router::chat(const Visit& visit) {
       dialect.parse(visit.request, visit.route.path,
                     {config().max_prompt_bytes, config().max_history_messages, config().visitor_params});
   Bot* const bot = snapshot_->find(parsed.question.bot);
-  if (bot == nullptr) throw HttpError(404, "not_found", "Bot not found");
+  if (bot == nullptr) throw not_found();
   if (bot->config.api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
   if (bot->config.app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
   const auto key = state_.failed_streams.key(visit.request.visitor, parsed.question);
@@ -211,7 +211,7 @@ Router::Result Router::chat(const Visit& visit) {
 }
 
 void Router::check_chat(const Request& request) const {
-  if (state_.misconfigured) throw misconfigured_error();
+  if (state_.misconfigured) throw misconfigured();
   if (!is_allowed_origin(request, config().allowed_origins))
     throw HttpError(403, "origin_not_allowed", "Origin not allowed");
   if (request.fault == RequestFault::kBadLength)
