@@ -1,0 +1,426 @@
+#include "chat/chat.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <functional>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "dialects/myapi.h"
+#include "unit/loop_upstream.h"
+
+namespace bailian {
+namespace {
+
+constexpr Seconds kNever{60};
+constexpr Seconds kSoon{0.02};
+constexpr std::chrono::milliseconds kLater{100};  // some heartbeats after kSoon
+
+std::string event(const std::string& text, const std::string& finish = "null") {
+  return R"(data:{"output":{"session_id":"s","finish_reason":")" + finish + R"(","text":")" + text +
+         "\"}}\n\n";
+}
+const std::string kThought =
+    R"(data:{"output":{"session_id":"s","finish_reason":"null","text":"","thoughts":[{"action_type":"reasoning","thought":"hm"}]}})"
+    "\n\n";
+const std::string kHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream;charset=UTF-8\r\n\r\n";
+const std::string kError = R"({"code":"InternalError","message":"broken"})";
+const std::string kErrorEvent = "event:error\n:HTTP_STATUS/500\ndata:" + kError + "\n\n";
+const std::string kErrorReply =
+    "HTTP/1.1 500 X\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(kError.size()) +
+    "\r\n\r\n" + kError;
+
+/// A browser that notes in short what it gets, and expects nothing after the end.
+class Browser final : public ClientStream {
+ public:
+  std::string log;
+  size_t unsent = 0;
+  bool out_of_memory = false;
+
+  [[nodiscard]] bool has_ended() const { return ends_ > 0; }
+
+  void send(const Reply& reply) override {
+    JsonDocument body;
+    parse_json(reply.body, body);
+    const JsonValue* word = find_member(body, reply.status == 200 ? "result" : "code");
+    note("send " + std::to_string(reply.status) + " " + std::string(as_view(*word)));
+    ++ends_;
+  }
+  void begin(const Reply& head) override { note("begin " + std::to_string(head.status)); }
+  void write(std::string_view bytes) override { note(in_short(bytes)); }
+  void finish() override {
+    note("end");
+    ++ends_;
+  }
+  void abort() noexcept override {
+    out_of_memory = false;
+    note("abort");
+    ++ends_;
+  }
+  [[nodiscard]] size_t unsent_bytes() const override { return unsent; }
+  [[nodiscard]] uint64_t sent_bytes() const override { return 0; }
+
+ private:
+  static std::string in_short(std::string_view bytes) {
+    if (bytes.starts_with(':')) return "beat";
+    JsonDocument json;
+    EXPECT_FALSE(parse_json(bytes.substr(6), json)) << bytes;
+    for (const char* name : {"content", "thought", "code", "message"}) {
+      if (const JsonValue* value = find_member(json, name)) return std::string(as_view(*value));
+    }
+    return "?";
+  }
+  void note(const std::string& what) {
+    if (out_of_memory) throw std::bad_alloc();
+    EXPECT_EQ(ends_, 0) << what << " after the end of: " << log;
+    if (what == "beat" && log.ends_with("beat;")) return;  // their number depends on the machine
+    log += what + ";";
+  }
+
+  int ends_ = 0;
+};
+
+class Chats : public testing::Test {
+ protected:
+  Chats() {
+    config_.api_key = "sk-0123456789abcdef";
+    config_.app_id = "app";
+    config_.parameters_json = "{}";
+    config_.connect_timeout = config_.first_token_timeout = config_.idle_timeout = config_.timeout = kNever;
+    config_.base_url = upstream_.base_url();
+    config_.max_streams = 1;
+    config_.client_buffer_bytes = 4000;
+    upstream_.on_disconnected = [this] { upstream_left_ = true; };
+    hung_.start(std::chrono::seconds(20));
+  }
+
+  void ask(AnswerMode mode, const std::string& body = R"({"last_prompt":"q"})") {
+    Request request;
+    request.body = body;
+    request.request_id = "r";
+    const char* path = mode == AnswerMode::kStream ? "/chat/stream" : "/chat";
+    snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config_, received_);
+    chat_ = std::make_unique<Chat>(
+        loop_, observers_, browser_,
+        AdmittedChat{"r", Endpoint::kChatStream, snapshot_, *snapshot_->find(kDefaultBot),
+                     state_.streams.take(), kMyapi.parse(request, path, {100, 10}), kMyapi, Headers{}, kKey});
+  }
+
+  [[nodiscard]] std::optional<ChatPhase> phase() const {
+    std::vector<ChatView> views;
+    observers_.board.read(0, 1, Clock::now(), views);
+    return views.empty() ? std::nullopt : std::optional(views.front().phase);
+  }
+
+  AccessRecord record() const {
+    AccessRecord record;
+    chat_->describe(record);
+    return record;
+  }
+
+  // Once `holds`, does `action`, after all steps before it.
+  void when(
+      std::function<bool()> holds, std::function<void()> action = [] {}) {
+    steps_.push_back({std::move(holds), std::move(action)});
+  }
+  void when_phase(
+      ChatPhase wanted, std::function<void()> action = [] {}) {
+    when([this, wanted] { return phase() == wanted; }, std::move(action));
+  }
+  // So many iterations that what was sent before has arrived.
+  void settle() {
+    when([this, left = 50]() mutable { return --left == 0; });
+  }
+  void play() {
+    loop_.post([this] { step(); });
+    loop_.run();
+  }
+
+  static constexpr FailedStreams::Key kKey = 7;
+
+  EventLoop loop_{std::chrono::nanoseconds::zero()};
+  Timer hung_{loop_, bind<&Chats::on_hung>(this)};
+  Tally received_;
+  Config config_;
+  LoopUpstream upstream_{loop_};
+  bool upstream_left_ = false;
+  Config limits_ = [] {
+    Config limits;
+    limits.max_streams = 1;
+    return limits;
+  }();
+  ServiceState state_{limits_};
+  ChatObservers observers_{state_};
+  std::shared_ptr<ConfigSnapshot> snapshot_;
+  Browser browser_;
+  std::unique_ptr<Chat> chat_;
+
+ private:
+  struct Step {
+    std::function<bool()> holds;
+    std::function<void()> action;
+  };
+
+  void step() {
+    if (!steps_.empty() && steps_.front().holds()) {
+      const auto action = std::move(steps_.front().action);
+      steps_.pop_front();
+      action();
+    }
+    if (steps_.empty()) return loop_.stop();
+    loop_.post([this] { step(); });
+  }
+
+  void on_hung() {
+    ADD_FAILURE() << "waits for what does not happen; so far: " << browser_.log;
+    steps_.clear();
+  }
+
+  std::deque<Step> steps_;
+};
+
+// --- every phase, and what may happen in it ---
+
+enum class Happens {
+  kAnswerEnds,
+  kUpstreamFails,
+  kVisitorLeaves,
+  kShutdown,
+  kHeartbeat,
+  kFlushed,
+  kNoMemory
+};
+
+struct Case {
+  const char* name;
+  ChatPhase phase;
+  Happens happens;
+  std::string log;
+  Outcome outcome = Outcome::kDone;
+};
+
+class ChatPhases : public Chats, public testing::WithParamInterface<Case> {
+ protected:
+  [[nodiscard]] AnswerMode mode() const {
+    return GetParam().phase == ChatPhase::kCollecting ? AnswerMode::kJson : AnswerMode::kStream;
+  }
+  [[nodiscard]] bool has_answer_begun() const {
+    return GetParam().phase != ChatPhase::kWaiting && GetParam().phase != ChatPhase::kOpen;
+  }
+
+  void reach_phase() {
+    const bool beats = GetParam().phase == ChatPhase::kOpen || GetParam().happens == Happens::kHeartbeat;
+    config_.heartbeat = beats ? kSoon : Seconds::zero();
+    if (has_answer_begun()) upstream_.script = {{kHead + event("a")}};
+    if (GetParam().phase == ChatPhase::kPaused) browser_.unsent = 1001;
+    ask(mode());
+    when([this] { return upstream_.requests() == 1; });
+    when_phase(GetParam().phase);
+  }
+
+  void end_answer() { upstream_.send((has_answer_begun() ? "" : kHead) + event("b", "stop")); }
+
+  void happen() {
+    switch (GetParam().happens) {
+      case Happens::kAnswerEnds:
+        return when([] { return true; }, [this] { end_answer(); });
+      case Happens::kUpstreamFails:
+        return when([] { return true; },
+                    [this] { upstream_.send(has_answer_begun() ? kErrorEvent : kErrorReply); });
+      case Happens::kVisitorLeaves:
+        when([] { return true; }, [this] { chat_.reset(); });
+        return when([this] { return upstream_left_; });
+      case Happens::kShutdown:
+        return when([] { return true; }, [this] { chat_->on_shutdown(); });
+      case Happens::kHeartbeat:
+        later_.start(kLater);
+        return when([this] { return is_later_; }, [this] { end_answer(); });
+      case Happens::kFlushed:
+        return when([] { return true; },
+                    [this] {
+                      browser_.unsent = 0;
+                      chat_->on_flushed();
+                      end_answer();
+                    });
+      case Happens::kNoMemory:
+        return when([] { return true; },
+                    [this] {
+                      browser_.out_of_memory = true;
+                      end_answer();
+                    });
+    }
+  }
+
+  // A paused answer goes on once the browser has caught up.
+  void catch_up() {
+    if (GetParam().phase != ChatPhase::kPaused || GetParam().happens == Happens::kVisitorLeaves) return;
+    settle();
+    when([] { return true; },
+         [this] {
+           browser_.unsent = 0;
+           chat_->on_flushed();
+         });
+  }
+
+ private:
+  void on_later() { is_later_ = true; }
+
+  Timer later_{loop_, bind<&ChatPhases::on_later>(this)};
+  bool is_later_ = false;
+};
+
+TEST_P(ChatPhases, EndOnceAndInTheRightWay) {
+  const bool leaves = GetParam().happens == Happens::kVisitorLeaves;
+  reach_phase();
+  happen();
+  catch_up();
+  if (!leaves) {
+    when([this] { return browser_.has_ended(); });
+    when_phase(ChatPhase::kFinished, [this] {
+      EXPECT_EQ(record().outcome, GetParam().outcome);
+      EXPECT_TRUE(GetParam().happens == Happens::kNoMemory || state_.streams.taken() == 0)
+          << "a slow browser must not keep the next visitor out";
+      chat_->on_flushed();
+      chat_->on_sent();
+      chat_->on_shutdown();
+    });
+    settle();
+    when([] { return true; }, [this] { chat_.reset(); });
+  }
+  play();
+  EXPECT_EQ(browser_.log, GetParam().log);
+  EXPECT_EQ(state_.streams.taken(), 0);
+  EXPECT_FALSE(phase()) << "it is still on the board";
+  EXPECT_EQ(upstream_.requests(), 1U);
+}
+
+using enum ChatPhase;
+using enum Happens;
+INSTANTIATE_TEST_SUITE_P(
+    Chats, ChatPhases,
+    testing::Values(
+        Case{"WaitingAnswerEnds", kWaiting, kAnswerEnds, "begin 200;b;Stream completed;end;"},
+        Case{"WaitingUpstreamFails", kWaiting, kUpstreamFails, "send 502 upstream_error;", Outcome::kError},
+        Case{"WaitingVisitorLeaves", kWaiting, kVisitorLeaves, ""},
+        Case{"WaitingShutdown", kWaiting, kShutdown, "send 502 upstream_error;", Outcome::kError},
+        Case{"WaitingHeartbeat", kWaiting, kHeartbeat, "begin 200;beat;b;Stream completed;end;"},
+        Case{"WaitingFlushed", kWaiting, kFlushed, "begin 200;b;Stream completed;end;"},
+        Case{"WaitingNoMemory", kWaiting, kNoMemory, "abort;"},
+        Case{"OpenAnswerEnds", kOpen, kAnswerEnds, "begin 200;beat;b;Stream completed;end;"},
+        Case{"OpenUpstreamFails", kOpen, kUpstreamFails, "begin 200;beat;upstream_error;end;",
+             Outcome::kError},
+        Case{"OpenVisitorLeaves", kOpen, kVisitorLeaves, "begin 200;beat;"},
+        Case{"OpenShutdown", kOpen, kShutdown, "begin 200;beat;upstream_error;end;", Outcome::kError},
+        Case{"OpenHeartbeat", kOpen, kHeartbeat, "begin 200;beat;b;Stream completed;end;"},
+        Case{"OpenFlushed", kOpen, kFlushed, "begin 200;beat;b;Stream completed;end;"},
+        Case{"OpenNoMemory", kOpen, kNoMemory, "begin 200;beat;abort;"},
+        Case{"StreamingAnswerEnds", kStreaming, kAnswerEnds, "begin 200;a;b;Stream completed;end;"},
+        Case{"StreamingUpstreamFails", kStreaming, kUpstreamFails, "begin 200;a;upstream_error;end;",
+             Outcome::kError},
+        Case{"StreamingVisitorLeaves", kStreaming, kVisitorLeaves, "begin 200;a;"},
+        Case{"StreamingShutdown", kStreaming, kShutdown, "begin 200;a;upstream_error;end;", Outcome::kError},
+        Case{"StreamingHeartbeat", kStreaming, kHeartbeat, "begin 200;a;beat;b;Stream completed;end;"},
+        Case{"StreamingFlushed", kStreaming, kFlushed, "begin 200;a;b;Stream completed;end;"},
+        Case{"StreamingNoMemory", kStreaming, kNoMemory, "begin 200;a;abort;"},
+        Case{"PausedAnswerEnds", kPaused, kAnswerEnds, "begin 200;a;b;Stream completed;end;"},
+        Case{"PausedUpstreamFails", kPaused, kUpstreamFails, "begin 200;a;upstream_error;end;",
+             Outcome::kError},
+        Case{"PausedVisitorLeaves", kPaused, kVisitorLeaves, "begin 200;a;"},
+        Case{"PausedShutdown", kPaused, kShutdown, "begin 200;a;upstream_error;end;", Outcome::kError},
+        Case{"PausedHeartbeat", kPaused, kHeartbeat, "begin 200;a;b;Stream completed;end;"},
+        Case{"PausedFlushed", kPaused, kFlushed, "begin 200;a;b;Stream completed;end;"},
+        Case{"PausedNoMemory", kPaused, kNoMemory, "begin 200;a;abort;"},
+        Case{"CollectingAnswerEnds", kCollecting, kAnswerEnds, "send 200 ab;"},
+        Case{"CollectingUpstreamFails", kCollecting, kUpstreamFails, "send 502 upstream_error;",
+             Outcome::kError},
+        Case{"CollectingVisitorLeaves", kCollecting, kVisitorLeaves, ""},
+        Case{"CollectingShutdown", kCollecting, kShutdown, "send 502 upstream_error;", Outcome::kError},
+        Case{"CollectingHeartbeat", kCollecting, kHeartbeat, "send 200 ab;"},
+        Case{"CollectingFlushed", kCollecting, kFlushed, "send 200 ab;"},
+        Case{"CollectingNoMemory", kCollecting, kNoMemory, "abort;"}),
+    [](const auto& test) { return test.param.name; });
+
+// --- the rest ---
+
+TEST_F(Chats, PauseTheUpstreamForASlowBrowser) {
+  upstream_.script = {{kHead + event("a")}};
+  browser_.unsent = 1001;
+  ask(AnswerMode::kStream);
+  when_phase(kPaused, [this] { upstream_.send(event("b")); });
+  settle();
+  when([] { return true; },
+       [this] {
+         EXPECT_EQ(browser_.log, "begin 200;a;") << "nothing is read while it is paused";
+         browser_.unsent = 0;
+         chat_->on_flushed();
+       });
+  when([this] { return browser_.log == "begin 200;a;b;"; });
+  when_phase(kStreaming);
+  play();
+  EXPECT_NE(state_.metrics.text({}).find("bailian_backpressure_pauses_total 1\n"), std::string::npos);
+}
+
+TEST_F(Chats, KeepThoughtsFromThoseWhoDoNotAskForThem) {
+  upstream_.script = {{kHead + kThought + event("a", "stop")}};
+  ask(AnswerMode::kStream);
+  when_phase(kFinished);
+  play();
+  EXPECT_EQ(browser_.log, "begin 200;a;Stream completed;end;");
+}
+
+TEST_F(Chats, SendThoughtsThatAreAskedFor) {
+  upstream_.script = {{kHead + kThought + event("a", "stop")}};
+  ask(AnswerMode::kStream, R"({"last_prompt":"q","include_thoughts":true})");
+  when_phase(kFinished);
+  play();
+  EXPECT_EQ(browser_.log, "begin 200;hm;a;Stream completed;end;");
+}
+
+TEST_F(Chats, RememberAStreamThatFailedAfterTheUpstreamWasAsked) {
+  upstream_.script = {{kHead + event("a") + kErrorEvent}};
+  ask(AnswerMode::kStream);
+  when_phase(kFinished);
+  play();
+  const auto failure = state_.failed_streams.take(kKey, Clock::now());
+  ASSERT_TRUE(failure);
+  EXPECT_EQ(failure->upstream_code, "InternalError");
+  EXPECT_EQ(failure->error.code(), "upstream_error");
+}
+
+TEST_F(Chats, ForgetAWholeAnswerThatFailed) {
+  upstream_.script = {{kErrorReply}};
+  ask(AnswerMode::kJson);
+  when_phase(kFinished);
+  play();
+  EXPECT_FALSE(state_.failed_streams.take(kKey, Clock::now()));
+}
+
+TEST_F(Chats, DescribeAnAnswerThatTheVisitorLeft) {
+  upstream_.script = {{kHead + event("a")}};
+  ask(AnswerMode::kStream);
+  when_phase(kStreaming, [this] {
+    const AccessRecord left = record();
+    EXPECT_TRUE(left.is_chat);
+    EXPECT_FALSE(left.is_complete);
+    EXPECT_TRUE(left.first_token);
+    EXPECT_TRUE(left.usage);
+  });
+  play();
+}
+
+TEST(ConfigSnapshots, FindBotsByName) {
+  EventLoop loop(std::chrono::nanoseconds::zero());
+  Tally received;
+  ConfigSnapshot snapshot(loop, Config(), received);
+  ASSERT_NE(snapshot.find("default"), nullptr);
+  EXPECT_EQ(snapshot.find("default")->name, "default");
+  EXPECT_EQ(&snapshot.find("default")->config, &snapshot.config);
+  for (const char* name : {"", "Default", "default ", "other"})
+    EXPECT_EQ(snapshot.find(name), nullptr) << name;
+}
+
+}  // namespace
+}  // namespace bailian
