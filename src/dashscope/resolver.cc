@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <cassert>
 #include <cerrno>
 #include <string_view>
 #include <thread>
@@ -19,12 +20,12 @@
 namespace bailian {
 namespace {
 
-// A lookup names no time to live. What is a minute old is looked up again beside its use; what is older than
-// ten is used only where that fails.
+// getaddrinfo() reports no time to live. Addresses older than a minute are used while a new lookup runs,
+// those older than ten minutes only if it fails.
 constexpr std::chrono::minutes kFresh{1};
 constexpr std::chrono::minutes kUsable{10};
 
-// Empty for an address of a link, fe80::1%eth0: libcurl takes no list with one.
+// Empty for a link-local address (fe80::1%eth0): libcurl rejects a list that has one.
 std::string text_of(const addrinfo& address) {
   std::array<char, NI_MAXHOST> text{};
   if (::getnameinfo(address.ai_addr, address.ai_addrlen, text.data(), text.size(), nullptr, 0,
@@ -36,7 +37,8 @@ std::string text_of(const addrinfo& address) {
 
 }  // namespace
 
-// What the thread and the loop share. The thread's end is told without taking memory.
+// Shared by the loop and the thread, which may outlive the resolver. The thread signals its end through an
+// eventfd, as that allocates nothing.
 struct Resolver::Lookup {
   std::string host;
   std::string port;
@@ -48,7 +50,7 @@ struct Resolver::Lookup {
   void run() noexcept {
     try {
       look_up();
-    } catch (const std::exception&) {  // out of memory
+    } catch (const std::exception&) {  // out of memory: the lookup has failed
       addresses.clear();
     }
     has_ended.store(true, std::memory_order_release);
@@ -63,9 +65,9 @@ struct Resolver::Lookup {
     addrinfo* found = nullptr;
     const int code = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
     if (code != 0) {
-      // This name is always found (RFC 6761, 6.3), also where there is no hosts file.
+      // This name always resolves (RFC 6761, 6.3), even without a hosts file.
       if (host == "localhost") addresses = host + ":" + port + ":127.0.0.1,[::1]";
-      error = ::gai_strerror(code);
+      error = "Could not resolve host: " + host + ": " + ::gai_strerror(code);
       return;
     }
     const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
@@ -73,6 +75,7 @@ struct Resolver::Lookup {
       const std::string text = text_of(*one);
       if (!text.empty()) addresses += (addresses.empty() ? host + ":" + port + ":" : ",") + text;
     }
+    if (addresses.empty()) error = "Could not resolve host: " + host;
   }
 };
 
@@ -88,7 +91,7 @@ bool Resolver::is_ready() {
   return !addresses_.empty() && age < kUsable;
 }
 
-// False when no lookup can be started, but old addresses are there.
+// False if no lookup can be started, but there are old addresses.
 bool Resolver::try_start() {
   try {
     start();
@@ -104,25 +107,21 @@ void Resolver::start() {
   if (!lookup->end) throw_errno("eventfd");
   lookup->host = host_;
   lookup->port = port_;
+  std::thread([lookup] { lookup->run(); }).detach();
   ended_.watch(lookup->end.get(), IoEvent::kRead);
-  try {
-    std::thread([lookup] { lookup->run(); }).detach();
-  } catch (...) {
-    ended_.unwatch();
-    throw;
-  }
   lookup_ = std::move(lookup);
 }
 
 void Resolver::take_result() {
-  if (!lookup_ || !lookup_->has_ended.load(std::memory_order_acquire)) return;
+  assert(lookup_);
+  if (!lookup_->has_ended.load(std::memory_order_acquire)) return;
   ended_.unwatch();
   const auto lookup = std::exchange(lookup_, nullptr);
   if (!lookup->addresses.empty()) {
     addresses_ = std::move(lookup->addresses);
     found_at_ = std::chrono::steady_clock::now();
   }
-  error_ = "Could not resolve host: " + host_ + (lookup->error.empty() ? "" : ": " + lookup->error);
+  error_ = std::move(lookup->error);
   on_end_();
 }
 

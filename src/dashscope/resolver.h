@@ -8,24 +8,24 @@
 
 namespace bailian {
 
-/// Looks up the addresses of one host, for all who wait for them: on one thread, however many they are and
-/// however long the system's resolver takes. Loop thread only.
+/// Looks up the addresses of one host: at most one lookup at a time, on a thread of its own, as the system's
+/// resolver blocks. Loop thread only.
 class Resolver {
  public:
-  /// `on_end` is called at the end of each lookup, in an iteration of its own.
+  /// `on_end` is called from the loop when a lookup has ended.
   Resolver(EventLoop& loop, std::string host, std::string port, Callback<void()> on_end);
-  /// A lookup under way goes on unheard.
+  /// A lookup under way goes on; its result is dropped.
   ~Resolver() = default;
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
 
-  /// Whether addresses() may be used now. Starts a lookup when they are none or old; if this is false, on_end
-  /// follows. Throws std::system_error when there is no thread to be had for the first of them.
+  /// Whether addresses() can be used now; if not, on_end follows. Starts a lookup if there are none or they
+  /// are old. Throws std::system_error if no thread can be started and there are no addresses.
   bool is_ready();
 
-  /// HOST:PORT:ADDRESS[,ADDRESS...], as CURLOPT_RESOLVE takes them; empty when none were ever found.
+  /// HOST:PORT:ADDRESS[,ADDRESS...], as CURLOPT_RESOLVE takes them; empty if none were ever found.
   [[nodiscard]] const std::string& addresses() const { return addresses_; }
-  /// Why the last lookup has failed.
+  /// Why the last lookup has failed, or empty.
   [[nodiscard]] const std::string& error() const { return error_; }
 
  private:
