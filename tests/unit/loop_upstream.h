@@ -60,10 +60,10 @@ class LoopUpstream {
   [[nodiscard]] size_t requests() const { return requests_; }
   [[nodiscard]] size_t connections() const { return connections_.size(); }
 
-  void send(std::string_view bytes) const {
-    if (::send(current_->fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) !=
-        static_cast<ssize_t>(bytes.size()))
-      throw std::runtime_error("the connection takes no bytes");
+  /// False when the connection does not take all of it.
+  bool send(std::string_view bytes) const {
+    return ::send(current_->fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+           static_cast<ssize_t>(bytes.size());
   }
   void close() {
     current_->readable.unwatch();
@@ -109,7 +109,7 @@ class LoopUpstream {
     current_ = &connection;
     const Reply reply = requests_ < script.size() ? script[requests_] : Reply();
     ++requests_;
-    send(reply.bytes);
+    if (!send(reply.bytes)) throw std::runtime_error("the connection does not take a whole reply");
     if (reply.closes) close();
     if (on_request) on_request();
   }

@@ -1,5 +1,6 @@
 #include "dashscope/client.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <array>
@@ -110,12 +111,20 @@ class Completions : public testing::Test {
 
   // Cancels the completion in the next iteration. That must end its connection, and nothing may follow.
   void cancel() {
-    loop_.post([this] { completion_.reset(); });
+    loop_.post([this] { destroy(); });
   }
+  void destroy() { completion_.reset(); }
   std::string log_of_cancelled() {
     upstream_.on_disconnected = [this] { after_a_while([this] { loop_.stop(); }); };
     loop_.run();
     return visitor_.log;
+  }
+
+  // Sends without an end.
+  void flood() {
+    loop_.post([this] {
+      if (upstream_.send(":" + std::string(8000, 'x') + "\n")) flood();
+    });
   }
 
   void on_hung() {
@@ -166,6 +175,37 @@ TEST_F(Completions, LeaveTheConnectionToTheNext) {
   };
   EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;request;text:a;text:b;finished:stop;");
   EXPECT_EQ(upstream_.connections(), 1U);
+}
+
+// Ends only when the upstream says so.
+std::string chunked(const std::string& body) {
+  return fmt::format(
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n{:x}\r\n{}\r\n",
+      body.size(), body);
+}
+
+TEST_F(Completions, DestroyedAtTheirEndStillLeaveTheConnectionToTheNext) {
+  upstream_.script = {{chunked(event("a") + event("b", "stop"))}, {kAnswer}};
+  // Runs before what the completion itself puts off to the end of this iteration.
+  EndOfIteration reset(loop_, bind<&Completions::destroy>(this));
+  visitor_.after_first_text = [&] { reset.schedule(); };
+  visitor_.after_end = [this] {
+    visitor_.after_end = [this] { loop_.stop(); };
+    after_a_while([this] {
+      EXPECT_TRUE(upstream_.send("0\r\n\r\n"));
+      after_a_while([this] { ask(); });
+    });
+  };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;request;text:a;text:b;finished:stop;");
+  EXPECT_EQ(upstream_.connections(), 1U);
+}
+
+TEST_F(Completions, CutAResponseThatDoesNotEndWithItsAnswer) {
+  upstream_.script = {{kStreamHead + event("a", "stop")}};
+  visitor_.after_end = [this] { flood(); };
+  ask();
+  EXPECT_EQ(log_of_cancelled(), "request;text:a;finished:stop;");
 }
 
 // --- timers ---
@@ -292,11 +332,11 @@ TEST_F(Completions, DeliverNothingWhilePaused) {
     EXPECT_FALSE(completion_->pause()) << "it is paused already";
     upstream_.send(event("b", "stop"));
     after_a_while([this] {
-      EXPECT_EQ(visitor_.log, "request;text:a;");
+      visitor_.log += "resume;";
       completion_->resume();
     });
   };
-  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;");
+  EXPECT_EQ(outcome(), "request;text:a;resume;text:b;finished:stop;");
 }
 
 TEST_F(Completions, DeliverWhatCameWithThePieceAtWhichTheyWerePaused) {
