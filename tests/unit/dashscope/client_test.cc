@@ -134,6 +134,7 @@ class Completions : public testing::Test {
 
   EventLoop loop_{std::chrono::nanoseconds::zero()};
   Timer hung_{loop_, bind<&Completions::on_hung>(this)};
+  EndOfIteration destroy_{loop_, bind<&Completions::destroy>(this)};
   Tally received_;
   Config config_;
   LoopUpstream upstream_{loop_};
@@ -188,8 +189,7 @@ std::string chunked(const std::string& body) {
 TEST_F(Completions, DestroyedAtTheirEndStillLeaveTheConnectionToTheNext) {
   upstream_.script = {{chunked(event("a") + event("b", "stop"))}, {kAnswer}};
   // Runs before what the completion itself puts off to the end of this iteration.
-  EndOfIteration reset(loop_, bind<&Completions::destroy>(this));
-  visitor_.after_first_text = [&] { reset.schedule(); };
+  visitor_.after_first_text = [this] { destroy_.schedule(); };
   visitor_.after_end = [this] {
     visitor_.after_end = [this] { loop_.stop(); };
     after_a_while([this] {
