@@ -8,7 +8,7 @@
 
 namespace bailian::bench {
 
-/// Finds the body in the bytes of one HTTP/1.1 response, in chunks or not, cut anywhere.
+/// Finds the body in the bytes of one HTTP/1.1 response, chunked or not, cut anywhere.
 class ChunkedReader {
  public:
   /// Calls found(body) for each piece of the body.

@@ -87,7 +87,7 @@ void Connection::watch(uint32_t events, int operation) {
 }
 
 void Connection::close() {
-  // A child that was forked and has not got to its exec holds the socket too, and the poller would go on.
+  // A forked child that has not reached its exec holds the socket too, and the poller would continue.
   if (fd_) ::epoll_ctl(poller_.epoll_.get(), EPOLL_CTL_DEL, fd_.get(), nullptr);
   fd_ = {};
 }

@@ -28,11 +28,11 @@ struct Target {
                                     const std::string& body) const;
 };
 
-/// Waits for the connections that hang on it.
+/// Waits for events of its connections.
 class Poller {
  public:
   Poller();
-  /// Serves what is ready, waiting for it up to `patience`, which is cut to whole ms.
+  /// Serves what is ready, after waiting at most `patience`, rounded down to whole ms.
   void wait(Clock::duration patience);
   void wait_for(Seconds time) {
     const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(time);
@@ -44,8 +44,8 @@ class Poller {
   UniqueFd epoll_;
 };
 
-/// A TCP connection that sends one request, then hands on whatever comes. Its bytes arrive in the same buffer
-/// as everybody's.
+/// A TCP connection that sends one request, then passes on what it receives. All connections share one
+/// receive buffer.
 class Connection {
  public:
   /// `request` must outlive the connection.
@@ -59,7 +59,7 @@ class Connection {
 
  protected:
   virtual void on_bytes(std::string_view bytes, Clock::time_point now) = 0;
-  /// The peer has closed, or refused; the connection is closed already.
+  /// The peer has closed or refused. Our end is closed already.
   virtual void on_end() = 0;
 
   void send_again() { send(); }

@@ -32,7 +32,7 @@ class Meter {
 
   [[nodiscard]] double seconds() const { return seconds_.count(); }
 
-  /// `unit` is what the CPU time is divided among, "token" or "request"; `streams` are open right now.
+  /// The CPU time is reported for each `unit`, "token" or "request"; `streams` are open now.
   void write(Report& report, std::string_view unit, size_t units, size_t streams) const {
     report.begin("processes");
     for (size_t i = 0; i < groups_.size(); ++i) {

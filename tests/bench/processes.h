@@ -15,14 +15,14 @@ struct ProcessGroup {
   std::vector<pid_t> pids;
 };
 
-/// CPU time in ns by thread, from /proc/PID/task/TID/schedstat. Threads that have gone are missing.
+/// CPU time in ns by thread, from /proc/PID/task/TID/schedstat, without threads that have ended.
 using ThreadTimes = std::map<pid_t, int64_t>;
 ThreadTimes thread_times(const ProcessGroup& group);
-/// How far each thread of `after` has come since `before`.
+/// The increase of each thread in `after` since `before`.
 ThreadTimes operator-(const ThreadTimes& after, const ThreadTimes& before);
 int64_t sum(const ThreadTimes& times);
 
-/// Proportional set size: private memory, and of shared memory one's part.
+/// Proportional set size: private memory and a share of shared memory.
 int64_t pss_kib(const ProcessGroup& group);
 
 }  // namespace bailian::bench

@@ -7,13 +7,13 @@
 
 namespace bailian::bench {
 
-/// Every sample is kept: a run has some 100,000.
+/// Keeps every sample: a run has about 100,000.
 class Quantiles {
  public:
   void add(std::chrono::nanoseconds sample) { samples_.push_back(sample.count()); }
   [[nodiscard]] bool empty() const { return samples_.empty(); }
 
-  /// In us; the samples are put in order. 0 without samples.
+  /// In us; sorts the samples. 0 without samples.
   double us(double quantile) {
     if (samples_.empty()) return 0;
     const auto index = static_cast<size_t>(quantile * static_cast<double>(samples_.size() - 1));

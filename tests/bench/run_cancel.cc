@@ -11,13 +11,13 @@
 namespace bailian::bench {
 namespace {
 
-/// Asks the simulator for its figures.
+/// Asks the simulator for its counters.
 class Simulator {
  public:
   explicit Simulator(const std::string& host_and_port) : url_("http://" + host_and_port + "/control/stats") {}
 
   [[nodiscard]] int64_t figure(std::string_view name) const { return field(stats(""), name); }
-  /// Whether `name` gets there within 5 s.
+  /// Whether the counter `name` reaches the value within 5 s.
   [[nodiscard]] bool reaches(const std::string& name, int64_t value) const {
     return stats("?wait=" + name + "&at_least=" + std::to_string(value)).starts_with("HTTP/1.1 200 ");
   }
@@ -62,7 +62,7 @@ std::string pace(Phase phase) {
   return "delay=60000";
 }
 
-// Tokens that are awaited before the browser leaves.
+// Tokens to wait for before the browser leaves.
 int64_t tokens_before_close(Phase phase) {
   switch (phase) {
     case Phase::kStreaming:

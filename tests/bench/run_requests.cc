@@ -7,7 +7,7 @@
 namespace bailian::bench {
 namespace {
 
-/// A client that sends its request again as soon as it is answered.
+/// A client that repeats its request as soon as it is answered.
 class ShortClient : public Connection {
  public:
   struct Tally {

@@ -5,7 +5,7 @@
 
 namespace bailian::bench {
 
-// Each writes its figures into the report and says whether the backend did all it should.
+// Each adds its figures to the report and returns whether the backend did everything right.
 bool run_streams(const Options& options, Report& report);
 bool run_requests(const Options& options, Report& report);
 bool run_cancel(const Options& options, Report& report);

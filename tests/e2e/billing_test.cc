@@ -1,5 +1,5 @@
-// What one question may cost: never a second request where the first may have been billed, and nothing that
-// was billed is missing in the log and the metrics.
+// What one question may cost: no second request when the first may have been billed, and everything billed is
+// in the log and the metrics.
 
 #include <gtest/gtest.h>
 
@@ -20,7 +20,7 @@
 namespace bailian::e2e {
 namespace {
 
-// The value of a series in /metrics; 0 when it isn't there.
+// The value of a series in /metrics; 0 when it is absent.
 double metric(const Site& site, const std::string& series) {
   const auto page = site.get("/metrics").body;
   const size_t at = page.find("\n" + series + " ");
@@ -112,7 +112,7 @@ class Sent : public testing::TestWithParam<const char*> {
                          {"MAX_BODY_BYTES", "16000000"}}};
   }
 
-  // So many connections that the responder keeps.
+  // Makes the responder keep so many connections.
   std::vector<UpstreamCall> warm_up(int count) {
     std::vector<Exchange> exchanges;
     std::vector<UpstreamCall> kept;
@@ -138,7 +138,7 @@ class Sent : public testing::TestWithParam<const char*> {
   Site site_{options()};
 };
 
-// An upstream that took the request and ends the connection over it may have worked on it.
+// An upstream that accepted the request and then closes the connection may have worked on it.
 TEST_P(Sent, ARequestThatArrivedWholeIsNeverSentAgain) {
   constexpr int kKept = 4;
   auto kept = warm_up(kKept);
@@ -170,7 +170,7 @@ TEST_P(Sent, ManyConnectionsThatEndAtOnceAreNotSeenByTheNextVisitor) {
   EXPECT_EQ(metric(site_, "bailian_upstream_requests_total"), 20 + 1);
 }
 
-// Nobody can have answered a request whose end did not come.
+// A request that was not sent to its end cannot have been answered.
 TEST_P(Sent, ARequestThatWasCutShortIsSentAfresh) {
   auto kept = warm_up(1);
   const std::string prompt(7'000'000, 'x');  // more than the sockets' buffers hold
@@ -254,7 +254,7 @@ TEST_F(Billed, ThoughtsOfAnAnswerThatIsLeftAreCounted) {
   EXPECT_EQ(number_at(site_.responder().request_line_for_path(kStreamPath), "/output_tokens"), 900);
 }
 
-// --- old front ends, which ask for a whole answer once their stream has failed ---
+// --- old front ends, which ask for a whole answer after their stream has failed ---
 
 class Fallback : public SharedSite<Fallback> {
  public:
@@ -289,7 +289,7 @@ TEST_F(Fallback, GetsTheErrorOfItsStreamAndCostsNothing) {
     const auto line = site().responder().request_line(whole.headers.get("X-Request-Id"));
     EXPECT_FALSE(text_at(line, "/upstream_code").empty());
     EXPECT_NE(text_at(line, "/detail").find("DashScope was not asked again"), std::string::npos);
-    site().ask(prompt);  // who asks once more means it
+    site().ask(prompt);  // a second request for the whole answer is a new question
     EXPECT_EQ(site().simulator().count("requests"), 2);
   }
 }
@@ -341,7 +341,7 @@ TEST(NoConnection, TheLogSaysWhatTheSystemSays) {
 
 // --- after the end of the answer ---
 
-// What comes behind it costs neither time nor traffic, however slow the visitor is.
+// What the upstream sends after it costs neither time nor traffic, however slow the visitor is.
 TEST_F(Billed, AnUpstreamThatGoesOnAfterTheEndIsLetGo) {
   FcgiPeer slow(site_.fastcgi());
   slow.send(fcgi::request("POST", kStreamPath, chat_body("hello")));

@@ -1,4 +1,4 @@
-// Tokens cost money: when the browser goes, the upstream transfer is gone too, in every phase.
+// Tokens cost money: when the browser leaves, the upstream transfer is cancelled, in every phase.
 
 #include <gtest/gtest.h>
 

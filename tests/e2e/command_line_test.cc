@@ -178,7 +178,7 @@ TEST_F(CommandLine, CheckCountsItsWarningsAndStrictRefusesThem) {
   EXPECT_EQ(run_with({"--strict"}, good_settings()).exit_code, 64);
 }
 
-// The settings checked where /etc has a configuration of PHP-FPM with one pool more.
+// Checks the settings on a system whose PHP-FPM has one more pool.
 class CheckBesidePhp : public CommandLine {
  protected:
   void SetUp() override {
@@ -206,7 +206,7 @@ class CheckBesidePhp : public CommandLine {
     return run(command);
   }
 
-  // Nobody's on this machine.
+  // An address that no machine here has.
   static constexpr uid_t kOwner = 54'321;
   static constexpr gid_t kGroup = 54'322;
   const Fd socket_ = listen_on_unix(dir_.socket("fcgi"));
@@ -284,7 +284,7 @@ TEST_F(CommandLine, WarnsOfAnAddressThatOtherMachinesReach) {
   }
 }
 
-// As root of a namespace of its own, in which the service's user exists.
+// Runs as root in a user namespace in which the user of the service exists.
 class CheckForService : public CommandLine {
  protected:
   void SetUp() override {
@@ -448,7 +448,7 @@ TEST_F(CommandLine, RefusesAnAddressThatIsNone) {
   EXPECT_TRUE(contains(finished.err, "--listen: expected a socket path")) << finished.err;
 }
 
-// What the upstream is told as the system prompt tells what was read.
+// The system prompt that the upstream receives shows which settings were read.
 class EnvFile : public CommandLine {
  protected:
   std::string system_prompt_from(const std::string& file_content, const std::string& file_name,

@@ -1,4 +1,4 @@
-// What a visitor is told when the upstream fails: before the first text an HTTP error, after it one terminal
+// What a visitor receives when the upstream fails: before the first text an HTTP error, after it one terminal
 // event.
 
 #include <gtest/gtest.h>
@@ -130,14 +130,14 @@ TEST_F(DebugErrors, TheKeyIsNeverShownEvenWhenTheUpstreamEchoesIt) {
     const auto whole = site().ask(prompt).body;
     EXPECT_EQ(whole.find(kApiKey), whole.npos);
   }
-}  // the end of the site looks for it in the log
+}  // the destructor of the site searches the log for it
 
 struct Fault {
   const char* name;
   const char* message;  // how its HTTP error begins
 };
 
-// Nothing usable came before the fault.
+// Nothing usable came before the error.
 const Fault kFaultsBeforeText[] = {
     {"reset", "Connection failed"}, {"empty", ""},        {"html", "API Error"},
     {"plain503", "API Error"},      {"bad-json", ""},     {"deep", ""},
@@ -182,7 +182,7 @@ TEST_F(Errors, ARedirectIsNotFollowed) {
   EXPECT_EQ(site().simulator().count("requests"), 1);
 }
 
-// Damage of which something can be made, or not: either way the answer keeps the contract to its end.
+// Damaged answers: whether or not something of them can be used, ours is well-formed to its end.
 TEST_F(Errors, DamagedTextNeverReachesTheBrowserDamaged) {
   for (const char* fault : {"bad-utf8", "lone-surrogate", "bad-json", "deep", "huge"}) {
     SCOPED_TRACE(fault);
@@ -220,7 +220,7 @@ TEST_F(Errors, OddButLegalAnswersAreUnderstood) {
   }
 }
 
-// Whether the upstream took a question that meets the close, nobody knows: it is not sent again.
+// The upstream may have accepted a question that crosses its close, so it is not sent again.
 TEST(ErrorsOfIdleConnections, OnlyTheQuestionThatMeetsTheCloseFails) {
   Site site;
   EXPECT_EQ(read_stream(site.stream("[[sim events=4 fault=close-idle]]")).text, tokens(4));

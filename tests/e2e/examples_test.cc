@@ -1,4 +1,4 @@
-// Every example body of the upstream's contract, through the whole chain.
+// Every example body of DashScope, through the whole chain.
 
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ namespace {
 struct Streamed {
   const char* name;
   const char* text;
-  const char* code = nullptr;  // of the failure the stream ends in; none when it completes
+  const char* code = nullptr;  // the code of the failure; empty when the stream completes
 };
 
 const Streamed kStreamed[] = {
@@ -65,8 +65,8 @@ const Refused kRefused[] = {
     {"17-200-json-although-sse-asked", 502, "upstream_error", "API Error"},
 };
 
-// Cumulative although increments were asked for. Nothing on the wire tells the two apart, so only the shape
-// of the answer and its end are fixed.
+// Cumulative although increments were asked for. On the wire the two look alike, so only the shape and the
+// end of the answer are checked.
 constexpr const char* kCumulative = "11-stream-non-incremental";
 
 std::string prompt_for(const std::string& name) { return "[[sim example=" + name + "]]"; }
@@ -98,7 +98,7 @@ TEST_F(Examples, UsageIsTheLastOneTold) {
 TEST_F(Examples, AnEventOfTheUpstreamIsAnEventOfOurs) {
   const auto answer = read_stream(site().stream(prompt_for("02-stream-incremental")));
   EXPECT_EQ(answer.pieces.size(), 9U);
-  EXPECT_EQ(answer.pieces.at(7), "家庭 👨‍👩‍");  // half of a family, passed on as it comes
+  EXPECT_EQ(answer.pieces.at(7), "家庭 👨‍👩‍");  // half of an emoji sequence, passed on as it came
 }
 
 TEST_F(Examples, ACumulativeStreamStillEndsWell) {

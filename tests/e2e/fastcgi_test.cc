@@ -1,4 +1,5 @@
-// FastCGI peers of every kind straight at the responder's socket. None of them may hold up anyone else.
+// All kinds of FastCGI peers, connected directly to the responder's socket. None of them may delay the
+// others.
 
 #include <gtest/gtest.h>
 
@@ -207,7 +208,7 @@ TEST_F(FastCgi, NonsenseIsDroppedWithoutHarm) {
     try {
       client.send(bytes);
     } catch (const std::system_error& error) {
-      // Dropped at its first bytes, before the last were sent.
+      // Dropped at its first bytes, before the last ones were sent.
       EXPECT_EQ(error.code(), std::errc::broken_pipe);
     }
     EXPECT_NO_THROW(client.await_end());
@@ -315,7 +316,7 @@ TEST_F(FastCgi, ABodyThatIsNotAsLongAsItSaysIsRefusedWithAnAnswer) {
   expect_others_are_served();
 }
 
-// Caddy's word for a body that comes in chunks.
+// What Caddy sends for a chunked body.
 TEST_F(FastCgi, ABodyOfUnknownLengthIsTakenAsItComes) {
   const auto body = chat_body("[[sim events=3]]");
   auto params = fcgi::params_for("POST", kChatPath);
@@ -326,7 +327,7 @@ TEST_F(FastCgi, ABodyOfUnknownLengthIsTakenAsItComes) {
   EXPECT_EQ(text_at(client.read_reply().response.json(), "/result"), tokens(3));
 }
 
-// HAProxy asks before its first request ("option get-values").
+// HAProxy sends FCGI_GET_VALUES before its first request ("option get-values").
 TEST_F(FastCgi, ValuesAreToldAndTheConnectionServesOn) {
   const auto ask = fcgi::record(
       fcgi::kGetValues, fcgi::name_value("FCGI_MAX_REQS", "") + fcgi::name_value("FCGI_MPXS_CONNS", ""),
@@ -399,8 +400,8 @@ TEST_F(FastCgi, AnotherRoleIsRefusedInTheWordsOfTheProtocol) {
   EXPECT_NO_THROW(client.await_end());
 }
 
-// Damaged as a cosmic ray or a bad program would: bytes flipped, lost, doubled, put in, cut off; ends of
-// requests, lengths and types are where most of it hits.
+// Random damage: bytes flipped, lost, doubled, inserted, cut off, mostly in lengths, types and ends of
+// requests.
 std::string mutated(std::string bytes, std::mt19937& random) {
   const auto below = [&](size_t bound) {
     return std::uniform_int_distribution<size_t>(0, bound - 1)(random);
@@ -431,7 +432,7 @@ std::string mutated(std::string bytes, std::mt19937& random) {
   return bytes;
 }
 
-// Whole records of an answer, from the first on.
+// The whole records at the start of an answer.
 void expect_answer_records(std::string_view bytes) {
   while (bytes.size() >= 8) {
     EXPECT_EQ(bytes[0], 1);
@@ -464,7 +465,7 @@ TEST_F(FastCgi, RandomlyDamagedRequestsAreAnsweredOrDroppedAndCostNothing) {
     } catch (const std::system_error& error) {
       EXPECT_EQ(error.code(), std::errc::broken_pipe);
     }
-    // Answered after what was sent before it was looked at.
+    // The answer proves that what was sent before has been read.
     auto other = peer();
     other.send(fcgi::request("GET", kHealthPath));
     ASSERT_EQ(other.read_reply().response.status, 200);

@@ -1,4 +1,4 @@
-// Visitors who mean no good, or whose software does not: through nginx, and past it.
+// Hostile visitors, and hostile peers of the socket behind nginx.
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -87,10 +87,10 @@ TEST_F(HostileClients, HalfOpenInThousandsHoldNobodyUpAndLeaveNothingBehind) {
   }
 }
 
-// A site whose responder may open few files, beside peers of ours that use them up.
+// A site whose responder may open only a few files, and peers that use them up.
 class FewFiles : public testing::Test {
  protected:
-  static constexpr size_t kFiles = 356;  // as many as MAX_STREAMS=50 wants
+  static constexpr size_t kFiles = 356;  // as many as MAX_STREAMS=50 needs
   static constexpr size_t kPeers = 2 * kFiles;
 
   static void SetUpTestSuite() { raise_own_file_limit(); }
@@ -342,7 +342,7 @@ TEST_F(HostileClients, NaughtyStringsGoBothWaysByteExact) {
 
 // --- injection ---
 
-// Breaks out of a header, of a line of the log, and of the terminal that shows it.
+// Tries to break out of a header, of a log line, and of the terminal that shows it.
 const std::string kInjected =
     "x\r\nSet-Cookie: stolen=1\r\nX-Forged: "
     "1\r\n\r\n<html>\n{\"event\":\"forged\",\"level\":\"error\"}\n\x1b]0;x\x07";

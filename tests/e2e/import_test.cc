@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
-// An old file with the only key that the simulator accepts.
+// An old config.php with the only key that the simulator accepts.
 std::string config_php() {
   return R"php(<?php
 function generate_chat_response($last_prompt, $conversation_history) {
@@ -193,7 +193,7 @@ TEST_F(Import, LeavesNothingBehindWhenItCannotWrite) {
                         {"/bin/sh", "-c", R"(trap '' XFSZ; ulimit -f "$0"; exec "$@")", blocks});
     const auto finished = run(command);
     EXPECT_EQ(finished.exit_code, 73);
-    // A build that counts what it runs can't write that either, and says so.
+    // A coverage build cannot write its counters either, and reports that.
     EXPECT_TRUE(finished.err.starts_with(
         "bailian-import: cannot write: " + fs::canonical(dir_.path()).string() + "/.env: File too large\n"))
         << finished.err;

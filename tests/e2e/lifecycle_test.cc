@@ -30,7 +30,7 @@ bool is_healthy(const Address& responder) {
   }
 }
 
-// A signal is obeyed a moment after it was sent.
+// A signal takes effect some time after it was sent.
 void await_draining(const Site& site) {
   const Deadline deadline;
   while (site.get(kReadyPath).status != 503)
@@ -97,7 +97,7 @@ TEST(Drain, EndsAllWorkers) {
   EXPECT_EQ(site.await_responder_end(), 0);
 }
 
-// A responder without an nginx before it. Its settings are a site's.
+// A responder without nginx. Its settings are those of a site.
 class Sockets : public testing::Test {
  protected:
   Responder start(Settings settings = {}) { return Responder(command(std::move(settings))); }
@@ -107,7 +107,7 @@ class Sockets : public testing::Test {
     settings.merge(site_settings(dir_, simulator_));
     return responder_command(dir_, settings);
   }
-  // With a listening socket that someone else opened, and no word of where.
+  // Starts with a listening socket that another process opened, without LISTEN_FDS.
   Command command_with(const Fd& listener, int its_number) {
     auto settings = site_settings(dir_, simulator_);
     settings.erase("FCGI_LISTEN");
@@ -246,7 +246,7 @@ TEST_F(Sockets, RunningOutOfFilesIsSurvived) {
     for (int i = 0; i < 400; ++i) peers.emplace_back(Address{.unix_path = path()});
     EXPECT_TRUE(responder.logs("connections_closed"));
   }
-  const Deadline deadline;  // as long as files are scarce a connection may still be refused
+  const Deadline deadline;  // while files are scarce, a connection may still be refused
   while (!is_healthy({.unix_path = path()})) ASSERT_GT(deadline.left_ms(), 0);
 }
 

@@ -1,4 +1,4 @@
-// Time limits, retries, a full house, and sites that are not configured.
+// Time limits, retries, MAX_STREAMS, and sites that are not configured.
 
 #include <gtest/gtest.h>
 
@@ -26,7 +26,7 @@ TEST(Unreachable, AnUpstreamThatRefuses) {
 }
 
 TEST(Unreachable, AnUpstreamWithoutAnAddress) {
-  // Longer than a DNS label may be, so that no resolver has to be asked.
+  // Longer than a DNS label may be, so that no resolver is asked.
   expect_unreachable("https://" + std::string(64, 'x') + ".invalid/api/v1");
 }
 
@@ -49,7 +49,7 @@ TEST(Timeouts, AnUpstreamThatNeverAnswers) {
 }
 
 TEST(Timeouts, AWholeAnswerThatNeverComes) {
-  // It has no first token: all of it comes at once, within the limit of the whole.
+  // A whole answer has no first token: it comes all at once, within the total limit.
   Site site({.settings = {{"TIMEOUT", "1"}, {"UPSTREAM_RETRIES", "0"}}});
   expect_error(site.ask("[[sim fault=hang]]"), 504, "upstream_timeout", "Connection timeout");
   EXPECT_TRUE(site.simulator().reaches("cut", 1));
@@ -62,7 +62,7 @@ TEST(Timeouts, CommentsAreNoFirstToken) {
 }
 
 TEST(Timeouts, AnUpstreamThatFallsSilent) {
-  // Our own heartbeats do not count as its life.
+  // Our own heartbeats do not count as activity of the upstream.
   Site site({.settings = {{"IDLE_TIMEOUT", "2"}, {"HEARTBEAT", "1"}}});
   const auto answer = read_stream(site.stream("[[sim fault=stall]]"));
   EXPECT_EQ(answer.pieces.size(), 1U);
@@ -78,7 +78,7 @@ TEST(Timeouts, AnAnswerThatTakesTooLong) {
   expect_failed(answer, "upstream_timeout");
 }
 
-// A site whose upstream speaks only when the test lets it, and whose heart beats every second.
+// A site with a scripted upstream and a heartbeat every second.
 class Heartbeat : public testing::Test {
  protected:
   ScriptedUpstream upstream_;
@@ -235,7 +235,7 @@ TEST(FullHouse, TurnsACrowdAwayAtOnceAndRecoversByItself) {
     admitted.reserve(kPlaces);
     for (int i = 0; i < kPlaces; ++i) admitted.push_back(site.stream("[[sim events=2 hold=1]]"));
     EXPECT_TRUE(site.simulator().reaches("held", kPlaces));
-    // None of those admitted ends before all others have their answer.
+    // No admitted chat ends before all others have been answered.
     std::vector<Exchange> crowd;
     crowd.reserve(kCrowd);
     for (int i = 0; i < kCrowd; ++i)
@@ -287,7 +287,7 @@ TEST(NotConfigured, WithThePlaceholdersOfOldExamples) {
     expect_not_configured({.settings = {{"DASHSCOPE_API_KEY", key}}}, "API Key is not configured");
 }
 
-// A visitor who is answered in full but reads little of it.
+// A visitor whose answer is complete but who reads little of it.
 class SlowVisitor : public testing::Test {
  protected:
   void ask(const Site& site) {

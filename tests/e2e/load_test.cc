@@ -1,4 +1,4 @@
-// Many at once, and slow ones beside fast ones.
+// Many visitors at once, slow ones among fast ones.
 
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMany = 200;
 
-// Exchanges that are all under way before the first is read.
+// Starts all exchanges before it reads the first.
 template <class Starter>
 std::vector<Exchange> start(int count, Starter starter) {
   std::vector<Exchange> exchanges;
@@ -65,7 +65,7 @@ TEST(Load, ABusyStreamOfManyTokensIsComplete) {
 
 class SlowReader : public testing::Test {
  protected:
-  // Asks for more than all buffers between hold, and reads nothing.
+  // Asks for more than all buffers on the way can hold, and reads nothing.
   static Exchange ask_and_sleep(Site& site) { return site.stream("[[sim fault=flood]]"); }
 
   static void expect_served(Site& site) {
@@ -108,13 +108,13 @@ TEST_F(SlowReader, CostsNoMoreMemoryThanItsBuffer) {
   EXPECT_LT(responder.peak_memory_kib() - before, 10 * 1024);  // 256 KiB each, and room for the allocator
 }
 
-// What a request costs beyond its body, in every phase in which it may wait.
+// The memory of a request beyond its body, in every phase in which it may wait.
 class MemoryPerRequest : public testing::Test {
  protected:
   static constexpr int kCount = 150;
   static constexpr int64_t kMostKib = 256;
 
-  // `start` brings one request into its phase and gives what keeps it there.
+  // `start` brings one request into its phase and returns what keeps it there.
   template <class Start>
   void expect_small(Start start, int64_t body_kib = 0) {
     if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";

@@ -1,4 +1,4 @@
-// A log in a file: rotation, full disks, files that can't be had; and how much is logged.
+// A log file: rotation, full disks, files that cannot be opened; and how much is logged.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -44,7 +44,7 @@ class LogFile : public testing::Test {
     await([&] { return contains(read_file(log_), part); });
   }
 
-  // One request whose log line bears this id.
+  // One request whose log line has this id.
   void ask(const std::string& id) const {
     auto params = fcgi::params_for("GET", kHealthPath);
     params.emplace_back("REQUEST_ID", id);
@@ -77,7 +77,7 @@ class LogFile : public testing::Test {
   std::optional<Process> process_;
 };
 
-// How often each request has a line in a log, every line of which must be whole.
+// How many log lines each request has. Every line must be whole.
 std::map<std::string, int> requests_in(const std::string& log) {
   std::map<std::string, int> counts;
   EXPECT_TRUE(log.empty() || log.ends_with('\n'));

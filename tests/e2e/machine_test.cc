@@ -1,5 +1,5 @@
-// What the machine does to a running program: no descriptors, no memory, no room for logs, a clock that
-// jumps, signals by the thousand, an nginx that is reloaded and restarted.
+// What can happen to a running program: no descriptors, no memory, a full disk, a clock that jumps, thousands
+// of signals, an nginx that is reloaded and restarted.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -28,12 +28,12 @@ void expect_served(const Site& site) {
   EXPECT_EQ(text_at(site.ask("[[sim events=3]]").json(), "/result"), tokens(3));
 }
 
-// The shell's ulimit, for a site's responder.
+// Runs a site's responder under the shell's ulimit.
 std::vector<std::string> limited(const std::string& limits) {
   return {"/bin/sh", "-c", limits + R"( && exec "$0" "$@")"};
 }
 
-// Leaves a running process no descriptor to open, for as long as it lives.
+// While it exists, a running process can open no descriptor.
 class NoFilesLeft {
  public:
   explicit NoFilesLeft(const Process& process) : pid_(process.pid()) {
@@ -99,7 +99,7 @@ TEST(Descriptors, AreAllGivenBack) {
 
 TEST(Memory, WithoutAnyVisitorsAreTurnedAwayAndTheNextAreServed) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer needs all address space there is";
-  // Some 40 MiB are for libraries and stacks; the rest does not hold what the peers send.
+  // Libraries and stacks take about 40 MiB; the rest is less than the peers send.
   Site site({.settings = {{"MAX_BODY_BYTES", "10000000"}}, .run_by = limited("ulimit -v 160000")});
   expect_served(site);
   const auto whole = fcgi::request("POST", kChatPath, std::string(5'000'000, ' '));
@@ -122,7 +122,7 @@ TEST(Memory, WithoutAnyVisitorsAreTurnedAwayAndTheNextAreServed) {
   }
 }
 
-// A responder whose stderr leads somewhere else, so that its log can't be awaited.
+// A responder whose stderr goes elsewhere, so that the test cannot wait for log lines.
 class BadLog : public testing::Test {
  protected:
   void start(const Fd& log) {
@@ -243,7 +243,7 @@ TEST(Signals, AStormOfThoseThatMeanTheEndEndsWell) {
   }
 }
 
-// Visitors who chat one after the other until told to stop.
+// Visitors who chat one after another until stopped.
 class Crowd {
  public:
   explicit Crowd(const Site& site) {

@@ -20,10 +20,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Of /proc/PID/status.
+// From /proc/PID/status.
 struct Privileges {
   uid_t uid;
-  std::string capabilities;  // those in effect, as hexadecimal digits
+  std::string capabilities;  // the effective ones, in hexadecimal
 };
 
 Privileges privileges_of(const std::string& pid) {
@@ -45,7 +45,7 @@ std::string of_process(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// All that descend from a process, each by its title, `nginx: worker process` for instance.
+// All descendants of a process, by title, such as `nginx: worker process`.
 void add_children(const std::string& pid, std::map<std::string, Privileges>& found) {
   std::istringstream children(of_process(pid + "/task/" + pid + "/children"));
   for (std::string child; children >> child;) {

@@ -34,13 +34,13 @@ class Scrape {
     }
   }
 
-  // Of a series that isn't there yet: 0.
+  // 0 for a series that is absent.
   double operator[](const std::string& series) const {
     const auto found = series_.find(series);
     return found == series_.end() ? 0 : found->second;
   }
   bool has(const std::string& series) const { return series_.contains(series); }
-  // How many series begin so.
+  // The number of series whose names start with this.
   size_t count(const std::string& start) const {
     return static_cast<size_t>(std::count_if(series_.begin(), series_.end(),
                                              [&](const auto& s) { return s.first.starts_with(start); }));
@@ -68,7 +68,7 @@ constexpr const char* kPauses = "bailian_backpressure_pauses_total";
 
 Scrape scrape(const Site& site) { return Scrape(site.get(kMetricsPath).body); }
 
-// Scrapes until a series has the value or more.
+// Scrapes until the series has at least this value.
 testing::AssertionResult reaches(const Site& site, const std::string& series, double value) {
   const Deadline deadline;
   while (true) {
@@ -419,7 +419,7 @@ TEST_F(StatusInclude, LetsNobodyElse) {
   }
 }
 
-// Somebody's page, whose name leads to this machine by now.
+// A foreign page whose name now resolves to this machine (DNS rebinding).
 TEST_F(StatusInclude, LetsNoPageOfAnotherNameLook) {
   start({}, "    server_name chat.example;\n");
   for (const char* path : {"/status", "/ping", "/metrics", "/ready"}) {

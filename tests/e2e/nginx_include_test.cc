@@ -1,4 +1,4 @@
-// The include we ship for existing sites, in such a site.
+// The include that we ship for existing sites, in such a site.
 
 #include <gtest/gtest.h>
 
@@ -129,7 +129,7 @@ std::string many_names(int count) {
   return names;
 }
 
-// As browser tracing adds to each request of a page.
+// As tracing in the browser adds it to each request.
 TEST_F(NginxInclude, AllowsTheHeadersThatAPreflightNamesWhenTheResponderIsDown) {
   auto allowed = [this](const std::string& names) {
     const auto answer =
@@ -273,7 +273,7 @@ TEST_F(NginxEdited, AResponderThatTakesTooLongIsATimeout) {
   EXPECT_EQ(answer.headers.get("Access-Control-Allow-Origin"), "*");
 }
 
-// An nginx that keeps its connections to the responder for the next request.
+// An nginx that keeps connections to the responder (keepalive).
 TEST(NginxKeepalive, ServesAndCancelsAsEver) {
   Site site;
   Nginx keeping(site.dir(), "keeping",

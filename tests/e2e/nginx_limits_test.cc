@@ -11,7 +11,7 @@
 namespace bailian::e2e {
 namespace {
 
-// So that the clock gives nobody another question while the test runs.
+// So slow that no further question is granted while the test runs.
 const Edit kSlow{"rate=20r/m", "rate=1r/m"};
 constexpr int kQuestionsAtOnce = 11;  // one, and the burst
 
@@ -151,7 +151,7 @@ TEST_F(NginxLimits, VisitorsBehindATrustedProxyHaveABudgetEach) {
   EXPECT_EQ(ask(kChatPath, {{"X-Forwarded-For", "198.51.100.2"}}).status, 400);
 }
 
-// Whoever has one IPv6 address has a /64 of them.
+// Whoever has one IPv6 address has a whole /64.
 TEST_F(NginxLimits, ANetworkOfIpv6IsOneVisitor) {
   start({kSlow,
          {"#set_real_ip_from 192.0.2.0/24", "set_real_ip_from unix:"},
@@ -166,7 +166,7 @@ TEST_F(NginxLimits, ANetworkOfIpv6IsOneVisitor) {
   for (const char* address : {"2001:db8:0:a0b::1", "2001:db8:1:a0a::1", "::1"})
     EXPECT_EQ(ask_from(address), 400) << address;
 
-  // IPv4 is counted by the whole address, however it is written.
+  // IPv4 is counted by the whole address, in either notation.
   for (int i = 0; i < kQuestionsAtOnce; ++i) EXPECT_EQ(ask_from("::ffff:192.0.2.10"), 400) << i;
   for (const char* address : {"::ffff:192.0.2.10", "192.0.2.10", "64:ff9b::192.0.2.10"})
     EXPECT_EQ(ask_from(address), 429) << address;

@@ -1,4 +1,4 @@
-// What may lie between the include and the browser: TLS, HTTP/2, another proxy.
+// What may stand between the include and the browser: TLS, HTTP/2, another proxy.
 
 #include <gtest/gtest.h>
 
@@ -32,7 +32,7 @@ class NginxTls : public ExistingSite, public testing::WithParamInterface<const c
     command.argv.insert(command.argv.end(), more.begin(), more.end());
     return command;
   }
-  // The status, a space, the version of HTTP and the body of the answer.
+  // The status, a space, the HTTP version and the body of the answer.
   std::string ask(const std::string& path, std::vector<std::string> more) const {
     more.insert(more.end(), {"--write-out", "\n%{http_code} HTTP/%{http_version}"});
     return run(curl(path, more)).out;

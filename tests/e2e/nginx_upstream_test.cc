@@ -12,7 +12,7 @@ namespace {
 
 class NginxUpstream : public ExistingSite {
  protected:
-  // The responder on the unix socket, or whatever stands there, and one on TCP.
+  // The responder on the unix socket, or what takes its place, and one on TCP.
   void start_nginx_with_both(const std::string& fail_timeout = "10s") {
     ExistingSite::start_nginx(
         {.edits = {{"fastcgi_pass unix:" + dir_.socket("fcgi"), "fastcgi_pass bailian_fcgi"}},
@@ -39,7 +39,7 @@ TEST_F(NginxUpstream, ServesFromBothAndPrefersTheLessBusy) {
   EXPECT_EQ(at_tcp.body(), chat_body("hello"));
   at_tcp.answer("TCP");
   EXPECT_EQ(second.read_all().body, "TCP");
-  // In turn it would be the other one's.
+  // By round robin it would go to the other one.
   auto third = ask();
   on_tcp_.accept().answer("TCP again");
   EXPECT_EQ(third.read_all().body, "TCP again");
@@ -74,7 +74,7 @@ TEST_F(NginxUpstream, AChatThatWasSentIsNotSentAgain) {
   auto exchange = ask();
   on_unix.accept().close();
   expect_error(exchange.read_all(), 502, "upstream_error", "Connection failed");
-  // A question that may be asked twice is, so the way to the other one was open.
+  // A request that may be repeated is, so the other responder was reachable.
   auto health = browser().send({.path = kHealthPath});
   on_tcp_.accept().close();
   on_unix.accept().answer("healthy");
@@ -84,7 +84,7 @@ TEST_F(NginxUpstream, AChatThatWasSentIsNotSentAgain) {
 TEST_F(NginxUpstream, OneThatDoesNotAnswerTheCallIsGivenUp) {
   const auto deaf = listen_on_loopback(0);
   const auto waiting =
-      connect_to({.unix_path = {}, .port = deaf.port});  // fills its backlog: further calls hang
+      connect_to({.unix_path = {}, .port = deaf.port});  // fills its backlog: further connections hang
   start_nginx({.edits = {{"fastcgi_pass unix:" + dir_.socket("fcgi"),
                           "fastcgi_pass 127.0.0.1:" + std::to_string(deaf.port)},
                          {"fastcgi_connect_timeout 5s", "fastcgi_connect_timeout 1s"}}});

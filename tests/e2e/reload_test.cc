@@ -1,4 +1,4 @@
-// SIGHUP: the settings and the bot's profile are read again.
+// SIGHUP reads the settings and the bot profile again.
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -37,7 +37,7 @@ class ReloadingSite {
   }
   void write_profile(const std::string& text) { site_.dir().write("bot.json", text); }
 
-  // Sends the signal and waits for the event that tells what came of it.
+  // Sends the signal and returns the event that reports the result.
   std::string reload() {
     ++reloads_;
     site_.responder().process().signal(SIGHUP);

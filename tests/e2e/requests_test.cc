@@ -1,4 +1,4 @@
-// What a visitor may send, and what is said about the rest.
+// What a visitor may send, and the errors for the rest.
 
 #include <gtest/gtest.h>
 

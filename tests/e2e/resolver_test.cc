@@ -1,4 +1,4 @@
-// The look-up of the upstream's name: one for all who wait, however long it takes.
+// The lookup of the upstream's name: one for all that wait, however long it takes.
 
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ class SlowResolver : public testing::Test {
         .run_by = {"env", "SLOW_RESOLVER=" + dir_.file("slow"), "NO_THREADS=" + dir_.file("no_threads"),
                    names, "LD_PRELOAD=" + sibling_program("slow_resolver.so")}});
   }
-  // What resolves from now on is found; what waits is too.
+  // From now on the name resolves, also for lookups that wait.
   void let_it_resolve() { std::filesystem::remove(dir_.file("slow")); }
   std::string to_simulator(const std::string& host) {
     return "http://" + host + ":" + std::to_string(simulator_.port()) + "/api/v1";
@@ -61,7 +61,7 @@ TEST_F(SlowResolver, TakesOneThreadHoweverManyVisitorsComeAndGo) {
     for (const Deadline deadline; active() > 0; std::this_thread::yield()) ASSERT_NE(deadline.left_ms(), 0);
   }
   EXPECT_LE(threads(), before + 1);
-}  // and the program ends although the look-up goes on
+}  // and the program exits although the lookup goes on
 
 TEST_F(SlowResolver, AllWhoWaitAreAnsweredWhenItIsDone) {
   start(to_simulator("localhost"));

@@ -1,4 +1,4 @@
-// What deploy/run.sh, and with it `make run`, makes of the key and of HOST.
+// How deploy/run.sh (`make run`) treats the key and HOST.
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ namespace {
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
-// Whether something listens at another address of this machine than 127.0.0.1.
+// Whether the port is open on an address of this machine other than 127.0.0.1.
 bool is_open_beyond_loopback_one(uint16_t port) {
   const Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
@@ -27,7 +27,7 @@ bool is_open_beyond_loopback_one(uint16_t port) {
   return ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }
 
-// In a copy of the checkout, as only one can run in each.
+// In a copy of the checkout, because only one can run in each.
 class RunScript : public testing::Test {
  protected:
   RunScript() {
@@ -44,7 +44,7 @@ class RunScript : public testing::Test {
             .directory = dir_.path(),
             .fds = {}};
   }
-  // What it says until it runs.
+  // What it prints until it runs.
   static std::string start(const Process& script) {
     const auto is_last = [](auto line) { return line.starts_with("  try "); };
     EXPECT_TRUE(script.out().await_line(is_last)) << script.out().text() << script.err().text();

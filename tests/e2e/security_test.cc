@@ -1,4 +1,4 @@
-// What an attacker would look for: a program that is easy to exploit, and the key.
+// What an attacker would look for: an easy exploit, and the key.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -65,8 +65,8 @@ TEST_F(Hardening, LibrariesComeFromTheSystemAlone) {
   EXPECT_EQ(lines_with(dynamic, "RPATH") + lines_with(dynamic, "RUNPATH"), "");
 }
 
-// The linker marks a program only when the C library's own start code is marked too, which Debian's is not:
-// so it is ours that is looked at.
+// The linker marks a program only when the start code of the C library is marked too. Debian's is not, so our
+// objects are checked.
 TEST_F(Hardening, JumpsAndReturnsAreGuardedInOurCode) {
 #ifndef __x86_64__
   GTEST_SKIP() << "of x86-64";
@@ -79,7 +79,7 @@ TEST_F(Hardening, JumpsAndReturnsAreGuardedInOurCode) {
   }
 }
 
-// This file is compiled as those of the program are, so what holds here holds there.
+// This file is compiled with the flags of the program, so what holds here holds there.
 TEST_F(Hardening, CallsThatCanOverflowAreChecked) {
 #ifndef __OPTIMIZE__
   GTEST_SKIP() << "only when optimised";
@@ -89,7 +89,7 @@ TEST_F(Hardening, CallsThatCanOverflowAreChecked) {
 
 // --- the key ---
 
-// Only root may look into a program that leaves no core.
+// Only root may look into a program that is not dumpable.
 class Key : public testing::Test {
  protected:
   void SetUp() override {

@@ -1,5 +1,4 @@
-// What a browser sees of a streamed answer. read_stream() holds every event of every test against the
-// contract.
+// What a browser sees of a streamed answer. read_stream() checks every event of every test.
 
 #include <gtest/gtest.h>
 
@@ -82,7 +81,7 @@ TEST_F(Stream, ALongTextIsCutIntoEventsOfAtMostFourKibibytes) {
 
 TEST_F(Stream, ALongTextIsCutBetweenCharacters) {
   std::string text;
-  for (int i = 0; i < 1500; ++i) text += "杭州\"a👩‍👧";  // no cut at a multiple of anything
+  for (int i = 0; i < 1500; ++i) text += "杭州\"a👩‍👧";  // cuts are not at multiples of a size
   auto answer = read_stream(site().stream("[[sim text=echo piece=20000]] " + text));
   EXPECT_EQ(answer.text, text);  // and each event by itself was valid UTF-8
   EXPECT_GE(answer.pieces.size(), 7U);
@@ -129,7 +128,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "</script><!-- & &amp; <b>", "# Markdown\n\n```c\nint main() {}\n```\n| a | b |\n",
                     "%s %n %d {} {0}"));
 
-// A stream whose upstream speaks only when the test lets it.
+// A stream with a scripted upstream.
 class PacedStream : public testing::Test {
  protected:
   ScriptedUpstream upstream_;
@@ -160,7 +159,7 @@ TEST_F(PacedStream, EachTokenIsOneFastCgiRecord) {
   const auto records = peer.read_reply().records;
   EXPECT_GT(records.size(), 3U);
   for (const auto& record : records) {
-    // The head may have a record of its own when the first event is a long one.
+    // The head may be a separate record when the first event is long.
     EXPECT_TRUE(record.ends_with("\n\n") || record.ends_with("\r\n\r\n")) << "cut event: " << record;
     EXPECT_LE(record.size(), 4096U);
   }

@@ -1,4 +1,4 @@
-// --supervise, and what the service manager hears.
+// --supervise, and what the service manager is sent.
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -55,7 +55,7 @@ class Misconfigured : public Supervised {
   }
   void write_good(const std::string& prompt) const { dir_.write(".env", "SYSTEM_PROMPT=" + prompt + "\n"); }
   void write_bad() const { dir_.write(".env", "SYSTEM_PROMPT=bad\nTIMEOUT=5m\n"); }
-  // Waits until the manager has been told of the bad settings.
+  // Waits until the manager has been notified of the bad settings.
   void await_fault(std::string_view consequence) const {
     const auto status = manager_.await("STATUS=misconfigured");
     EXPECT_NE(status.find(consequence), status.npos) << status;
@@ -103,7 +103,7 @@ TEST_F(Misconfigured, ARestartIntoBadSettingsChangesNothing) {
     await_fault(kOldStays);
     expect_answers_by("before");
   }
-  // Those between are gone with what they were told.
+  // The processes in between have ended, and their settings with them.
   for (size_t i = 0; i + 1 < restarts.size(); ++i) EXPECT_EQ(restarts[i].wait(), 0);
 
   write_good("after");
@@ -132,7 +132,7 @@ TEST_F(Misconfigured, AFirstStartAnswersAtOnceAndSighupMendsIt) {
   EXPECT_NE(status.find(".env:3: WORKERS: expected"), status.npos) << status;
   expect_refusals();
 
-  // All of the good settings count, also those that a reload leaves as they are.
+  // All of the good settings apply, also those that a reload does not change.
   dir_.write(".env", "SYSTEM_PROMPT=good\nLOG_FILE=" + dir_.file("chat.log") + "\n");
   process.signal(SIGHUP);
   manager_.await("STATUS=0 streams");
@@ -227,7 +227,7 @@ TEST_F(Supervised, AHungLoopEndsTheProcessWhoseSupervisorIsGone) {
     responder.process().signal(signal);
     EXPECT_EQ(responder.process().wait_alone(), 0);
     EXPECT_TRUE(responder.logs(signal == SIGTERM ? "draining" : "handing_over"));
-    // Its loops turn: it lives on.
+    // Its loops run, so it goes on.
     simulator_.release();
     EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
     if (signal == SIGTERM) continue;
@@ -243,7 +243,7 @@ TEST_F(Supervised, AHungLoopEndsTheProcessWhoseSupervisorIsGone) {
 
 TEST_F(Supervised, ADrainingProcessLeavesItsPortToOthers) {
   auto listener = listen_on_loopback();
-  const int on = 1;  // as systemd does, for the connections that it leaves
+  const int on = 1;  // as systemd does: SIGTERM for the remaining process
   setsockopt(listener.fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   auto start = supervised();
   start.fds = {{listener.fd.get(), 3}};
@@ -454,7 +454,7 @@ TEST_F(TheServiceManager, SeesWhatIsUnderWayWithinASecondHoweverSlowTheWatchdog)
   auto exchange = stream("[[sim events=3 hold=1]]");
   read_text(exchange);
   manager_.await("STATUS=1 streams, 1 requests");
-  // It says nothing twice.
+  // It sends nothing twice.
   ask("[[sim events=1]]");
   for (auto message = manager_.next(); message.find("1 streams, 2 requests") == message.npos;
        message = manager_.next())
@@ -475,7 +475,7 @@ TEST_F(TheServiceManager, HearsNoSignOfLifeWhenALoopHangs) {
   EXPECT_TRUE(responder.logs("loop_hangs"));
   while (manager_.next_now()) {
   }
-  // The other loop still answers, and the first one tells what it does.
+  // The other loop still answers, and the first one reports its state.
   for (int i = 1; i <= 2; ++i) {
     EXPECT_EQ(browser().get(kHealthPath).status, 200);
     EXPECT_EQ(manager_.next(), "STATUS=0 streams, " + std::to_string(i) + " requests");

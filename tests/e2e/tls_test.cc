@@ -1,5 +1,4 @@
-// The upstream behind TLS: only a certificate that the trusted authority gave to this very host is good
-// enough.
+// The upstream behind TLS: only a certificate that the trusted authority issued to this host is accepted.
 
 #include <gtest/gtest.h>
 
@@ -13,7 +12,7 @@
 namespace bailian::e2e {
 namespace {
 
-// An nginx that ends TLS in front of a simulator and tells it which connection a request came on.
+// An nginx that terminates TLS in front of a simulator and adds the number of the connection to each request.
 std::string tls_server(uint16_t port, const std::string& certificate, const std::string& key,
                        const Simulator& simulator) {
   return "  server {\n    listen 127.0.0.1:" + std::to_string(port) + " ssl;\n    ssl_certificate " +
@@ -87,7 +86,7 @@ TEST_F(Tls, ACertificateForClientsIsRefused) {
   expect_refused();
 }
 
-// As soon as the end of a response has come, which may be after the visitor has the answer.
+// Once the response has ended, which may be after the visitor has the answer.
 TEST_F(Tls, AConnectionServesOneChatAfterTheOther) {
   open_site(authority_.issue("IP:127.0.0.1", 2));
   const auto connection = [this] {
@@ -102,7 +101,7 @@ TEST_F(Tls, AConnectionServesOneChatAfterTheOther) {
   }
 }
 
-// The responder sees an /etc/hosts of its own, and a name server that is not there.
+// The responder has an /etc/hosts of its own, and a name server that does not exist.
 TEST_F(Tls, ANameThatCannotBeFoundIsAskedForAgain) {
   const auto hosts = dir_.write("hosts", "127.0.0.1 localhost\n");
   const auto resolver = dir_.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");

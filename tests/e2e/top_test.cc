@@ -33,7 +33,7 @@ constexpr std::string_view kFrameEnd = "\x1b[J";
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
-// A terminal with the program in it.
+// A terminal that runs the program.
 class Terminal {
  public:
   Terminal(Command command, unsigned short columns, unsigned short rows) {
@@ -63,7 +63,7 @@ class Terminal {
   Process& process() { return *process_; }
   std::string shown() const { return screen_->text(); }
 
-  // The lines of the newest frame that is whole.
+  // The lines of the newest whole frame.
   std::vector<std::string> frame() const {
     const auto all = shown();
     const auto end = all.rfind(kFrameEnd);
@@ -156,7 +156,7 @@ TEST(Top, KeepsToTheWindow) {
   Terminal terminal(top_command(site, "3600"), 90, 20);
   terminal.await([&] { return terminal.frame().size() == 20; });
   EXPECT_TRUE(terminal.frame_has("30 active"));
-  terminal.resize(40, 12);  // told by SIGWINCH: the next look is an hour away
+  terminal.resize(40, 12);  // by SIGWINCH: the next refresh is an hour away
   terminal.await([&] { return terminal.frame().size() == 12; });
   for (const auto& line : terminal.frame()) EXPECT_LT(line.size(), 40U);
   terminal.resize(200, 60);

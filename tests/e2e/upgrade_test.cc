@@ -19,21 +19,14 @@
 namespace bailian::e2e {
 namespace {
 
-pid_t pid_in(std::string_view line) { return static_cast<pid_t>(number_at(parse_json(line), "/pid")); }
-
-// What the log says of the upgrade with this number, from 1.
-Stranger await_event(Responder& responder, std::string_view event, int number = 1) {
-  int seen = 0;
-  const auto line = responder.process().err().await_line([&](std::string_view text) {
-    return text.find(R"("event":")" + std::string(event) + '"') != text.npos && ++seen == number;
-  });
-  if (!line) throw std::runtime_error("no " + std::string(event) + " in:\n" + responder.log());
-  return Stranger(pid_in(*line));
+// The process that an event of the log names.
+Stranger await_event(const Responder& responder, std::string_view event, int number = 1) {
+  return Stranger(static_cast<pid_t>(number_at(responder.event(event, number), "/pid")));
 }
 
 class Upgrade : public PassedSocket {
  protected:
-  // Opens its own socket.
+  // A responder that opens its own socket.
   Command own(Settings settings = {}) {
     listener_.close();
     settings.emplace("FCGI_LISTEN", dir_.socket("fcgi"));
@@ -42,7 +35,7 @@ class Upgrade : public PassedSocket {
     return responder_command(dir_, settings);
   }
 
-  // Runs a copy of the program, which the test may replace.
+  // The same, from a copy of the program that the test may replace.
   Command own_copy(Settings settings = {}) {
     auto command = own(std::move(settings));
     std::filesystem::copy_file(command.argv[0], copy_);
@@ -55,17 +48,13 @@ class Upgrade : public PassedSocket {
   }
 
   void expect_answers() { EXPECT_EQ(text_at(ask("[[sim events=2]]").json(), "/result"), tokens(2)); }
-  // A failed upgrade leaves the old program as it was.
+  // A failed upgrade does not affect the old program.
   void expect_failure(Responder& responder, std::string_view why) {
     auto exchange = stream("[[sim events=3 hold=1]]");
     EXPECT_EQ(read_text(exchange), "tok1 ");
     responder.process().signal(SIGUSR2);
-    ++failures_;
-    int seen = 0;
-    const auto line = responder.process().err().await_line([&](std::string_view text) {
-      return text.find(R"("event":"upgrade_failed")") != text.npos && ++seen == failures_;
-    });
-    EXPECT_TRUE(line && line->find(why) != line->npos) << responder.log();
+    const auto line = to_text(responder.event("upgrade_failed", ++failures_));
+    EXPECT_NE(line.find(why), line.npos) << line;
     expect_answers();
     simulator_.release();
     EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
@@ -89,7 +78,7 @@ TEST_F(Upgrade, TheSuccessorServesAndLiveAnswersFinish) {
   EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
   EXPECT_EQ(first.process().wait_alone(), 0);
 
-  // The socket is the successor's own: it hands it on, and the last one removes it.
+  // Each successor owns the socket and passes it on; the last one removes it.
   expect_answers();
   second.signal(SIGUSR2);
   const auto third = await_event(first, "upgraded", 2);
@@ -156,7 +145,7 @@ TEST_F(Upgrade, IsFoundByThePathAsTheShellDoes) {
   expect_answers();
 }
 
-// nginx sends a POST that meets a closed connection to nobody else: the visitor gets a 502.
+// nginx never repeats a POST that meets a closed connection: the visitor gets a 502.
 TEST_F(Upgrade, CostsNoRequestOfAnNginxThatKeepsItsConnections) {
   constexpr int kVisitors = 8;
   constexpr int kUpgrades = 10;
@@ -300,7 +289,7 @@ TEST_F(Upgrade, TheSuccessorHoldsNothingOfItsPredecessor) {
   const auto second = await_event(first, "upgraded");
   expect_answers();
   EXPECT_LE(open_files_of(second.pid()), files + 2);
-  // A visitor leaves: the upstream sees it at once, so nobody else holds the connection.
+  // A visitor leaves and the upstream sees it at once, so no other process holds the connection.
   exchanges.clear();
   EXPECT_TRUE(simulator_.reaches("cut", 30));
   EXPECT_EQ(first.process().wait_alone(), 0);

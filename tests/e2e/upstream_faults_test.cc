@@ -1,5 +1,5 @@
-// A hostile or broken upstream, byte by byte: each fault ends in one error for its visitor and in nothing for
-// the others.
+// A hostile or broken upstream, byte by byte: each fault is one error for its visitor and does not affect the
+// others.
 
 #include <gtest/gtest.h>
 
@@ -36,7 +36,7 @@ TEST(Dribble, AByteASecondDoesNotPutOffTheEndOfTheWhole) {
   EXPECT_TRUE(site.simulator().reaches("cut", 2));
 }
 
-// What is too long is given up as soon as it is, without being kept.
+// What is too long is dropped at the limit and not kept.
 class Endless : public testing::Test {
  protected:
   void expect_memory_bounded(int64_t kib_before) {
@@ -75,7 +75,7 @@ TEST_F(Endless, ALineOfSixtyFourMegabytesIsRefused) {
   expect_memory_bounded(before);
 }
 
-// An upstream that speaks only when the test lets it.
+// A site with a scripted upstream.
 class Scripted : public testing::Test {
  protected:
   static SiteOptions options(const ScriptedUpstream& upstream) {
@@ -168,7 +168,7 @@ TEST_F(Scripted, ARedirectIsFollowedNeitherWithTheKeyNorWithTheConversation) {
   }
 }
 
-// With a line break that would make headers and log lines of its own.
+// With a line break that would add headers and log lines.
 TEST_F(Scripted, WhatAnErrorSaysCannotForgeHeadersOrLogLines) {
   const std::string forged = R"(\r\nSet-Cookie: stolen=1\r\n\r\n\n{\"event\":\"forged\"})";
   const auto body =
@@ -208,8 +208,8 @@ TEST_F(Scripted, AKeptConnectionThatWasClosedMeanwhileIsReplaced) {
   }
 }
 
-// What libcurl still holds when a transfer is paused is read when it goes on: a fault in that must be told at
-// once, though the upstream says nothing more.
+// Bytes that libcurl holds while a transfer is paused are read when it goes on. A fault in them must be
+// reported at once, although the upstream sends nothing more.
 TEST_F(Scripted, AFaultBehindWhatASlowVisitorReadsIsToldAtOnce) {
   FcgiPeer peer(site_.fastcgi());
   peer.send(fcgi::request("POST", kStreamPath, chat_body("hello")));

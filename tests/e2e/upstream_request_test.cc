@@ -1,4 +1,4 @@
-// What the responder asks DashScope, and with which headers.
+// What the responder sends to DashScope: body and headers.
 
 #include <gtest/gtest.h>
 
@@ -19,14 +19,14 @@ SiteOptions clerk_with(Settings settings) {
   return {.settings = std::move(settings)};
 }
 
-// What arrives at the upstream for this body.
+// What the upstream receives for this body.
 Json request_for(Site& site, const std::string& body, const char* path = kStreamPath) {
   const auto answer = site.post(path, body);
   EXPECT_EQ(answer.status, 200) << answer.body;
   return site.simulator().last_request();
 }
 
-// The expected messages behind the system prompt.
+// The expected messages after the system prompt.
 testing::AssertionResult messages_are(const Json& request, const std::string& expected) {
   return is_json(at(request, "/body/input/messages"),
                  std::string("[") + kSystemMessage + "," + expected + "]");

@@ -32,7 +32,7 @@ Names names_in(std::string_view text) {
   return names;
 }
 
-// Those of the table in deploy/monitoring.md.
+// The metrics in the table of deploy/monitoring.md.
 Names names_in_rows(const std::string& text) {
   std::istringstream lines(text);
   Names names;
@@ -41,7 +41,7 @@ Names names_in_rows(const std::string& text) {
   return names;
 }
 
-// The names behind "# TYPE ".
+// The names after "# TYPE ".
 Names families_in(const std::string& metrics) {
   std::istringstream lines(metrics);
   Names names;
@@ -52,7 +52,7 @@ Names families_in(const std::string& metrics) {
   return names;
 }
 
-// A series of a histogram has a name of its own.
+// A series of a histogram has a suffix.
 std::string family_of(const std::string& series, const Names& families) {
   for (const char* suffix : {"_bucket", "_count", "_sum"}) {
     if (!series.ends_with(suffix)) continue;
@@ -64,7 +64,7 @@ std::string family_of(const std::string& series, const Names& families) {
 
 class Watch : public testing::Test {
  protected:
-  // After traffic of every kind, so that no family is empty.
+  // After all kinds of traffic, so that no family is empty.
   Watch() {
     read_stream(site_.stream("[[sim events=3]]"));
     site_.ask("[[sim status=401 code=InvalidApiKey framing=json]]");

@@ -1,5 +1,5 @@
-// The upstream's answer, from its bytes to what the browser gets: the same however it is cut, each piece is
-// text, nothing follows a failure, and neither an answer nor an error tells the key.
+// An answer of the upstream, from its bytes to what the browser receives: the same however it is cut, each
+// piece is text, nothing follows a failure, and neither answers nor errors contain the key.
 #include <array>
 #include <memory>
 #include <string>

@@ -1,4 +1,4 @@
-// A profile is either good, and then what browsers get is a good profile too, or every fault is told.
+// A profile is either valid, and what browsers receive is a valid profile too, or every fault is reported.
 #include "settings/bot_profile.h"
 
 #include "base/json.h"

@@ -1,4 +1,4 @@
-// What is taken over from an old config.php can be started with, and no sentence tells the key.
+// The program can start with what was imported from an old config.php, and no message contains the key.
 #include <algorithm>
 #include <string>
 

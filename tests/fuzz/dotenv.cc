@@ -1,4 +1,4 @@
-// What was read can be written down again, and every fault names a line of the file.
+// What was read can be written and read again, and every fault names a line of the file.
 #include "settings/dotenv.h"
 
 #include <algorithm>

@@ -9,11 +9,11 @@
 #include <random>
 #include <string_view>
 
-// What the fuzz targets share. An input is the text that is parsed and nothing else, so that every file can
-// be a seed; where to cut it and under which settings to read it is drawn from its hash.
+// What the fuzz targets share. An input is the parsed text and nothing else, so that every file can be a
+// seed; where to cut it and which settings to use is drawn from its hash.
 namespace bailian::fuzz {
 
-/// Ends the program when the claim does not hold; libFuzzer keeps the input.
+/// Ends the program when the claim is false; libFuzzer keeps the input.
 inline void expect(bool holds, const char* claim) {
   if (holds) return;
   std::fprintf(stderr, "does not hold: %s\n", claim);
@@ -28,7 +28,7 @@ inline std::minstd_rand choices_for(std::string_view text) {
   return std::minstd_rand(static_cast<unsigned>(std::hash<std::string_view>{}(text)));
 }
 
-/// Passes `bytes` on in pieces of one byte to all, until `feed` returns false.
+/// Feeds `bytes` in pieces of one byte up to all of it, until `feed` returns false.
 template <typename Feed>
 void feed_in_pieces(std::string_view bytes, std::minstd_rand& random, Feed feed) {
   const size_t longest = size_t{1} << random() % 13;

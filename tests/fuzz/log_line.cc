@@ -1,4 +1,4 @@
-// Whatever the values, a line of the log is one line and has the fields it was given.
+// Whatever the values, a log line is one line and has the given fields.
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <string>
@@ -16,7 +16,7 @@ constexpr std::string_view kKeys[] = {"first", "second", "third", "fourth"};
 
 bool is_control(std::string_view text, size_t at) { return control_character_bytes(text.substr(at)) > 0; }
 
-// The keys of a text line's fields, as a reader finds them who knows of quotes and of what they enclose.
+// The keys of the fields in a text line, as a reader finds them who respects quotes.
 std::vector<std::string> keys_of(std::string_view fields) {
   std::vector<std::string> keys;
   while (!fields.empty()) {

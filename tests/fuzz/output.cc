@@ -1,5 +1,5 @@
-// However an answer is written and however little of it the socket takes, the peer gets whole records that
-// hold what was written, and an event is never cut.
+// However an answer is written and however little the socket accepts, the peer receives whole records with
+// what was written, and no event is cut.
 #include "fastcgi/output.h"
 
 #include <fastcgi.h>
@@ -14,7 +14,7 @@
 namespace bailian {
 namespace {
 
-// Kept from run to run: fresh memory would cost more than all else.
+// Kept between runs: allocating it would cost more than all the rest.
 struct Bytes {
   std::string event;
   std::string written;
@@ -44,7 +44,7 @@ class Answer {
   void flush() { output_.flush(); }
   void end() { output_.end(); }
 
-  // The socket takes `part` bytes, or fewer, of what is offered to it.
+  // The socket accepts at most `part` bytes.
   void send(size_t max_bytes, size_t part, bool all) {
     const std::string_view offered = all ? output_.all_records() : output_.next_records(max_bytes);
     fuzz::expect(output_.all_records().starts_with(offered), "what is offered comes first");

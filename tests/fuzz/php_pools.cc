@@ -1,4 +1,4 @@
-// Pools have what makes them pools, and can be written down again.
+// Pools have all that a pool needs, and can be written and read again.
 #include "commands/php_pools.h"
 
 #include <string>

@@ -1,5 +1,5 @@
-// What a FastCGI peer sends, cut anywhere, is refused, answered in whole records of bounded number, or
-// becomes a request that libfcgi reads as it was meant.
+// What a FastCGI peer sends, cut anywhere, is refused, or answered with a bounded number of whole records, or
+// becomes a request that libfcgi reads as intended.
 #include <fastcgi.h>
 
 #include <algorithm>
@@ -18,7 +18,7 @@ namespace {
 
 using State = FcgiRequestParser::State;
 
-// What a peer is sent back: whole records, few of them.
+// What is sent back: a few whole records.
 void check_replies(std::string_view bytes) {
   int count = 0;
   for (; !bytes.empty(); ++count) {
@@ -41,8 +41,7 @@ bool feed(FcgiRequestParser& records, std::string_view bytes) {
   return records.feed({reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()});
 }
 
-// The streams of the last request that was begun and not aborted, taken from records that are known to be
-// well formed.
+// The streams of the last request that was not aborted, from records that are known to be well formed.
 struct Streams {
   std::string params;
   std::string body;
@@ -94,7 +93,7 @@ size_t take_length(std::string_view& bytes) {
 
 using Params = std::map<std::string, std::string, std::less<>>;
 
-// Of several with one name the first counts; those that are not read don't at all.
+// Of several with one name the first one is used; names that are not read are ignored.
 Params params_read(std::string_view bytes) {
   Params params;
   while (!bytes.empty()) {
@@ -109,7 +108,7 @@ Params params_read(std::string_view bytes) {
   return params;
 }
 
-// libfcgi knows texts that end with a NUL byte and finds the first of a name.
+// libfcgi uses NUL-terminated strings and finds the first one of a name.
 std::optional<std::string> find_param(std::string_view params, std::string_view name) {
   while (!params.empty()) {
     const size_t name_size = take_length(params);

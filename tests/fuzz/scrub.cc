@@ -1,5 +1,5 @@
-// A key is in no text that was scrubbed, wherever it stood. The first line of the input is the key, `@` in
-// the others stands for it.
+// No scrubbed text contains the key, wherever it stood. The first line of the input is the key; `@` in the
+// others stands for it.
 #include <algorithm>
 #include <string>
 
@@ -27,7 +27,7 @@ std::string with_key(std::string_view text, std::string_view key) {
   return filled;
 }
 
-// Anything that begins as keys do and is as long as the shortest.
+// Anything that starts like a key and is at least as long as the shortest.
 bool holds_a_key(std::string_view text) {
   for (size_t at = 0; (at = text.find("sk-", at)) != std::string_view::npos; ++at) {
     const size_t end = std::min(text.find_first_not_of(kKeyChars, at), text.size());

@@ -1,4 +1,4 @@
-// An event stream cut anywhere holds the same events, and no event holds what ends one.
+// An event stream has the same events wherever it is cut, and no event contains the end of one.
 #include "dashscope/sse.h"
 
 #include <string>

@@ -12,7 +12,7 @@ constexpr std::string_view kData = "data: ";
 constexpr std::string_view kHeartbeat = ": keep-alive";
 constexpr size_t kLongestWrite = 4096;
 
-// Only control characters may be escaped by number: the rest is raw UTF-8.
+// Only control characters may be escaped as \u....; everything else is raw UTF-8.
 void expect_raw_utf8(std::string_view json) {
   for (size_t i = json.find("\\u"); i != json.npos; i = json.find("\\u", i + 2)) {
     const bool is_escaped_backslash = i > 0 && json[i - 1] == '\\';

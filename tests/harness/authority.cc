@@ -16,7 +16,7 @@ std::string Authority::issue(const std::string& host, int days, const std::strin
   const auto extensions = dir_.write("extensions", "subjectAltName=" + host + "\n" + more_extensions);
   auto certificate = dir_.file("server.pem");
   openssl({"req", "-new", "-key", key(), "-subj", "/CN=server", "-out", request});
-  // Of the commands that sign, only `ca` makes one that has expired in every release of OpenSSL.
+  // Only `openssl ca` can make a certificate that has already expired in every release of OpenSSL.
   dir_.write("index", "");
   const auto config =
       dir_.write("ca.conf",

@@ -7,7 +7,7 @@
 
 namespace bailian::e2e {
 
-// An authority of our own and the certificates it gives out, made by the openssl command.
+// A certificate authority and the certificates it issues, made by the openssl command.
 class Authority {
  public:
   explicit Authority(const WorkDir& dir);

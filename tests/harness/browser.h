@@ -11,7 +11,7 @@
 
 namespace bailian::e2e {
 
-// Header lines in their order; names are compared without regard to case.
+// Header lines in order; names are compared without regard to case.
 class Headers {
  public:
   Headers() = default;
@@ -20,7 +20,7 @@ class Headers {
   void add(std::string name, std::string value) { lines_.emplace_back(std::move(name), std::move(value)); }
   std::vector<std::string> all(std::string_view name) const;
   size_t count(std::string_view name) const { return all(name).size(); }
-  // The value of a header that comes at most once; empty when it does not come.
+  // The value of a header that occurs at most once; empty when it is absent.
   std::string get(std::string_view name) const;
 
   auto begin() const { return lines_.begin(); }
@@ -45,7 +45,7 @@ struct Response {
   Json json() const { return parse_json(body); }
 };
 
-// One request and its answer, read as it comes: HTTP/1.1 on a connection of its own.
+// One HTTP/1.1 request and its answer, on a connection of its own. The answer is read as it arrives.
 class Exchange {
  public:
   Exchange(const Address& server, const HttpRequest& request);
@@ -54,13 +54,13 @@ class Exchange {
   int status();
   const Headers& headers();
 
-  // The next event of an event stream as soon as it is whole: its lines without the blank one that ends it.
-  // Nothing when the answer has ended.
+  // The next whole event of an event stream: its lines without the blank one at the end. Nothing when the
+  // answer has ended.
   std::optional<std::string> read_event();
-  // Waits for the end of the answer; an answer that is cut short throws.
+  // Waits for the end of the answer. Throws when the answer is cut short.
   Response read_all();
 
-  // The HTTP chunks that have come so far.
+  // The HTTP chunks received so far.
   const std::vector<std::string>& chunks() const { return chunks_; }
   // Leaves without waiting for the rest, as a closed tab does.
   void close() { socket_.close(); }
@@ -78,13 +78,13 @@ class Exchange {
 
   Fd socket_;
   std::string method_;
-  std::string raw_;  // received, not yet understood
+  std::string raw_;  // received, not yet parsed
   int status_ = 0;
   Headers headers_;
   Framing framing_ = Framing::kUnknown;
   size_t length_ = 0;
   std::string body_;
-  size_t events_read_ = 0;  // bytes of body_ given out by read_event
+  size_t events_read_ = 0;  // bytes of body_ that read_event has returned
   std::vector<std::string> chunks_;
   bool ended_ = false;
 };

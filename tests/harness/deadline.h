@@ -7,13 +7,13 @@
 
 namespace bailian::e2e {
 
-// How long the harness waits for something that must happen. An upper bound against hanging, never an
-// expectation: no test passes or fails by being fast.
+// How long the harness waits for something that must happen. It only stops a test that hangs: no test depends
+// on speed.
 class Deadline {
  public:
   Deadline() : end_(Clock::now() + kPatience) {}
 
-  // E2E_SLOW is for programs that run under valgrind or count what they run.
+  // E2E_SLOW is set for programs under valgrind and for coverage builds.
   static inline const std::chrono::milliseconds kPatience{
       kSanitized || std::getenv("E2E_SLOW") != nullptr ? 60'000 : 12'000};  // NOLINT(concurrency-mt-unsafe)
 

@@ -24,7 +24,7 @@ void install(const WorkDir& dir, const char* name, std::vector<Edit> edits) {
   dir.write(name, edited(std::string("nginx/") + name, edits));
 }
 
-// Each of these is inherited by a location that doesn't say otherwise.
+// A location inherits each of these unless it sets its own.
 constexpr const char* kSettingsForPhp = R"(
     add_header Access-Control-Allow-Origin https://site.example always;
     client_max_body_size 100k;

@@ -16,22 +16,23 @@
 
 namespace bailian::e2e {
 
-// A change to a file we ship, as its comments ask for; `from` must be in it.
+// An edit of a file that we ship, as its comments tell the reader to make it. `from` must be in the file.
 struct Edit {
   std::string from;
   std::string to;
 };
 
 struct IncludeOptions {
-  std::vector<Edit> edits = {};                  // of bailian-fcgi.conf
-  std::optional<std::vector<Edit>> limits = {};  // of bailian-fcgi-http.conf, which is absent without
-  std::string listen = {};                       // more of `server { }`
-  bool status = false;                           // bailian-fcgi-status.conf is included too
-  std::vector<Edit> status_edits = {};           // of it
+  std::vector<Edit> edits = {};  // of bailian-fcgi.conf
+  std::optional<std::vector<Edit>> limits =
+      {};                               // of bailian-fcgi-http.conf; without it, that file is not included
+  std::string listen = {};              // more lines of `server { }`
+  bool status = false;                  // includes bailian-fcgi-status.conf too
+  std::vector<Edit> status_edits = {};  // of it
 };
 
-// A site as guides for WordPress on nginx advise: permalinks by try_files, PHP by its extension, and settings
-// for its PHP that would spoil a stream. Into it our include is put.
+// A site as guides to WordPress on nginx describe it: permalinks by try_files, PHP by file extension, and PHP
+// settings that would break a stream. It includes our file.
 class ExistingSite : public testing::Test {
  protected:
   void TearDown() override;
@@ -41,7 +42,7 @@ class ExistingSite : public testing::Test {
 
   Browser browser() const { return Browser({.unix_path = dir_.socket("web")}); }
   Exchange stream(std::string_view prompt) const;
-  // True when the site's own PHP is asked, and its answer comes back.
+  // True when the request reaches the site's own PHP and its answer comes back.
   testing::AssertionResult reaches_php(const std::string& path) const;
 
   WorkDir dir_;
@@ -51,7 +52,7 @@ class ExistingSite : public testing::Test {
   std::optional<Nginx> nginx_;
 };
 
-// The files we ship, edited and with the socket of a test, and the `http { }` around them.
+// The `http { }` of such a site, around the files that we ship, edited and with the socket of the test.
 std::string existing_site(const WorkDir& dir, const IncludeOptions& options);
 
 }  // namespace bailian::e2e

@@ -16,7 +16,7 @@ std::string length(size_t bytes) {
   return {byte((bytes >> 24) | 0x80), byte(bytes >> 16), byte(bytes >> 8), byte(bytes)};
 }
 
-// Records of one stream, ended by an empty one.
+// The records of one stream, and the empty one that ends it.
 std::string stream(uint8_t type, std::string_view content) {
   std::string records;
   while (!content.empty()) {
@@ -74,7 +74,7 @@ std::string request(std::string_view method, std::string_view path, std::string_
 
 namespace {
 
-// "Status: 404 Not Found\r\nName: value\r\n\r\nbody", the status line being optional for 200.
+// "Status: 404 Not Found\r\nName: value\r\n\r\nbody", where the status line is optional for 200.
 Response parse_cgi(std::string_view text) {
   const size_t head_end = text.find("\r\n\r\n");
   if (head_end == text.npos) throw std::runtime_error("no CGI head: " + std::string(text.substr(0, 500)));

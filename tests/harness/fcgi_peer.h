@@ -9,7 +9,7 @@
 #include "harness/browser.h"
 #include "harness/socket.h"
 
-// A FastCGI client that writes its own records, well formed or not, straight to the responder's socket.
+// A FastCGI client that writes records, well formed or not, directly to the responder's socket.
 // https://fastcgi-archives.github.io/FastCGI_Specification.html
 namespace bailian::e2e {
 
@@ -61,26 +61,26 @@ class FcgiPeer {
   explicit FcgiPeer(const Address& responder) : socket_(connect_to(responder)) {}
 
   void send(std::string_view bytes) const { send_all(socket_, bytes); }
-  // And waits until the responder has read them.
+  // Sends and waits until the responder has read it all.
   void send_apart(std::string_view bytes) const {
     send_all(socket_, bytes);
     await_read(socket_);
   }
-  // What has come by now, without waiting; whole records only make sense.
+  // What has arrived by now, without waiting. The last record may be incomplete.
   std::string received_by_now() const;
   // The content of the next STDOUT record.
   std::string read_stdout();
   // The content of the next record, which must be of this type.
   std::string read_record(uint8_t type);
-  // Reads up to END_REQUEST, whatever comes before it, which must have this protocol status.
+  // Reads up to END_REQUEST, which must have this protocol status, and drops what comes before it.
   void await_end_request(uint8_t protocol_status);
   // A whole answer, up to its END_REQUEST.
   FcgiReply read_reply();
-  // What has come on STDOUT, whole answer or not, since the last whole one.
+  // What has arrived on STDOUT since the last whole answer.
   const std::string& answer_so_far() const { return out_; }
   // True when the responder closes this connection without another byte.
   bool is_dropped() const { return received_.empty() && closes_silently(socket_); }
-  // Waits for the end of the connection, whatever comes before it.
+  // Waits for the end of the connection and drops what comes before it.
   void await_end();
   const Fd& socket() const { return socket_; }
 

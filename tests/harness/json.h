@@ -8,26 +8,26 @@
 #include <string_view>
 #include <vector>
 
-// JSON as a strict client reads it. What is missing or of another type throws and so fails the test.
+// JSON as a strict client reads it. A member that is missing or of another type throws, which fails the test.
 namespace bailian::e2e {
 
 using Json = rapidjson::Document;
 using JsonValue = rapidjson::Value;
 
-// Valid UTF-8, one value, nothing behind it.
+// Accepts valid UTF-8 with one value and nothing after it.
 Json parse_json(std::string_view text);
 
-// Where: a JSON pointer such as "/usage/input_tokens".
+// `where` is a JSON pointer such as "/usage/input_tokens".
 const JsonValue& at(const JsonValue& value, std::string_view where);
 bool has(const JsonValue& value, std::string_view where);
 std::string text_at(const JsonValue& value, std::string_view where);
 int64_t number_at(const JsonValue& value, std::string_view where);
 bool bool_at(const JsonValue& value, std::string_view where);
 
-// The names of an object's members in their order.
+// The names of an object's members in order.
 std::vector<std::string> member_names(const JsonValue& object);
 
-// The same value, whatever the order of members.
+// Whether the values are equal, regardless of the order of members.
 testing::AssertionResult is_json(const JsonValue& actual, std::string_view expected);
 
 std::string to_text(const JsonValue& value);

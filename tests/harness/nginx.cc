@@ -68,10 +68,8 @@ Nginx::Nginx(const WorkDir& dir, const std::string& name, std::string_view http,
 }
 
 void Nginx::await_start() {
-  // Written once all sockets listen; what comes before the worker runs waits in their backlogs.
-  auto started = [](std::string_view line) { return line.find("start worker process ") != line.npos; };
-  if (!process_.err().await_line(started))
-    throw std::runtime_error("nginx does not start: " + process_.err().text());
+  // Written when all sockets listen. Connections that arrive before the worker runs wait in the backlogs.
+  process_.await_ready(process_.err(), "start worker process ");
 }
 
 void Nginx::stop() {

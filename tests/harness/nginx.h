@@ -9,22 +9,22 @@
 
 namespace bailian::e2e {
 
-// A real nginx with Debian's stock settings around the given inside of `http { }`. It listens once
-// constructed.
+// A real nginx with Debian's default settings and the given content of `http { }`. Its constructor returns
+// once it listens.
 class Nginx {
  public:
   Nginx(const WorkDir& dir, const std::string& name, std::string_view http);
-  // One that is run by a command, whose last arguments it is.
+  // Run through a command, whose last arguments are nginx and its own.
   Nginx(const WorkDir& dir, const std::string& name, std::string_view http,
         const std::vector<std::string>& run_by);
-  // One that serves a listening socket of ours as well, on the address the configuration names.
+  // With an open listening socket of the test, for an address of the configuration.
   Nginx(const WorkDir& dir, const std::string& name, std::string_view http, const Fd& listener);
 
   ~Nginx() { stop(); }
   Nginx(const Nginx&) = delete;
   Nginx& operator=(const Nginx&) = delete;
 
-  // Drops every connection and ends, once its worker has.
+  // Drops every connection, and waits until nginx and its worker have ended.
   void stop();
   Process& process() { return process_; }
 
@@ -34,8 +34,8 @@ class Nginx {
   Process process_;
 };
 
-// Every path to the responder with the parameters Debian ships: no fastcgi_buffering off, nothing tuned.
-// Answers also carry nginx's own request id, as X-Nginx-Request-Id.
+// A server that passes every path to the responder with Debian's parameters: no fastcgi_buffering off,
+// nothing tuned. Answers carry nginx's request id as X-Nginx-Request-Id.
 std::string stock_server(const std::string& listen, const std::string& fastcgi_pass);
 
 }  // namespace bailian::e2e

@@ -8,15 +8,15 @@
 
 namespace bailian::e2e {
 
-// A site whose listening socket belongs to the test, as systemd's socket unit has it, so that one responder
-// may follow another.
+// A site whose listening socket belongs to the test, as it would to a systemd socket unit, so that one
+// responder can replace another.
 class PassedSocket : public testing::Test {
  protected:
-  // One that inherits the socket as descriptor 3.
+  // A responder that inherits the socket as descriptor 3.
   Command command(const std::vector<std::string>& arguments = {}, Settings settings = {}) const;
-  // Ends the process that serves without a supervisor, if there is one.
+  // Ends a process that serves without a supervisor.
   void TearDown() override;
-  // The process that the kernel has noted with the socket as the one that accepts; 0: none.
+  // The process that accepts from the socket, according to the kernel; 0: none.
   pid_t serving_pid() const;
   Browser browser() const { return Browser({.unix_path = dir_.socket("web")}); }
   Exchange stream(std::string_view prompt) const;

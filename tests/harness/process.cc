@@ -91,10 +91,10 @@ struct Launch {
 void Launch::run_in_child(pid_t parent, int out, int err) {
   prctl(PR_SET_PDEATHSIG, signal_when_we_die);
   if (getppid() != parent) _exit(125);
-  // A shell ignores them for what it runs in the background, and what is ignored stays so.
+  // A shell ignores them in background commands, and children inherit that.
   for (const int number : {SIGINT, SIGQUIT, SIGHUP}) ::signal(number, SIG_DFL);
   if (!directory.empty() && chdir(directory.c_str()) < 0) _exit(126);
-  // Above the targets first, so that no target overwrites a source that is still needed.
+  // First move all sources above the targets, so that no target overwrites one that is still needed.
   constexpr int kAboveTargets = 64;
   for (auto& [ours, its] : fds) ours = fcntl(ours, F_DUPFD_CLOEXEC, kAboveTargets);
   out = fcntl(out, F_DUPFD_CLOEXEC, kAboveTargets);
@@ -205,6 +205,14 @@ int Process::wait() {
   out_->await_line([](auto) { return false; });
   err_->await_line([](auto) { return false; });
   return exit_code;
+}
+
+std::string Process::await_ready(const Output& stream, std::string_view part) const {
+  const auto line = stream.await_line([&](auto text) { return text.find(part) != text.npos; });
+  if (!line)
+    throw std::runtime_error("process " + std::to_string(pid_) + " wrote no line with \"" +
+                             std::string(part) + "\":\n" + out_->text() + err_->text());
+  return *line;
 }
 
 int64_t Process::memory_kib() const { return status_number(pid_, "VmRSS:"); }

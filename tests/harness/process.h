@@ -19,7 +19,7 @@
 
 namespace bailian::e2e {
 
-// What a process writes to one of its streams. A thread reads it, so that the writer never waits for us.
+// What a process writes to one of its streams. A thread reads it, so the writer never blocks.
 class Output {
  public:
   explicit Output(Fd fd);
@@ -27,8 +27,8 @@ class Output {
 
   std::string text() const;
 
-  // The first line, already written or yet to come, that the test accepts; nothing when the stream ends or
-  // patience does. The line is given without its end.
+  // The first line, already written or yet to come, that the test accepts, without its line end. Nothing when
+  // the stream ends or patience does.
   std::optional<std::string> await_line(const std::function<bool(std::string_view)>& accepts) const;
 
  private:
@@ -45,8 +45,8 @@ class Output {
 
 struct Command {
   std::vector<std::string> argv;
-  std::vector<std::string> env;          // the whole environment but for PATH and the sanitizers' options
-  std::string directory;                 // where it runs
+  std::vector<std::string> env;          // all of it, except PATH and the sanitizers' options
+  std::string directory;                 // its working directory
   std::vector<std::pair<int, int>> fds;  // ours -> its own; 0 is /dev/null unless given
   bool announces_listen_fds = false;     // sets LISTEN_FDS=1 and LISTEN_PID, as systemd does for fd 3
   int signal_when_we_die = SIGKILL;
@@ -61,18 +61,23 @@ class Process {
   pid_t pid() const { return pid_; }
   bool is_running();
   void signal(int number) const;
-  // Wait for its end: the exit code, or 128 + the signal that ended it. Throw when patience ends.
-  int wait();  // and for that of whoever else writes to its streams
+  // Both wait for its end and return the exit code, or 128 + the signal that ended it. They throw when
+  // patience ends.
+  int wait();  // until every other writer of its streams has ended too
   int wait_alone();
   bool dumped_core() const { return dumped_core_; }
 
-  // As /proc tells them now.
+  // From /proc, now.
   int64_t memory_kib() const;  // resident
   int64_t peak_memory_kib() const;
-  // 0 where only root may look: into a program that leaves no core.
+  // 0 unless this is root: the program forbids others to look.
   size_t open_files() const;
-  // Waits until it holds no more files than these.
+  // Waits until it has at most so many files open.
   testing::AssertionResult falls_to_open_files(size_t most) const;
+
+  // Waits for a line of one of its streams that contains this, and returns it. Throws with all that it wrote
+  // when the stream ends or patience does.
+  std::string await_ready(const Output& stream, std::string_view part) const;
 
   const Output& out() const { return *out_; }
   const Output& err() const { return *err_; }

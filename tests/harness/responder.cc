@@ -14,12 +14,6 @@ std::string event_of(std::string_view line) {
   return has(json, "/event") ? text_at(json, "/event") : std::string();
 }
 
-Json await_listening(const Process& process) {
-  auto line = process.err().await_line([](auto text) { return event_of(text) == "listening"; });
-  if (!line) throw std::runtime_error("the responder does not start: " + process.err().text());
-  return parse_json(*line);
-}
-
 }  // namespace
 
 Command responder_command(const WorkDir& dir, const Settings& settings,
@@ -30,7 +24,14 @@ Command responder_command(const WorkDir& dir, const Settings& settings,
   return command;
 }
 
-Responder::Responder(const Command& command) : process_(command), listening_(await_listening(process_)) {}
+Responder::Responder(const Command& command) : process_(command), listening_(event("listening")) {}
+
+Json Responder::event(std::string_view name, int number) const {
+  auto line = process_.err().await_line(
+      [&](std::string_view text) { return event_of(text) == name && --number == 0; });
+  if (!line) throw std::runtime_error("no event " + std::string(name) + " in:\n" + log());
+  return parse_json(*line);
+}
 
 Json Responder::request_line(std::string_view request_id) const {
   auto line = process_.err().await_line([&](std::string_view text) {

@@ -2,7 +2,7 @@
 
 namespace bailian {
 
-// A sanitizer brings its own allocator, and its own ends of a program.
+// A sanitizer has its own allocator and its own exit codes.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kSanitized = true;
 #elif defined(__has_feature)

@@ -8,7 +8,7 @@
 
 namespace bailian::e2e {
 
-// One request at a scripted FastCGI application, read to its end.
+// One request to a scripted FastCGI application, read to its end.
 class FcgiCall {
  public:
   explicit FcgiCall(Fd socket);
@@ -17,7 +17,7 @@ class FcgiCall {
   const std::string& body() const { return body_; }
 
   void answer(std::string_view body);
-  // Ends without an answer, as an application that dies does.
+  // Ends without an answer, as an application that crashes does.
   void close() { socket_.close(); }
 
  private:
@@ -26,7 +26,7 @@ class FcgiCall {
   std::string body_;
 };
 
-// Stands in for PHP-FPM, and for responders that misbehave. Accepts when asked to.
+// Stands in for PHP-FPM and for responders that misbehave. It accepts only in accept().
 class ScriptedFcgi {
  public:
   explicit ScriptedFcgi(Fd listener) : listener_(std::move(listener)) {}

@@ -10,19 +10,19 @@
 
 namespace bailian::e2e {
 
-// In systemd's place: what a program tells NOTIFY_SOCKET.
+// Stands in for systemd: receives what a program sends to NOTIFY_SOCKET.
 class ServiceManager {
  public:
   explicit ServiceManager(const WorkDir& dir);
 
-  // Has the command's program tell this one.
+  // Sets NOTIFY_SOCKET of the command to this one.
   void watch(Command& command) const;
 
-  // The next message, whatever it says; throws when patience ends.
+  // The next message. Throws when patience ends.
   std::string next() const;
-  // The first message from now on with this in it.
+  // The next message that contains this. Skips others.
   std::string await(std::string_view part) const;
-  // A message that is there already.
+  // A message that has arrived already, if any.
   std::optional<std::string> next_now() const;
 
  private:

@@ -22,9 +22,7 @@ Command simulator_command(const WorkDir& dir, const std::vector<std::string>& op
 }
 
 uint16_t announced_port(const Process& process) {
-  auto line = process.out().await_line([](auto text) { return text.starts_with(kReady); });
-  if (!line) throw std::runtime_error("the simulator does not start: " + process.err().text());
-  return static_cast<uint16_t>(std::stoi(line->substr(kReady.size())));
+  return static_cast<uint16_t>(std::stoi(process.await_ready(process.out(), kReady).substr(kReady.size())));
 }
 
 }  // namespace
@@ -62,7 +60,7 @@ testing::AssertionResult Simulator::falls_to(std::string_view counter, int64_t n
 
 testing::AssertionResult Simulator::waits_for(std::string_view counter, std::string_view relation,
                                               int64_t number) const {
-  // Answered within our own patience with a connection that is silent until then.
+  // A long poll: the simulator answers before our own deadline.
   const auto patience = std::to_string(Deadline::kPatience.count() * 3 / 4);
   std::string path = "/control/stats?wait=";
   path.append(counter).append("&").append(relation).append("=").append(std::to_string(number));

@@ -16,21 +16,21 @@ namespace bailian::e2e {
 inline constexpr std::string_view kApiKey = "sk-canary-7c9e6679f8b94e0aa2d1b3c5d7e9f1a3";
 inline constexpr std::string_view kAppId = "0123456789abcdef0123456789abcdef";
 
-// The upstream of a site, steered by `[[sim ...]]` in the prompt and by its control endpoints.
+// The upstream of a site, controlled by `[[sim ...]]` in the prompt and by its control endpoints.
 class Simulator {
  public:
   explicit Simulator(const WorkDir& dir, const std::vector<std::string>& options = {});
-  // One that is run by a command, whose last arguments it is.
+  // Run through a command, whose last arguments are the simulator and its own.
   Simulator(const WorkDir& dir, const std::vector<std::string>& options,
             const std::vector<std::string>& run_by);
 
   uint16_t port() const { return port_; }
   std::string base_url() const;
 
-  void reset() const;    // counters to 0; what is held goes on
-  void release() const;  // what is held goes on
+  void reset() const;    // sets counters to 0 and releases held answers
+  void release() const;  // releases held answers
   int64_t count(std::string_view counter) const;
-  // Wait until a counter is there. Counters: requests, completed, cut, open, held, events, connections.
+  // Wait until a counter has this value. Counters: requests, completed, cut, open, held, events, connections.
   testing::AssertionResult reaches(std::string_view counter, int64_t number) const;
   testing::AssertionResult falls_to(std::string_view counter, int64_t number) const;
   // {"path":..,"headers":{..},"body":{..}} of the newest completion request.

@@ -5,7 +5,7 @@
 namespace bailian::e2e {
 namespace {
 
-// The test that had a site to itself, or the suite that shared one.
+// Whether the test that has a site of its own has failed, or one of the suite that shares it.
 bool has_failed() {
   const auto* all = testing::UnitTest::GetInstance();
   const auto* test = all->current_test_info();

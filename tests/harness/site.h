@@ -23,8 +23,8 @@ inline constexpr const char* kHealthPath = "/health";
 inline constexpr const char* kReadyPath = "/ready";
 
 struct SiteOptions {
-  Settings settings = {};                // besides the key, the app, the upstream and the socket
-  std::vector<std::string> unset = {};   // of these, the ones that are not set at all
+  Settings settings = {};                // in addition to the key, the app, the upstream and the socket
+  std::vector<std::string> unset = {};   // those of all these that are left unset
   std::string nginx_server = {};         // more directives for nginx's `http { }`
   std::vector<std::string> run_by = {};  // a command that runs the responder, which is its last argument
 };
@@ -35,8 +35,8 @@ std::string chat_body(std::string_view prompt);
 // The key, the app, the upstream and the socket of a site.
 Settings site_settings(const WorkDir& dir, const Simulator& simulator);
 
-// A whole site: browser -> nginx -> responder -> simulator. When it ends, the responder must end by SIGTERM
-// with exit code 0 and its log must keep the rules; if the test failed, the logs are shown and kept.
+// A whole site: browser -> nginx -> responder -> simulator. Its destructor sends SIGTERM, expects exit code
+// 0, and checks the log (check_log). If the test has failed, it prints the logs and keeps them.
 class Site {
  public:
   explicit Site(const SiteOptions& options = {});
@@ -55,10 +55,10 @@ class Site {
   Simulator& simulator() { return simulator_; }
   Responder& responder() { return responder_; }
   Nginx& nginx() { return nginx_; }
-  // What a FastCGI peer connects to.
+  // The address for a FastCGI peer.
   Address fastcgi() const { return {.unix_path = dir_.socket("fcgi")}; }
 
-  // For tests that end the responder themselves: its exit code, whatever it is.
+  // For tests that end the responder themselves: waits for its exit code, which may be any.
   int await_responder_end();
 
  private:
@@ -72,8 +72,8 @@ class Site {
   bool ended_by_test_ = false;
 };
 
-// Tests that share one site; the simulator starts each of them anew. `class X : public SharedSite<X>`;
-// another `static SiteOptions options()` in X gives the site other settings.
+// Tests that share one site; the simulator is reset before each of them. `class X : public SharedSite<X>`; a
+// `static SiteOptions options()` in X gives the site other settings.
 template <class Suite>
 class SharedSite : public testing::Test {
  public:

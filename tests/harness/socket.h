@@ -8,7 +8,7 @@
 #include "harness/deadline.h"
 #include "harness/fd.h"
 
-// Plain sockets for the harness. Whatever goes wrong throws std::runtime_error and so fails the test.
+// Plain sockets for the harness. Every error throws std::runtime_error, which fails the test.
 namespace bailian::e2e {
 
 // Something did not happen before the deadline.
@@ -20,7 +20,7 @@ struct WaitedInVain : std::runtime_error {
 struct Address {
   std::string unix_path;
   uint16_t port = 0;
-  uint8_t source = 1;  // from which 127.0.0.x a port is called
+  uint8_t source = 1;  // the x of the address 127.0.0.x from which a port is connected to
 };
 
 Fd connect_to(const Address& address);
@@ -31,7 +31,7 @@ struct LoopbackListener {
 };
 LoopbackListener listen_on_loopback(int backlog = 64);
 Fd listen_on_unix(const std::string& path, int backlog = 64);
-// To a unix socket; one with @ in front has no file.
+// To a unix socket. A path that starts with @ is an abstract name.
 void send_datagram(const Address& address, std::string_view bytes);
 Fd receive_datagrams_on_unix(const std::string& path);
 Fd accept_from(const Fd& listener);
@@ -41,8 +41,8 @@ uint16_t unused_port();
 
 void send_all(const Fd& socket, std::string_view bytes);
 
-// Whatever has come, after waiting for something to come. Empty at the end of the connection; a peer that
-// resets has ended it too.
+// Waits for bytes and returns those that have arrived. Empty at the end of the connection, also after a
+// reset.
 std::string receive_some(const Fd& socket, const Deadline& deadline = {});
 
 // True when there is something to receive or to accept, now.

@@ -71,7 +71,7 @@ StoppedThread::StoppedThread(pid_t thread) : thread_(thread) {
 }
 
 StoppedThread::~StoppedThread() {
-  // One whose process was ended meanwhile waits for its tracer.
+  // A thread whose process was killed in the meantime waits for its tracer.
   if (ptrace(PTRACE_DETACH, thread_, nullptr, nullptr) < 0) waitpid(thread_, nullptr, __WALL | WNOHANG);
 }
 

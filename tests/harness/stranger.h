@@ -10,7 +10,7 @@
 
 namespace bailian::e2e {
 
-// A process that is not our child: killed at the latest by the destructor.
+// A process that is not our child. The destructor kills it.
 class Stranger {
  public:
   explicit Stranger(pid_t pid);
@@ -30,9 +30,9 @@ class Stranger {
 
 std::vector<pid_t> children_of(pid_t pid);
 size_t open_files_of(pid_t pid);
-std::vector<pid_t> threads_of(pid_t pid);  // in the order of their start
+std::vector<pid_t> threads_of(pid_t pid);  // in the order in which they started
 
-// One thread that stands still while the others go on.
+// Stops one thread while the others go on.
 class StoppedThread {
  public:
   explicit StoppedThread(pid_t thread);

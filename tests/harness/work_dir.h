@@ -5,15 +5,14 @@
 
 namespace bailian::e2e {
 
-// The programs under test are built next to this one.
+// A program under test, which is built next to this one.
 std::string sibling_program(std::string_view name);
 
-// The example bodies of the upstream's contract.
+// tests/data: example bodies of DashScope.
 std::string example_directory();
 
-// A directory of its own for one site: under the build directory for what people may want to read after a
-// failure, and a short one in /tmp for sockets, whose paths are limited. Removed at the end unless told to
-// keep.
+// A directory for one site: one below the build directory for what you may want to read after a failure, and
+// one in /tmp for sockets, whose paths must be short. The destructor removes both unless keep() was called.
 class WorkDir {
  public:
   WorkDir();
@@ -24,7 +23,7 @@ class WorkDir {
   const std::string& path() const { return path_; }
   std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
   std::string socket(std::string_view name) const { return sockets_ + "/" + std::string(name); }
-  // Writes a file and gives its path.
+  // Writes a file and returns its path.
   std::string write(std::string_view name, std::string_view content) const;
   void keep() { kept_ = true; }
 

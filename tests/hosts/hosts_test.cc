@@ -48,7 +48,7 @@ class Hosts : public testing::Test {
     responders_[number].emplace(command);
   }
 
-  // As shipped, but that a host is tried again sooner, and that answers name theirs.
+  // As shipped, except that a host is tried again sooner and answers name their host.
   void start_nginx(std::vector<Edit> more = {}) {
     more.push_back({"fastcgi_pass unix:" + dir_.socket("fcgi"), "fastcgi_pass bailian_fcgi"});
     more.push_back({R"(add_header Access-Control-Allow-Origin "";)", "add_header X-Host $upstream_addr;"});
@@ -72,7 +72,7 @@ class Hosts : public testing::Test {
   // About 6 s long.
   Exchange stream() const { return send(kStreamPath, "[[sim events=60 interval=100]]"); }
 
-  // One stream through each host, in their order.
+  // One stream through each host, in order.
   std::vector<Exchange> one_stream_each() {
     std::vector<Exchange> streams;
     for (size_t i = 0; i < kHosts; ++i) {
@@ -84,7 +84,7 @@ class Hosts : public testing::Test {
     for (size_t i = 0; i < kHosts; ++i) EXPECT_EQ(host_of(streams[i]), address(i));
     return streams;
   }
-  // The one that answered; nginx names those before it that did not.
+  // The host that answered, after those that did not.
   static std::string host_of(Exchange& exchange) {
     const auto hosts = exchange.headers().get("X-Host");
     return hosts.substr(hosts.rfind(' ') + 1);
@@ -101,7 +101,7 @@ class Hosts : public testing::Test {
     }
     return "none";
   }
-  // Asked all at once.
+  // All at once.
   void expect_no_error(int count) {
     std::vector<Exchange> exchanges;
     exchanges.reserve(static_cast<size_t>(count));
@@ -148,7 +148,7 @@ TEST_F(Hosts, OneThatIsKilledIsNoticedByItsOwnStreamsOnly) {
   responders_[1]->process().signal(SIGKILL);
   EXPECT_EQ(responders_[1]->process().wait(), 128 + SIGKILL);
   expect_no_error(20);
-  // nginx takes the end of the connection for that of the answer: only the last event is missing.
+  // nginx treats the end of the connection as the end of the answer: only the last event is missing.
   EXPECT_EQ(fault_of(streams[1]), "the stream ends without a terminal event");
   expect_whole(streams[0]);
   expect_whole(streams[2]);
@@ -162,7 +162,7 @@ TEST_F(Hosts, OneThatIsCutOffIsNoticedByItsOwnStreamsOnly) {
   expect_no_error(20);
   expect_whole(streams[0]);
   expect_whole(streams[1]);
-  // Nobody said that it is gone: its streams go on when it is back.
+  // No connection was closed: its streams continue when it is back.
   network_->mend(2);
   expect_whole(streams[2]);
   EXPECT_TRUE(takes_traffic_again(2));

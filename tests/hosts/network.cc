@@ -15,8 +15,7 @@ Namespace::Namespace()
                 .env = {},
                 .directory = {},
                 .fds = {}}) {
-  if (!process_.out().await_line([](auto line) { return line == "made"; }))
-    throw std::runtime_error("no network namespace: " + process_.err().text());
+  process_.await_ready(process_.out(), "made");
   ip("link set lo up");
 }
 

@@ -7,26 +7,26 @@
 
 namespace bailian::e2e {
 
-// A network namespace without a name: a process holds it, and it goes with that, whatever becomes of the
+// A network namespace without a name. It exists as long as the process that holds it, which ends with the
 // tests.
 class Namespace {
  public:
   Namespace();
 
-  // What comes before a command that is to run inside.
+  // The prefix of a command that runs inside.
   std::vector<std::string> prefix() const;
   std::string holder() const { return std::to_string(process_.pid()); }
-  // `ip` inside; throws when it fails.
+  // Runs `ip` inside; throws when it fails.
   void ip(const std::string& arguments) const;
 
  private:
   Process process_;
 };
 
-// True where namespaces may be made.
+// True if this process may create namespaces.
 bool can_make_namespaces();
 
-// A switch with a front host and others, each with a cable to it.
+// A switch that connects a front host and others.
 class Network {
  public:
   explicit Network(size_t hosts);
@@ -35,7 +35,7 @@ class Network {
   const Namespace& host(size_t number) const { return hosts_[number]; }
   static std::string address_of(size_t number) { return "10.77.0." + std::to_string(number + 1); }
 
-  // What is on its way is lost, and nobody is told.
+  // Packets are lost silently.
   void cut(size_t number) const { set_port(number, "down"); }
   void mend(size_t number) const { set_port(number, "up"); }
 

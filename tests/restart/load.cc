@@ -16,7 +16,7 @@ namespace {
 
 using bench::Clock;
 
-constexpr double kStreamsPerSecond = 400;  // while they are opened
+constexpr double kStreamsPerSecond = 400;  // while streams are opened
 constexpr double kChatsPerSecond = 20;
 constexpr double kHealthsPerSecond = 20;
 constexpr size_t kPieceChars = 3;
@@ -146,7 +146,7 @@ class Crowd {
   size_t streams() const { return streams_; }
   size_t visitors() const { return visitors_.size(); }
 
-  // Serves what is ready and takes those who have ended into the totals.
+  // Serves what is ready and adds those that have ended to the totals.
   void serve(Totals& totals) {
     poller_.wait(std::chrono::milliseconds(5));
     const auto now = Clock::now();

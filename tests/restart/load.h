@@ -10,20 +10,19 @@
 
 namespace bailian::e2e {
 
-// What became of all that was asked.
+// The results of all requests.
 struct Totals {
   size_t streams = 0;  // whole: their text byte for byte, then the last event
   size_t chats = 0;    // answers as JSON, likewise
   size_t healths = 0;
   size_t refused = 0;  // no answer, or another status than 200
   size_t cut = 0;      // an answer that ended too early, or never
-  size_t wrong = 0;    // another one than was due
+  size_t wrong = 0;    // a wrong answer
   std::string first_fault;
 };
 
-// Visitors of a web server on 127.0.0.1, on a thread of their own: so many streams at all times, a new one
-// for each that ends, and beside them short requests at a steady pace. Every answer is looked at from end to
-// end.
+// Visitors of a web server on 127.0.0.1, on a thread of their own: always so many streams, a new one for each
+// that ends, and short requests at a steady pace. Every answer is checked from start to end.
 class Load {
  public:
   Load(uint16_t port, size_t streams);
@@ -31,9 +30,9 @@ class Load {
 
   // Waits until all streams are open.
   void await_streams();
-  // Waits for so many answers more.
+  // Waits for so many more answers.
   void await_answers(size_t more);
-  // Nothing more is asked; waits for the answers under way.
+  // Sends no more requests, and waits for the open answers.
   Totals finish();
 
  private:
@@ -46,7 +45,7 @@ class Load {
   size_t open_streams_ = 0;  // guarded by mutex_
   size_t answers_ = 0;       // likewise
   std::atomic<bool> ending_{false};
-  Totals totals_;  // the thread's, until it has ended
+  Totals totals_;  // used by the thread until it has ended
   std::thread thread_;
 };
 

@@ -25,7 +25,7 @@ std::string section_of(const std::string& document, const std::string& heading) 
   return begin == document.npos ? "" : document.substr(begin, document.find("\n## ", begin + 1) - begin);
 }
 
-// The lines of a document's code that begin so.
+// The lines of code in a document that start with this.
 std::string lines_with(const std::string& document, std::string_view begin) {
   std::string lines;
   for (size_t at = document.find(begin); at != document.npos; at = document.find(begin, at + 1))
@@ -93,11 +93,9 @@ exec sleep infinity)"},
   }
   void start() {
     php_.emplace(on_machine({php_fpm(), "--nodaemonize"}));
-    ASSERT_TRUE(php_->err().await_line([](auto line) { return line.find("ready to handle") != line.npos; }));
+    php_->await_ready(php_->err(), "ready to handle");
     nginx_.emplace(on_machine({"nginx", "-g", "daemon off; error_log stderr notice;"}));
-    ASSERT_TRUE(nginx_->err().await_line([](auto line) {
-      return line.find("start worker process ") != line.npos;
-    })) << nginx_->err().text();
+    nginx_->await_ready(nginx_->err(), "start worker process ");
   }
   void restart() {
     stop();

@@ -1,4 +1,4 @@
-// The recipes of deploy/other-servers.md, with the web servers that they are for.
+// The recipes of deploy/other-servers.md with their web servers.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -82,7 +82,7 @@ class Servers : public testing::TestWithParam<WebServerKind> {
  protected:
   void SetUp() override {
     if (!is_installed(GetParam().program)) GTEST_SKIP() << GetParam().program << " is not installed";
-    // Root's Apache gives its workers another user.
+    // Apache's workers run as another user when root starts it.
     ASSERT_EQ(chmod(dir_.socket("").c_str(), 0755), 0);
   }
   void TearDown() override {
@@ -191,7 +191,7 @@ TEST_P(Servers, AVisitorWhoLeavesBeforeTheFirstTextStopsTheModelAtAKeepAlive) {
   EXPECT_TRUE(simulator_.reaches("cut", 1));
 }
 
-// As browsers send a body whose length they don't know.
+// As browsers send a body of unknown length.
 TEST_P(Servers, ABodyInChunksIsTaken) {
   start();
   const auto body = chat_body("[[sim events=2]]");
@@ -223,7 +223,7 @@ TEST_P(ServersHaproxy, LimitsEachVisitor) {
   EXPECT_EQ(another.post(kChatPath, "{}").status, 400);
 }
 
-// As HAProxy may be told to: it asks first how many connections it may make.
+// An option of HAProxy: it first asks how many connections it may open.
 TEST_P(ServersHaproxy, MayAskForValues) {
   start({}, {{"docroot /\n", "docroot /\n    option get-values\n"}});
   for (int i = 0; i < 3; ++i) EXPECT_EQ(browser().get(kHealthPath).status, 200);

@@ -11,7 +11,7 @@
 
 namespace bailian::e2e {
 
-// A web server of the distribution: how it is run in the foreground around a recipe.
+// A web server of the distribution, and how to run it in the foreground with a recipe.
 struct WebServerKind {
   std::string_view name;  // and the heading of its recipe in deploy/other-servers.md
   const char* program;
@@ -32,8 +32,8 @@ struct Replacement {
   std::string to;
 };
 
-// A web server with its recipe from deploy/other-servers.md, the addresses and what else a test wants
-// replaced. It listens once constructed.
+// A web server with its recipe from deploy/other-servers.md, in which addresses and `more` are replaced. Its
+// constructor returns once it listens.
 class WebServer {
  public:
   WebServer(const WorkDir& dir, const WebServerKind& kind, const std::vector<Replacement>& more = {});

@@ -10,7 +10,7 @@ namespace bailian::simulator {
 // Either header is enough: contract.md §1.2.
 bool asks_for_stream(const HttpRequest& request);
 
-// Empty if there is none.
+// Empty when there is none.
 std::string_view api_key(const HttpRequest& request);
 
 // Whether the key may use the app, and whether there is one at that path. Throws ApiError.

@@ -20,7 +20,7 @@ std::string references(bool first, bool second) {
   return list + "]";
 }
 
-// A reasoning step says the same in `thought` and in `response`: contract.md §3.4.
+// A reasoning step has the same text in `thought` and in `response`: contract.md §3.4.
 std::string reasoning(std::string_view text) {
   const std::string quoted = json_string(text);
   return R"([{"action":"reasoning","thought":)" + quoted + R"(,"action_type":"reasoning","response":)" +
@@ -121,7 +121,7 @@ Step AnswerScript::next_text(std::string& out) {
   return Step::kText;
 }
 
-// Always incremental, whatever incremental_output says; the last one of the node is empty.
+// Always incremental, regardless of incremental_output; the last one of the node is empty.
 Step AnswerScript::next_workflow_piece(std::string& out) {
   node_closed_ = pieces_sent_ >= text_events();
   text_.clear();

@@ -44,7 +44,7 @@ class AnswerScript : public Script {
 
   Answer answer_;
   std::string finish_json_;
-  std::string text_;     // of the event in the making, or the whole so far
+  std::string text_;     // of the current event, or all text so far
   std::string scratch_;  // a member of it that is an object or an array
   std::size_t id_ = 0;
   std::size_t pieces_sent_ = 0;

@@ -12,7 +12,7 @@ using rapidjson::Value;
 
 constexpr std::size_t kMaxBodyBytes = 6U << 20U;
 
-// Iterative, as a deep body must not overflow the stack; a NUL would end the text for RapidJSON.
+// Iterative, because a deep body must not overflow the stack. A NUL would end the text for RapidJSON.
 bool parse(std::string_view text, Document& document) {
   document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(text.data(),
                                                                                          text.size());
@@ -54,7 +54,7 @@ std::string_view last_user_content(const Value& messages) {
   return text_member(last, "role") == "user" ? text_member(last, "content") : std::string_view();
 }
 
-// `prompt` comes behind `messages` as the last thing the user said: contract.md §1.3.
+// `prompt` follows `messages` as the last message of the user: contract.md §1.3.
 std::string_view find_prompt(const Value& input) {
   const Value* prompt = member(input, "prompt");
   const Value* messages = member(input, "messages");

@@ -9,7 +9,7 @@ namespace bailian::simulator {
 // service does.
 struct CompletionRequest {
   std::string prompt;      // the last thing the user said
-  std::string session_id;  // empty if there is none, or if `messages` makes it void
+  std::string session_id;  // empty when absent, or when `messages` takes precedence
   bool is_incremental = false;
 };
 

@@ -19,7 +19,7 @@ void set_no_delay(evutil_socket_t socket) {
   setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-// Linux answers this by an RST; with SO_LINGER, evhttp's shutdown() would send a FIN first.
+// Linux sends an RST for this; with SO_LINGER, evhttp's shutdown() would send a FIN first.
 void send_rst(evutil_socket_t socket) {
   sockaddr none{};
   none.sa_family = AF_UNSPEC;
@@ -77,7 +77,7 @@ void Connection::finish() {
   exchange_.reset();
   bufferevent_setcb(stream_, evhttp_callbacks_.read, evhttp_callbacks_.write, evhttp_callbacks_.event,
                     evhttp_callbacks_.argument);
-  // Still set if the body of the request was chunked; evhttp would end our answer with a chunk of its own.
+  // Still set when the body of the request was chunked: evhttp would append a chunk to our answer.
   request_->chunked = 0;
   evhttp_send_reply_end(std::exchange(request_, nullptr));
 }

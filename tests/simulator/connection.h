@@ -11,36 +11,36 @@
 
 namespace bailian::simulator {
 
-// What becomes of a connection when a request has been dealt with.
+// What happens to a connection after a request.
 enum class Next {
   kWait,             // nothing yet
-  kFinish,           // all is written: back to evhttp, for the next request or for `Connection: close`
+  kFinish,           // all is written: back to evhttp, for the next request or `Connection: close`
   kFinishThenClose,  // the same, but the idle connection closes a moment later
   kClose,
   kReset,  // RST
 };
 
-// Whoever answers one request. Destroyed when the request is done or its client has gone.
+// Answers one request. Destroyed when the request is done or its client has closed.
 class Exchange {
  public:
   virtual ~Exchange() = default;
-  // Nothing is waiting to be written, maybe nothing ever was.
+  // Everything written so far has been sent.
   virtual Next on_drained() = 0;
   // The client closed the connection; the destructor follows.
   virtual void on_client_gone() {}
 };
 
-// A TCP connection of evhttp. evhttp reads the requests; the answers are written here, past evhttp, which
-// can't write a wrong chunk, and which doesn't see a client go before the first byte of the answer.
-// Lives until evhttp frees its connection: the close callback must destroy it.
+// A TCP connection of evhttp. evhttp reads the requests. The answers are written here, because evhttp cannot
+// write a wrong chunk and does not notice a client that closes before the first byte of the answer. Lives
+// until evhttp frees its connection: the close callback must destroy it.
 class Connection {
  public:
   Connection(event_base* base, evhttp_connection* connection);
 
-  // Whether this was a close-idle connection: it takes no second request, the one that comes just then meets
-  // the close.
+  // Whether this was a close-idle connection. It takes no second request: one that arrives now crosses the
+  // close.
   bool closes_instead();
-  // Takes the socket over until the exchange is done. The exchange may write in its constructor.
+  // Takes over the socket until the exchange is done. The exchange may write in its constructor.
   void begin(evhttp_request* request, std::unique_ptr<Exchange> exchange);
   void write(std::string_view bytes);
   std::size_t backlog_bytes() const;

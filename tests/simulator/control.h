@@ -10,7 +10,7 @@
 
 namespace bailian::simulator {
 
-// What a test asks and tells the simulator: everything under /control/.
+// The endpoints by which tests control the simulator: everything under /control/.
 class Control {
  public:
   Control(event_base* base, DashScope& dashscope, Stats& stats, Gate& gate)

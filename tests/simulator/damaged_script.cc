@@ -24,14 +24,14 @@ void insert_text(std::string_view raw, std::string& event) {
   }
 }
 
-// Puts `json` in place of the data, or of the body that is nothing but JSON.
+// Replaces the data, or a body that is only JSON, with `json`.
 void replace_json(const std::string& json, std::string& event) {
   const auto begin = std::min(event.find('{'), event.size());
   const auto end = event.find_last_of('}');
   event.replace(begin, end == std::string::npos ? 0 : end + 1 - begin, json);
 }
 
-// The event itself stays whole, its JSON ends too early.
+// The event stays whole, but its JSON ends too early.
 void break_json(std::string& event, std::size_t) {
   const auto begin = std::min(event.find('{'), event.size());
   const auto end = event.find_last_of('}');

@@ -15,12 +15,12 @@ struct Damage {
   std::size_t after = 0;
   // Changes the bytes of the event, whose `id:` is given; leaves none if it is to be dropped.
   std::function<void(std::string& event, std::size_t id)> edit;
-  // The answer ends there, in this way; without, it goes on as if nothing had happened.
+  // How the answer ends there; without it, the answer continues.
   std::optional<Ending> ending;
   bool overruns = false;  // the event goes into a chunk that promises more
 };
 
-// The damage that goes with a fault that spoils one event; none for any other fault.
+// The damage of a fault that changes one event; none for other faults.
 std::optional<Damage> damage_of(Fault fault, std::optional<std::size_t> after, bool is_stream);
 
 class DamagedScript : public Script {

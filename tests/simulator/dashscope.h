@@ -21,7 +21,7 @@ class DashScope {
 
   std::unique_ptr<Exchange> answer(Connection& connection, HttpRequest request);
 
-  // The newest request as JSON, its key all but hidden; empty if there was none.
+  // The newest request as JSON, with its key masked; empty when there was none.
   std::string last_request_json() const;
   void reset();
 

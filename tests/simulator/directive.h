@@ -43,7 +43,7 @@ enum class Mode { kAgent, kMessageFormat, kFullThoughts, kThoughts, kRag };
 // The three framings of an error that comes before any text: contract.md §4.1, rows a to c.
 enum class Framing { kJson, kSse200, kSse };
 
-// Messages that are not published with a code.
+// Messages that are not documented with a code.
 enum class Message { kKey, kBudget };
 
 // What `[[sim key=value ...]]` in a prompt asks for; an empty optional means the usual.
@@ -74,7 +74,7 @@ struct Directive {
   std::optional<std::size_t> times;
 
   bool asks_for_error() const { return status.has_value() || !code.empty(); }
-  // What is left when `times` is used up: the pace and the text, no trouble.
+  // What remains when `times` is used up: pace and text, without faults.
   Directive without_trouble() const;
 };
 
@@ -83,7 +83,7 @@ struct Prompt {
   Directive directive;
 };
 
-// Throws ApiError InvalidParameter that names what it can't read.
+// Throws ApiError InvalidParameter that names what is wrong.
 Prompt parse_prompt(std::string_view prompt);
 
 }  // namespace bailian::simulator

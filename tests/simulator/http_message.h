@@ -44,10 +44,10 @@ struct GatewayHead {
   std::chrono::system_clock::time_point arrived;
 };
 Headers gateway_headers(const GatewayHead& head);
-// Those of a page that the proxy in front of DashScope makes itself.
+// The headers of a page that the proxy in front of DashScope generates.
 Headers proxy_headers(std::string_view content_type);
 
-// A chunk that announces `extra_bytes` more than it has is not ended.
+// A chunk that announces `extra_bytes` more than it has is left unfinished.
 void append_chunk(std::string_view bytes, std::size_t extra_bytes, std::string& out);
 inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 

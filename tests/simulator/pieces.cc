@@ -10,14 +10,14 @@ namespace {
 
 constexpr std::size_t kMaxWordBytes = 24;
 
-// One Han character or two, by turns of place, as a tokenizer would give them.
+// One Han character or two, alternating, as a tokenizer would produce them.
 std::size_t han_bytes(std::string_view text, std::size_t index) {
   const std::size_t first = char_bytes(text);
   const std::string_view rest = text.substr(first);
   return index % 3 != 0 && starts_with_han(rest) ? first + char_bytes(rest) : first;
 }
 
-// A word with the spaces before it; a sign that is not ASCII stands alone.
+// A word with the spaces before it; a character that is not ASCII is a piece of its own.
 std::size_t word_bytes(std::string_view text) {
   std::size_t length = 0;
   while (length < text.size() && text[length] == ' ') ++length;

@@ -11,9 +11,9 @@ namespace bailian::simulator {
 class Pieces {
  public:
   Pieces() = default;
-  // `tok1 `, `tok2 `, ... made as they are asked for.
+  // `tok1 `, `tok2 `, ... generated on demand.
   static Pieces numbered(std::size_t count);
-  // `@1.NANOSECONDS;`, `@2.NANOSECONDS;`, ...: the monotonic time at which each was asked for.
+  // `@1.NANOSECONDS;`, `@2.NANOSECONDS;`, ...: the monotonic time at which each was generated.
   static Pieces clock(std::size_t count);
   // A word each, or one or two Han characters.
   static Pieces tokens(std::string_view text);

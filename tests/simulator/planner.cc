@@ -45,7 +45,7 @@ void set_stream(bool is_stream, Plan& plan) {
   plan.head.content_type = is_stream ? kStreamType : kJsonType;
 }
 
-// The marks of two citations, split as they are in the captures: contract.md §3.2.
+// The markup of two citations, split as in the captures: contract.md §3.2.
 void cite(Answer& answer) {
   Pieces& pieces = answer.pieces;
   const std::size_t third = pieces.size() / 3;
@@ -74,7 +74,7 @@ void fill_text(const Prompt& prompt, Answer& answer) {
   }
 }
 
-// The answers that a proxy before DashScope makes up; false for any other fault.
+// The answers of a proxy in front of DashScope; false for any other fault.
 bool plan_proxy_page(Fault fault, const HttpRequest& request, Plan& plan) {
   std::string body;
   switch (fault) {
@@ -105,7 +105,7 @@ bool plan_proxy_page(Fault fault, const HttpRequest& request, Plan& plan) {
   return true;
 }
 
-// Faults of the whole body, and those that aren't in the body at all.
+// Faults of the whole body, and those outside of the body.
 void apply_fault(Fault fault, std::optional<std::size_t> after, Plan& plan) {
   if (auto damage = damage_of(fault, after, plan.head.is_stream)) {
     plan.script = std::make_unique<DamagedScript>(std::move(plan.script), std::move(*damage));
@@ -143,7 +143,7 @@ void apply_fault(Fault fault, std::optional<std::size_t> after, Plan& plan) {
       break;
     case Fault::kComments:
       plan.script = std::make_unique<KeepaliveScript>();
-      // Unpaced comments without end would keep the simulator busy for nothing.
+      // Endless comments without a pace would keep the simulator busy.
       plan.interval = std::max(plan.interval, milliseconds(1));
       break;
     default:
@@ -171,7 +171,7 @@ Plan Planner::plan_checked(const HttpRequest& request, Plan plan) {
   try {
     completion = parse_completion(request.body, plan.head.is_stream);
   } catch (const ApiError& error) {
-    // The gateway finds a bad body itself, the model service a bad parameter.
+    // The gateway rejects a bad body, the model service a bad parameter.
     const bool is_late = plan.head.is_stream && error.code() == "InvalidParameter";
     plan_error(error, is_late ? Framing::kSse200 : Framing::kJson, plan);
     return plan;

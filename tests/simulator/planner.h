@@ -16,13 +16,14 @@
 
 namespace bailian::simulator {
 
-// Decides how a request to DashScope is answered: as contract.md says, or as its prompt directs.
+// Decides how a request to DashScope is answered: as contract.md says, or as the directive in its prompt
+// says.
 class Planner {
  public:
   explicit Planner(const Options& options) : options_(options), examples_(options.examples) {}
 
   Plan plan(const HttpRequest& request);
-  // Starts to count `times=K` anew.
+  // Restarts the counting of `times=K`.
   void forget() { seen_.clear(); }
 
  private:

@@ -7,9 +7,9 @@
 namespace bailian::simulator {
 namespace {
 
-// A client that reads slower than the pace makes its stream wait, not grow.
+// When a client reads more slowly than the pace, its stream waits and does not grow.
 constexpr std::size_t kMaxBacklogBytes = 256U << 10U;
-// Unpaced events that leave in one write.
+// Events without a pace that leave in one write.
 constexpr std::size_t kWriteBytes = 16U << 10U;
 constexpr std::size_t kOverrunBytes = 1000;
 
@@ -93,7 +93,7 @@ void Player::write_head() {
   wire_ += http_head(plan_.head.status, headers, request_);
 }
 
-// Writes what is due. Paced answers make new events in a tick, others whenever the last ones have gone.
+// Writes what is due. Paced answers generate events in each tick, others whenever the last ones were sent.
 Next Player::pump(bool is_tick) {
   const bool is_paced = plan_.interval > milliseconds(0);
   bool may_produce = is_tick || !is_paced;
@@ -153,7 +153,7 @@ void Player::hold() {
   gate_.enter(timer_);
 }
 
-// Moves one chunk from the body to the wire, if there is a whole one or no more to come for now.
+// Moves one chunk from the body to the wire, when it is whole or nothing follows for now.
 bool Player::frame() {
   const std::size_t waiting = body_.size() - framed_bytes_;
   const bool is_partial = waiting < plan_.chunk_bytes && phase_ == Phase::kStreaming;

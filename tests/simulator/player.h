@@ -10,7 +10,7 @@
 
 namespace bailian::simulator {
 
-// Answers one completion: carries out a plan on a connection, keeps its pace, and counts.
+// Answers one completion: executes a plan on a connection, at its pace, and counts.
 class Player : public Exchange {
  public:
   Player(event_base* base, Connection& connection, Stats& stats, Gate& gate, const HttpRequest& request,
@@ -28,7 +28,7 @@ class Player : public Exchange {
     kHeld,       // at the gate, for the first byte or for more
     kStreaming,  // there may be more events
     kEnding,     // the script has finished, its last bytes may wait
-    kSilent,     // until the client goes
+    kSilent,     // until the client closes
   };
 
   static void on_timer(evutil_socket_t, short, void* self);
@@ -54,9 +54,9 @@ class Player : public Exchange {
   const unsigned epoch_;
 
   Phase phase_ = Phase::kWaiting;
-  std::string body_;  // made, but not framed
+  std::string body_;  // generated, not framed
   std::size_t framed_bytes_ = 0;
-  std::string wire_;  // framed, but not written
+  std::string wire_;  // framed, not written
   std::size_t texts_ = 0;
   bool has_head_ = false;
   bool overruns_ = false;

@@ -14,7 +14,7 @@ std::string RandomId::hex(std::size_t digits) {
   return id;
 }
 
-// Version 9, as the request ids of DashScope look.
+// UUID version 9, like the request ids of DashScope.
 std::string RandomId::uuid() {
   std::string id = hex(32);
   id[12] = '9';

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::size_t kQuotedChars = 80;
 
-// On one line and not too long.
+// On one line, shortened.
 std::string quoted(std::string_view question) {
   std::string result;
   for (std::size_t chars = 0; !question.empty(); ++chars) {

@@ -8,7 +8,7 @@ namespace {
 constexpr std::size_t kEndlessBytes = 64U << 20U;
 constexpr std::size_t kEndlessBlockBytes = 64U << 10U;
 
-// Behind the blank line that ends the first event of `stream`, whichever line ends it uses.
+// The end of the first event of `stream`, after its blank line, for any line ends.
 std::size_t event_end(std::string_view stream) {
   std::size_t end = std::string_view::npos;
   for (const std::string_view blank : {"\n\n", "\r\n\r\n"}) {
@@ -18,7 +18,7 @@ std::size_t event_end(std::string_view stream) {
   return std::min(end, stream.size());
 }
 
-// `id:1\nevent:result\n:HTTP_STATUS/200\ndata:{}\n\n` in the style of examples/16.
+// `id:1\nevent:result\n:HTTP_STATUS/200\ndata:{}\n\n` in the form of example 16.
 void append_crlf_lines(std::string_view event, std::string& out) {
   while (!event.empty()) {
     const std::string_view line = event.substr(0, event.find('\n'));

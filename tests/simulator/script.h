@@ -15,17 +15,17 @@ enum class Step {
   kFinished,  // nothing was added and nothing will be
 };
 
-// How the connection goes on when a script has finished.
+// What happens to the connection when a script has finished.
 enum class Ending { kDone, kClose, kReset, kSilence };
 
-// The body of one answer, event by event. A script knows no clock and no socket.
+// The body of one answer, event by event. A script uses no clock and no socket.
 class Script {
  public:
   virtual ~Script() = default;
   // Appends the next event to `out`.
   virtual Step next(std::string& out) = 0;
   virtual Ending ending() const { return Ending::kDone; }
-  // How many times next() will say kText.
+  // How many times next() will return kText.
   virtual std::size_t text_events() const { return 0; }
 };
 
@@ -33,7 +33,7 @@ class Script {
 class FixedScript : public Script {
  public:
   explicit FixedScript(std::string body);
-  // Cut behind each blank line, so that a stream is paced like any other.
+  // Cut after each blank line, so that a stream is paced like any other.
   static std::unique_ptr<FixedScript> events(const std::string& stream);
 
   Step next(std::string& out) override;
@@ -45,7 +45,7 @@ class FixedScript : public Script {
   bool is_stream_ = false;
 };
 
-// `:keepalive` comments, for ever.
+// `:keepalive` comments without end.
 class KeepaliveScript : public Script {
  public:
   Step next(std::string& out) override;
@@ -61,8 +61,8 @@ class EndlessLineScript : public Script {
   std::size_t sent_bytes_ = 0;
 };
 
-// Rewrites the events of another script as examples/16 has them: a BOM, comments, CRLF, a space behind the
-// colon, no HTTP_STATUS line, and a last event with data alone.
+// Rewrites the events of another script in the form of example 16: a BOM, comments, CRLF, a space after the
+// colon, no HTTP_STATUS line, and a last event with data only.
 class CrlfScript : public Script {
  public:
   explicit CrlfScript(std::unique_ptr<Script> inner) : inner_(std::move(inner)) {}

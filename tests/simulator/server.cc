@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kBacklog = 4096;
 constexpr ev_ssize_t kMaxHeaderBytes = 64 << 10;
-// Far over the 6 MiB of DashScope, so that its own answer to a large body comes, not the one of evhttp.
+// Far above the 6 MiB of DashScope, so that a large body gets DashScope's answer, not evhttp's.
 constexpr ev_ssize_t kMaxBodyBytes = 64 << 20;
 constexpr timeval kAcceptPause{0, 50'000};
 
@@ -26,7 +26,7 @@ using AddressList = std::unique_ptr<addrinfo, FreeWith<freeaddrinfo>>;
 event_base* new_base() {
   const std::unique_ptr<event_config, FreeWith<event_config_free>> config(
       check_allocated(event_config_new()));
-  // An answer paced by the millisecond needs a clock that is not rounded to ticks of the kernel.
+  // Answers paced in milliseconds need a clock that is not rounded to kernel ticks.
   event_config_set_flag(config.get(), EVENT_BASE_FLAG_PRECISE_TIMER | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
   return check_allocated(event_base_new_with_config(config.get()));
 }
@@ -62,8 +62,8 @@ void accept_again(evutil_socket_t, short, void* listener) {
   evconnlistener_enable(static_cast<evconnlistener*>(listener));
 }
 
-// Out of descriptors, most likely: a listening socket that stays readable would make the loop spin.
-// The argument is not ours, evhttp has put its own there.
+// Usually out of descriptors: a listening socket that stays readable would make the loop spin. The argument
+// is evhttp's, not ours.
 void on_accept_error(evconnlistener* listener, void*) {
   evconnlistener_disable(listener);
   event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT, accept_again, listener, &kAcceptPause);

@@ -19,10 +19,10 @@ class ListenError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// The whole program on one loop: the members are in the order in which they depend on each other.
+// The whole program on one loop. Members depend on those above them.
 class Server {
  public:
-  // Listens when it returns; throws ListenError if it can't.
+  // Listens when it returns. Throws ListenError.
   explicit Server(const Options& options);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

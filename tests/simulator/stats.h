@@ -15,24 +15,25 @@ namespace bailian::simulator {
 
 enum class Field { kRequests, kCompleted, kCut, kOpen, kHeld, kEvents, kConnections };
 
-// Somebody who wants to know when a figure has changed; told from the loop, at most once an iteration.
+// Is notified when a counter has changed, from the loop, at most once an iteration.
 class StatsWatcher {
  public:
   virtual ~StatsWatcher() = default;
   virtual void on_stats_changed() = 0;
 };
 
-// The figures of GET /control/stats. `open` and `held` say what is; the others count since the last reset.
+// The counters of GET /control/stats. `open` and `held` are current values; the others count since the last
+// reset.
 class Stats {
  public:
   explicit Stats(event_base* base);
 
   std::int64_t operator[](Field field) const { return values_[index(field)]; }
   void add(Field field, std::int64_t amount = 1);
-  // A client closed before its answer had ended.
+  // The client closed before the end of its answer.
   void add_cut();
   void reset();
-  // Changes with each reset: what began in an earlier one does not count any more.
+  // Changes with each reset: what began before it is no longer counted.
   unsigned epoch() const { return epoch_; }
 
   std::string json() const;

@@ -14,7 +14,7 @@ struct Identity {
   std::size_t input_tokens = 0;
 };
 
-// One `data:` of a success, members in the order of the captures; what is empty is left out.
+// One `data:` of a success, with members in the order of the captures. Empty ones are left out.
 struct Output {
   std::string_view thoughts;          // a JSON array
   std::string_view workflow_message;  // a JSON object

@@ -1,4 +1,4 @@
-// Preloaded into the responder, it makes the n-th call of one function fail, as plan.h has it.
+// Preloaded into the responder: makes the n-th call of one function fail, as plan.h says.
 
 #include <dlfcn.h>
 #include <execinfo.h>
@@ -22,8 +22,7 @@
 
 #include "plan.h"
 
-// The C library's own, by its own names.
-// NOLINTBEGIN(bugprone-reserved-identifier)
+// The C library's own allocator. NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 void* __libc_malloc(size_t);
 void* __libc_calloc(size_t, size_t);
@@ -39,7 +38,7 @@ Plan* plan = nullptr;
 bool in_main = false;
 
 #ifndef KEEP_MALLOC
-// Where it was, for addr2line.
+// The place of the call, for addr2line.
 void show_crash(int signal) {
   constexpr int kMostFrames = 40;
   void* frames[kMostFrames];
@@ -89,8 +88,7 @@ bool fails(Call call) {
   return true;
 }
 
-// What the process says to itself, by an eventfd, a pipe or a socket pair, does not fail: it can't in
-// reality.
+// An eventfd, a pipe or a socket pair within the process never fails in reality, so it does not fail here.
 bool is_own(int fd) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return false;
@@ -103,7 +101,7 @@ bool is_own(int fd) {
          size == sizeof(sa_family_t);
 }
 
-// False: it has failed. Else, `bytes` is what may be transferred.
+// False when it fails. Otherwise `bytes` is what may be transferred.
 bool may_transfer(Call call, int fd, size_t& bytes) {
   const int saved = errno;
   const bool own = is_own(fd);
@@ -133,7 +131,7 @@ int counted_main(int argc, char** argv, char** environment) {
 
 using namespace bailian::torture;
 
-// The function as it would be without this library.
+// The function that this library replaces.
 #define REAL(name) static const auto real_##name = real<decltype(&::name)>(#name)
 
 extern "C" {
@@ -146,7 +144,7 @@ int __libc_start_main(int (*main)(int, char**, char**), int argc, char** argv, v
   return real<Start>("__libc_start_main")(&counted_main, argc, argv, init, fini, rtld_fini, stack_end);
 }
 
-// A sanitizer has its own.
+// A sanitizer has its own allocator.
 #ifndef KEEP_MALLOC
 void* malloc(size_t size) { return fails(kMemory) ? nullptr : __libc_malloc(size); }
 void* calloc(size_t count, size_t size) { return fails(kMemory) ? nullptr : __libc_calloc(count, size); }
@@ -229,7 +227,7 @@ int epoll_create1(int flags) noexcept {
   REAL(epoll_create1);
   return fails(kEpollCreate) ? -1 : real_epoll_create1(flags);
 }
-// Only what is added takes memory; a change or an end can't fail for want of it.
+// Only EPOLL_CTL_ADD needs memory: the others cannot run out of it.
 int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
   REAL(epoll_ctl);
   return operation == EPOLL_CTL_ADD && fails(kEpollCtl) ? -1 : real_epoll_ctl(epoll, operation, fd, event);
@@ -282,8 +280,8 @@ char* realpath(const char* path, char* resolved) noexcept {
   REAL(realpath);
   return fails(kRealpath) ? nullptr : real_realpath(path, resolved);
 }
-// This and execve() are called behind a fork(), where dlsym() might wait for a lock that nobody holds.
-// What is changed of a descriptor can't fail.
+// This and execve() are called after a fork(), where dlsym() might wait for a lock that no thread will
+// release. What is changed of a descriptor can't fail.
 int fcntl(int fd, int command, ...) {
   va_list more;
   va_start(more, command);

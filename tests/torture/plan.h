@@ -4,12 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 
-// What the tests and the library preloaded into the responder have in common: a page of memory, mapped from
-// the file that FAIL_NTH names.
+// The memory page that the tests share with the library preloaded into the responder. It is mapped from the
+// file named by FAIL_NTH.
 namespace bailian::torture {
 
 enum Call : uint32_t {
-  kMemory,  // malloc, calloc, realloc and their like
+  kMemory,  // malloc, calloc, realloc and similar
   kRead,
   kRecv,
   kSend,
@@ -45,17 +45,17 @@ enum Call : uint32_t {
   kCalls
 };
 
-// In place of an errno: the call succeeds, but with no more than this many bytes, made negative.
+// Instead of an errno: the call succeeds with at most this many bytes (negated).
 inline constexpr int kOneByte = -1;
 inline constexpr int kPieces = -700;
 
 inline constexpr int32_t kNoProcess = -1;
 
 struct Plan {
-  std::atomic<bool> counting;    // while false, everything is as ever, and before main() too
-  std::atomic<bool> from_main;   // counting begins when main() does
-  std::atomic<bool> for_good;    // not only the n-th fails, but all that follow too
-  std::atomic<int32_t> process;  // only its calls; 0: those of all
+  std::atomic<bool> counting;    // while false, and before main(), no call fails
+  std::atomic<bool> from_main;   // counting starts with main()
+  std::atomic<bool> for_good;    // all calls from the n-th on fail
+  std::atomic<int32_t> process;  // only the calls of this one; 0: of all
   std::atomic<uint32_t> call;
   std::atomic<int32_t> error;
   std::atomic<uint64_t> nth;  // 0: none fails

@@ -1,4 +1,4 @@
-// A responder that starts: it serves, or it says why not and ends with an exit code of its own.
+// A responder that starts: it serves, or it reports why not and ends with a documented exit code.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -26,8 +26,8 @@ class TortureStart : public TortureBase {
         arguments);
   }
 
-  // With each call failing: exit codes are of those named, and one that is not 0 comes with a reason. With
-  // none, it is the first of them.
+  // Runs the command with each call failing. Its exit code must be one of these, and one other than 0 needs a
+  // reason on stderr. When no call fails, it must be the first.
   void survive(const std::function<Finished()>& run, const std::vector<int>& codes) {
     const auto run_once = [&] {
       const Finished finished = run();
@@ -51,10 +51,10 @@ class TortureStart : public TortureBase {
     survive([&] { return e2e::run(command); }, codes);
   }
 
-  // Serves, or says why not.
+  // It serves, or reports why not.
   Finished serve(Process& process) {
-    // The first visitor comes as early as can be, and may be let down by what fails; the second is not,
-    // unless the process gives up.
+    // The first visitor comes as early as possible, and the failing call may cost the answer. The second one
+    // must be served unless the process has ended.
     is_served(process);
     plan().disarm();
     const bool serves = is_served(process);
@@ -84,7 +84,7 @@ TEST_F(TortureStart, ServingUnderASupervisor) {
         auto listener = listen_on_unix(address().unix_path);
         supervised.fds = {{listener.get(), 3}};
         Process process(supervised);
-        listener.close();  // whoever connects is refused when the process has ended
+        listener.close();  // connections are refused when the process has ended
         return serve(process);
       },
       {0, 69, 71, 78});
@@ -95,7 +95,7 @@ TEST_F(TortureStart, Ping) { survive_run(command({"--ping"}), {0, 69, 71, 75, 78
 TEST_F(TortureStart, Version) { survive_run(command({"--version"}), {0, 71}); }
 TEST_F(TortureStart, BadUsage) { survive_run(command({"--nonsense"}), {64, 71}); }
 
-// What is printed is all of the frame.
+// A frame is printed whole or not at all.
 TEST_F(TortureStart, Top) {
   const Responder responder(responder_command(dir(), site_settings(dir(), simulator())));
   const auto screen = dir().file("screen");
@@ -113,7 +113,7 @@ TEST_F(TortureStart, Top) {
       {0, 69, 71, 76, 77});
 }
 
-// Each file is there and whole, or it is not there, and there is no other.
+// Each file is whole or absent, and there are no other files.
 TEST_F(TortureStart, Import) {
   const auto php = dir().write(
       "config.php", "<?php $api_key = '" + std::string(kApiKey) +

@@ -41,10 +41,10 @@ std::set<std::string> tcp_sockets() {
   return sockets;
 }
 
-// Idle connections to the upstream come and go, and nothing else here speaks TCP.
+// Idle connections to the upstream come and go; nothing else here uses TCP.
 size_t files_but_tcp(pid_t pid) {
   const auto tcp = tcp_sockets();
-  std::error_code denied;  // to all but root
+  std::error_code denied;  // for all but root
   const std::filesystem::directory_iterator files("/proc/" + std::to_string(pid) + "/fd", denied);
   return static_cast<size_t>(std::count_if(begin(files), end(files), [&](const auto& file) {
     return !tcp.contains(std::filesystem::read_symlink(file, denied));
@@ -142,7 +142,7 @@ SharedPlan::~SharedPlan() { ::munmap(plan_, sizeof(Plan)); }
 void SharedPlan::preload(Command& command) const {
   command.env.push_back("LD_PRELOAD=" + sibling_program("fail_nth.so"));
   command.env.push_back("FAIL_NTH=" + path_);
-  // What is preloaded comes before the sanitizer, and calls it.
+  // The preloaded library comes before the sanitizer, and calls it.
   command.env.emplace_back("ASAN_OPTIONS=verify_asan_link_order=0");
 }
 
@@ -224,7 +224,7 @@ void Torture::start(Settings settings) {
   settings_ = std::move(settings);
   if (const auto workers = settings_.find("WORKERS"); workers != settings_.end())
     loops_ = std::stoul(workers->second);
-  // No scenario waits for what was lost longer than this.
+  // So that no scenario waits longer for what was lost.
   settings_.merge(Settings{{"CONNECT_TIMEOUT", "1"},
                            {"FIRST_TOKEN_TIMEOUT", "1"},
                            {"IDLE_TIMEOUT", "1"},
@@ -331,7 +331,7 @@ bool Torture::expect_reply(FcgiPeer& peer, int status, std::string_view body_par
   return false;
 }
 
-// `out`: the events so far. Whatever is cut at their end is not looked at.
+// `out` has the events so far. A cut event at the end is ignored.
 void Torture::check_events(std::string_view out, bool whole, std::string_view text, bool success) {
   std::string said;
   bool finished = false;
@@ -445,7 +445,7 @@ void Torture::send(const FcgiPeer& peer, std::string_view bytes) {
   try {
     peer.send(bytes);
   } catch (const std::system_error&) {
-    // What it still has to say is read next.
+    // The rest of its answer is read next.
   }
 }
 

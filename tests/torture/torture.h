@@ -14,8 +14,8 @@
 #include "harness/site.h"
 #include "plan.h"
 
-// Torture, as curl's tests have it: one scenario over and over, each time with another call failing, until
-// there is none left that has not failed.
+// Torture tests, as curl has them: one scenario runs again and again, each time with another call failing,
+// until every call has failed once.
 namespace bailian::torture {
 
 using namespace e2e;
@@ -27,13 +27,13 @@ struct Failure {
   bool for_good;
 };
 std::string describe(const Failure& failure);
-// All that the program may meet, and what is not called is not met.
+// All failures to try. A function that the scenario does not call is skipped.
 const std::vector<Failure>& all_failures();
 
-// For what can be looked at only; throws WaitedInVain.
+// Polls for something that no event announces; throws WaitedInVain.
 void await(const std::string& what, const std::function<bool()>& happens);
 
-// The tests' view of plan.h's page.
+// The tests' side of the page in plan.h.
 class SharedPlan {
  public:
   explicit SharedPlan(const std::string& path);
@@ -42,9 +42,9 @@ class SharedPlan {
   SharedPlan& operator=(const SharedPlan&) = delete;
 
   Plan* operator->() const { return plan_; }
-  // The command runs with the library that fails.
+  // Preloads the failing library into the command.
   void preload(Command& command) const;
-  // No call fails, and none has been counted yet.
+  // Counts from 0; no call fails.
   void count();
   bool was_called(Call call) const { return plan_->calls[call] > 0; }
   // From now on the n-th call fails.
@@ -56,21 +56,21 @@ class SharedPlan {
   Plan* plan_;
 };
 
-// A place to run the program in, with a library that has its calls fail.
+// Runs the program with a library that makes its calls fail.
 class TortureBase : public testing::Test {
  protected:
-  // kFew: for a scenario that has to wait each time.
+  // kFew: for a scenario that must wait each time.
   enum class Times { kMany, kFew };
   enum class From { kNow, kMain };
-  // `run` over and over, until each call that it makes has failed in each way, or the test has failed. Gives
-  // how often one has. The run before has called the same.
+  // Runs `run` until each of its calls has failed in each way, or the test has failed. Returns how many calls
+  // failed. The run before must have made the same calls.
   uint64_t fail_each(const std::function<void()>& run, From from, Times times = Times::kMany);
 
   const WorkDir& dir() const { return dir_; }
   Simulator& simulator() { return simulator_; }
   SharedPlan& plan() { return plan_; }
   Address address() const { return {.unix_path = dir_.socket("fcgi")}; }
-  // The program with a site's settings besides these, and calls that fail.
+  // The program with these settings and those of a site, and failing calls.
   Command failing_command(Settings settings, const std::vector<std::string>& arguments = {}) const;
   // Nothing when the process ends before it listens.
   std::optional<FcgiPeer> first_peer(Process& process) const;
@@ -84,37 +84,37 @@ class TortureBase : public testing::Test {
 
 class Torture : public TortureBase {
  protected:
-  // Once in the test: a responder with these settings besides a site's.
+  // Starts the responder with these settings and those of a site. Once in a test.
   void start(Settings settings = {});
-  // For a scenario that ends the responder: a new one, whose start does not count.
+  // For a scenario that ends the responder: starts a new one, whose start is not counted.
   void restart();
   Process& responder() { return *responder_; }
   std::string log() const { return responder_->err().text(); }
 
-  // Descriptors that a loop opens for its first chat: those by which libcurl wakes a multi handle.
+  // Descriptors that a loop opens for its first chat: libcurl's, to wake up a multi handle.
   static constexpr size_t kFilesOfFirstChat = 2;
   enum class Ends { kServing, kEnded };
-  // The scenario with every call failing, one after the other. After each time the responder must serve
-  // /health, or must have ended by itself, and at the end it may have grown by neither memory nor files.
+  // Runs the scenario with every call failing, one after the other. After each run the responder must serve
+  // /health or have ended by itself. In the end it must not use more memory or files than before.
   void survive(const std::function<void()>& scenario, Ends ends = Ends::kServing, Times times = Times::kMany);
 
-  // For the rest of this run of the scenario nothing fails.
+  // Nothing fails in the rest of this run of the scenario.
   void stop_failing() { plan()->counting = false; }
   // Whether nothing fails in this run of the scenario: then every answer must be as expected.
   bool is_calm() const { return calm_; }
 
   FcgiPeer connect() const { return FcgiPeer(address()); }
   FcgiPeer ask_for_stream(std::string_view prompt) const;
-  // One of tokens(3) that has begun, and goes on when the simulator releases it.
+  // A stream of tokens(3) that has begun, and continues when the simulator releases it.
   FcgiPeer live_stream();
-  // The answer to this, which must come: nothing fails any more.
+  // The answer to this, which must come, because nothing fails any more.
   std::string get(std::string_view path) const;
 
-  // These take an answer in place of the expected one, when it is whole and says that something failed, and
-  // an end of the connection; nothing else. False: not answered as expected.
+  // These accept, in place of the expected answer, only a whole answer that reports a failure, or the end of
+  // the connection. They return false unless the expected answer came.
   bool expect_reply(FcgiPeer& peer, int status, std::string_view body_part);
-  // An answer that ends well must have all of the text, any other a beginning of it. With `may_fail` an error
-  // in its place is expected too.
+  // An answer that ends well must have all of the text, any other the beginning of it. With `may_fail` an
+  // error is accepted too.
   bool expect_stream(FcgiPeer& peer, std::string_view text, bool may_fail = false);
   bool expect_failed_stream(FcgiPeer& peer, std::string_view text);
   // The next text of a stream.
@@ -124,9 +124,9 @@ class Torture : public TortureBase {
   bool chat(std::string_view prompt, std::string_view text);
   bool stream(std::string_view prompt, std::string_view text);
 
-  // Until a counter of the simulator is there, or the peer has heard something before.
+  // Waits until a counter of the simulator has this value, or until the peer has received something.
   void await_upstream(const FcgiPeer& peer, std::string_view counter, int64_t count);
-  // A peer may be gone before it has sent everything.
+  // The connection may end before everything was sent.
   static void send(const FcgiPeer& peer, std::string_view bytes);
 
  private:

@@ -17,7 +17,7 @@
 namespace bailian::torture {
 namespace {
 
-// --- what is answered at once ---
+// --- answered at once ---
 
 TEST_F(Torture, Health) {
   start();
@@ -227,7 +227,7 @@ TEST_F(Torture, ClientLeavesAWholeAnswer) {
 }
 
 TEST_F(Torture, SlowClient) {
-  // The upstream is paused and goes on.
+  // The upstream is paused and resumed.
   start({{"CLIENT_BUFFER_BYTES", "16384"}});
   survive(
       [&] {
@@ -249,7 +249,7 @@ TEST_F(Torture, ClientThatReadsNothing) {
 
 // --- upstreams ---
 
-// An upstream that fails so, for streams and for whole answers.
+// An upstream that fails like this, for streams and for whole answers.
 struct Trouble {
   const char* name;
   const char* directive;
@@ -296,7 +296,7 @@ TEST_F(Torture, StaleKeptConnection) {
   start();
   survive([&] {
     stream("[[sim events=2 fault=close-idle]]", tokens(2));
-    // Where it meets the end of the connection, it may have been taken, and is not sent again.
+    // A request that crosses the end of the connection may have been accepted, and is not sent again.
     auto peer = ask_for_stream("[[sim events=2]]");
     expect_stream(peer, tokens(2), true);
   });
@@ -332,7 +332,7 @@ TEST_F(Torture, UpstreamThatIsNotThere) {
 
 class TortureTls : public Torture {
  protected:
-  // nginx ends TLS in front of the simulator; each run of the scenario finds no connection to use again.
+  // nginx terminates TLS in front of the simulator. Each run of the scenario needs a new connection.
   void start_behind_tls() {
     const auto key = dir().file("key.pem");
     const auto certificate = dir().file("certificate.pem");
@@ -393,7 +393,7 @@ TEST_F(Torture, TwoSignals) {
       Ends::kEnded);
 }
 
-// Whatever a reload meets, a stream under way goes on, and the next reload does what was asked.
+// Whatever fails in a reload, open streams go on, and the next reload succeeds.
 TEST_F(Torture, ReloadWithALiveStream) {
   const auto write_profile = [&](const std::string& greeting) {
     dir().write("bot.json",
@@ -426,7 +426,7 @@ TEST_F(Torture, ReloadWithALiveStream) {
   });
 }
 
-// The lines that could not be written are lost, and counted; no other line is, and none is torn.
+// Lines that could not be written are lost and counted. No other line is lost, and none is cut.
 TEST_F(Torture, LogOpenedAgainWithALiveStream) {
   const auto file = dir().file("the.log");
   start({{"LOG_FILE", file}});
@@ -465,7 +465,7 @@ TEST_F(Torture, LogOpenedAgainWithALiveStream) {
   });
 }
 
-// Either the program or its successor serves, and what an upgrade has met is not in the way of the next.
+// Either the program or its successor serves, and a failed upgrade does not prevent the next one.
 class TortureUpgrade : public Torture {
  protected:
   bool has_successor() { return !children_of(responder().pid()).empty(); }

@@ -1,5 +1,5 @@
-// Preloaded into a program: its wall clock jumps by years, back and forth, with every look at it. The
-// monotonic clock is left alone.
+// Preloaded into a program: each time it reads the wall clock, the clock jumps by years, back and forth. The
+// monotonic clock is not changed.
 
 #include <sys/syscall.h>
 #include <sys/time.h>

@@ -1,7 +1,7 @@
-// Preloaded into a program: the lookup of `slow.test` takes as long as the file that SLOW_RESOLVER names
-// exists, and finds the loopback address then, behind one of a link; `none.test` has no address. As long as
-// the file that NO_THREADS names exists, it is a quarter of an hour later, and no thread can be started.
-// With NO_NAMES, localhost has no address either.
+// Preloaded into a program. The lookup of `slow.test` ends when the file named by SLOW_RESOLVER is removed,
+// and finds a link-local address and then the loopback address. `none.test` has no address. While the file
+// named by NO_THREADS exists, the clock is a quarter of an hour ahead and no thread can be started. With
+// NO_NAMES, localhost has no address either.
 
 #include <dlfcn.h>
 #include <netdb.h>
