@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian and Ubuntu packages that building, running and testing need and that are missing.
-# Silent when nothing is missing. The Makefile's goals call it.
+# Installs the missing Debian and Ubuntu packages that building, running and testing need. Silent when nothing is
+# missing. The Makefile calls it.
 set -eu
 
 supported='Debian 12 and 13, Ubuntu 22.04 and 24.04'
@@ -169,7 +169,7 @@ there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "
 ! command -v node >/dev/null || there="$there installed:nodejs "
 ! command -v npm >/dev/null || there="$there installed:npm "
-# There clang itself brings its runtime, and Caddy is not to be had.
+# There the runtime comes with clang, and Caddy is not available.
 case $system in 'Ubuntu 22.04'*) there="$there installed:libclang-rt-dev installed:caddy " ;; esac
 
 missing=''
@@ -193,9 +193,9 @@ if [ "$(id -u)" != 0 ]; then
   sudo=sudo
 fi
 
-# Packages start their services when installed, and nginx would take port 80. dpkg asks this file first. It refuses to
-# the apt-get below only, so that a file which stays behind (SIGKILL) stops no service. Of two runs the second waits: the
-# first would remove its file.
+# Packages start their services when installed, and nginx would take port 80. dpkg runs this file first, which forbids
+# the start. It does so only under the apt-get below, so that a file left behind by SIGKILL prevents no service. A
+# second run waits, because the first one will remove the file.
 policy=/usr/sbin/policy-rc.d
 mark='made by install-deps.sh of bailian-fcgi'
 exec 9<"${policy%/*}"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the Debian package from a copy of the sources, whose top level has room for debian/: build/deb/*.deb.
+# Builds the Debian package, build/deb/*.deb, from a copy of the sources, in which debian/ is at the top.
 #   usage: deploy/make-deb.sh VERSION [-jJOBS]      (`make deb` calls it)
 set -eu
 cd "$(dirname "$0")/.."

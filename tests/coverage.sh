@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Reads the counters of a coverage build that has run its tests: tests/coverage.sh build/coverage
-# Lists the lines of src/ that were never run and the branches of the parsers that were never taken. Fails when
-# fewer lines than `least` in a hundred were run, or not all of those branches taken.
+# Lists the lines of src/ that never ran and the branches of the parsers that were never taken. Fails when less than
+# `least` percent of the lines ran, or when one of those branches was not taken.
 set -eu
 cd "$(dirname "$0")/.."
 build=$1
 least=96
 parsers='dashscope/sse fastcgi/request_parser settings/dotenv base/json dialects/myapi dashscope/api dashscope/answer_fields dashscope/error_codes dashscope/answer_parser settings/bot_profile'
 
-# Branches that only an exception of a callee takes, and those of code that the compiler made, are no decisions.
-# The counts of an inline function are with the object whose copy was linked, which may be a test's.
+# Branches for exceptions of a callee and for code that the compiler generated are left out. The counts of an inline
+# function are in the object whose copy was linked, which may be a test's.
 gcovr --root . --filter src/ --exclude-throw-branches --exclude-unreachable-branches -j 2 \
   --json "$build/coverage.json" "$build"
 report() { gcovr --root . --add-tracefile "$build/coverage.json" "$@"; }

@@ -80,7 +80,7 @@ for container in every:
 expect(used == set(volumes), f'volumes nobody mounts: {set(volumes) - used}')
 expect(len({c['image'] for c in every}) == 1, 'one image for all')
 
-# The image: a package for each library that the program is linked with, named as Debian names them, and no other.
+# The image: exactly one package for each library that the program is linked with.
 linked = re.findall(r'-l(\S+)', re.search(r'^libs\s*:=(.*)$', read('Makefile'), re.M)[1])
 runtime = set(re.findall(r'\blib\S+', re.search(r'no-install-recommends(.*?)&&', read('deploy/Dockerfile'), re.S)[1]))
 for library in linked:
@@ -96,7 +96,8 @@ for container in containers.values():
         if not probe:
             continue
         get_ = probe.get('httpGet')
-        # A name is looked up in this container alone; a number is good for any of the pod, which share their network.
+        # A name is looked up in this container only. A number may be any of the pod's, whose containers share their
+        # network.
         own = {port['name'] for port in container.get('ports', [])} | set(ports.values())
         expect((get_ or probe['tcpSocket'])['port'] in own, f"{container['name']}: {probe}: no such port")
         expect(not get_ or get_['path'] in routes, f'{probe}: the responder has no such route')

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs GoogleTest programs one after the other and sums up: tests/shards.sh PROGRAM[:PROCESSES]...
-# A program runs in as many processes at once as stand behind its name: most end-to-end tests wait most of the time.
-# FILTER, when it is set, is GoogleTest's. Prints the output of tests that fail, and at the end how many passed, the
-# names of those that failed, and why others were skipped. Fails when a test fails, when a program ends before its last
-# test or with an error after it, and when there is no test to run.
+# The number after a name says in how many processes its tests run at once, because end-to-end tests mostly wait.
+# FILTER is GoogleTest's filter. Prints the output of tests that fail, and at the end the totals, the names of those
+# that failed, and why others were skipped. Fails when a test fails, when a program ends before its last test or with
+# an error after it, and when no test matches.
 set -u
 scratch=$(mktemp -d)
 : >"$scratch/results"

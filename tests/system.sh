@@ -1,13 +1,13 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154 # the script has variables, and reads those of this file
-# A Debian of its own for a test script that sources this: made once, in build/system/base.RELEASE, and booted by
-# systemd-nspawn without network, with all changes in memory. The script has a folder $work, names itself by $test and
-# can die. RELEASE=trixie takes not this machine's release but another of the same mirror.
+# A separate Debian system for a test script that sources this: made once, in build/system/base.RELEASE, and booted by
+# systemd-nspawn without network, with all changes in memory. The script has a folder $work, its name in $test, and a
+# function die. RELEASE=trixie takes another release than this machine's, from the same mirror.
 leader='' # the first process of the system that is up
 # shellcheck source=tests/processes.sh
 source tests/processes.sh
 [[ $(id -u) == 0 ]] || die "only root can boot a system: sudo make $test"
 
-# Two such systems would share a control group, and clear it away beneath each other.
+# Two such systems would share a control group, and each would remove that of the other.
 exec {nspawn}<"$(command -v systemd-nspawn)"
 flock -n "$nspawn" || { echo "$test: waits for that of another checkout" && flock "$nspawn"; }
 
@@ -20,7 +20,7 @@ mirror=$(apt-get indextargets --format '$(CODENAME) $(SITE)' 'Created-By: Packag
 [[ $mirror ]] || die "apt knows no mirror of $own_release"
 keyring=$(find /usr/share/keyrings -name 'debian-archive-keyring.gpg' -o -name 'ubuntu-archive-keyring.gpg' | head -n 1)
 
-# A command in the system at rest; what it changes stays. It has this machine's network.
+# Runs a command in the system while it is not booted. Its changes are kept. It has this machine's network.
 in_base() {
   unshare --mount sh -c 'mount -t proc proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" "$@"' "$base" \
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
@@ -34,7 +34,7 @@ make_base() {
   rm -rf "$base".*
   unshare --mount debootstrap --variant=minbase --components=$components ${keyring:+--keyring="$keyring"} \
     "$release" "$base.new" "$mirror" >"$work/debootstrap.log" 2>&1 || die "see $work/debootstrap.log"
-  # The way to the mirror, as this machine goes it.
+  # How this machine reaches the mirror.
   apt-config dump --format '%F "%v";%n' | grep -E '^Acquire::(https?|Check)' >"$base.new/etc/apt/apt.conf.d/10way" || true
   printf '#!/bin/sh\nexit 101\n' >"$base.new/usr/sbin/policy-rc.d"
   chmod 755 "$base.new/usr/sbin/policy-rc.d"
@@ -42,12 +42,12 @@ make_base() {
   in_base apt-get -q update >>"$work/debootstrap.log" 2>&1
   in_base apt-get -qy install --no-install-recommends ca-certificates systemd-sysv nginx spawn-fcgi supervisor \
     >>"$work/debootstrap.log" 2>&1 || die "see $work/debootstrap.log"
-  # They are the system's, but not all are wanted from its start.
+  # They belong to the system, but not all are installed from the start.
   in_base systemctl -q disable nginx supervisor
   rm "$base/usr/sbin/policy-rc.d"
 }
 
-# apt fetches beforehand what is installed later: the booted system has no network.
+# apt downloads in advance what is installed later: the booted system has no network.
 fetch() { # WHAT PACKAGE_OR_FILE...: of what was fetched under this name already nothing is fetched again
   ! grep -qsxF -e "$1" "$base.fetched" || return 0
   in_base apt-get -q update >"$work/fetch.log" 2>&1
@@ -56,7 +56,7 @@ fetch() { # WHAT PACKAGE_OR_FILE...: of what was fetched under this name already
 }
 
 boot() { # NAME [NSPAWN_OPTION...]
-  # The console says so when the system is up.
+  # The console prints a login prompt when the system is up.
   start "$1" 'Multi-User System' systemd-nspawn --directory="$base" --volatile=overlay --boot --register=no --keep-unit \
     --private-network --machine="bailian-fcgi-$$" --hostname="$test" "${@:2}"
   leader=$(<"/proc/${pid_of[$1]}/task/${pid_of[$1]}/children")

@@ -81,7 +81,7 @@ class Bench:
             result = self._load(job.measure, contender, site)
         result["idle"] = site.idle
         if contender.worker_processes is not None and job.measure.mode == "streams":
-            # The workers are there for the streams, so they count: all that goes beyond the first process.
+            # The workers exist for the streams, so they count: everything beyond the first process.
             responder = result["processes"]["responder"]
             responder["pss_before_kib"] = site.idle["rss_kib"]
             growth = responder["pss_after_kib"] - responder["pss_before_kib"]
@@ -102,7 +102,7 @@ class Bench:
             raise Unavailable("does not notice the close in this phase")
         if measure.mode == "cancel" and contender.about.get("upstream") == "no":
             raise Unavailable("has no upstream")
-        # nginx, the responder and the TLS end hold two for each stream.
+        # nginx, the responder and the TLS proxy need two for each stream.
         if (needed := 2 * measure.streams + SPARE_FILES) > self.files:
             raise Unavailable(f"needs {needed} open files in a process, and the limit here is {self.files}")
         ports = machine.local_ports()
@@ -120,7 +120,7 @@ class Bench:
             options["simulator"] = urlsplit(self.upstream.url).netloc
         command = [str(self.build / "bench_load"), measure.mode, f"--url=http://127.0.0.1:{site.port}{path}"]
         command += [f"--{name}={value}" for name, value in options.items()] + more
-        # In a session of its own: Ctrl-C reaches this program only, which then ends all in order.
+        # In a session of its own: Ctrl-C reaches only this program, which then ends the others in order.
         load = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, start_new_session=True)
         try:
@@ -213,7 +213,7 @@ def chosen(arguments: argparse.Namespace, contenders: dict[str, Contender]) -> l
     known = {row for measure in measures for row in measure.rows}
     picked = []
     for measure in measures:
-        # A contender that the plan doesn't know is measured wherever Go is.
+        # A contender that is not in the plan is measured wherever Go is.
         added = tuple(name for name in names if name not in known) if "go" in measure.rows else ()
         rows = tuple(row for row in measure.rows if plan.row_of(row).contender in names)
         if rows + added:

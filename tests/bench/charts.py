@@ -36,7 +36,7 @@ def script(chart: Chart, bars: Sequence[Bars], file: Path) -> str:
     boxes = ", ".join(
         f"$data using {i + 2}:xtic(1) linecolor rgb '{colour}' title '{name}'"
         for i, (name, colour) in enumerate(zip(chart.series, COLOURS)))
-    # White behind it: the page may be dark.
+    # A white background, because the page may be dark.
     return f"""
 set terminal svg size 760,380 font 'sans-serif,14' background '#ffffff'
 set output '{file}'

@@ -126,7 +126,7 @@ def nginx(contents: str, workers: int, files: int, work: Path) -> Iterator[Proce
         raise Unavailable("nginx is not installed")
     command = [binary, "-p", str(work), "-c", "nginx.conf"]
     with stopped_at_end(Process("nginx-start", command, work)) as process:
-        # The master listens before it makes its workers.
+        # The master process listens before it starts its workers.
         process.wait_until(lambda: len(family_of(process.pid)) == 1 + workers)
         yield process
 
@@ -179,7 +179,7 @@ def make_certificate(work: Path) -> Path:
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
                "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
     subprocess.run(command, cwd=work, check=True, capture_output=True)
-    # Beside the system's roots, as in production: a bundle is read and kept in memory.
+    # In addition to the system's roots, as in production: the bundle is read and kept in memory.
     bundle = work / "bundle.pem"
     bundle.write_text(SYSTEM_CAS.read_text() + (work / "cert.pem").read_text())
     return bundle
@@ -255,7 +255,7 @@ class Running:
         self._responder = responder
         self._front = front
         self.idle = {
-            # What processes share counts for each: a figure for a single process.
+            # Shared memory counts for each process: this is exact for a single process.
             "rss_kib": memory_kib(self.responder_pids()[:1], "status", "VmRSS"),
             "pss_kib": memory_kib(self.responder_pids(), "smaps_rollup", "Pss"),
         }
@@ -279,7 +279,7 @@ def running(setup: Setup, upstream: Upstream, build: Path, work: Path, files: in
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
-        # A unix socket's path has room for 107 bytes only.
+        # The path of a unix socket has at most 107 bytes.
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         port = free_port()
         environment: dict[str, Any] = os.environ | setup.settings | {

@@ -64,7 +64,7 @@ class Results:
 
     def shown(self, measure: str, row: str, *path: str, digits: str = ".1f", scale: float = 1) -> str:
         figure = self.figure(measure, row, *path)
-        # Empty: measured, but there is no such thing, as nginx alone has no responder.
+        # Empty: measured, but does not apply; nginx alone has no responder.
         return show(figure, digits, scale) if figure is not None or not self.runs(measure, row) else ""
 
     def milliseconds(self, measure: str, row: str, key: str, *ranks: str) -> list[str]:

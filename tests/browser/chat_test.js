@@ -177,7 +177,7 @@ test("a service that cannot be reached is told", async t => {
   await shows(lastTurn(page).getByRole("alert"), "The chat service cannot be reached.");
 });
 
-// How often a page asked the service.
+// How many requests a page has sent to the service.
 function countQuestions(page) {
   const counted = { questions: 0 };
   page.on("request", request => { counted.questions += request.method() === "POST" && /chat-bot(\/stream)?$/.test(request.url()); });
@@ -461,7 +461,7 @@ test("a strict policy of the page is enough", async t => {
   const page = await visitForeign(t, { headers: { "Content-Security-Policy": policy } });
   assert.equal(await ask(page, "[[sim events=2]] **x**"), "tok1 tok2");
   assert.equal(await page.locator("bailian-chat .panel").evaluate(node => getComputedStyle(node).position), "fixed");
-  // The profile's picture is on the page's own host, which the policy does not name.
+  // The profile's picture is on the page's host, which the policy does not list.
   assert.deepEqual(page.complaints.filter(each => !each.includes("missing.png")), []);
 });
 
@@ -525,7 +525,7 @@ test("nothing is asked of any other host", async t => {
   assert.deepEqual([...page.hosts].sort(), [site.origin, site.foreignOrigin].sort());
 });
 
-// Names on images pass many a filter of what visitors write, and hide the document's own properties.
+// Many filters of user content allow names on images, and those hide properties of the document.
 for (const name of ["currentScript", "baseURI", "body", "createElement", "createElementNS", "querySelector", "readyState"]) {
   test(`a named image does not stand in for document.${name}`, async t => {
     const other = "http://other.example";
@@ -540,7 +540,7 @@ for (const name of ["currentScript", "baseURI", "body", "createElement", "create
   });
 }
 
-// What browser tracing does to each fetch of a page.
+// What tracing in the browser adds to each fetch of a page.
 const tracing = `<script>
   const plain = window.fetch;
   window.fetch = (input, init = {}) => {

@@ -1,4 +1,4 @@
-// What becomes of an answer's Markdown in the page. The simulator echoes it, so it comes the real way.
+// How the page shows the Markdown of an answer. The simulator echoes it, so it takes the real way.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -11,7 +11,7 @@ before(async () => {
 });
 after(() => site.stop());
 
-// The answer's elements without what tests elsewhere are about.
+// The elements of the answer, without those that other tests cover.
 const html = () => lastAnswer(page).evaluate(answer => {
   const copy = answer.cloneNode(true);
   for (const node of copy.querySelectorAll("*")) {
@@ -171,7 +171,7 @@ test("hostile Markdown does not hang the page", async () => {
   }
 });
 
-// Each is repeated. Where time grows with the square of the length, four times the text take 16 times as long.
+// Each is repeated. If time grows with the square of the length, four times the text takes 16 times as long.
 const hostile = {
   "blanks in a link": ["[a](", " ", "x"], "blanks in a reference": ["<ref>", " ", "x"], "blanks in a line break": ["<br", " ", "x"],
   "blanks after a fence": ["```", " ", "`"], "blanks in a heading": ["# ", " ", "\u2028"], "blanks in a list item": ["- ", " ", "\u2028"],
@@ -190,7 +190,7 @@ const hostile = {
 for (const [name, [before, unit, after = ""]] of Object.entries(hostile)) {
   test(`the time for ${name} grows with the length only`, async () => {
     const profiler = await page.context().newCDPSession(page);
-    await profiler.send("Performance.enable", { timeDomain: "threadTicks" }); // what others do on this machine does not count
+    await profiler.send("Performance.enable", { timeDomain: "threadTicks" }); // other processes do not count
     const busy = async () => (await profiler.send("Performance.getMetrics")).metrics.find(each => each.name === "ScriptDuration").value;
     // Draws an answer that this tab has kept.
     const draw = async length => {

@@ -1,4 +1,4 @@
-// How the page and the widget look and can be used: by keyboard, by a screen reader, on a phone, in the dark.
+// How the page and the widget look and work: by keyboard, with a screen reader, on a phone, in dark mode.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, readdirSync } from "node:fs";
@@ -31,7 +31,7 @@ async function expectAccessible(page) {
   assert.deepEqual(violations.map(each => `${each.impact} ${each.id}: ${each.nodes.map(node => node.html).join(" ")}`), []);
 }
 
-// A conversation with all that an answer can hold.
+// A conversation with everything that an answer can contain.
 async function converse(page) {
   await ask(page, "[[sim text=echo]] # Title\n\nSome **bold** and `code`, [a link](https://example.com).\n\n- one\n- two\n\n> quote\n\n```js\nlet x = 1;\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |");
   await ask(page, "[[sim example=12-stream-rag-references]]");

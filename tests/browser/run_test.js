@@ -1,4 +1,4 @@
-// What a newcomer gets from `make run`, with and without a key.
+// What `make run` shows a new user, with and without a key.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -19,7 +19,7 @@ async function freePort() {
   return port;
 }
 
-// deploy/run.sh in a copy of the checkout, because there can be one at a time in each.
+// deploy/run.sh in a copy of the checkout, because only one can run in each.
 async function run(t, settings) {
   const dir = mkdtempSync(path.join(tmpdir(), "bailian-run-"));
   chmodSync(dir, 0o755);

@@ -1,5 +1,5 @@
-// The real site for a browser: nginx as `make run` configures it, the responder, the simulator; and another
-// site's page with the widget's line pasted in.
+// The real site for a browser: nginx as `make run` configures it, the responder, the simulator; and a page of
+// another site with the widget's line of HTML.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -43,7 +43,7 @@ class Program {
     }
   }
 
-  // The first line that matches, past or to come.
+  // The first line that matches, already written or yet to come.
   line(pattern) {
     return new Promise((resolve, reject) => {
       const fail = why => reject(new Error(`${this.process.spawnargs[0]}: ${why}\n${this.output}`));
@@ -104,7 +104,7 @@ export class Site {
     await this.responder.line(/listening/);
   }
 
-  // nginx takes no port 0, but a listening socket.
+  // nginx accepts no port 0, but an open listening socket.
   async startNginx() {
     const listener = net.createServer().listen(0, "127.0.0.1");
     await once(listener, "listening");
@@ -126,7 +126,7 @@ export class Site {
     listener.close();
   }
 
-  // Another site: each page is what a test puts under its path.
+  // Another site, whose pages are set by the tests.
   async startForeign() {
     this.pages = new Map();
     this.foreign = http.createServer((request, response) => {
@@ -142,7 +142,7 @@ export class Site {
     return `<script src="${this.origin}/chat-widget.js" data-endpoint="/myapi/v1" defer></script>`;
   }
 
-  // The address of another site's page with the line in it.
+  // The address of a page of the other site with the line of HTML.
   foreignPage(name, { head = "", body = this.line, headers = {} } = {}) {
     const html = `<!DOCTYPE html><html lang="en"><head><title>Shop</title>${head}</head><body><main><h1>Shop</h1></main>${body}</body></html>`;
     this.pages.set(`/${name}`, { html, headers });
@@ -168,7 +168,8 @@ export class Site {
     return typeof body === "string" ? JSON.parse(body) : body;
   }
 
-  // A page of a fresh visitor. Complaints of the browser about the page's policy end up in `page.complaints`.
+  // A page of a new visitor. The browser's violation reports about the page's policy are in
+  // `page.complaints`.
   async visit(address = "/", options = {}) {
     const context = await this.browser.newContext({ locale: "en-US", viewport: { width: 1100, height: 760 }, ...options });
     context.setDefaultTimeout(patience);

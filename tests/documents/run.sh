@@ -130,7 +130,7 @@ follow() { # DOCUMENT
   inside timeout 3000 runuser -l reader -c "LONG=${LONG:-} DEBIAN_FRONTEND=noninteractive bash script" >"$log" 2>&1 </dev/null
 }
 
-passed=0 failed=()
+
 for document in "${documents[@]}"; do
   echo "[ RUN      ] $document"
   begun=$SECONDS

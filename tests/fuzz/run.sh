@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets in build/fuzz, two at a time: tests/fuzz/run.sh -max_total_time=60|-runs=N [TARGET...]
-# A target is one file, tests/fuzz/TARGET.cc. Its seeds are tests/data and, if there are any, those in
-# tests/fuzz/corpus/TARGET; its words those of tests/fuzz/dictionary/TARGET.txt. What reaches new code is kept in
-# build/fuzz/corpus/TARGET for the next time. Ends with a table, and fails when a target has found something:
-# build/fuzz/fuzz_TARGET INPUT shows it again.
+# A target is one file, tests/fuzz/TARGET.cc. Its seeds are in tests/data and tests/fuzz/corpus/TARGET, its words in
+# tests/fuzz/dictionary/TARGET.txt. Inputs that reach new code are kept in build/fuzz/corpus/TARGET for the next run.
+# Ends with a table, and fails when a target has found something: build/fuzz/fuzz_TARGET INPUT reproduces it.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 limit=$1
 shift
 build=build/fuzz
-# Memory that is soon used again is faster by far.
+# Memory that is soon reused is much faster.
 asan_options=quarantine_size_mb=1:thread_local_quarantine_size_kb=64:malloc_context_size=2
 asan_options+=:allocator_release_to_os_interval_ms=-1
 longest_input=512 # bytes; what has a larger limit is tested at it by the unit tests

@@ -2,7 +2,7 @@
 # Checks what is packaged and not compiled: units, man pages, dependencies. Starts nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-# As systemd-analyze counts it, times ten. nginx and PHP-FPM as Debian ships them have 96.
+# In the unit of systemd-analyze, times ten. Debian's nginx and PHP-FPM have 96.
 readonly most_exposure=15
 faults=0
 fault() {
@@ -12,7 +12,7 @@ fault() {
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Where the program stands must be there, and it need not be built for this.
+# The path of the program must exist; a script takes the place of the program.
 printf '#!/bin/sh\n' >"$scratch/bailian-fcgi"
 chmod +x "$scratch/bailian-fcgi"
 units=()
@@ -48,7 +48,7 @@ while read -r setting; do
   grep -qE "^\.BR $setting( |$)" "$scratch/bailian-fcgi.conf.5" || fault "bailian-fcgi.conf(5): $setting is missing"
 done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' .env.example)
 
-# What the program is built with.
+# The libraries that the program is built with.
 diff <(deploy/install-deps.sh --list --only build | grep -e '-dev$' | sort) \
   <(sed -n 's/^ \(.*-dev\),$/\1/p' deploy/debian/control | sort) ||
   fault 'deploy/install-deps.sh and deploy/debian/control name other libraries (< >)'

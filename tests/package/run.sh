@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The package in a Debian of its own: installed by apt, run by systemd in its sandbox behind nginx, upgraded, purged.
+# Tests the package in a separate Debian system: installed by apt, run by systemd in its sandbox behind nginx,
+# upgraded, purged.
 #   usage: tests/package/run.sh BUILD_DIR DEB [--clean]      (`make test-package` calls it; needs root)
-#   --clean         the package is first built in that Debian, with nothing but what it says it needs
-#   RELEASE=trixie  not this machine's release but another of the same mirror; implies --clean
+#   --clean         first build the package in that system, with only its Build-Depends
+#   RELEASE=trixie  another release than this machine's, from the same mirror; implies --clean
 # The Debian is that of tests/system.sh. Ends with `N passed, N failed` and exit code 0, else 1.
 # shellcheck disable=SC2016 # other programs have variables of their own
 set -Eeuo pipefail
@@ -25,8 +26,8 @@ flock -n "$lock" || die 'already running from this checkout'
 rm -rf "$work"
 mkdir -p "$work"
 trap stop_processes EXIT
-show_journal() { [[ ! $leader ]] || inside journalctl --no-pager -o short-monotonic -n 30 _SYSTEMD_UNIT=bailian-fcgi.service + UNIT=bailian-fcgi.service || true; }
-trap '((BASH_SUBSHELL)) || { echo "test-package: line $LINENO: $BASH_COMMAND" && show_journal; } >&2' ERR
+show_failure() { [[ ! $leader ]] || inside journalctl --no-pager -o short-monotonic -n 30 _SYSTEMD_UNIT=bailian-fcgi.service + UNIT=bailian-fcgi.service || true; }
+trap '((BASH_SUBSHELL)) || { echo "test-package: line $LINENO: $BASH_COMMAND" && show_failure; } >&2' ERR
 trap 'exit 130' INT TERM HUP
 # shellcheck source=tests/system.sh
 source tests/system.sh
@@ -51,7 +52,7 @@ build_clean() {
 }
 
 if [[ $clean ]]; then build_clean; fi
-# What the package depends on.
+# The dependencies of the package.
 cp "$deb" "$base/root/bailian-fcgi.deb"
 fetch "$(dpkg-deb -f "$deb" Depends)" /root/bailian-fcgi.deb
 rm "$base/root/bailian-fcgi.deb"
@@ -65,7 +66,8 @@ simulator_url=${started#listening on }
 url=http://127.0.0.1
 ask() { in_its_network curl -sS --noproxy '*' --max-time $patience "$@"; }
 simulator() { ask "$simulator_url/control/$1" "${@:2}"; }
-# The text of a whole answer, or what came in its place. Each is another visitor's: their limits are not looked at here.
+# The text of a whole answer, or what came in its place. Each request is from another address, because of the limits
+# for each visitor.
 answer() {
   ask --interface "127.$((RANDOM % 250 + 1)).$((RANDOM % 250)).$((RANDOM % 250 + 1))" "$url/myapi/v1/chat-bot" -d '{"last_prompt":"[[sim events=3 interval=0 delay=0]]"}' |
     sed 's/.*"result":"\([^"]\+\)".*/\1/'
@@ -97,11 +99,11 @@ serving_pid() {
   echo "${child:-$main}" | tr -d ' '
 }
 set_setting() { inside sh -c "sed -i '/^$1=/d' /etc/bailian-fcgi/env && echo '$1=$2' >>/etc/bailian-fcgi/env"; }
-# How many processes the service has, once they are as many.
+# Waits until the service has so many processes, and prints how many it has.
 await_processes() {
   local deadline=$((SECONDS + patience)) found=''
   while ((SECONDS < deadline)) && [[ $found != "$1" ]]; do
-    # The second place is that of systemd on a machine with both kinds of control groups.
+    # The second path is systemd's on a machine with both versions of control groups.
     found=$({ inside cat /sys/fs/cgroup{,/systemd}/system.slice/bailian-fcgi.service/cgroup.procs 2>/dev/null || true; } | wc -l)
   done
   echo "$found"
@@ -112,31 +114,7 @@ await_status() { # PART: the status line, once it has it
   echo "$found"
 }
 
-# --- Checks ----------------------------------------------------------------------------------------------------
-
-passed=0 failed=() has_failed=
-
-expect() { # WHAT EXPECTED ACTUAL
-  if [[ $2 == "$3" ]]; then return; fi
-  printf '%s\n  expected: %.2000s\n  found:    %.2000s\n' "$1" "$2" "$3"
-  has_failed=yes
-}
-
-run_test() { # NAME
-  has_failed=
-  echo "[ RUN      ] $1"
-  "$1"
-  if [[ $has_failed ]]; then
-    failed+=("$1")
-    show_journal
-    echo "[  FAILED  ] $1"
-  else
-    passed=$((passed + 1))
-    echo "[       OK ] $1"
-  fi
-}
-
-# Every file of the system that is not made anew all the time, with owner and mode, and every account.
+# Every file of the system that does not change all the time, with owner and mode, and every account.
 list_system() {
   inside find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /root -o -path /var/cache \
     -o -path /var/log/journal -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/systemd/timers -o -path /run \) \
@@ -175,7 +153,7 @@ MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged() {
     "$(cd "$to/opt/chat/share/bailian-fcgi" && echo *)"
 }
 
-# With an apt-get that starts nginx, as a package does, when it is told to go on.
+# With an apt-get that starts nginx, as a package does, when the test tells it to.
 InstallDepsStartsNoServiceAndNeverPreventsOne() {
   local policy=/usr/sbin/policy-rc.d
   put deploy/install-deps.sh /root/install-deps.sh
@@ -290,7 +268,7 @@ TheSocketMovesToAnAddressBySystemctlEdit() {
   expect 'health' 200 "$(health)"
 }
 
-# A system call outside the unit's list ends the program here, where it only fails on a real site.
+# A system call outside the unit's list kills the program here. On a real site it only fails.
 ItsSandboxHoldsAndIsNotMissed() {
   inside mkdir -p /run/systemd/system/bailian-fcgi.service.d
   inside sh -c "printf '[Service]\nSystemCallErrorNumber=kill\n' >/run/systemd/system/bailian-fcgi.service.d/kill.conf"
@@ -310,7 +288,7 @@ ItsSandboxHoldsAndIsNotMissed() {
   inside systemctl restart bailian-fcgi
   expect 'a stream over a restart' 'tok2 tok3 1' "$(end_stream)"
   expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
-  # The resolver; TLS as far as a certificate that nobody has signed.
+  # The resolver, and TLS up to a certificate that no authority has signed.
   openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout "$work/tls.key" -out "$work/tls.crt" 2>/dev/null
   start tls '^ACCEPT' nsenter --net --target "$leader" \
     openssl s_server -accept 127.0.0.1:4433 -cert "$work/tls.crt" -key "$work/tls.key"
@@ -382,7 +360,7 @@ StoppingTheSocketEndsWhoeverServes() {
   await_status misconfigured >/dev/null
   inside systemctl stop bailian-fcgi.socket
   expect 'processes' 0 "$(await_processes 0)"
-  # Without a main process too, as where the program on disk is broken.
+  # Also without a main process, as when the program on disk is broken.
   set_setting TIMEOUT 300
   inside systemctl start bailian-fcgi
   await_status streams >/dev/null
@@ -504,7 +482,7 @@ await_health() { ask -f -o /dev/null --retry $patience --retry-delay 1 --retry-a
 
 inside systemctl is-system-running --wait >/dev/null || true
 echo "test-package: $(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' "$base/etc/os-release"), $(inside systemctl --version | head -n 1), $(inside nginx -v 2>&1), ${deb##*/}"
-# nginx makes its directories when it first starts.
+# nginx creates its directories when it first starts.
 inside systemctl start nginx
 inside systemctl stop nginx
 list_system >"$work/before"

@@ -88,8 +88,8 @@ def curves(samples: list[Sample]) -> list[Curve]:
 
     rss = [sample.rss_kib / 1024 for sample in samples]
     files = [float(sample.files) for sample in samples]
-    # The heap gives back and takes again some MiB at a time: a leak shows in its peaks. Descriptors follow the visitors,
-    # whose dice fall as they fall.
+    # The heap returns and takes some MiB at a time: a leak shows in its peaks. Descriptors depend on the visitors,
+    # who are random.
     return [curve("RSS, peak, MiB", rss, 0.05 * max(rss), max), curve("descriptors, mean", files, 0.1 * mean(files)),
             curve("threads, mean", [float(sample.threads) for sample in samples], 0.5)]
 
@@ -154,7 +154,7 @@ async def soak(site: visitors.Site, responder: Process, seconds: float, count: i
 
 def chart(samples: list[Sample], file: Path) -> None:
     rows = "\n".join(f"{s.seconds / 60:.3f} {s.rss_kib / 1024:.2f} {s.files} {s.threads} {s.under_way}" for s in samples)
-    # White behind it: the page may be dark.
+    # A white background, because the page may be dark.
     script = f"""
 set terminal svg size 900,560 font 'sans-serif,13' background '#ffffff'
 set output '{file}'

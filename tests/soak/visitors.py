@@ -23,7 +23,7 @@ ALPHABETS = (
     "\"\\/\n\t\r\b\f\x01\x1f\x7f<>&' ",
 )
 
-# What an upstream may do wrong. The text before it is the echo of the question, where there is one.
+# Faults of an upstream. The text before them, if any, is the echo of the question.
 FAULTS = (
     "fault=reset", "fault=reset-midway", "fault=cut", "fault=no-stop", "fault=truncated-chunk", "fault=stall",
     "fault=hang", "fault=bad-json", "fault=bad-utf8", "fault=lone-surrogate", "fault=deep", "fault=huge",
@@ -178,7 +178,7 @@ async def stream(exchange: Exchange, pause: Callable[[], float] | None = None) -
 
 def question(site: Site, longest: int = 120) -> str:
     alphabet = site.dice.choice(ALPHABETS) + site.dice.choice(ALPHABETS)
-    # A stamp makes it this visitor's own, and its ends aren't blank.
+    # Unique by a stamp, without blanks at its ends.
     letters = "".join(site.dice.choice(alphabet) for _ in range(site.dice.randint(0, longest)))
     return f"<{site.dice.getrandbits(48):x}{letters}>"
 
@@ -326,7 +326,7 @@ async def meets_a_fault(site: Site) -> str:
     else:
         said = told(body)
     expect("sk-soak" not in said.text, "the key was told")
-    # These have texts of their own, or stand in for a part of the text.
+    # These have their own texts, or replace a part of the text.
     if said.complete and not any(word in fault for word in ("flood", "huge", "gzip", "lone-surrogate", "bad-utf8")):
         expect_exact(said.text, asked)
     return "answered" if said.complete else "told of a failure"

@@ -1,18 +1,18 @@
 #!/bin/sh
 # usage: tests/valgrind/run.sh BUILD [FILTER]
-# End-to-end tests with the responder under valgrind's memcheck. An error or a leak is the exit code 99 of the
-# responder, which the tests expect to be 0; what was found is shown at the end.
+# Runs end-to-end tests with the responder under valgrind's memcheck. After an error or a leak the responder's exit
+# code is 99, and the tests expect 0. The reports are printed at the end.
 set -eu
 
 build=$(cd "$1" && pwd)
-# One of the tests measures memory, which here is valgrind's.
+# The excluded test measures memory, which here is valgrind's.
 filter=${2:-Stream.*:Cancel.*:Errors.*:Retries.*:Tls.*:FastCgi.*:Drain.*:Reload.*:Routes.*-FastCgi.NonsenseCostsNoMemory}
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(dirname "$build")/valgrind
 
 rm -rf "$work"
 mkdir -p "$work"
-# The tests start the programs that lie beside them.
+# The tests start the programs in their own folder.
 ln "$build/e2e_tests" "$build/simulator" "$work"
 cat >"$work/bailian-fcgi" <<END
 #!/bin/sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # usage: get-promtool.sh FILE
-# Puts promtool there: the one of this machine, or the one of the distribution's package `prometheus`, which is not
+# Puts promtool there: this machine's, or that of the distribution's package `prometheus`, which is unpacked but not
 # installed, because its server would start.
 set -euo pipefail
 

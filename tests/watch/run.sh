@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # usage: run.sh PROMTOOL
-# Checks the alert rules, plays every situation of alerts_test.yml through them, and has the dashboard's queries parsed.
+# Checks the alert rules, runs the tests in alerts_test.yml, and parses the queries of the dashboard.
 set -euo pipefail
 
 promtool=$(realpath "$1")
@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 
 queries=$(mktemp)
 trap 'rm -f "$queries"' EXIT
-# A string of JSON is one of YAML too.
+# A JSON string is also a YAML string.
 # shellcheck disable=SC2016 # the variables are Grafana's
 sed -n 's/^ *"expr": \(".*"\),\{0,1\}$/\1/p' ../../deploy/grafana-dashboard.json |
   sed 's/\$__rate_interval/5m/g; s/\$instance/.*/g' |

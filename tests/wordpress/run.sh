@@ -2,8 +2,8 @@
 # Switches the chat of a real WordPress over to bailian-fcgi and back: Debian's WordPress, MariaDB and PHP-FPM as
 # processes of this script, behind a real nginx. The system's services are not touched.
 #   usage: tests/wordpress/run.sh BUILD_DIR      (`make test-wordpress` calls it)
-#   KEEP=1  the switched site stays up, for a look with a browser, until Ctrl-C
-# Everything written is in build/wordpress. Ends with `N passed, N failed` and exit code 0, else 1.
+#   KEEP=1  keep the switched site running until Ctrl-C, to look at it with a browser
+# All files are in build/wordpress. Ends with `N passed, N failed` and exit code 0, else 1.
 # shellcheck disable=SC2016 # PHP has variables of its own
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -66,28 +66,7 @@ page_ms() { # in how many ms the page comes, the median of N
 
 # --- Checks ----------------------------------------------------------------------------------------------------
 
-passed=0 failed=() has_failed=
-
-expect() { # WHAT EXPECTED ACTUAL
-  if [[ $2 == "$3" ]]; then return; fi
-  printf '%s\n  expected: %.2000s\n  found:    %.2000s\n' "$1" "$2" "$3"
-  has_failed=yes
-}
-
-run_test() { # NAME
-  has_failed=
-  echo "[ RUN      ] $1"
-  "$1"
-  if [[ $has_failed ]]; then
-    failed+=("$1")
-    echo "[  FAILED  ] $1"
-  else
-    passed=$((passed + 1))
-    echo "[       OK ] $1"
-  fi
-}
-
-# Where each form of a route stands, with and without pretty permalinks.
+# The paths of each form of a route, with and without pretty permalinks.
 forms_of() { # ROUTE
   printf '%s\n' "/?rest_route=/myapi/v1$1" "/index.php?rest_route=%2Fmyapi%2Fv1${1//\//%2F}"
   if [[ $permalinks == pretty ]]; then printf '%s\n' "/wp-json/myapi/v1$1" "/wp-json/myapi/v1$1/"; fi
@@ -115,7 +94,7 @@ recorded() { # FILE FILTER
   { head -c 3 "$1" && echo && sed 1d "$1" | jq "$2"; } | paste -sd ' '
 }
 
-# The answers of all forms of all routes, into the directory.
+# Records the answers of all forms of all routes in the directory.
 record_chat() { # DIRECTORY
   local form n=0
   keep() { # KIND
@@ -139,7 +118,7 @@ record_chat() { # DIRECTORY
   done
 }
 
-# What a visitor of the rest of the site gets, into the directory.
+# Records what a visitor of the rest of the site receives in the directory.
 record_site() { # DIRECTORY
   local path n=0 file
   mkdir -p "$1"
@@ -311,7 +290,7 @@ RemovingTheLineSwitchesBack() {
   expect 'PHP, asked 30 times by one visitor' "$(printf '400 %.0s' {1..30})" "$answers"
 }
 
-# --- The site, and its way there and back ------------------------------------------------------------------------
+# --- The site, switched over and back ------------------------------------------------------------------------
 
 php_fpm=$(compgen -c php-fpm | sort -V | tail -n 1) || true
 for tool in nginx curl jq node php mariadbd mariadb mariadb-install-db "${php_fpm:-php-fpm}"; do
@@ -328,7 +307,7 @@ trap stop_all EXIT
 trap 'echo "test-wordpress: line $LINENO: $BASH_COMMAND" >&2' ERR
 trap 'exit 130' INT TERM HUP
 
-# The kernel's choice; nginx can't be told to ask it.
+# The kernel chooses a port; nginx cannot ask for one.
 port=$(php -r 'echo parse_url(stream_socket_get_name(stream_socket_server("tcp://127.0.0.1:0"), false), PHP_URL_PORT);')
 url=http://127.0.0.1:$port
 fill_in() { # FILE
@@ -338,7 +317,7 @@ fill_in() { # FILE
 
 as_root=() nginx_user='' php_user=''
 if [[ $(id -u) == 0 ]]; then
-  # A checkout may be root's alone.
+  # A checkout may be readable by root only.
   as_root=(-R) nginx_user='user root;' php_user=$'user = root\ngroup = root'
 fi
 
@@ -349,7 +328,7 @@ echo "test-wordpress: $(nginx -v 2>&1), $(php -r 'echo "PHP ", PHP_VERSION;'), W
 start simulator '^listening on' "$build/simulator" --listen 127.0.0.1:0
 simulator_url=${started#listening on }
 
-# By force: the name of this machine may not resolve.
+# --force: the name of this machine may not resolve.
 mariadb-install-db --no-defaults --force --user="$(id -un)" --datadir="$work/db" --skip-test-db \
   --auth-root-authentication-method=normal >"$work/mariadb-install-db.log" 2>&1 ||
   die "see $work/mariadb-install-db.log"
@@ -383,13 +362,13 @@ page_ms_alone=$(page_ms 9)
 run_test TheOldChatAnswersWhole
 run_test FiftyOldChatsOccupyEveryPhpWorker
 
-# The profile that the old endpoint gave out is the new one's file as it is.
+# The profile that the old endpoint returned is used as the new one's file without changes.
 sed 1d "$(find "$work/old" -name '*.config' -print -quit)" >"$work/bot.json"
 start bailian-fcgi listening env DASHSCOPE_API_KEY=sk-test APP_ID=0123456789abcdef0123456789abcdef \
   DASHSCOPE_BASE_URL="$simulator_url/api/v1" BOT_CONFIG_FILE="$work/bot.json" DEBUG=False \
   "$build/bailian-fcgi" --env-file /dev/null --listen "$sockets/bailian-fcgi.sock"
 
-# The visitors of this test come through a trusted proxy.
+# The visitors of this test come through a trusted proxy, which sets their addresses.
 for file in bailian-fcgi.conf bailian-fcgi-http.conf; do
   sed "s|/run/bailian-fcgi/bailian-fcgi.sock|$sockets/bailian-fcgi.sock|
     s|#set_real_ip_from .*|set_real_ip_from 127.0.0.1;|; s|#real_ip_header|real_ip_header|" "nginx/$file" >"$work/$file"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# nginx alone, straight to the simulator: what proxying costs at least. The caller speaks DashScope's dialect.
+# nginx alone, in front of the simulator: the least that proxying costs. The client sends DashScope's requests.
 set -eu
 
 case $1 in

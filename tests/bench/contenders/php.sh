@@ -1,6 +1,6 @@
 #!/bin/sh
-# relay.php under PHP-FPM: a worker process for each visitor. The workers are all there from the start: on demand,
-# FPM overlooks some of the connections that come at the same moment.
+# relay.php under PHP-FPM: a worker process for each visitor. All workers run from the start: with `ondemand`, FPM
+# misses some of the connections that arrive at the same moment.
 set -eu
 
 fpm() {
@@ -11,7 +11,7 @@ case $1 in
   about)
     echo 'responder yes'
     echo 'workers 1000'
-    # PHP notices that the visitor left only when it writes.
+    # PHP notices only when it writes that the visitor has left.
     echo 'notices_close streaming'
     ;;
   prepare)

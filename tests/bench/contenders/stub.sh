@@ -1,5 +1,5 @@
 #!/bin/sh
-# A FastCGI responder that invents the events from a timer: what FastCGI delivery itself costs.
+# A FastCGI responder that generates events from a timer: the cost of FastCGI delivery alone.
 set -eu
 
 case $1 in
