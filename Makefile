@@ -60,7 +60,7 @@ sanitise := -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize=vptr \
 ifeq ($(VARIANT),fuzz)
 optimise := -O2 $(sanitise) -fsanitize-ignorelist=tests/fuzz/ignore.txt
 else ifeq ($(VARIANT),coverage)
-# Several threads and many processes count.
+# The counters are updated by several threads and many processes.
 optimise := -O0 --coverage -fprofile-update=atomic
 else ifdef SANITIZE
 VARIANT  ?= $(subst $(comma),-,$(SANITIZE))$(compiler)
@@ -88,7 +88,7 @@ CXXFLAGS ?= -g
 flags     = -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CXXFLAGS) -pthread \
             -Isrc -Itests $(spdlog) -DBAILIAN_VERSION='"$(VERSION)"' $(unoptimised)
 
-# Prints one line for what a recipe makes; V=1 prints its commands in place of that, -s neither.
+# Prints one line for what a recipe makes; with V=1 its commands instead, with -s neither.
 ifdef V
 Q        :=
 else
@@ -169,7 +169,7 @@ ifeq ($(filter run test test-% deps,$(goals)),)
 check_only := --check
 endif
 
-## install the packages that are missing; ask for a goal's own: make deps bench
+## install the missing packages; those of a goal too: make deps bench
 deps:
 	@deploy/install-deps.sh $(check_only) --only $(groups)
 
@@ -179,7 +179,7 @@ deps:
 format: deps
 	clang-format -i $(all_code) $(headers)
 
-## clang-format, clang-tidy, include directions, shellcheck; changes nothing
+## check: clang-format, clang-tidy, rooms, documents, shellcheck; changes nothing
 lint: deps compile_commands.json
 	@clang-format --dry-run --Werror $(all_code) $(headers)
 	@tests/lint.sh
@@ -206,10 +206,11 @@ hooks: deps
 	  echo "$$hook is another hook: have it run .github/hooks/pre-commit too" >&2; exit 1; \
 	else ln -srf .github/hooks/pre-commit "$$hook"; fi
 
-## every file with the flags it is compiled with, for editors and clang-tidy
+## write the flags of every file, for editors and clang-tidy
 compile_commands.json: deps FORCE
-	$(file >$@,[$(subst } {,}$(comma)$(newline){,$(foreach source,$(all_code),$(call entry,$(source))))])
-entry = {"directory":"$(CURDIR)","file":"$1","command":"$(subst ",\",$(CXX) $(flags)) -c $1"}
+	$(file >$@,[$(subst } {,}$(comma)$(newline){,$(entries))])
+entries = $(foreach source,$(all_code),$(call entry,$(source)))
+entry   = {"directory":"$(CURDIR)","file":"$1","command":"$(subst ",\",$(CXX) $(flags)) -c $1"}
 
 ## remove everything that was built
 clean:

@@ -33,7 +33,8 @@ documents     := README.md README.zh-CN.md CHANGELOG.md .github/SECURITY.md \
                  $(wildcard deploy/Dockerfile deploy/kubernetes)
 examples      := $(filter-out %/bot.json %.in,$(wildcard deploy/examples/*)) \
                  $(wildcard deploy/logrotate)
-deb           := build/deb/bailian-fcgi_$(VERSION)_$(shell dpkg --print-architecture 2>/dev/null).deb
+architecture  := $(shell dpkg --print-architecture 2>/dev/null)
+deb           := build/deb/bailian-fcgi_$(VERSION)_$(architecture).deb
 
 to_bin        := $(DESTDIR)$(bindir)
 to_pkgdata    := $(DESTDIR)$(pkgdatadir)
@@ -41,7 +42,7 @@ to_man        := $(DESTDIR)$(mandir)
 to_doc        := $(DESTDIR)$(docdir)
 to_conf       := $(DESTDIR)$(confdir)
 
-## into PREFIX (/usr/local); settings that are there already stay
+## install into PREFIX (/usr/local); keeps existing settings
 install: $(programs:%=$B/%) $(made)
 	$(INSTALL) -D -t $(to_bin) $(programs:%=$B/%)
 	$(INSTALL) -D -m 644 -t $(to_pkgdata) $(wildcard nginx/*.conf) nginx/www/chat-widget.js \
@@ -59,7 +60,7 @@ install: $(programs:%=$B/%) $(made)
 	cp $(wildcard nginx/*.md) $(to_doc)/nginx
 	cp nginx/www/README.md nginx/www/screenshot.webp $(to_doc)/nginx/www
 	cp $(examples) build/install/examples/env $(to_doc)/examples
-	@# Links lead to where a file is installed, or nowhere; the tests' markers are of no use there.
+	@# Links lead to the installed file, or are removed; so are the markers for tests.
 	sed -i -E -e '/^ *<!-- (test: |table: |\/table)/d' \
 	  -e 's#\[([^]]*)\]\((\.\./)*(LICENSE|\.github/CONTRIBUTING|src/|tests/)[^)]*\)#\1#g' \
 	  -e 's#\]\((\.\./)?\.github/#](\1#g' \
@@ -73,7 +74,7 @@ install: $(programs:%=$B/%) $(made)
 	[ -e $(to_conf)/dashscope-api-key ] || \
 	  $(INSTALL) -m 600 /dev/null $(to_conf)/dashscope-api-key
 
-## remove what `make install` put there; settings that were changed stay
+## remove what `make install` installed; keeps settings that were changed
 uninstall: $(made)
 	rm -f $(addprefix $(to_bin)/,$(programs)) $(addprefix $(to_man)/man1/,$(notdir $(man_pages))) \
 	  $(to_man)/man5/bailian-fcgi.conf.5 $(addprefix $(DESTDIR)$(completiondir)/,$(programs)) \
@@ -97,7 +98,7 @@ build/install/%: deploy/%.in FORCE
 	@sed -e 's|@bindir@|$(bindir)|g' -e 's|@confdir@|$(confdir)|g' -e '$(backoff)' \
 	  -e 's|@pkgdatadir@|$(pkgdatadir)|g' -e 's|@docdir@|$(docdir)|g' $< >$@
 
-# All settings, as an example. Two differ from .env.example, and neither may be missing; those of
+# All settings, as an example. Two differ from .env.example, and both must be present; those of
 # `make run` are left out.
 build/install/examples/env: .env.example deploy/env.head FORCE
 	@mkdir -p $(@D)
@@ -112,11 +113,11 @@ build/install/man/bailian-fcgi.conf.5: deploy/man/settings.awk .env.example FORC
 	@mkdir -p $(@D)
 	@awk -v version=$(VERSION) -f deploy/man/settings.awk .env.example >$@
 
-## a Debian package: build/deb/bailian-fcgi_VERSION_ARCH.deb
+## build a Debian package: build/deb/bailian-fcgi_VERSION_ARCH.deb
 deb: deps $(deb)
 	@echo $(deb)
 
-# Built from a copy, because the top level of the sources has no room for debian/.
+# Built from a copy, in which debian/ is at the top.
 $(deb): Makefile .env.example LICENSE $(filter %.md,$(documents)) \
         $(shell find src nginx deploy -type f) | deps
 	$(call say,DEB ,$@)

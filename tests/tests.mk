@@ -1,7 +1,8 @@
-# The suites and what they are built from. README.md, beside this file, says what each is for.
+# The suites and what they are built from. tests/README.md says what each is for.
 
 units       := $(wildcard tests/unit/*.cc tests/unit/*/*.cc)
 harness     := $(wildcard tests/harness/*.cc)
+unit_harness:= $(addprefix tests/harness/,scripted_upstream.cc socket.cc json.cc)
 preloads    := $(wildcard tests/harness/preload/*.cc)
 e2e         := $(wildcard tests/e2e/*.cc)
 restart     := $(wildcard tests/restart/*.cc)
@@ -17,95 +18,95 @@ fail_nth    := tests/torture/fail_nth.cc
 torture     := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
 all_code    += $(units) $(harness) $(preloads) $(e2e) $(restart) $(hosts) $(servers) $(simulator) \
                $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) $(torture) $(fail_nth)
-# What the tests start: the programs in front of the stand-in for DashScope.
+# What the tests start: the programs, and the stand-in for DashScope.
 started     := $(programs:%=$B/%) $B/simulator
 packages    := tests/browser/node_modules/.package-lock.json
 
 build-tests: deps $B/unit_tests $B/e2e_tests $(started) $B/clock_jumps.so $B/slow_resolver.so
 
-# A run of one test spares the processes that a whole run is spread over.
+# A whole run is spread over three processes; a few tests need one.
 e2e_shards  := :3
 ifdef FILTER
 e2e_shards  :=
 endif
 
-## unit tests, then end to end through a real nginx
+## run the unit tests, then the end-to-end tests through a real nginx
 test: build-tests
 	@FILTER='$(FILTER)' tests/shards.sh $B/unit_tests $B/e2e_tests$(e2e_shards)
 
-## a real WordPress chat is switched over and back; KEEP=1: the site stays up
+## switch a real WordPress chat over and back; KEEP=1: keep the site running
 test-wordpress: deps $(started) $(packages)
 	@tests/wordpress/run.sh $B
 
-## the chat page and the widget in a headless Chromium
+## test the chat page and the widget in a headless Chromium
 test-browser: deps $(started) $(packages)
 	@BUILD_DIR=$B node --test --test-reporter=spec $(if $(FILTER),--test-name-pattern='$(FILTER)') \
 	  $(wildcard tests/browser/*_test.js)
 
-## the package in a Debian of its own: installed, run, upgraded, purged
+## install, run, upgrade and purge the package in a separate Debian system
 test-package: deps $(started) deb
 	@tests/package/run.sh $B $(deb) $(if $(CLEAN),--clean)
 
-## the tables that the documents share with the sources, written again
+## rewrite the tables that the documents share with the sources
 documents:
 	@tests/documents/tables.py write
 
-## the documents, followed line by line in a Debian of their own
+## follow the documents line by line in separate Debian systems
 test-documents: deps $B/simulator
 	@tests/documents/run.sh $B $(DOCUMENT)
 
 RESTARTS ?= $(if $(QUICK),10,100)
-## a hundred restarts under a thousand streams, and nginx reloads: nothing is lost
+## restart a hundred times under a thousand streams, and reload nginx: nothing is lost
 test-restart: deps $B/restart_tests $(started)
 	@RESTARTS=$(RESTARTS) FILTER='$(FILTER)' tests/shards.sh $B/restart_tests
 
-## three hosts in network namespaces behind one nginx; needs root
+## test three hosts in network namespaces behind one nginx; needs root
 test-hosts: deps $B/hosts_tests $(started)
 	@FILTER='$(FILTER)' tests/shards.sh $B/hosts_tests
 
-## Apache, lighttpd, Caddy and HAProxy in place of nginx, by the recipes of deploy/other-servers.md
+## test Apache, lighttpd, Caddy and HAProxy with the recipes of deploy/other-servers.md
 test-servers: deps $B/servers_tests $(started)
 	@FILTER='$(FILTER)' tests/shards.sh $B/servers_tests
 
-## the alert rules, checked and played through by promtool
+## check the alert rules and run their tests in promtool
 test-watch: deps build/promtool
 	@tests/watch/run.sh build/promtool
 
-## format, lint, the tests under ASan+UBSan and under TSan, a short run under valgrind
+## lint, the tests under ASan+UBSan and under TSan, a short run under valgrind
 check: lint
 	$(MAKE) test SANITIZE=address,undefined WERROR=1
 	$(MAKE) test SANITIZE=thread WERROR=1
 	$(MAKE) valgrind
 
 SECONDS ?= 60
-## libFuzzer over every parser, under ASan+UBSan
+## run libFuzzer on every parser, under ASan+UBSan
 fuzz: deps
 	$(MAKE) fuzzers VARIANT=fuzz CXX=clang++ SANITIZE=fuzzer,address,undefined
 	@tests/fuzz/run.sh $(if $(RUNS),-runs=$(RUNS),-max_total_time=$(SECONDS)) $(FILTER)
 
 fuzzers: $(fuzzers)
 
-## the tests, then the lines and branches of src that they miss
+## run the tests, then list the lines and branches of src that they miss
 coverage: deps
 	find build/coverage -name '*.gcda' -delete 2>/dev/null || true
 	E2E_SLOW=1 $(MAKE) test VARIANT=coverage
 	tests/coverage.sh build/coverage
 
-## measure it beside its rivals: build/bench/report.md
+## measure it and its rivals: build/bench/report.md
 bench: deps $(started) $B/bench_load $B/bench_stub $B/bench_micro
 	@BENCH_COMMAND='make bench$(if $(QUICK), QUICK=1)$(if $(ARGS), ARGS="$(ARGS)")' \
 	  tests/bench/bench.py --build $B $(if $(QUICK),--quick) $(ARGS)
 
-## every call that can fail is seen to fail
+## make each call that can fail, fail: the visitor gets an answer or a clean end
 torture: deps $B/torture_tests $B/fail_nth.so $(started)
 	@TORTURE='$(TORTURE)' FILTER='$(FILTER)' tests/shards.sh $B/torture_tests
 
 MINUTES ?= 30
-## hundreds of visitors for MINUTES=30: build/soak/report.md
+## send hundreds of visitors for MINUTES=30: build/soak/report.md
 soak: deps $(started)
 	@tests/soak/soak.py --build $B --minutes $(MINUTES) $(ARGS)
 
-## some end-to-end tests with the responder under memcheck
+## run some end-to-end tests with the responder under memcheck
 valgrind: deps $B/e2e_tests $(started)
 	@tests/valgrind/run.sh $B $(if $(FILTER),'$(FILTER)')
 
@@ -116,7 +117,7 @@ valgrind: deps $B/e2e_tests $(started)
 $(call object,$(filter-out tests/e2e/security_test.cc,$(units) $(harness) $(e2e) $(restart) \
   $(hosts) $(servers) $(torture))): unoptimised := -O0 -U_FORTIFY_SOURCE
 
-$B/unit_tests: $(call object,$(units) $(addprefix tests/harness/,scripted_upstream.cc socket.cc json.cc)) $(product)
+$B/unit_tests: $(call object,$(units) $(unit_harness)) $(product)
 	$(link) $^ $(libs) -lgtest -o $@
 $B/e2e_tests: $(call object,$(e2e) $(harness))
 $B/restart_tests: $(call object,$(restart) $(harness) tests/bench/connection.cc)
@@ -159,5 +160,6 @@ $(packages): tests/browser/package-lock.json | deps
 	$Qnpm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund $(if $V,,--loglevel=error)
 	@touch $@
 
-.PHONY: build-tests documents test test-browser test-documents test-hosts test-package test-restart \
-  test-servers test-watch test-wordpress bench check coverage fuzz fuzzers soak torture valgrind
+.PHONY: build-tests documents test test-browser test-documents test-hosts test-package \
+  test-restart test-servers test-watch test-wordpress bench check coverage fuzz fuzzers soak \
+  torture valgrind
