@@ -30,7 +30,7 @@ double metric(const Site& site, const std::string& series) {
 void await(const std::function<bool()>& is_so) {
   const Deadline deadline;
   while (!is_so()) {
-    if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain");
+    if (deadline.left_ms() == 0) throw WaitedInVain("timed out");
     std::this_thread::yield();
   }
 }

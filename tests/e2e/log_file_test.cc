@@ -38,7 +38,7 @@ class LogFile : public testing::Test {
 
   static void await(const std::function<bool()>& happens) {
     for (const Deadline deadline; !happens(); std::this_thread::yield())
-      if (deadline.left_ms() == 0) throw std::runtime_error("it does not happen");
+      if (deadline.left_ms() == 0) throw std::runtime_error("timed out");
   }
   void await_logged(std::string_view part) const {
     await([&] { return contains(read_file(log_), part); });

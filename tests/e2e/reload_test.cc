@@ -44,7 +44,7 @@ class ReloadingSite {
     int seen = 0;
     const auto line = site_.responder().process().err().await_line(
         [&](std::string_view text) { return contains(text, R"("event":"reload)") && ++seen == reloads_; });
-    if (!line) throw std::runtime_error("no word of a reload in:\n" + site_.responder().log());
+    if (!line) throw std::runtime_error("no reload event in:\n" + site_.responder().log());
     return text_at(parse_json(*line), "/event");
   }
 

@@ -45,7 +45,7 @@ const JsonValue& row_of(const Json& page, std::string_view id) {
 
 void await(const std::function<bool()>& happens) {
   for (const Deadline deadline; !happens(); std::this_thread::yield())
-    if (deadline.left_ms() == 0) throw std::runtime_error("it does not happen");
+    if (deadline.left_ms() == 0) throw std::runtime_error("timed out");
 }
 
 class Status : public SharedSite<Status> {};

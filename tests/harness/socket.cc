@@ -52,7 +52,7 @@ void await(const Fd& socket, short events, const Deadline& deadline, const char*
   do {
     ready = poll(&waiting, 1, deadline.left_ms());
   } while (ready < 0 && errno == EINTR);
-  if (checked(ready, "poll") == 0) throw WaitedInVain(std::string("waited in vain to ") + what);
+  if (checked(ready, "poll") == 0) throw WaitedInVain(std::string("timed out waiting to ") + what);
 }
 
 }  // namespace
@@ -144,7 +144,7 @@ void await_read(const Fd& socket) {
   const Deadline deadline;
   for (int unread = 1; unread > 0; sched_yield()) {
     checked(ioctl(socket.get(), SIOCOUTQ, &unread), "ioctl");
-    if (deadline.left_ms() == 0) throw std::runtime_error("waited in vain to be read");
+    if (deadline.left_ms() == 0) throw std::runtime_error("timed out waiting to be read");
   }
 }
 

@@ -122,7 +122,7 @@ uint64_t next_n(uint64_t n, bool few) {
 
 void await(const std::string& what, const std::function<bool()>& happens) {
   for (const Deadline deadline; !happens();) {
-    if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain for " + what);
+    if (deadline.left_ms() == 0) throw WaitedInVain("timed out waiting for " + what);
     constexpr int kLookAgainMs = 2;
     ::poll(nullptr, 0, kLookAgainMs);
   }
@@ -437,7 +437,7 @@ void Torture::await_upstream(const FcgiPeer& peer, std::string_view counter, int
     pollfd heard{peer.socket().get(), POLLIN, 0};
     constexpr int kLookAgainMs = 2;
     if (::poll(&heard, 1, kLookAgainMs) > 0) return;
-    if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain for the upstream");
+    if (deadline.left_ms() == 0) throw WaitedInVain("timed out waiting for the upstream");
   }
 }
 

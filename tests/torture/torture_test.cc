@@ -421,7 +421,7 @@ TEST_F(Torture, ReloadWithALiveStream) {
       other.send(fcgi::request("GET", kConfigPath));
       const bool reloaded = other.read_reply().response.body.find(greeting) != std::string::npos;
       in_a_row = reloaded ? in_a_row + 1 : 0;
-      if (deadline.left_ms() == 0) throw WaitedInVain("waited in vain for the new settings");
+      if (deadline.left_ms() == 0) throw WaitedInVain("timed out waiting for the new settings");
     }
   });
 }
