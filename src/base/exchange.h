@@ -70,9 +70,8 @@ class HttpError : public std::runtime_error {
 };
 
 /// The browser's end of one exchange. Nothing is sent before the loop iteration ends, so no call destroys the
-/// exchange that makes it. send(), begin(), write() and finish() throw std::bad_alloc; the answer can then
-/// not be completed, further calls throw as well, and the caller ends the exchange by abort(). Loop thread
-/// only.
+/// exchange that makes it. If send(), begin(), write() or finish() throws std::bad_alloc, the answer can no
+/// longer be completed: the caller ends the exchange by abort(). Loop thread only.
 class ClientStream {
  public:
   virtual ~ClientStream() = default;

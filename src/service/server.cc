@@ -58,10 +58,10 @@ Server::Worker::Worker(const Config& config, ServiceState& shared, ConnectionCou
                        int listening_fd)
     : loop(std::chrono::duration_cast<std::chrono::nanoseconds>(config.token_coalesce)),
       router(loop, config, shared),
-      listener(loop, listening_fd, fcgi_limits(config), connections, router.board(), shared.metrics,
-               &Router::takes_body, [this](const Request& request, ClientStream& client) {
-                 return router.handle(request, client);
-               }) {}
+      listener(
+          loop, listening_fd, fcgi_limits(config), connections, router.board(), shared.metrics,
+          {[this](const Request& request, ClientStream& client) { return router.handle(request, client); },
+           &Router::takes_body}) {}
 
 Server::Server(Config config, ListenSocket& socket, Load load, Start start)
     : config_(std::move(config)),
@@ -378,7 +378,7 @@ void Server::stop() {
   for (const auto& worker : workers_) {
     // What is told here leaves at the end of the iteration, and stop() takes effect in the next.
     worker->loop.post([&own = *worker] {
-      own.listener.cut();
+      own.listener.abort_exchanges();
       own.loop.stop();
     });
   }

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "base/callback.h"
+#include "base/event_loop.h"
+#include "base/exchange.h"
+#include "fastcgi/request_reader.h"
+#include "fastcgi/telemetry.h"
+
+namespace bailian {
+
+class FcgiConnection;
+
+struct FcgiLimits {
+  size_t max_body_bytes;
+  int max_streams;
+  Clock::duration client_stall_timeout;
+  Clock::duration last_bytes_timeout;  // from the end of the answer until all of it was sent
+};
+
+/// What answers the requests.
+struct FcgiHandler {
+  /// Sends the reply at once and returns nothing, or returns the exchange that will.
+  std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)> handle;
+  /// Whether the body of such a request is wanted; another is thrown away.
+  bool (*takes_body)(std::string_view method, std::string_view path);
+};
+
+/// The state of a connection.
+enum class FcgiState {
+  kParked,     // kept open between two requests
+  kReading,    // a request is coming in
+  kAnswering,  // an exchange is under way
+  kFinishing,  // the answer is complete, but not all of it was sent
+  kClosed,     // destroyed at the end of the iteration
+  kCount
+};
+
+/// What a listener gives to its connections. It outlives them.
+struct FcgiContext {
+  EventLoop& loop;
+  FcgiLimits limits;
+  FcgiHandler handler;
+  FcgiRequestReader& reader;
+  FcgiTelemetry& telemetry;
+  Callback<void(FcgiConnection&, FcgiState next)> before_enter;  // a connection changes its state
+  bool draining = false;  // connections close soon, or after their answer
+  bool stopping = false;  // answers end now
+};
+
+}  // namespace bailian
