@@ -12,21 +12,21 @@
 
 namespace bailian {
 
-/// What all loops share.
+/// What all loops share. Any thread, unless a member says otherwise.
 struct ServiceState {
   explicit ServiceState(const Config& config) : streams(config.max_streams) {}
   StreamLimit streams;
   FailedStreams failed_streams;
   Metrics metrics;
   std::atomic<bool> draining{false};
-  /// Draining with nobody to take over: new chats are refused.
+  /// Draining, and no other process takes over: new chats are refused.
   std::atomic<bool> refusing{false};
-  /// The settings have faults: chats are refused until they are mended.
+  /// The settings have faults: chats are refused. Set before the loops start.
   bool misconfigured = false;
   StatusBoard board;
 };
 
-/// The upper part, of the status page, as it is now.
+/// The figures at the top of the status page.
 std::vector<StatusFigure> status_figures(const ServiceState& state);
 
 }  // namespace bailian

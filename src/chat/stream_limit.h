@@ -2,16 +2,17 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cassert>
 #include <utility>
 
 namespace bailian {
 
-/// Counts the chats under way, over all loops, so that there are never more than MAX_STREAMS.
+/// Limits the chats of all loops to MAX_STREAMS. Any thread.
 class StreamLimit {
  public:
   explicit StreamLimit(int limit) : limit_(limit) {}
 
-  /// A place taken, or nothing when all are.
+  /// The right to run one chat, given back on destruction. False: there was none left.
   class Permit {
    public:
     Permit() = default;
@@ -20,8 +21,9 @@ class StreamLimit {
     Permit& operator=(Permit&&) = delete;
     ~Permit() { give_back(); }
     void give_back() {
-      if (limit_ != nullptr) --limit_->taken_;
-      limit_ = nullptr;
+      if (limit_ == nullptr) return;
+      [[maybe_unused]] const int taken = std::exchange(limit_, nullptr)->taken_--;
+      assert(taken > 0);
     }
     explicit operator bool() const { return limit_ != nullptr; }
 
@@ -35,7 +37,7 @@ class StreamLimit {
 
  private:
   const int limit_;
-  std::atomic<int> taken_{0};
+  std::atomic<int> taken_{0};  // above the limit while a take() fails
   std::atomic<int> peak_{0};
 };
 

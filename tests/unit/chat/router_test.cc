@@ -241,6 +241,7 @@ TEST(StreamLimits, HandOutNoMoreThanTheirPlaces) {
   {
     const auto second = limit.take();
     EXPECT_TRUE(second);
+    EXPECT_EQ(limit.taken(), 2);
     EXPECT_FALSE(limit.take());
   }
   EXPECT_TRUE(limit.take());
