@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""Measures bailian-fcgi and what might stand in its place, all in one run on this machine.
+"""Measures bailian-fcgi and its alternatives in one run on this machine.
 
 Writes results.json, report.md, readme.md and charts into build/bench. Exit codes: 0 measured, 1 bailian-fcgi failed
 in one of the runs, 64 bad usage, 66 a program is missing, 69 the simulator does not start, 130 stopped by Ctrl-C (what
@@ -140,7 +140,7 @@ class Bench:
 
 
 class Progress:
-    """One line that is rewritten on a terminal, one line a run elsewhere."""
+    """One line that is rewritten on a terminal; elsewhere one line for each run."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self._jobs = jobs
@@ -171,7 +171,7 @@ def minutes(seconds: float) -> str:
 
 
 def in_turn(measures: list[plan.Measure], rounds: int) -> list[Job]:
-    """Interleaved: all rows of a measure, then again, in the other direction."""
+    """Interleaved: all rows of a measure, then again in reverse order."""
     jobs = []
     for measure in measures:
         for number in range(1, rounds + 1):

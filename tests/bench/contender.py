@@ -1,4 +1,4 @@
-"""The processes of a benchmark: the simulator, the TLS end before it, and a contender behind its own nginx."""
+"""The processes of a benchmark: the simulator, the TLS proxy in front of it, and a contender behind its own nginx."""
 
 import contextlib
 import http.client
@@ -23,7 +23,7 @@ STOP_SECONDS = 10.0
 
 
 class Unavailable(Exception):
-    """Something can't be measured on this machine; the message says why."""
+    """Something cannot be measured on this machine; the message says why."""
 
 
 def free_port() -> int:
@@ -39,7 +39,7 @@ def tail_of(path: Path) -> str:
 
 
 def family_of(pid: int) -> list[int]:
-    """The process and all that descend from it."""
+    """The process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -205,7 +205,7 @@ def running_upstream(build: Path, work: Path, files: int) -> Iterator[Upstream]:
 
 @dataclass(frozen=True)
 class Contender:
-    """A script in `contenders/`; the README describes what it is asked."""
+    """A script in `contenders/`; the README describes its interface."""
 
     name: str
     script: Path
@@ -226,11 +226,11 @@ class Contender:
 
     @property
     def worker_processes(self) -> int | None:
-        """Set where a worker serves one stream at a time."""
+        """Set when a worker serves one stream at a time."""
         return int(self.about["workers"]) if "workers" in self.about else None
 
     def prepare(self, build: Path) -> None:
-        """Raises Unavailable when the contender can't take part."""
+        """Raises Unavailable when the contender cannot run here."""
         environment = os.environ | {"BUILD": str(build), "SOURCE": str(SOURCE)}
         done = subprocess.run([self.script, "prepare"], env=environment, capture_output=True, text=True)
         if done.returncode != 0:
@@ -248,7 +248,7 @@ class Setup:
 
 
 class Running:
-    """A contender that runs, with its nginx."""
+    """A running contender with its nginx."""
 
     def __init__(self, port: int, responder: Process | None, front: Process) -> None:
         self.port = port
@@ -275,7 +275,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(setup: Setup, upstream: Upstream, build: Path, work: Path, files: int) -> Iterator[Running]:
-    """Fresh processes, and a fresh directory that stays for a look afterwards."""
+    """New processes in a new directory, which is kept."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     with contextlib.ExitStack() as stack:

@@ -22,7 +22,7 @@ PROCESSES = ("responder", "nginx")
 
 @dataclass(frozen=True)
 class Figure:
-    """The median of a figure over the rounds, with its extremes."""
+    """The median of a figure over the rounds, with minimum and maximum."""
 
     median: float
     least: float

@@ -59,7 +59,7 @@ def mean(values: list[float]) -> float:
 
 
 def slope(xs: list[float], ys: list[float]) -> float:
-    """Of the straight line that fits best."""
+    """The slope of the best-fitting line."""
     x, y = mean(xs), mean(ys)
     spread = sum((one - x) ** 2 for one in xs)
     return sum((a - x) * (b - y) for a, b in zip(xs, ys)) / spread if spread else 0.0
@@ -79,7 +79,7 @@ class Curve:
 
 
 def curves(samples: list[Sample]) -> list[Curve]:
-    """How the last third of the time lies beside the second; the first is for warming up."""
+    """Compares the last third of the time with the second. The first is for warming up."""
     def curve(name: str, values: list[float], may_grow: float, of: Callable[[list[float]], float] = mean) -> Curve:
         third = len(values) // 3
         second, last = values[third:2 * third], values[2 * third:]

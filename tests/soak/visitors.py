@@ -1,4 +1,4 @@
-"""The visitors of a soak: good ones, bad ones, slow ones, and ones that vanish."""
+"""The visitors of a soak test: good, bad, slow and leaving ones."""
 
 import asyncio
 import contextlib
@@ -36,11 +36,11 @@ FAULTS = (
 
 
 class Wrong(Exception):
-    """An answer that no responder may give."""
+    """An answer that violates the contract."""
 
 
 class Cut(Exception):
-    """The connection ended within an answer."""
+    """The connection ended in the middle of an answer."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Answer:
 
 @dataclass
 class Told:
-    """What a stream said."""
+    """The content of a stream."""
 
     text: str
     complete: bool
@@ -115,7 +115,7 @@ class Exchange:
         return int(head.split(maxsplit=2)[1])
 
     async def piece(self) -> bytes:
-        """What comes next of the body; nothing at its end."""
+        """The next part of the body; empty at its end."""
         try:
             if not self._chunked:
                 return await self.reader.read(65536)
@@ -138,7 +138,7 @@ class Exchange:
 
 
 def told(body: bytes) -> Told:
-    """Holds a stream, or the beginning of one, against the contract."""
+    """Checks a stream, or the beginning of one."""
     text, complete, finished = "", False, False
     events = body.split(b"\n\n")
     for event in events[:-1]:
@@ -254,7 +254,7 @@ async def asks_badly(site: Site) -> str:
 
 
 async def leaves(site: Site) -> str:
-    """At any moment, politely or not."""
+    """Leaves at any moment, with FIN or RST."""
     async with Exchange(site) as exchange:
         delay = site.dice.choice((0, 100))
         exchange.ask(site.dice.choice((STREAM, STREAM, CHAT)), f"[[sim events=50 interval=30 delay={delay}]]")
@@ -282,12 +282,12 @@ async def reads_slowly(site: Site) -> str:
     expect(status == 200, f"a slow reader got {status}")
     said = told(body)
     expect_exact(said.text, asked)
-    expect(said.complete, "a slow reader was not told complete")
+    expect(said.complete, "a slow reader got no complete answer")
     return "answered"
 
 
 async def reads_nothing(site: Site) -> str:
-    """Until it is dropped; what it finds then may be cut, but not wrong."""
+    """Reads only after a pause. The answer may be cut by then, but must not be wrong."""
     async with Exchange(site, buffer=4096) as exchange:
         exchange.ask(STREAM, "[[sim events=8000 interval=0 batch=50]]")
         await asyncio.sleep(site.dice.uniform(1, 6))
@@ -296,7 +296,7 @@ async def reads_nothing(site: Site) -> str:
         said = told(body)
         whole = "".join(f"tok{i} " for i in range(1, 8001))
         expect(whole.startswith(said.text), "a slow answer is not the beginning of the whole")
-        expect(not said.complete or said.text == whole, "told complete, and it was not")
+        expect(not said.complete or said.text == whole, "reported complete, but was not")
         return "answered" if said.complete else "dropped"
     return "dropped"
 
@@ -333,7 +333,7 @@ async def meets_a_fault(site: Site) -> str:
 
 
 async def speaks_to_the_socket(site: Site) -> str:
-    """A FastCGI peer of no good."""
+    """A hostile FastCGI peer."""
     reader, writer = await asyncio.open_unix_connection(site.fastcgi)
     begin = bytes([1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0])
     noise = site.dice.randbytes(site.dice.randint(0, 3000))
