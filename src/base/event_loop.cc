@@ -66,10 +66,8 @@ event_base* new_base() {
 
 }  // namespace
 
-void EventLoop::FreeBase::operator()(event_base* base) const { event_base_free(base); }
-
 EventLoop::EventLoop(std::chrono::nanoseconds coalesce)
-    : base_(new_base()),
+    : base_(new_base(), &event_base_free),
       coalesce_(coalesce),
       window_start_(std::chrono::steady_clock::now()),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -175,7 +173,8 @@ void IoEvent::watch(int fd, short interest, Trigger trigger) {
 
 void IoEvent::unwatch() noexcept {
   assert(loop_.in_loop_thread());
-  if (std::exchange(interest_, 0) != 0) event_del(event_);
+  interest_ = 0;
+  event_del(event_);
 }
 
 void IoEvent::again() {
@@ -195,7 +194,13 @@ Timer::Timer(EventLoop& loop, Callback<void()> callback, ExceptionCallback on_ex
     : loop_(loop),
       callback_(callback),
       on_exception_(on_exception),
-      event_(checked(evtimer_new(loop.base(), &Timer::on_event, this))) {}
+      event_(checked(evtimer_new(
+          loop.base(),
+          [](int, short, void* self) {
+            const auto& timer = *static_cast<Timer*>(self);
+            dispatch(timer.callback_, timer.on_exception_);
+          },
+          this))) {}
 
 Timer::~Timer() {
   assert(loop_.in_loop_thread());
@@ -213,13 +218,11 @@ void Timer::cancel() noexcept {
   event_del(event_);
 }
 
-void Timer::on_event(int, short, void* self) noexcept {
-  const auto& timer = *static_cast<Timer*>(self);
-  dispatch(timer.callback_, timer.on_exception_);
-}
-
 SignalEvent::SignalEvent(EventLoop& loop, int signal, Callback<void()> callback)
-    : callback_(callback), event_(checked(evsignal_new(loop.base(), signal, &SignalEvent::on_event, this))) {
+    : callback_(callback),
+      event_(checked(evsignal_new(
+          loop.base(), signal,
+          [](int, short, void* self) { dispatch(static_cast<SignalEvent*>(self)->callback_, {}); }, this))) {
   std::signal(signal, SIG_IGN);  // libevent restores this when the event is freed
   if (event_add(event_, nullptr) == 0) return;
   const int error = errno;
@@ -228,10 +231,6 @@ SignalEvent::SignalEvent(EventLoop& loop, int signal, Callback<void()> callback)
 }
 
 SignalEvent::~SignalEvent() { event_free(event_); }
-
-void SignalEvent::on_event(int, short, void* self) noexcept {
-  dispatch(static_cast<SignalEvent*>(self)->callback_, {});
-}
 
 EndOfIteration::~EndOfIteration() {
   if (scheduled_) unlink();

@@ -66,15 +66,11 @@ class EventLoop {
  private:
   friend class EndOfIteration;
   friend class IoEvent;
-  struct FreeBase {
-    void operator()(event_base* base) const;
-  };
-
   void run_scheduled();
   void run_posted();
   void moderate();
 
-  std::unique_ptr<event_base, FreeBase> base_;
+  std::unique_ptr<event_base, void (*)(event_base*)> base_;
   std::thread::id thread_;  // none while it does not run
   std::chrono::nanoseconds coalesce_;
   EndOfIteration* first_scheduled_ = nullptr;
@@ -138,8 +134,6 @@ class Timer {
   void cancel() noexcept;
 
  private:
-  static void on_event(int fd, short what, void* self) noexcept;
-
   EventLoop& loop_;
   const Callback<void()> callback_;
   const ExceptionCallback on_exception_;
@@ -156,8 +150,6 @@ class SignalEvent {
   SignalEvent& operator=(const SignalEvent&) = delete;
 
  private:
-  static void on_event(int fd, short what, void* self) noexcept;
-
   const Callback<void()> callback_;
   event* event_;
 };
