@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cerrno>
 
@@ -24,21 +25,11 @@ constexpr int kReceivesPerIteration = 16;
 constexpr size_t kMaxLoggedPathBytes = 256;
 
 constexpr bool may_follow(FcgiState state, FcgiState next) {
-  switch (next) {
-    case FcgiState::kParked:
-      return state == FcgiState::kFinishing;
-    case FcgiState::kReading:
-      return state == FcgiState::kParked;
-    case FcgiState::kAnswering:
-      return state == FcgiState::kReading;
-    case FcgiState::kFinishing:
-      return state == FcgiState::kAnswering;
-    case FcgiState::kClosed:
-      return state != FcgiState::kClosed;
-    case FcgiState::kCount:
-      break;
-  }
-  return false;
+  if (next == FcgiState::kClosed) return state != next;
+  // What comes before kParked, kReading, kAnswering and kFinishing.
+  constexpr std::array kBefore = {FcgiState::kFinishing, FcgiState::kParked, FcgiState::kReading,
+                                  FcgiState::kAnswering};
+  return state == kBefore.at(static_cast<size_t>(next));
 }
 
 bool would_block() { return errno == EAGAIN || errno == EWOULDBLOCK; }
@@ -60,10 +51,7 @@ FcgiConnection::FcgiConnection(const FcgiContext& context, UniqueFd fd, bool is_
 }
 
 FcgiConnection::~FcgiConnection() {
-  if (!has_request()) return;
-  describe_exchange("the program is stopping");
-  record_.outcome = Outcome::kError;
-  context_.telemetry.record_end(record_);
+  if (has_request()) record_end(Outcome::kError, "the program is stopping");
 }
 
 void FcgiConnection::enter(FcgiState next) noexcept {
@@ -143,7 +131,7 @@ void FcgiConnection::start_exchange() {
   record_.request_id = request->request_id;
   record_.method = request->method;
   record_.path = request->path.substr(0, kMaxLoggedPathBytes);
-  context_.telemetry.count_request();
+  context_.telemetry.board.requests += 1;
   enter(FcgiState::kAnswering);
   exchange_ = context_.handler.handle(*request, *this);
   assert(exchange_ || state_ != FcgiState::kAnswering);
@@ -234,7 +222,7 @@ bool FcgiConnection::send_some() {
   pacer_.on_sent(bytes, Clock::now());
   if (peer_read_) peer_read_->cancel();
   record_.sent_bytes += bytes;
-  context_.telemetry.count_sent(bytes);
+  context_.telemetry.sent_bytes += bytes;
   if (exchange_) exchange_->on_sent();
   return true;
 }
@@ -293,8 +281,7 @@ void FcgiConnection::disarm_writable() noexcept {
 // --- the end ---
 
 void FcgiConnection::end_exchange() {
-  describe_exchange();
-  context_.telemetry.record_end(record_);
+  record_end({}, {});
   exchange_.reset();
   if (!keep_) return enter(FcgiState::kClosed);
   enter(FcgiState::kParked);
@@ -302,7 +289,16 @@ void FcgiConnection::end_exchange() {
   start_deadline(intake_.deadline());
 }
 
-// What the connection itself knows comes last: it overrides what the exchange says.
+// `outcome`, if the connection ended the exchange, overrides what the exchange says.
+void FcgiConnection::record_end(std::optional<Outcome> outcome, std::string_view detail) noexcept {
+  describe_exchange(detail);
+  if (outcome) record_.outcome = *outcome;
+  const auto now = Clock::now();
+  log_request(record_, now);
+  context_.telemetry.slow_log.note(record_, now);
+  context_.telemetry.metrics.count_request(record_, now);
+}
+
 void FcgiConnection::describe_exchange(std::string_view detail) noexcept {
   try {
     if (exchange_) exchange_->describe(record_);
@@ -343,11 +339,7 @@ void FcgiConnection::on_exception(const std::exception& error) noexcept {
 // The exchange stays until the end of the iteration, as it may be on the stack.
 void FcgiConnection::close(Outcome outcome) noexcept {
   if (state_ == FcgiState::kClosed) return;
-  if (has_request()) {
-    describe_exchange();
-    record_.outcome = outcome;
-    context_.telemetry.record_end(record_);
-  }
+  if (has_request()) record_end(outcome, {});
   enter(FcgiState::kClosed);
 }
 

@@ -65,6 +65,7 @@ class FcgiConnection final : public ClientStream {
   void start_deadline(Clock::duration after);
   void on_deadline();
   void end_exchange();
+  void record_end(std::optional<Outcome> outcome, std::string_view detail) noexcept;
   void describe_exchange(std::string_view detail = {}) noexcept;
   void on_exception(const std::exception& error) noexcept;
   void close(Outcome outcome) noexcept;

@@ -8,7 +8,9 @@
 #include "base/event_loop.h"
 #include "base/exchange.h"
 #include "fastcgi/request_reader.h"
-#include "fastcgi/telemetry.h"
+#include "telemetry/metrics.h"
+#include "telemetry/slow_log.h"
+#include "telemetry/status_board.h"
 
 namespace bailian {
 
@@ -27,6 +29,15 @@ struct FcgiHandler {
   std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)> handle;
   /// Whether the body of such a request is wanted; another is thrown away.
   bool (*takes_body)(std::string_view method, std::string_view path);
+};
+
+/// Where the connections of one loop report what they do.
+struct FcgiTelemetry {
+  LoopBoard& board;
+  Metrics& metrics;
+  Tally& sent_bytes;
+  SlowLog slow_log;
+  LineLimit bad_requests;
 };
 
 /// The state of a connection.

@@ -39,7 +39,9 @@ Clock::duration FcgiIntake::deadline() const {
 bool FcgiIntake::take(std::span<const unsigned char> bytes) {
   const bool had_params = parser_.has_params();
   if (!parser_.feed(bytes)) {
-    context_.telemetry.note_bad_request(parser_.fault());
+    if (context_.telemetry.bad_requests.admit())
+      log(LogLevel::kWarning, "bad_request", "a peer violates the FastCGI protocol",
+          {{"fault", parser_.fault()}});
     return false;
   }
   if (!had_params && parser_.has_params() &&

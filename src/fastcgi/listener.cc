@@ -1,5 +1,6 @@
 #include "fastcgi/listener.h"
 
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -21,6 +22,9 @@ constexpr int kAcceptsPerIteration = 64;
 // Connections closed at once when descriptors run out: a chat needs one for the upstream too.
 constexpr size_t kRoomAtOnce = 16;
 constexpr std::chrono::seconds kClosedLinesWindow{10};
+// A broken peer may come again and again.
+constexpr int kMaxBadRequestLines = 10;
+constexpr std::chrono::seconds kBadRequestWindow{10};
 // If no room can be made the socket stays readable, and waiting for it would spin.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
@@ -34,6 +38,11 @@ void log_closed(int more) {
       {{"closed", static_cast<double>(more)}});
 }
 
+void log_bad_requests(int more) {
+  log(LogLevel::kWarning, "bad_request", fmt::format("{} more lines like this were left out", more),
+      {{"left_out", static_cast<double>(more)}});
+}
+
 }  // namespace
 
 FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits,
@@ -41,7 +50,11 @@ FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& 
                            FcgiHandler handler)
     : listening_fd_(listening_fd),
       count_(connections),
-      telemetry_(loop, board, metrics),
+      telemetry_{.board = board,
+                 .metrics = metrics,
+                 .sent_bytes = metrics.add_tally(Traffic::kToClients),
+                 .slow_log = SlowLog(loop),
+                 .bad_requests = {loop, kMaxBadRequestLines, kBadRequestWindow, log_bad_requests}},
       context_{.loop = loop,
                .limits = limits,
                .handler = std::move(handler),
@@ -103,7 +116,7 @@ void FcgiListener::add(UniqueFd fd, bool is_local) {
   assert(connection.state() == kFirst);
   connection.set_handle(std::prev(at(kFirst).end()));
   count_.open += 1;
-  telemetry_.count_connection();
+  telemetry_.board.connections += 1;
 }
 
 // Closes connections that have no answer under way, the longest parked first. Returns how many.

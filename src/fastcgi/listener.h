@@ -10,7 +10,6 @@
 #include "fastcgi/connection.h"
 #include "fastcgi/context.h"
 #include "fastcgi/request_reader.h"
-#include "fastcgi/telemetry.h"
 
 namespace bailian {
 
