@@ -49,16 +49,15 @@ std::vector<std::string> environment() {
 }
 
 ListenAddress listen_option(const std::string& text) {
-  try {
-    return parse_listen_address(text);
-  } catch (const SettingFault& error) {
-    throw ConfigError({fmt::format("--listen: {}", error.what())});
-  } catch (const std::invalid_argument&) {
-    throw ConfigError(
-        {fmt::format("--listen: expected a socket path with a slash, host:port or [::1]:port, found "
-                     "\"{}\"",
-                     text)});
-  }
+  const auto address = parse_listen_address(text);
+  const ValueFault* const fault = fault_in(address);
+  if (fault == nullptr) return std::get<ListenAddress>(address);
+  throw ConfigError(
+      {fmt::format("--listen: {}", !fault->sentence.empty()
+                                       ? fault->sentence
+                                       : fmt::format("expected a socket path with a slash, host:port or "
+                                                     "[::1]:port, found \"{}\"",
+                                                     text))});
 }
 
 void warn_of_open_address(const Options& options, LoadedConfig& loaded) {
@@ -86,7 +85,7 @@ LoadedConfig default_settings() { return load_config({}, "/dev/null"); }
 void begin_log(const Config& config) {
   const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
   start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
-            least_log_level(config), config.log_file);
+            effective_log_level(config), config.log_file);
 }
 
 // What was set on purpose, and is not what is served.

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <stdexcept>
 #include <utility>
 
 #include "base/json.h"
@@ -88,11 +87,9 @@ std::vector<std::string> parse_image_urls(const JsonValue* items) {
 
 std::string parse_biz_params(const JsonValue* sent, std::span<const std::string> allowed) {
   if (sent == nullptr || sent->IsNull() || allowed.empty()) return {};
-  try {
-    return allowed_biz_params(*sent, allowed);
-  } catch (const std::invalid_argument& error) {
-    throw invalid_request(error.what());
-  }
+  auto params = allowed_biz_params(*sent, allowed);
+  if (const ValueFault* fault = fault_in(params)) throw invalid_request(fault->sentence);
+  return std::get<std::string>(std::move(params));
 }
 
 }  // namespace

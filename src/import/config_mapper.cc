@@ -525,7 +525,7 @@ class Mapper {
       if (!found_.profile.empty())
         take_field(std::string(as_view(field.name)), field.value, profile.GetAllocator());
     }
-    result_.bot_profile = pretty_json(parse_bot_profile(to_json(profile)).json);
+    result_.bot_profile = pretty_json(to_json(profile));
     for (const auto& [key, value] : found_.profile) {
       if (!contains(kProfileKeys, key)) not_taken(shown(key), value, "not a key of the profile");
     }

@@ -319,7 +319,7 @@ void Server::use(LoadedConfig loaded) {
     log(LogLevel::kWarning, "setting", fmt::format("{} has changed, which needs a restart", key));
   }
   config_ = std::move(loaded.config);
-  set_log_level(least_log_level(config_));
+  set_log_level(effective_log_level(config_));
   const auto workers_left = std::make_shared<std::atomic<size_t>>(workers_.size());
   for (const auto& worker : workers_) {
     worker->loop.post([config = config_, workers_left, &own = *worker] {

@@ -4,26 +4,12 @@
 #include <fmt/format.h>
 #include <sys/un.h>
 
-#include <charconv>
+#include <utility>
 
 #include "base/text.h"
+#include "settings/parse_value.h"
 
 namespace bailian {
-namespace {
-
-void require(bool good) {
-  if (!good) throw std::invalid_argument("");
-}
-
-uint16_t parse_port(std::string_view text) {
-  uint16_t port = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  require(error == std::errc() && end == text.data() + text.size());
-  return port;
-}
-
-}  // namespace
-
 bool is_loopback(std::string_view host) {
   in_addr number{};
   const bool is_127 =
@@ -31,26 +17,26 @@ bool is_loopback(std::string_view host) {
   return host == "localhost" || host == "[::1]" || host == "::1" || is_127;
 }
 
-ListenAddress parse_listen_address(std::string_view text) {
-  if (text.find('/') != std::string_view::npos) {
-    require(text.find('\0') == std::string_view::npos);
+Parsed<ListenAddress> parse_listen_address(const std::string& text) {
+  if (text.find('/') != std::string::npos) {
+    if (text.find('\0') != std::string::npos) return not_expected();
     if (text.size() >= sizeof(sockaddr_un::sun_path)) {
-      throw SettingFault(
-          fmt::format("the path is longer than {} bytes, the most that a unix socket's may have",
-                      sizeof(sockaddr_un::sun_path) - 1));
+      return refused(fmt::format("the path is longer than {} bytes, the maximum for a unix socket",
+                                 sizeof(sockaddr_un::sun_path) - 1));
     }
-    return UnixAddress{std::string(text)};
+    return ListenAddress(UnixAddress{text});
   }
   const size_t colon = text.rfind(':');
-  require(colon != std::string_view::npos);
-  std::string_view host = text.substr(0, colon);
+  if (colon == std::string::npos) return not_expected();
+  std::string host = text.substr(0, colon);
   if (host.starts_with('[') && host.ends_with(']')) {
     host = host.substr(1, host.size() - 2);
-  } else {
-    require(host.find(':') == std::string_view::npos);
+  } else if (host.find(':') != std::string::npos) {
+    return not_expected();
   }
-  require(!host.empty() && is_visible_ascii(host));
-  return TcpAddress{std::string(host), parse_port(text.substr(colon + 1))};
+  const auto port = parse_number<uint16_t>(std::string_view(text).substr(colon + 1));
+  if (host.empty() || !is_visible_ascii(host) || !port) return not_expected();
+  return ListenAddress(TcpAddress{std::move(host), *port});
 }
 
 std::string to_string(const ListenAddress& address) {

@@ -1,18 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <variant>
 
-namespace bailian {
+#include "settings/parsed.h"
 
-/// What is wrong with a value, in a sentence of its own.
-class SettingFault : public std::invalid_argument {
- public:
-  using std::invalid_argument::invalid_argument;
-};
+namespace bailian {
 
 struct UnixAddress {
   std::string path;
@@ -26,8 +21,7 @@ struct TcpAddress {
 using ListenAddress = std::variant<UnixAddress, TcpAddress>;
 
 /// `[::1]:9000`, `host:port`, or the path of a unix socket (which holds a slash).
-/// Throws std::invalid_argument saying what was expected.
-ListenAddress parse_listen_address(std::string_view text);
+Parsed<ListenAddress> parse_listen_address(const std::string& text);
 constexpr std::string_view kDefaultListen = "/run/bailian-fcgi/bailian-fcgi.sock";
 std::string to_string(const ListenAddress& address);
 

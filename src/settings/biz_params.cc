@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <stdexcept>
 
 namespace bailian {
 namespace {
@@ -79,8 +78,8 @@ class Copier {
 
 bool is_biz_param_name(std::string_view name) { return !name.empty() && !parse_name(name).member.empty(); }
 
-std::string allowed_biz_params(const JsonValue& sent, std::span<const std::string> allowed) {
-  if (!sent.IsObject()) throw std::invalid_argument("biz_params must be an object");
+Parsed<std::string> allowed_biz_params(const JsonValue& sent, std::span<const std::string> allowed) {
+  if (!sent.IsObject()) return refused("biz_params must be an object");
   Copier copier;
   JsonDocument& result = copier.document();
   // Whole groups first, so that one that is allowed as a whole is not taken member by member.
@@ -92,16 +91,15 @@ std::string allowed_biz_params(const JsonValue& sent, std::span<const std::strin
     const auto [group, member] = parse_name(name);
     const JsonValue* members = group.empty() ? nullptr : find_member(sent, group);
     if (members == nullptr || members->IsNull()) continue;
-    if (!members->IsObject())
-      throw std::invalid_argument(fmt::format("biz_params: {} must be an object", group));
+    if (!members->IsObject()) return refused(fmt::format("biz_params: {} must be an object", group));
     const JsonValue* value = find_member(*members, member);
     if (value != nullptr) copier.add(copier.object_in(result, group), member, *value);
   }
-  if (result.ObjectEmpty()) return {};
+  if (result.ObjectEmpty()) return std::string();
   std::string json = to_json(result);
   if (json.size() > kMaxBizParamsBytes || depth_of(result) > kMaxBizParamsDepth) {
-    throw std::invalid_argument(fmt::format("biz_params must have at most {} bytes and {} levels",
-                                            kMaxBizParamsBytes, kMaxBizParamsDepth));
+    return refused(fmt::format("biz_params must have at most {} bytes and {} levels", kMaxBizParamsBytes,
+                               kMaxBizParamsDepth));
   }
   return json;
 }

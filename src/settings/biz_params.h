@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "settings/parsed.h"
 
 namespace bailian {
 
@@ -19,9 +20,8 @@ inline constexpr int kMaxBizParamsDepth = 8;
 /// Whether a setting may allow this name: a top-level one, or `GROUP.MEMBER` for one member of a group.
 bool is_biz_param_name(std::string_view name);
 
-/// The object that a browser has sent, without what is not allowed; empty when nothing is left. Throws
-/// std::invalid_argument that says what is wrong with it.
-std::string allowed_biz_params(const JsonValue& sent, std::span<const std::string> allowed);
+/// The object that a browser has sent, without what is not allowed; empty when nothing is left.
+Parsed<std::string> allowed_biz_params(const JsonValue& sent, std::span<const std::string> allowed);
 
 /// `fixed` and `sent`, which are objects or empty, as one. Of a name that both have the fixed value counts;
 /// where both are objects, they are merged in the same way. Empty when there is nothing in either.

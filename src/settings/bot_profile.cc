@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <functional>
 
 #include "base/json.h"
@@ -126,17 +127,23 @@ std::string render(const JsonValue& profile) {
 
 }  // namespace
 
-BotProfile default_bot_profile() { return parse_bot_profile(kDefaultProfile); }
+BotProfile default_bot_profile() {
+  std::vector<std::string> faults;
+  auto profile = parse_bot_profile(kDefaultProfile, faults);
+  assert(profile);
+  return std::move(*profile);
+}
 
-BotProfile parse_bot_profile(std::string_view text) {
+std::optional<BotProfile> parse_bot_profile(std::string_view text, std::vector<std::string>& faults) {
   JsonDocument document;
-  Checker checker;
   if (const auto fault = parse_json(text, document)) {
-    checker.faults.push_back(fmt::format("not JSON: {} at byte {}", fault->what, fault->offset_bytes));
-  } else {
-    checker.check(document);
+    faults.push_back(fmt::format("not JSON: {} at byte {}", fault->what, fault->offset_bytes));
+    return std::nullopt;
   }
-  if (!checker.faults.empty()) throw BotProfileError(std::move(checker.faults));
+  Checker checker;
+  checker.check(document);
+  faults = std::move(checker.faults);
+  if (!faults.empty()) return std::nullopt;
   std::string json = render(document);
   std::string etag = fmt::format("\"{:016x}\"", std::hash<std::string>{}(json));
   return BotProfile{std::move(json), std::move(etag)};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,18 +16,8 @@ struct BotProfile {
 /// The profile that the old config.php answered when nobody had changed it.
 BotProfile default_bot_profile();
 
-/// Checks a profile file. Every fault names the key, what was expected and what was found.
-/// Throws BotProfileError with all of them.
-BotProfile parse_bot_profile(std::string_view text);
-
-class BotProfileError : public std::exception {
- public:
-  explicit BotProfileError(std::vector<std::string> faults) : faults_(std::move(faults)) {}
-  [[nodiscard]] const char* what() const noexcept override { return "the bot profile is not valid"; }
-  [[nodiscard]] const std::vector<std::string>& faults() const { return faults_; }
-
- private:
-  std::vector<std::string> faults_;
-};
+/// Checks a profile. Of one that is not valid nothing is returned, and `faults` gets a sentence for each
+/// fault: the key, what was expected and what was found.
+std::optional<BotProfile> parse_bot_profile(std::string_view text, std::vector<std::string>& faults);
 
 }  // namespace bailian

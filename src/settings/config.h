@@ -62,21 +62,8 @@ struct Config {
   Seconds slow_answer{};                // 0: never
 };
 
-/// The least level that is logged.
-LogLevel least_log_level(const Config& config);
-
-/// One row of the settings table, in the order of .env.example.
-struct Setting {
-  std::string_view key;
-  std::string_view alias;  // an older name; empty when there is none
-  std::string_view default_text;
-  bool secret;
-  std::string_view expected;  // "a number of seconds, ..."
-  /// Puts the text into the configuration; throws std::invalid_argument when it is not as expected. What the
-  /// exception says, if anything, is told in place of `expected`. A SettingFault is told as it is.
-  void (*apply)(Config&, const std::string& text);
-};
-const std::vector<Setting>& settings();
+/// LOG_LEVEL, or without it the level that DEBUG stands for.
+LogLevel effective_log_level(const Config& config);
 
 class ConfigError : public std::exception {
  public:

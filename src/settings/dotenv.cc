@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <optional>
-#include <stdexcept>
+
+#include "base/text.h"
 
 namespace bailian {
 namespace {
@@ -15,9 +16,7 @@ bool is_key_char(char c) { return c != '=' && c != '#' && !is_space(c); }
 
 class Reader {
  public:
-  explicit Reader(std::string_view text) : text_(text) {
-    if (text_.starts_with("\xef\xbb\xbf")) at_ = 3;
-  }
+  explicit Reader(std::string_view text) : text_(without_bom(text)) {}
 
   Dotenv read() {
     while (!at_end()) {
@@ -118,9 +117,7 @@ class Reader {
   std::string read_bare() {
     const size_t start = at_;
     while (peek() != '\n' && !(peek() == '#' && (at_ == start || is_blank(text_[at_ - 1])))) next();
-    std::string_view value = text_.substr(start, at_ - start);
-    while (!value.empty() && is_blank(value.back())) value.remove_suffix(1);
-    return std::string(value);
+    return std::string(trim(text_.substr(start, at_ - start), " \t\r"));
   }
 
   std::string_view text_;
@@ -133,9 +130,9 @@ class Reader {
 
 Dotenv parse_dotenv(std::string_view text) { return Reader(text).read(); }
 
-std::string expand_variables(std::string_view text,
-                             const std::function<std::optional<std::string>(const std::string&)>& find,
-                             std::vector<std::string>& missing) {
+std::optional<std::string> expand_variables(
+    std::string_view text, const std::function<std::optional<std::string>(const std::string&)>& find,
+    std::vector<std::string>& missing) {
   std::string expanded;
   for (size_t start = text.find("${"); start != std::string_view::npos; start = text.find("${")) {
     const size_t end = text.find('}', start);
@@ -157,7 +154,7 @@ std::string expand_variables(std::string_view text,
     } else {
       missing.push_back(name);
     }
-    if (expanded.size() > kMaxExpandedBytes) throw std::length_error("expand_variables");
+    if (expanded.size() > kMaxExpandedBytes) return std::nullopt;
     text.remove_prefix(end + 1);
   }
   return expanded.append(text);

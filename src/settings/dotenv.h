@@ -34,11 +34,11 @@ Dotenv parse_dotenv(std::string_view text);
 inline constexpr size_t kMaxExpandedBytes = size_t{1} << 20;
 
 /// Replaces `${NAME}` and `${NAME:-otherwise}`, as python-dotenv does. `find` gives a name's value, or
-/// nothing; of such a name without an `otherwise`, nothing is left, and it is added to `missing`. Throws
-/// std::length_error when the variables make it longer than kMaxExpandedBytes.
-std::string expand_variables(std::string_view text,
-                             const std::function<std::optional<std::string>(const std::string&)>& find,
-                             std::vector<std::string>& missing);
+/// nothing; of such a name without an `otherwise`, nothing is left, and it is added to `missing`. Returns
+/// nothing when the variables make it longer than kMaxExpandedBytes.
+std::optional<std::string> expand_variables(
+    std::string_view text, const std::function<std::optional<std::string>(const std::string&)>& find,
+    std::vector<std::string>& missing);
 
 /// The line that parse_dotenv reads as this key and value, with its end.
 std::string dotenv_line(std::string_view key, std::string_view value);

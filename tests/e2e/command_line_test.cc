@@ -261,7 +261,7 @@ TEST_F(CommandLine, CheckSaysWhoseThePromptAndTheTemperatureAre) {
 
 TEST_F(CommandLine, CallsALongSocketPathTooLong) {
   const auto path = dir_.file(std::string(120, 'x'));
-  const auto expected = ": the path is longer than 107 bytes, the most that a unix socket's may have\n";
+  const auto expected = ": the path is longer than 107 bytes, the maximum for a unix socket\n";
   auto finished = run_with({"--check", "--listen", path}, good_settings());
   EXPECT_EQ(finished.exit_code, 78);
   EXPECT_EQ(finished.err, std::string("bailian-fcgi: --listen") + expected);

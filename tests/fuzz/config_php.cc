@@ -8,6 +8,7 @@
 #include "settings/bot_profile.h"
 #include "settings/config.h"
 #include "settings/dotenv.h"
+#include "settings/settings_table.h"
 
 namespace bailian {
 namespace {
@@ -23,7 +24,7 @@ void check_setting(const std::string& key, const std::string& value) {
                                     [&](const Setting& known) { return known.key == key; });
   fuzz::expect(setting != settings().end(), "a setting is known");
   Config config;
-  setting->apply(config, value);
+  fuzz::expect(!setting->apply(config, value), "a setting is accepted");
 }
 
 void check_sentence(const std::string& sentence, const std::string& key) {
@@ -47,7 +48,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       check_setting(key, value);
       if (key == "DASHSCOPE_API_KEY") api_key = value;
     }
-    parse_bot_profile(php.bot_profile);
+    std::vector<std::string> faults;
+    fuzz::expect(parse_bot_profile(php.bot_profile, faults).has_value(), "a profile is accepted");
     for (const auto* sentences : {&php.taken, &php.not_taken, &php.called}) {
       for (const std::string& sentence : *sentences) check_sentence(sentence, api_key);
     }

@@ -60,8 +60,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto find = [](const std::string& name) {
     return name.size() % 2 == 0 ? std::optional(name) : std::nullopt;
   };
-  const std::string expanded = expand_variables(text, find, missing);
-  fuzz::expect(expanded.size() <= text.size(),
+  const auto expanded = expand_variables(text, find, missing);
+  fuzz::expect(!expanded || expanded->size() <= text.size(),
                "a variable that stands for its own name is no longer than written");
   return 0;
 }

@@ -62,7 +62,7 @@ class UpgradeTest : public testing::Test {
   const std::string pipe_ = directory_ + "/pipe";
   UniqueFd fifo_;
   EventLoop loop_{std::chrono::nanoseconds(0)};
-  ListenSocket socket_ = ListenSocket::open(parse_listen_address(directory_ + "/socket"), 0600);
+  ListenSocket socket_ = ListenSocket::open(UnixAddress{directory_ + "/socket"}, 0600);
   int ready_ = 0;
 };
 

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "settings/dotenv.h"
+#include "settings/settings_table.h"
 
 namespace bailian {
 namespace {
@@ -364,7 +365,7 @@ TEST_F(Configs, AllFaultsAreToldTogetherWithTheirPlace) {
 TEST_F(Configs, WhatIsFoundIsShownWithoutControlCharacters) {
   EXPECT_EQ(faults({"WORKERS=\x1b[2J"}),
             (std::vector<std::string>{
-                "environment: WORKERS: expected a whole number from 1 to 64, found \"?[2J\""}));
+                "environment: WORKERS: expected a whole number from 1 to 64, found \" [2J\""}));
 }
 
 TEST_F(Configs, SecretsAreMaskedInFaults) {
@@ -509,11 +510,11 @@ TEST_F(Configs, ProfileFileIsReadAndItsFaultsNamed) {
 }
 
 TEST_F(Configs, TheLogsLevelGoesByDebugUnlessItIsSet) {
-  EXPECT_EQ(least_log_level(config({"DEBUG=True"})), LogLevel::kDebug);
-  EXPECT_EQ(least_log_level(config({"DEBUG=False"})), LogLevel::kInfo);
-  EXPECT_EQ(least_log_level(config({"DEBUG=True", "LOG_LEVEL=WARNING"})), LogLevel::kWarning);
-  EXPECT_EQ(least_log_level(config({"DEBUG=False", "LOG_LEVEL=debug"})), LogLevel::kDebug);
-  EXPECT_EQ(least_log_level(config({"LOG_LEVEL=error"})), LogLevel::kError);
+  EXPECT_EQ(effective_log_level(config({"DEBUG=True"})), LogLevel::kDebug);
+  EXPECT_EQ(effective_log_level(config({"DEBUG=False"})), LogLevel::kInfo);
+  EXPECT_EQ(effective_log_level(config({"DEBUG=True", "LOG_LEVEL=WARNING"})), LogLevel::kWarning);
+  EXPECT_EQ(effective_log_level(config({"DEBUG=False", "LOG_LEVEL=debug"})), LogLevel::kDebug);
+  EXPECT_EQ(effective_log_level(config({"LOG_LEVEL=error"})), LogLevel::kError);
 }
 
 TEST_F(Configs, AMissingEnvFileIsAFault) { EXPECT_THROW(load_config({}, "/nonexistent/.env"), ConfigError); }
@@ -548,18 +549,16 @@ TEST_F(Configs, AMisspeltKeyIsNamedBesideFaultsToo) {
 }
 
 TEST(ListenAddresses, ThatAreTooLongAreCalledSo) {
-  try {
-    parse_listen_address("/" + std::string(119, 'x'));
-    ADD_FAILURE() << "taken";
-  } catch (const SettingFault& error) {
-    EXPECT_STREQ(error.what(), "the path is longer than 107 bytes, the most that a unix socket's may have");
-  }
-  EXPECT_EQ(to_string(parse_listen_address("/" + std::string(106, 'x'))).size(), 107U);
+  const auto fault = parse_listen_address("/" + std::string(119, 'x'));
+  EXPECT_EQ(std::get<ValueFault>(fault).sentence,
+            "the path is longer than 107 bytes, the maximum for a unix socket");
+  const auto address = parse_listen_address("/" + std::string(106, 'x'));
+  EXPECT_EQ(to_string(std::get<ListenAddress>(address)).size(), 107U);
 }
 
 TEST(ListenAddresses, AreReadAndWrittenBack) {
   for (const char* address : {"/run/x.sock", "build/x.sock", "127.0.0.1:9000", "localhost:0", "[::1]:9000"}) {
-    EXPECT_EQ(to_string(parse_listen_address(address)), address);
+    EXPECT_EQ(to_string(std::get<ListenAddress>(parse_listen_address(address))), address);
   }
 }
 

@@ -116,8 +116,8 @@ TEST(Dotenv, VariablesAreExpandedAsPythonDotenvDoes) {
 TEST(Dotenv, VariablesThatGrowWithoutEndAreRefused) {
   std::vector<std::string> missing;
   const auto find = [](const std::string&) { return std::optional(std::string(kMaxExpandedBytes / 2, 'x')); };
-  EXPECT_EQ(expand_variables("${A}${A}", find, missing).size(), kMaxExpandedBytes);
-  EXPECT_THROW(expand_variables("${A}${A}${A}", find, missing), std::length_error);
+  EXPECT_EQ(expand_variables("${A}${A}", find, missing).value().size(), kMaxExpandedBytes);
+  EXPECT_EQ(expand_variables("${A}${A}${A}", find, missing), std::nullopt);
 }
 
 TEST(Dotenv, AnyBytesAreReadWithoutHarm) {

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <charconv>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "settings/parsed.h"
+
+namespace bailian {
+
+// Parsers of single settings. Each gives a value, or why the text is none.
+
+template <typename Number>
+std::optional<Number> parse_number(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+template <typename Number>
+Parsed<Number> parse_within(std::string_view text, Number min, Number max) {
+  const auto number = parse_number<Number>(text);
+  if (!number || !(*number >= min && *number <= max)) return not_expected();
+  return *number;
+}
+
+template <typename Number, Number min, Number max>
+Parsed<Number> parse_whole(const std::string& text) {
+  return parse_within<Number>(text, min, max);
+}
+
+Parsed<Seconds> parse_timeout(const std::string& text);             // 0.001 to 86400
+Parsed<Seconds> parse_seconds(const std::string& text);             // 0 to 86400
+Parsed<Milliseconds> parse_coalesce_time(const std::string& text);  // 0 to 100
+Parsed<bool> parse_bool(const std::string& text);
+Parsed<std::string> parse_utf8(const std::string& text);
+Parsed<std::string> parse_visible_ascii(const std::string& text);
+/// A key or an id. A placeholder counts as not set: the value is empty.
+Parsed<std::string> parse_id(const std::string& text);
+Parsed<std::string> parse_base_url(const std::string& url);
+/// A JSON object, written compactly.
+Parsed<std::string> parse_json_object(const std::string& text);
+Parsed<std::vector<std::string>> parse_param_names(const std::string& text);
+Parsed<std::string> parse_temperature(const std::string& text);
+Parsed<mode_t> parse_mode(const std::string& text);
+Parsed<std::vector<std::string>> parse_origins(const std::string& text);
+Parsed<std::optional<LogFormat>> parse_log_format(const std::string& text);
+Parsed<std::optional<LogLevel>> parse_log_level(const std::string& text);
+Parsed<std::string> parse_log_file(const std::string& text);
+
+/// In quotes that nothing has removed.
+bool is_quoted(std::string_view text);
+inline constexpr std::string_view kQuotesStay =
+    "the quotes are part of the value, as docker --env-file and Kubernetes keep them: remove them";
+
+}  // namespace bailian
