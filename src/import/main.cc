@@ -142,13 +142,7 @@ int import(const Options& options) {
   const auto text = read_file(options.path, kMaxPhpBytes + 1);  // one byte more shows that the file is longer
   if (!text) return complain(EX_NOINPUT, fmt::format("{}: {}", options.path, std::strerror(errno)));
   if (is_utf16(*text)) return complain(EX_DATAERR, options.path + ": the file is UTF-16: save it as UTF-8");
-  try {
-    return write_files(read_config_php(without_bom(*text)), options);
-  } catch (const PhpError& error) {
-    return complain(EX_DATAERR, fmt::format("{}: {}", options.path, error.what()));
-  } catch (const std::system_error& error) {
-    return complain(EX_CANTCREAT, fmt::format("cannot write: {}", error.what()));
-  }
+  return write_files(read_config_php(without_bom(*text)), options);
 }
 
 int run(int argc, char** argv) {
@@ -174,7 +168,13 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? EX_OK : EX_USAGE;
   }
-  return import(options);
+  try {
+    return import(options);
+  } catch (const PhpError& error) {
+    return complain(EX_DATAERR, fmt::format("{}: {}", options.path, error.what()));
+  } catch (const std::system_error& error) {
+    return complain(EX_CANTCREAT, fmt::format("cannot write: {}", error.what()));
+  }
 }
 
 }  // namespace

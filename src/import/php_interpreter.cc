@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstdlib>
 #include <map>
 #include <utility>
@@ -109,7 +110,10 @@ class Interpreter {
   Interpreter(std::string_view text, PhpListener& listener)
       : tokens_(read_php_tokens(text)), listener_(listener), scopes_(1) {}
 
-  void run() { statements(tokens_.size() - 1); }
+  void run() {
+    statements(tokens_.size() - 1);
+    assert(scopes_.size() == 1 && depth_ == 0);
+  }
 
  private:
   // --- tokens ---
@@ -245,6 +249,7 @@ class Interpreter {
     const size_t end = next().partner;
     scopes_.emplace_back();
     statements(end);
+    assert(scopes_.size() > 1);
     scopes_.pop_back();
     at_ = end + 1;
     --depth_;
@@ -452,6 +457,7 @@ class Interpreter {
   // Reads the items between the brackets ahead. What is not understood spoils its own item only.
   template <typename Item>
   void items(const Item& item) {
+    assert(is_bracket());
     const size_t end = next().partner;
     while (at_ < end) {
       const size_t before = at_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <charconv>
 #include <utility>
 
@@ -187,6 +188,7 @@ class Lexer : Scanner {
   [[nodiscard]] bool sees(std::string_view what) const { return text_.substr(at_).starts_with(what); }
 
   std::string_view advance(size_t bytes) {
+    assert(at_ + bytes <= text_.size());
     const std::string_view taken = text_.substr(at_, bytes);
     line_ += static_cast<int>(std::count(taken.begin(), taken.end(), '\n'));
     at_ += taken.size();
@@ -200,7 +202,7 @@ class Lexer : Scanner {
       if (opening.starts_with("<?php")) return static_cast<void>(advance(at - at_ + 5));
       if (opening.starts_with("<?=")) return static_cast<void>(advance(at - at_ + 3));
     }
-    advance(text_.size());
+    advance(text_.size() - at_);
   }
 
   // Over blanks and comments; false at the end of the text.

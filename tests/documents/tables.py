@@ -67,7 +67,7 @@ def status_codes():
     for text in sources().values():
         found |= set(re.findall(r'[({,]\s*(\d{3}),\s*"(\w+)",\s*(?:fmt::format\(\s*)?"([^"]+)"', text))
         found |= {('400', 'invalid_request', message) for message in
-                  re.findall(r'(?:invalid_request|std::invalid_argument)\((?:fmt::format\()?"([^"]+)"', text)
+                  re.findall(r'(?:invalid_request|refused)\((?:fmt::format\()?"([^"]+)"', text)
                   if 'invalid_request' in text or message.startswith('biz_params')}
     return found
 
