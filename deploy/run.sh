@@ -2,7 +2,7 @@
 # Runs the whole service from a checkout: nginx, the responder and, when no key or app is configured, the
 # simulator in DashScope's place. Ctrl-C, SIGTERM, or the end of any of them stops all.
 #   usage: deploy/run.sh BUILD_DIR      (`make run` calls it)
-# HOST, PORT and the key come from the environment, else from .env. With a real key it listens on 127.0.0.1 unless HOST
+# HOST, PORT and the key come from the environment or .env. With a real key it listens on 127.0.0.1 unless HOST
 # is set; DEBUG is True unless it is set. Everything written is in build/run.
 # Started by root, nothing runs with root's privileges but nginx's first process.
 # Exit codes: 0 stopped on request, 64 bad setting, 66 file missing, 69 port busy or no answer, 75 already running,
@@ -45,28 +45,12 @@ drop_privileges() {
   workers+=" $group"
 }
 
-from_dotenv() { # NAME
-  local line value pattern="^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=[[:space:]]*(.*)$" found=1
-  [[ -r .env ]] || return 1
-  while IFS= read -r line || [[ $line ]]; do
-    [[ ${line#$'\xef\xbb\xbf'} =~ $pattern ]] || continue
-    value=${BASH_REMATCH[2]} found=0
-    case $value in
-      \"*) value=${value#\"} value=${value%%\"*} ;;
-      \'*) value=${value#\'} value=${value%%\'*} ;;
-      \#*) value= ;;
-      *) value=${value%%[[:space:]]#*} value=${value%"${value##*[![:space:]]}"} ;;
-    esac
-  done <.env
-  printf %s "${value-}"
-  return $found
-}
-
-setting() { # DEFAULT NAME [ALIAS]
-  local name
-  for name in "${@:2}"; do [[ ! -v $name ]] || { printf %s "${!name}" && return; }; done
-  for name in "${@:2}"; do from_dotenv "$name" && return; done
-  printf %s "$1"
+setting() { # NAME [DEFAULT]
+  if [[ -v $1 ]]; then
+    printf %s "${!1}"
+  else
+    "$build/bailian-fcgi" --check --print "$1" 2>/dev/null || printf %s "${2-}"
+  fi
 }
 
 port_holder() {
@@ -136,14 +120,14 @@ missing=''
 if [[ $'\n'$checked == *$'\nkey: not set'* ]]; then missing=DASHSCOPE_API_KEY; fi
 if [[ $'\n'$checked == *$'\napplication: not set'* ]]; then missing+="${missing:+ and }APP_ID"; fi
 
-host=$(setting '' HOST)
+host=$(setting HOST)
 listens_where=''
 if [[ ! $host && ! $missing ]]; then
   host=127.0.0.1
   listens_where=' (this machine only, as answers are billed; HOST=0.0.0.0 make run opens it to others)'
 fi
 : "${host:=0.0.0.0}"
-port=$(setting 8000 PORT)
+port=$(setting PORT 8000)
 [[ $port =~ ^[1-9][0-9]{0,4}$ && $port -le 65535 ]] || die 64 "PORT must be a number from 1 to 65535, not '$port'"
 [[ $host =~ ^[[:alnum:].:-]+$ ]] || die 64 "HOST must be an address, not '$host'"
 [[ $host != *:* ]] || host="[$host]"
@@ -174,8 +158,8 @@ echo $$ >"$run/pid"
 # A look first, because nginx tries for 2.5 s; its own word counts when the look was too early.
 if (: <>"/dev/tcp/${reachable//[\[\]]/}/$port") 2>/dev/null; then die_of_busy_port; fi
 
-log_format=$(setting '' LOG_FORMAT)
-debug=$(setting True DEBUG)
+log_format=$(setting LOG_FORMAT)
+debug=$(setting DEBUG True)
 responder=(env LOG_FORMAT="${log_format:-text}" DEBUG="$debug" "$build/bailian-fcgi" --listen "$socket")
 if [[ $missing ]]; then
   rm -f "$run/simulator.out"
@@ -186,7 +170,7 @@ if [[ $missing ]]; then
     show_log simulator
     die 69 'the simulator did not say where it listens'
   fi
-  bot_config=$(setting '' BOT_CONFIG_FILE)
+  bot_config=$(setting BOT_CONFIG_FILE)
   responder=(env BOT_CONFIG_FILE="${bot_config:-nginx/demo-bot.json}" DASHSCOPE_API_KEY=sk-simulator DASHSCOPE_API_KEY_FILE= APP_ID=simulator
     DASHSCOPE_BASE_URL="${line#listening on }/api/v1" "${responder[@]}")
   model="SIMULATED: the environment and .env do not set $missing"

@@ -34,6 +34,7 @@ struct Options {
   std::vector<std::string> import_arguments;  // of bailian-import; empty: not asked for
   bool check = false;
   bool strict = false;
+  std::optional<std::string> print;  // with `check`: this setting only
   bool ping = false;
   bool supervise = false;
   pid_t supervisor = 0;
@@ -166,6 +167,7 @@ int run(Options options) {
     faults = error.faults();
     loaded = default_settings();
   }
+  if (options.print) return print_setting(loaded, *options.print);
   if (options.check) return check(loaded, options.env_file, options.strict);
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
     throw std::runtime_error("cannot initialise libcurl");
@@ -217,6 +219,10 @@ int run_command(int argc, char** argv) {
                    "serve in a child process, so that systemctl restart need not wait for live answers");
   auto* const check = app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
   app.add_flag("--strict", options.strict, "let --check fail on a warning too")->needs(check);
+  app.add_option("--print", options.print,
+                 "with --check: print the value of SETTING and nothing else; exit code 1 when it is not set")
+      ->type_name("SETTING")
+      ->needs(check);
   auto* const ping =
       app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
   // bailian-import's former name; hidden.

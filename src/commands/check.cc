@@ -23,6 +23,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "commands/php_pools.h"
+#include "settings/settings_table.h"
 
 namespace bailian {
 namespace {
@@ -197,6 +198,18 @@ int check(const LoadedConfig& loaded, const std::optional<std::string>& env_file
     verdict += fmt::format(", {} warning{}", warnings.size(), warnings.size() > 1 ? "s" : "");
   fmt::print("the configuration is {}\n", verdict);
   return good ? EX_OK : EX_CONFIG;
+}
+
+int print_setting(const LoadedConfig& loaded, const std::string& key) {
+  const auto is_it = [&key](const Setting& setting) { return setting.key == key && !setting.secret; };
+  if (std::none_of(settings().begin(), settings().end(), is_it)) {
+    fmt::print(stderr, "bailian-fcgi: --print: {} is not a setting that can be printed\n", printable(key));
+    return EX_USAGE;
+  }
+  const auto text = loaded.texts.find(key);
+  if (text == loaded.texts.end()) return 1;
+  fmt::print("{}\n", text->second);
+  return EX_OK;
 }
 
 }  // namespace bailian

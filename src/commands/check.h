@@ -16,4 +16,8 @@ bool is_read_for_service(const std::optional<std::string>& env_file);
 /// exit code.
 int check(const LoadedConfig& loaded, const std::optional<std::string>& env_file, bool strict);
 
+/// Prints the value of one setting as it is written in the environment or the file. Returns 1 when it is not
+/// set, and EX_USAGE when there is no such setting or it is secret.
+int print_setting(const LoadedConfig& loaded, const std::string& key);
+
 }  // namespace bailian

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -78,6 +79,8 @@ class ConfigError : public std::exception {
 struct LoadedConfig {
   Config config;
   std::vector<std::string> warnings;
+  /// The settings that are set, by key, as they were written; secrets are left out.
+  std::map<std::string, std::string, std::less<>> texts;
 };
 
 /// Who reads DASHSCOPE_API_KEY_FILE.

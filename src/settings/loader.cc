@@ -27,7 +27,7 @@ struct Found {
 };
 using FoundValues = std::map<std::string, Found, std::less<>>;
 
-// Names that other programs give a meaning of their own in the environment that they share with this one.
+// Names that mean something else to other programs with the same environment.
 constexpr auto kCommonNames = std::to_array<std::string_view>({"HOST", "PORT", "DEBUG"});
 
 std::string shown(const Setting& setting, const std::string& value) {
@@ -65,7 +65,10 @@ class Loader {
   LoadedConfig load(KeyFileReader reader) {
     LoadedConfig loaded;
     Config& config = loaded.config;
-    for (const Setting& setting : settings()) apply(setting, config);
+    for (const Setting& setting : settings()) {
+      const Found* found = apply(setting, config);
+      if (found != nullptr && !setting.secret) loaded.texts.emplace(setting.key, found->value);
+    }
     check_key_file_mode(config, reader);
     check_workspace(config);
     warn_of_missing(config);
@@ -85,12 +88,12 @@ class Loader {
     warnings_.push_back(fmt::format("{}: {}", where, fmt::format(text, std::forward<Parts>(parts)...)));
   }
 
-  // Whoever puts the key in the wrong place must not find it in the log.
+  // A key in the wrong place must not get into the log.
   static bool may_be_shown(std::string_view name) {
     return std::all_of(name.begin(), name.end(), [](char c) { return is_alnum(c) || c == '_'; });
   }
 
-  // A later line outweighs an earlier one.
+  // A later line takes precedence over an earlier one.
   void read_entry(const DotenvEntry& entry, const std::string& where) {
     if (!entry.value) {
       return warn(where, "{} has no value here, so the line is ignored",
@@ -131,12 +134,12 @@ class Loader {
          "SYSTEM_PROMPT= says that this is meant");
   }
 
-  // From the strongest to the weakest.
+  // Those that take precedence first.
   [[nodiscard]] std::vector<const Found*> find(const Setting& setting) const {
     std::vector<const Found*> all;
     for (const FoundValues* values : {&environment_, &file_}) {
       for (const std::string_view name : {setting.key, setting.alias}) {
-        // Whose key it is that is called so in the environment, nobody knows.
+        // In the environment, API_KEY may be any program's key.
         if (name.empty() || (name == "API_KEY" && values == &environment_)) continue;
         if (const auto found = values->find(name); found != values->end()) all.push_back(&found->second);
       }
@@ -144,17 +147,25 @@ class Loader {
     return all;
   }
 
-  void apply(const Setting& setting, Config& config) {
+  // The value that counts; nullptr when there is none, or a faulty one.
+  const Found* apply(const Setting& setting, Config& config) {
     for (const Found* found : find(setting)) {
       const std::string fault = fault_of(setting, config, found->value);
-      if (fault.empty()) return warn_of_value(setting, config, *found);
+      if (fault.empty()) {
+        warn_of_value(setting, config, *found);
+        return found;
+      }
       const bool is_common =
           found->where == kEnvironment &&
           std::find(kCommonNames.begin(), kCommonNames.end(), setting.key) != kCommonNames.end();
-      if (!is_common) return faults_.push_back(fmt::format("{}: {}: {}", found->where, setting.key, fault));
+      if (!is_common) {
+        faults_.push_back(fmt::format("{}: {}: {}", found->where, setting.key, fault));
+        return nullptr;
+      }
       warn(found->where, "{}: {}; it is ignored, as other programs use this name too", setting.key, fault);
     }
     setting.apply(config, std::string(setting.default_text));
+    return nullptr;
   }
 
   // Empty when the value is taken.
@@ -191,8 +202,8 @@ class Loader {
     if (config.api_key_file.empty()) return;
     const std::string fault = fault_of_key_file_mode(config.api_key_file);
     if (fault.empty()) return;
-    auto& told = reader == KeyFileReader::kServiceManager ? warnings_ : faults_;
-    told.push_back(fmt::format("{}: {}", where_is_key_file(), fault));
+    auto& sentences = reader == KeyFileReader::kServiceManager ? warnings_ : faults_;
+    sentences.push_back(fmt::format("{}: {}", where_is_key_file(), fault));
   }
 
   // WORKSPACE.REGION.maas.aliyuncs.com serves one workspace.
@@ -234,9 +245,7 @@ LoadedConfig load_config(const std::vector<std::string>& environment,
   Loader loader(environment);
   const std::string path = env_file.value_or(".env");
   struct stat status {};
-  if (env_file || ::lstat(path.c_str(), &status) == 0) {
-    loader.read_env_file(path);
-  }
+  if (env_file || ::lstat(path.c_str(), &status) == 0) loader.read_env_file(path);
   return loader.load(reader);
 }
 

@@ -57,6 +57,33 @@ TEST_F(CommandLine, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(run_with({"--env-file"}, good_settings()).exit_code, 64);
 }
 
+TEST_F(CommandLine, PrintsOneSetting) {
+  const auto file =
+      dir_.write("env", "HOST = '0.0.0.0' # all\nexport LOG_FORMAT=\nBOT_CONFIG_FILE=\nPORT=1\nPORT=81\n");
+  const auto print = [&](const std::string& key) {
+    return run_with({"--check", "--print", key, "--env-file", file},
+                    {{"DASHSCOPE_API_KEY", std::string(kApiKey)}});
+  };
+  EXPECT_EQ(print("HOST").out, "0.0.0.0\n");
+  EXPECT_EQ(print("PORT").out, "81\n");
+  const auto empty = print("LOG_FORMAT");
+  EXPECT_EQ(empty.out, "\n");
+  EXPECT_EQ(empty.exit_code, 0);
+  const auto unset = print("DEBUG");
+  EXPECT_EQ(unset.out + unset.err, "");
+  EXPECT_EQ(unset.exit_code, 1);
+  for (const char* key : {"DASHSCOPE_API_KEY", "BIZ_PARAMS", "NONSENSE"}) {
+    const auto refused = print(key);
+    EXPECT_EQ(refused.exit_code, 64) << key;
+    EXPECT_EQ(refused.out, "");
+    EXPECT_EQ(refused.err,
+              "bailian-fcgi: --print: " + std::string(key) + " is not a setting that can be printed\n");
+  }
+  dir_.write("env", "WORKERS=x\n");
+  EXPECT_EQ(print("HOST").exit_code, 78);
+  EXPECT_EQ(run_with({"--print", "HOST"}).exit_code, 64);
+}
+
 TEST_F(CommandLine, SupervisesOnlyWhatServes) {
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{"--supervise", "--check"},
