@@ -266,7 +266,8 @@ TEST_F(Errors, TheNextChatIsNotHarmed) {
 }
 
 TEST_F(Errors, TheLogSaysWhatTheVisitorIsNotTold) {
-  const auto answer = site().ask("[[sim status=403 code=App.AccessDenied framing=json]]");
+  // Another question than that of the streams above, whose error would be repeated.
+  const auto answer = site().ask("log [[sim status=403 code=App.AccessDenied framing=json]]");
   const auto line = site().responder().request_line(text_at(answer.json(), "/request_id"));
   EXPECT_EQ(text_at(line, "/outcome"), "error");
   EXPECT_EQ(number_at(line, "/status"), 502);
