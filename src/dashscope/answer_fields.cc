@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <charconv>
 #include <utility>
 
@@ -12,7 +13,7 @@ namespace {
 
 using rapidjson::SizeType;
 
-// Replaces each escape of half a surrogate pair, in place: all of them have six bytes.
+// Replaces each escape of half a surrogate pair in place: all escapes have six bytes.
 void mend_lone_surrogates(std::string& json) {
   constexpr std::string_view kReplacement = "\\uFFFD";
   const auto unit_at = [&json](size_t at) -> unsigned {
@@ -34,7 +35,66 @@ void mend_lone_surrogates(std::string& json) {
   }
 }
 
-// Follows RapidJSON through the object and picks the members of AnswerFields out by their path.
+// Where in the answer the reader is. Of an array and its items, the array comes first.
+enum class JsonPath : unsigned char {
+  kOutside,
+  kRoot,
+  kOutput,
+  kWorkflowMessage,
+  kWorkflowText,
+  kThoughts,
+  kThought,
+  kReferences,
+  kReference,
+  kUsage,
+  kModels,
+  kModel,
+  kError,
+  kElsewhere
+};
+
+using enum JsonPath;
+
+struct Inner {
+  JsonPath outer;
+  std::string_view key;  // empty: the items of an array
+  JsonPath path;
+};
+constexpr Inner kInner[] = {
+    {kOutside, "", kRoot},
+    {kRoot, "output", kOutput},
+    {kRoot, "usage", kUsage},
+    {kRoot, "error", kError},
+    {kOutput, "workflow_message", kWorkflowMessage},
+    {kOutput, "thoughts", kThoughts},
+    {kOutput, "doc_references", kReferences},
+    {kWorkflowMessage, "message", kWorkflowText},
+    {kThoughts, "", kThought},
+    {kReferences, "", kReference},
+    {kUsage, "models", kModels},
+    {kModels, "", kModel},
+};
+
+struct StringMember {
+  JsonPath path;
+  std::string_view key;
+  std::string_view AnswerFields::*member;
+};
+constexpr StringMember kStringMembers[] = {
+    {kRoot, "request_id", &AnswerFields::request_id},
+    {kRoot, "requestId", &AnswerFields::request_id},
+    {kRoot, "code", &AnswerFields::code},
+    {kRoot, "message", &AnswerFields::message},
+    {kRoot, "msg", &AnswerFields::message},
+    {kError, "code", &AnswerFields::code},
+    {kError, "message", &AnswerFields::message},
+    {kError, "msg", &AnswerFields::message},
+    {kOutput, "finish_reason", &AnswerFields::finish_reason},
+    {kOutput, "session_id", &AnswerFields::session_id},
+    {kWorkflowMessage, "node_type", &AnswerFields::workflow_node_type},
+};
+
+// Follows RapidJSON through the object and picks out the members of AnswerFields by their path.
 class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, FieldPicker> {
  public:
   AnswerFields fields;
@@ -49,10 +109,9 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
     return true;
   }
   bool Uint64(uint64_t number) {
-    if (top() == Place::kReference && key_ == "index_id" && number <= kMaxIndex) {
+    if (top() == kReference && key_ == "index_id" && number <= kMaxIndex)
       fields.references.back().index = static_cast<int>(number);
-    }
-    if (top() != Place::kModel) return true;
+    if (top() != kModel) return true;
     fields.has_usage = true;
     if (key_ == "input_tokens") fields.usage.input_tokens += number;
     if (key_ == "output_tokens") fields.usage.output_tokens += number;
@@ -69,121 +128,56 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
  private:
   static constexpr unsigned kMaxIndex = 9999;
 
-  enum class Place : unsigned char {
-    kOutside,
-    kRoot,
-    kOutput,
-    kWorkflowMessage,
-    kWorkflowText,
-    kThoughts,
-    kThought,
-    kReferences,
-    kReference,
-    kUsage,
-    kModels,
-    kModel,
-    kError,
-    kElsewhere
-  };
-
-  [[nodiscard]] Place top() const { return depth_ == 0 ? Place::kOutside : places_[depth_ - 1]; }
+  [[nodiscard]] JsonPath top() const { return depth_ == 0 ? kOutside : paths_[depth_ - 1]; }
 
   bool push() {
-    if (depth_ == places_.size()) return false;
-    const Place place = inner_place();
-    places_[depth_++] = place;
+    if (depth_ == paths_.size()) return false;
+    const auto* inner = std::ranges::find_if(kInner, [this](const Inner& one) {
+      return one.outer == top() && (one.key.empty() || one.key == key_);
+    });
+    const JsonPath path = inner != std::end(kInner) ? inner->path : kElsewhere;
+    paths_[depth_++] = path;
     has_root = true;
-    if (place == Place::kOutput) fields.has_output = true;
-    if (place == Place::kThought) thought_ = thought_type_ = {};
-    if (place == Place::kReference) fields.references.emplace_back();
+    if (path == kOutput) fields.has_output = true;
+    if (path == kThought) thought_ = thought_type_ = {};
+    if (path == kReference) fields.references.emplace_back();
     key_ = {};
     return true;
   }
+
   bool pop() {
-    if (top() == Place::kThought && thought_type_ == "reasoning") fields.thought += thought_;
+    assert(depth_ > 0);
+    if (top() == kThought && thought_type_ == "reasoning") fields.thought += thought_;
     --depth_;
     key_ = {};
     return true;
   }
 
-  [[nodiscard]] Place inner_place() const {
-    switch (top()) {
-      case Place::kOutside:
-        return Place::kRoot;
-      case Place::kRoot:
-        if (key_ == "output") return Place::kOutput;
-        if (key_ == "usage") return Place::kUsage;
-        return key_ == "error" ? Place::kError : Place::kElsewhere;
-      case Place::kOutput:
-        if (key_ == "workflow_message") return Place::kWorkflowMessage;
-        if (key_ == "thoughts") return Place::kThoughts;
-        return key_ == "doc_references" ? Place::kReferences : Place::kElsewhere;
-      case Place::kWorkflowMessage:
-        return key_ == "message" ? Place::kWorkflowText : Place::kElsewhere;
-      case Place::kThoughts:
-        return Place::kThought;
-      case Place::kReferences:
-        return Place::kReference;
-      case Place::kUsage:
-        return key_ == "models" ? Place::kModels : Place::kElsewhere;
-      case Place::kModels:
-        return Place::kModel;
-      default:
-        return Place::kElsewhere;
-    }
-  }
-
   void take(std::string_view value) {
-    switch (top()) {
-      case Place::kRoot:
-        if (key_ == "request_id" || key_ == "requestId") fields.request_id = value;
-        return take_error(value);
-      case Place::kError:
-        return take_error(value);
-      case Place::kOutput:
-        if (key_ == "text") fields.text = value;
-        if (key_ == "finish_reason") fields.finish_reason = value == "null" ? "" : value;
-        if (key_ == "session_id") fields.session_id = value;
-        return;
-      case Place::kWorkflowMessage:
-        if (key_ == "node_type") fields.workflow_node_type = value;
-        return;
-      case Place::kWorkflowText:
-        if (key_ == "content") fields.workflow_text = value;
-        return;
-      case Place::kThought:
-        if (key_ == "thought") thought_ = value;
-        if (key_ == "action_type") thought_type_ = value;
-        return;
-      case Place::kReference:
-        return take_reference(value);
-      case Place::kModel:
-        if (key_ == "model_id" && fields.model.empty()) fields.model = value;
-        return;
-      default:
-        return;
+    const JsonPath path = top();
+    if (path == kOutput && key_ == "text") fields.text = value;
+    if (path == kWorkflowText && key_ == "content") fields.workflow_text = value;
+    if (path == kModel && key_ == "model_id" && fields.model.empty()) fields.model = value;
+    if (path == kThought && key_ == "thought") thought_ = value;
+    if (path == kThought && key_ == "action_type") thought_type_ = value;
+    if (path == kReference) return take_reference(value);
+    for (const StringMember& one : kStringMembers) {
+      if (one.path == path && one.key == key_) fields.*one.member = value;
     }
   }
 
   void take_reference(std::string_view value) {
     auto& reference = fields.references.back();
+    unsigned index = 0;
     if (key_ == "index_id") {
-      unsigned index = 0;
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), index);
-      if (error == std::errc() && end == value.data() + value.size() && index <= kMaxIndex) {
-        reference.index = static_cast<int>(index);
-      }
+      if (error == std::errc() && end == value.data() + value.size()) Uint64(index);
     }
     if (key_ == "title" || (key_ == "doc_name" && reference.title.empty())) reference.title = value;
     if (key_ == "doc_url") reference.url = value;
   }
 
-  void take_error(std::string_view value) {
-    if (key_ == "code") fields.code = value;
-    if (key_ == "message" || key_ == "msg") fields.message = value;
-  }
-
-  std::array<Place, kMaxJsonDepth> places_{};
+  std::array<JsonPath, kMaxJsonDepth> paths_{};
   size_t depth_ = 0;
   std::string_view key_;
   std::string_view thought_;
@@ -195,7 +189,7 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
 std::optional<AnswerFields> parse_answer_fields(std::string& json) {
   if (json.find("\\uD") != std::string::npos || json.find("\\ud") != std::string::npos)
     mend_lone_surrogates(json);
-  // RapidJSON takes all bytes that a character should have before it looks at them.
+  // RapidJSON reads all bytes that a character should have before it checks them.
   constexpr size_t kLongestCharacter = 4;
   const size_t size = json.size();
   json.append(kLongestCharacter - 1, '\0');
@@ -207,6 +201,7 @@ std::optional<AnswerFields> parse_answer_fields(std::string& json) {
   const bool parsed = !reader.Parse<kFlags>(stream, picker).IsError();
   const bool all_read = stream.Tell() == size;  // a NUL byte would have ended it early
   if (!parsed || !all_read || !picker.has_root) return std::nullopt;
+  if (picker.fields.finish_reason == "null") picker.fields.finish_reason = {};
   return std::move(picker.fields);
 }
 

@@ -9,11 +9,11 @@
 
 namespace bailian {
 
-/// The members of one answer object that matter here: a `data:` line of a stream or a whole JSON answer.
-/// The views point into the text that was parsed.
+/// The members that we use of one answer object: the data of a stream's event, or a whole JSON answer. The
+/// views point into the text that was parsed.
 struct AnswerFields {
   struct Reference {  // output.doc_references[]
-    int index = 0;    // 0 when there is none that can be read
+    int index = 0;    // 0 when there is no valid one
     std::string_view title;
     std::string_view url;
   };
@@ -22,7 +22,7 @@ struct AnswerFields {
   std::optional<std::string_view> text;           // output.text
   std::optional<std::string_view> workflow_text;  // output.workflow_message.message.content
   std::string_view workflow_node_type;
-  std::string thought;  // of the model, from output.thoughts; other steps of the application are left out
+  std::string thought;  // the model's, from output.thoughts; without other steps of the application
   std::vector<Reference> references;
   std::string_view finish_reason;  // empty while the answer goes on
   std::string_view session_id;
@@ -34,8 +34,8 @@ struct AnswerFields {
   Usage usage;  // of all models together
 };
 
-/// Parses in place, which destroys `json`. Unknown members, other types than expected and nulls are passed
-/// over; half a surrogate pair becomes U+FFFD. Nothing when it is not one JSON object in valid UTF-8, at most
+/// Parses in place, which overwrites `json`. Skips unknown members, unexpected types and nulls; half a
+/// surrogate pair becomes U+FFFD. Returns nothing unless it is one JSON object in valid UTF-8 that is at most
 /// kMaxJsonDepth deep.
 std::optional<AnswerFields> parse_answer_fields(std::string& json);
 

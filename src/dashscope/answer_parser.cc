@@ -111,12 +111,11 @@ AnswerPiece AnswerParser::take_step() {
     case Step::kMaskedText:
       step_ = Step::kEnd;
       return {Kind::kText, limited(text_mask_.finish())};
-    case Step::kEnd:
-      end();
-      break;
     case Step::kRead:
+    case Step::kEnd:
       break;
   }
+  end();
   return {};
 }
 
@@ -132,26 +131,27 @@ bool AnswerParser::read() {
 bool AnswerParser::read_event() {
   while (const auto event = sse_.next()) {
     if (event->data == "[DONE]") continue;
-    take_event(*event);
+    take_object(event->data, event->http_status != 0 ? event->http_status : http_status_,
+                event->name == "error");
     return true;
   }
   if (sse_.is_refused()) fail_protocol("invalid_answer", "an event is too long");
   return sse_.is_refused();
 }
 
-void AnswerParser::take_event(const SseEvent& event) {
-  fields_ = parse_answer_fields(event.data);
-  if (!fields_) return fail_protocol("invalid_answer", "an event is not the JSON it should be");
-  take_fields(event.http_status != 0 ? event.http_status : http_status_, event.name == "error");
-}
-
 // After its last event, or when there were none.
 void AnswerParser::read_whole_body() {
   const bool is_object = shape_ == AnswerShape::kJson || (may_be_object_ && !without_preamble(body_).empty());
-  if (is_object && !has_begun_) return take_object();
-  if (is_object || shape_ == AnswerShape::kEvents)
-    return fail_protocol("truncated_answer", "the response ended before the answer did");
-  fail(http_status_, "", body_.empty() ? "an empty answer" : shown_page(body_));
+  if (is_object && !has_begun_) {
+    body_.erase(0, body_.size() - without_preamble(body_).size());
+    take_object(body_, http_status_, false);
+    if (outcome_ == State::kReading && !fields_->has_output)
+      fail(http_status_, "", "an answer without output");
+  } else if (is_object || shape_ == AnswerShape::kEvents) {
+    fail_protocol("truncated_answer", "the response ended before the answer did");
+  } else {
+    fail(http_status_, "", body_.empty() ? "an empty answer" : shown_page(body_));
+  }
 }
 
 // An object that is labelled an event stream has no event. Its start is kept until it turns out to be an
@@ -162,15 +162,9 @@ void AnswerParser::keep_if_object(std::string_view bytes) {
   may_be_object_ = !has_begun_ && body_.size() <= kMaxMislabelledBytes && may_be_object(body_);
 }
 
-void AnswerParser::take_object() {
-  body_.erase(0, body_.size() - without_preamble(body_).size());
-  fields_ = parse_answer_fields(body_);
+void AnswerParser::take_object(std::string& json, int http_status, bool is_error) {
+  fields_ = parse_answer_fields(json);
   if (!fields_) return fail_protocol("invalid_answer", "the answer is not the JSON it should be");
-  take_fields(http_status_, false);
-  if (outcome_ == State::kReading && !fields_->has_output) fail(http_status_, "", "an answer without output");
-}
-
-void AnswerParser::take_fields(int http_status, bool is_error) {
   step_ = Step::kThought;
   has_begun_ = true;
   if (answer_.request_id.empty()) answer_.request_id = shown_id(fields_->request_id);

@@ -70,11 +70,9 @@ class AnswerParser {
   AnswerPiece take_step();
   bool read();
   bool read_event();
-  void take_event(const SseEvent& event);
   void read_whole_body();
   void keep_if_object(std::string_view bytes);
-  void take_object();
-  void take_fields(int http_status, bool is_error);
+  void take_object(std::string& json, int http_status, bool is_error);
   void take_output();
   void take_references();
   std::string_view new_thought();

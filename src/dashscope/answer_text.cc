@@ -5,13 +5,13 @@
 namespace bailian {
 namespace {
 
-// Pieces that repeat so much of the text, twice in a row, or that repeat the one before so often, are no
-// coincidence. Laughter and powers of ten are: `1` `10` `100`.
+// Evidence that pieces are cumulative: they repeat this many bytes and grow twice, or they grow this often.
+// Fewer may be a coincidence, as in laughter or powers of ten: `1` `10` `100`.
 constexpr size_t kStrongBytes = 16;
 constexpr int kStrongGrowths = 4;
 constexpr int kSomeGrowths = 2;
 
-// Beyond it a text is not kept only to mend a wrong guess.
+// A longer text is not kept just to correct a wrong guess.
 constexpr size_t kMaxJoinedBytes = 4096;
 
 }  // namespace
@@ -20,20 +20,20 @@ std::string_view AnswerText::take(std::string_view piece, bool last) {
   if (piece.empty()) return last ? release() : std::string_view();
   switch (kind_) {
     case Kind::kEmpty:
-      said_.add(piece);
+      returned_.add(piece);
       kind_ = last ? Kind::kIncremental : Kind::kOpen;
       if (!last) join(piece);
       return piece;
     case Kind::kOpen:
       return take_open(piece, last);
     case Kind::kIncremental:
-      if (last && said_.begins(piece)) return rest_of(piece);
-      said_.add(piece);
+      if (last && returned_.begins(piece)) return rest_of(piece);
+      returned_.add(piece);
       return piece;
     case Kind::kCumulative:
       return take_cumulative(piece);
     case Kind::kWorkflow:
-      return said_.begins(piece) ? rest_of(piece) : std::string_view();
+      return returned_.begins(piece) ? rest_of(piece) : std::string_view();
   }
   return {};
 }
@@ -44,7 +44,7 @@ std::string_view AnswerText::take_message(std::string_view piece) {
     joined_ += piece;
     text = release();
   } else {
-    said_.add(piece);
+    returned_.add(piece);
   }
   kind_ = Kind::kWorkflow;
   return text;
@@ -53,15 +53,15 @@ std::string_view AnswerText::take_message(std::string_view piece) {
 std::string_view AnswerText::release() {
   if (kind_ != Kind::kOpen) return {};
   kind_ = Kind::kIncremental;
-  released_ = std::exchange(joined_, {}).substr(said_.bytes());
-  said_.add(released_);
+  released_ = std::exchange(joined_, {}).substr(returned_.bytes());
+  returned_.add(released_);
   return released_;
 }
 
 std::string_view AnswerText::take_open(std::string_view piece, bool last) {
   const std::string_view latest = std::string_view(joined_).substr(joined_.size() - latest_bytes_);
   const bool repeats = piece.starts_with(latest);
-  // The last increment has no text; a last piece that has some and repeats is the whole answer.
+  // The last increment is empty, so a last piece that repeats the text is the whole answer.
   if (last && (repeats || piece.starts_with(joined_))) {
     kind_ = Kind::kCumulative;
     return rest_of(piece);
@@ -70,10 +70,10 @@ std::string_view AnswerText::take_open(std::string_view piece, bool last) {
       piece == latest && growths_ >= kSomeGrowths && joined_.size() + piece.size() <= kMaxJoinedBytes;
   const bool grows = repeats && piece.size() > latest.size();
   if (last || (!grows && !stands_still)) {
-    if (joined_.size() == said_.bytes()) {
+    if (joined_.size() == returned_.bytes()) {
       kind_ = Kind::kIncremental;
       joined_ = {};
-      said_.add(piece);
+      returned_.add(piece);
       return piece;
     }
     joined_ += piece;
@@ -90,13 +90,13 @@ std::string_view AnswerText::take_open(std::string_view piece, bool last) {
 }
 
 std::string_view AnswerText::take_cumulative(std::string_view piece) {
-  if (said_.begins(piece)) {
+  if (returned_.begins(piece)) {
     if (!joined_.empty()) join(piece);
     if (joined_.size() > kMaxJoinedBytes) joined_ = {};
     return rest_of(piece);
   }
-  // They were increments all the time. What was returned may still be how they begin.
-  if (!joined_.empty() && said_.begins(joined_)) {
+  // They were increments all along, which may still begin with the text returned so far.
+  if (!joined_.empty() && returned_.begins(joined_)) {
     joined_ += piece;
     kind_ = Kind::kOpen;
     return release();
@@ -106,8 +106,8 @@ std::string_view AnswerText::take_cumulative(std::string_view piece) {
 }
 
 std::string_view AnswerText::rest_of(std::string_view whole) {
-  const std::string_view rest = whole.substr(said_.bytes());
-  said_.add(rest);
+  const std::string_view rest = whole.substr(returned_.bytes());
+  returned_.add(rest);
   return rest;
 }
 

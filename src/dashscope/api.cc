@@ -46,7 +46,7 @@ void write_input(JsonWriter& writer, const Question& chat, const Config& config)
   writer.EndObject();
 }
 
-// The operator's parameters outweigh ours.
+// The operator's parameters override ours.
 void write_parameters(JsonWriter& writer, const Config& config, AnswerMode mode) {
   JsonDocument chosen;
   chosen.Parse(config.parameters_json);
@@ -58,7 +58,7 @@ void write_parameters(JsonWriter& writer, const Config& config, AnswerMode mode)
   writer.StartObject();
   if (mode == AnswerMode::kStream) {
     write_default("incremental_output", [&] { writer.Bool(true); });
-    // Makes a workflow stream its text as an agent does; agents have no such mode and pass it over.
+    // Makes a workflow stream its text as an agent does. Agents ignore it.
     write_default("flow_stream_mode", [&] { writer.String("agent_format"); });
   }
   if (!config.temperature.empty()) {
@@ -68,7 +68,7 @@ void write_parameters(JsonWriter& writer, const Config& config, AnswerMode mode)
   }
   for (const auto& member : chosen.GetObject()) {
     const std::string_view key = as_view(member.name);
-    // Thinking models refuse it in calls that do not stream, with 400 InvalidParameter.
+    // Thinking models reject enable_thinking in calls that do not stream, with 400 InvalidParameter.
     if (mode == AnswerMode::kJson && (key == "enable_thinking" || key == "incremental_output")) continue;
     writer.Key(member.name.GetString(), member.name.GetStringLength());
     member.value.Accept(writer);

@@ -8,10 +8,10 @@
 
 namespace bailian {
 
-// DashScope's JSON for `POST /apps/{APP_ID}/completion`, as its documentation, its SDKs and captures have it.
+// DashScope's JSON for `POST /apps/{APP_ID}/completion`, after its documentation, its SDKs and captures.
 
-/// The body of a completion request. The client-side history goes as `messages`; a session id is used only
-/// alone with the prompt, because the upstream ignores it beside `messages`.
+/// The body of a completion request. A client-side history is sent as `messages`. A session id is sent only
+/// with the prompt alone, because the upstream ignores it next to `messages`.
 std::string completion_body(const Question& chat, const Config& config, AnswerMode mode);
 
 }  // namespace bailian

@@ -29,7 +29,7 @@ struct Question {
   bool include_thoughts = false;
 };
 
-/// A document the answer rests on; its text marks the places by <ref>[index]</ref>.
+/// A document that the answer relies on. The text cites it as <ref>[index]</ref>.
 struct Citation {
   int index = 0;
   std::string title;
@@ -49,7 +49,7 @@ struct Answer {
 
 /// How to treat an upstream failure. error_codes.h describes each value.
 enum class UpstreamFault {
-  kAuth,       // the key is bad
+  kAuth,       // the key is not valid
   kApp,        // the app is unknown, unpublished or not allowed
   kRejected,   // the content was refused
   kTooLarge,   // the conversation is too big for the upstream
@@ -65,9 +65,8 @@ struct UpstreamError {
   std::string code;     // the upstream's, or ours in lower case
   std::string message;  // the upstream's; hostile, and it may quote the key
   std::string request_id;
-  bool retryable = false;  // surely nothing was billed: to ask again is free
-  std::chrono::seconds retry_after{
-      0};  // of kThrottled: when to ask again, as the upstream has it; 0: it named no time
+  bool retryable = false;               // certainly nothing was billed, so another attempt is free
+  std::chrono::seconds retry_after{0};  // of kThrottled: how long the upstream asks us to wait, if it does
 };
 
 }  // namespace bailian

@@ -14,35 +14,36 @@
 namespace bailian {
 namespace {
 
+using enum UpstreamFault;
+
 constexpr std::string_view kAskSupport =
     "The upstream failed; look at its status page, or give the request id above to its support.";
 
 constexpr Fault kFaults[] = {
-    {UpstreamFault::kAuth, "auth", 502, "upstream_auth", "Authentication failed", EX_NOPERM,
+    {kAuth, "auth", 502, "upstream_auth", "Authentication failed", EX_NOPERM,
      "Check DASHSCOPE_API_KEY: it must be a key of the same region as DASHSCOPE_BASE_URL."},
-    {UpstreamFault::kApp, "app", 502, "upstream_app", "App not found", EX_CONFIG,
+    {kApp, "app", 502, "upstream_app", "App not found", EX_CONFIG,
      "Check APP_ID and that the application is published. The key must belong to its workspace, or set "
      "DASHSCOPE_WORKSPACE."},
-    {UpstreamFault::kRejected, "rejected", 400, "content_rejected", "API Error", EX_UNAVAILABLE, kAskSupport},
-    {UpstreamFault::kTooLarge, "too_large", 413, "too_large", "Request too large", EX_UNAVAILABLE,
-     kAskSupport},
-    {UpstreamFault::kThrottled, "throttled", 429, "rate_limited", "API Error", EX_TEMPFAIL,
+    {kRejected, "rejected", 400, "content_rejected", "API Error", EX_UNAVAILABLE, kAskSupport},
+    {kTooLarge, "too_large", 413, "too_large", "Request too large", EX_UNAVAILABLE, kAskSupport},
+    {kThrottled, "throttled", 429, "rate_limited", "API Error", EX_TEMPFAIL,
      "Too many requests at the moment; try again in a minute or have the limit raised."},
-    {UpstreamFault::kQuota, "quota", 503, "upstream_quota", "API Error", EX_UNAVAILABLE,
+    {kQuota, "quota", 503, "upstream_quota", "API Error", EX_UNAVAILABLE,
      "The account is in arrears, or its quota or monthly budget is used up: see the billing pages and "
      "Budget Management (预算管理) in the console."},
-    {UpstreamFault::kTimeout, "timeout", 504, "upstream_timeout", "Connection timeout", EX_UNAVAILABLE,
+    {kTimeout, "timeout", 504, "upstream_timeout", "Connection timeout", EX_UNAVAILABLE,
      "Nothing came in time: check the network, a firewall and DASHSCOPE_BASE_URL."},
-    {UpstreamFault::kConnect, "connect", 502, "upstream_error", "Connection failed", EX_UNAVAILABLE,
+    {kConnect, "connect", 502, "upstream_error", "Connection failed", EX_UNAVAILABLE,
      "No connection: check DNS, the firewall, the certificates (ca-certificates) and DASHSCOPE_BASE_URL."},
-    {UpstreamFault::kFailed, "failed", 502, "upstream_error", "API Error", EX_UNAVAILABLE, kAskSupport},
+    {kFailed, "failed", 502, "upstream_error", "API Error", EX_UNAVAILABLE, kAskSupport},
 };
 
 constexpr bool has_a_row_for_each_fault() {
   for (size_t i = 0; i < std::size(kFaults); ++i) {
     if (kFaults[i].fault != static_cast<UpstreamFault>(i)) return false;
   }
-  return std::size(kFaults) == static_cast<size_t>(UpstreamFault::kFailed) + 1;
+  return std::size(kFaults) == static_cast<size_t>(kFailed) + 1;
 }
 static_assert(has_a_row_for_each_fault());
 
@@ -53,69 +54,69 @@ struct KnownCode {
 
 // The documented codes and, in lower case, our own.
 constexpr KnownCode kKnownCodes[] = {
-    {"AccessDenied", UpstreamFault::kApp},
-    {"AccessDenied.Unpurchased", UpstreamFault::kQuota},
-    {"AllocationQuota.FreeTierOnly", UpstreamFault::kQuota},
-    {"App.AccessDenied", UpstreamFault::kApp},
-    {"App.InvalidAppId", UpstreamFault::kApp},
+    {"AccessDenied", kApp},
+    {"AccessDenied.Unpurchased", kQuota},
+    {"AllocationQuota.FreeTierOnly", kQuota},
+    {"App.AccessDenied", kApp},
+    {"App.InvalidAppId", kApp},
     {"AppProcessFailed", {}},
-    {"Arrearage", UpstreamFault::kQuota},
+    {"Arrearage", kQuota},
     {"BadRequest.EmptyInput", {}},
     {"BadRequest.EmptyModel", {}},
     {"BadRequest.EmptyParameters", {}},
     {"BadRequest.IllegalInput", {}},
     {"BadRequest.InputDownloadFailed", {}},
-    {"BadRequest.TooLarge", UpstreamFault::kTooLarge},
+    {"BadRequest.TooLarge", kTooLarge},
     {"BadRequest.UnsupportedFileFormat", {}},
     {"ClientDisconnect", {}},
-    {"CommodityNotPurchased", UpstreamFault::kQuota},
-    {"CustomRoleBlocked", UpstreamFault::kRejected},
-    {"DataInspectionFailed", UpstreamFault::kRejected},
-    {"FaqRuleBlocked", UpstreamFault::kRejected},
-    {"FlowNotPublished", UpstreamFault::kApp},
+    {"CommodityNotPurchased", kQuota},
+    {"CustomRoleBlocked", kRejected},
+    {"DataInspectionFailed", kRejected},
+    {"FaqRuleBlocked", kRejected},
+    {"FlowNotPublished", kApp},
     {"InternalError", {}},
     {"InternalError.Algo", {}},
     {"InternalError.Timeout", {}},
-    {"InvalidApiKey", UpstreamFault::kAuth},
-    {"InvalidAppId", UpstreamFault::kApp},
+    {"InvalidApiKey", kAuth},
+    {"InvalidAppId", kApp},
     {"InvalidParameter", {}},
     {"InvalidURL", {}},
     {"InvokePluginFailed", {}},
-    {"LimitRequests", UpstreamFault::kThrottled},
-    {"Model.AccessDenied", UpstreamFault::kApp},
-    {"ModelNotFound", UpstreamFault::kApp},
+    {"LimitRequests", kThrottled},
+    {"Model.AccessDenied", kApp},
+    {"ModelNotFound", kApp},
     {"ModelServiceFailed", {}},
-    {"ModelServingError", UpstreamFault::kThrottled},
+    {"ModelServingError", kThrottled},
     {"ModelUnavailable", {}},
-    {"NOT AUTHORIZED", UpstreamFault::kAuth},
-    {"NotFound", UpstreamFault::kApp},
-    {"PostpaidBillOverdue", UpstreamFault::kQuota},
-    {"PrepaidBillOverdue", UpstreamFault::kQuota},
-    {"RequestTimeOut", UpstreamFault::kTimeout},
+    {"NOT AUTHORIZED", kAuth},
+    {"NotFound", kApp},
+    {"PostpaidBillOverdue", kQuota},
+    {"PrepaidBillOverdue", kQuota},
+    {"RequestTimeOut", kTimeout},
     {"RetrievalFailed", {}},
     {"RetrivalFailed", {}},
     {"RewriteFailed", {}},
     // Despite its name a 400, for a conversation that the model cannot take.
-    {"ServiceUnavailableError", UpstreamFault::kFailed},
+    {"ServiceUnavailableError", kFailed},
     {"SystemError", {}},
-    {"Throttling", UpstreamFault::kThrottled},
-    {"Throttling.AllocationQuota", UpstreamFault::kThrottled},
-    {"Throttling.BurstRate", UpstreamFault::kThrottled},
-    {"Throttling.RateQuota", UpstreamFault::kThrottled},
+    {"Throttling", kThrottled},
+    {"Throttling.AllocationQuota", kThrottled},
+    {"Throttling.BurstRate", kThrottled},
+    {"Throttling.RateQuota", kThrottled},
     {"UnsupportedOperation", {}},
-    {"WorkSpaceNotFound", UpstreamFault::kApp},
-    {"Workspace.AccessDenied", UpstreamFault::kApp},
+    {"WorkSpaceNotFound", kApp},
+    {"Workspace.AccessDenied", kApp},
     {"connect_failed", {}},
     {"connect_timeout", {}},
     {"connection_broken", {}},
     {"first_token_timeout", {}},
     {"idle_timeout", {}},
     // Not about money: the limit of tokens per minute.
-    {"insufficient_quota", UpstreamFault::kThrottled},
+    {"insufficient_quota", kThrottled},
     {"internal", {}},
     {"invalid_answer", {}},
     {"invalid_parameter_error", {}},
-    {"rate_limit_exceeded", UpstreamFault::kThrottled},
+    {"rate_limit_exceeded", kThrottled},
     {"timeout", {}},
     {"tls_failed", {}},
     {"truncated_answer", {}},
@@ -169,12 +170,12 @@ bool contains(std::string_view text, std::string_view part) {
 }
 
 UpstreamFault classify_by_status(int status) {
-  if (status == 401) return UpstreamFault::kAuth;
-  if (status == 403 || status == 404) return UpstreamFault::kApp;
-  if (status == 408) return UpstreamFault::kTimeout;
-  if (status == 413) return UpstreamFault::kTooLarge;
-  if (status == 429) return UpstreamFault::kThrottled;
-  return UpstreamFault::kFailed;
+  if (status == 401) return kAuth;
+  if (status == 403 || status == 404) return kApp;
+  if (status == 408) return kTimeout;
+  if (status == 413) return kTooLarge;
+  if (status == 429) return kThrottled;
+  return kFailed;
 }
 
 // The monthly budget set in the console is used up and its option to stop calls is on. This is a 429 with any
@@ -186,15 +187,15 @@ bool names_the_budget(std::string_view message) {
 UpstreamFault classify_by_code(int status, std::string_view code, std::string_view message) {
   // This code has two meanings: the rate was too high, or the free quota is used up for good.
   const bool is_allocation = code.ends_with("Throttling.AllocationQuota") || code == "insufficient_quota";
-  if (is_allocation && contains(message, "Free")) return UpstreamFault::kQuota;
+  if (is_allocation && contains(message, "Free")) return kQuota;
   // A wrong application id may be reported as a bad parameter.
   const bool is_parameter = code.ends_with("InvalidParameter") || code == "invalid_parameter_error";
   if (is_parameter && (contains(message, "AppId") || contains(message, "app_id"))) {
-    return UpstreamFault::kApp;
+    return kApp;
   }
   // Arrears may be reported with this code.
   if (is_code(code, "AccessDenied") && contains(message, "in good standing")) {
-    return UpstreamFault::kQuota;
+    return kQuota;
   }
   const auto has_fault = [](const KnownCode& known) { return known.fault.has_value(); };
   for (const std::string_view candidate : {code, code_in_message(message)}) {
@@ -205,8 +206,8 @@ UpstreamFault classify_by_code(int status, std::string_view code, std::string_vi
 
 UpstreamFault classify(int status, std::string_view code, std::string_view message) {
   const UpstreamFault fault = classify_by_code(status, code, message);
-  const bool may_be_429 = status == 429 || status < 400 || fault == UpstreamFault::kThrottled;
-  return may_be_429 && names_the_budget(message) ? UpstreamFault::kQuota : fault;
+  const bool may_be_429 = status == 429 || status < 400 || fault == kThrottled;
+  return may_be_429 && names_the_budget(message) ? kQuota : fault;
 }
 
 }  // namespace
@@ -228,7 +229,7 @@ UpstreamError classify_error(int http_status, std::string_view code, std::string
   const UpstreamFault fault = classify(http_status, code, message);
   // Only a request that was throttled before it started is certainly free. When a later step of the
   // application is throttled, the status is that of a failure, and the earlier steps are billed.
-  const bool is_free = fault == UpstreamFault::kThrottled && (http_status == 429 || http_status < 400);
+  const bool is_free = fault == kThrottled && (http_status == 429 || http_status < 400);
   return {fault, std::string(code), std::string(message), std::string(request_id), is_free};
 }
 
