@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <sysexits.h>
 
+#include <cassert>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -17,14 +18,13 @@
 namespace bailian {
 namespace {
 
-constexpr std::chrono::seconds kPatience{5};
-// 30,000 chats of /status?full; whoever holds the socket sends it, and as JSON values it takes some ten times
-// as much memory.
+constexpr std::chrono::seconds kTimeout{5};
+// Holds 30,000 chats of /status?full. Parsed as JSON it takes about ten times as much memory.
 constexpr size_t kMaxAnswerBytes = size_t{8} << 20;
 constexpr uint16_t kRequestId = 1;
 
-[[noreturn]] void throw_nonsense(std::string_view what) {
-  throw FcgiClientError(EX_PROTOCOL, fmt::format("the answer makes no sense: {}", what));
+[[noreturn]] void throw_bad_answer(std::string_view what) {
+  throw FcgiClientError(EX_PROTOCOL, fmt::format("invalid answer: {}", what));
 }
 
 [[noreturn]] void throw_errno(const ListenAddress& address, int error) {
@@ -40,8 +40,9 @@ std::string record(unsigned char type, std::string_view content) {
   return bytes.append(content);
 }
 
-// Both shorter than 128 bytes, so that one byte is enough for each length.
+// Section 3.4 of the specification: the lengths take one byte each below 128.
 std::string name_value(std::string_view name, std::string_view value) {
+  assert(name.size() < 128 && value.size() < 128);
   std::string bytes = {static_cast<char>(name.size()), static_cast<char>(value.size())};
   return bytes.append(name).append(value);
 }
@@ -89,13 +90,13 @@ bool FcgiAnswer::feed(std::string_view bytes) {
   size_t at = 0;
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(record_[at + i]); };
   while (record_.size() - at >= FCGI_HEADER_LEN) {
-    if (byte(0) != FCGI_VERSION_1) throw_nonsense("no FastCGI is spoken there");
+    if (byte(0) != FCGI_VERSION_1) throw_bad_answer("it is not FastCGI");
     const size_t content = size_t{byte(4)} << 8 | byte(5);
     const size_t padding = byte(6);
     if (record_.size() - at < FCGI_HEADER_LEN + content + padding) break;
     if (byte(1) == FCGI_END_REQUEST) return true;
     if (byte(1) == FCGI_STDOUT) content_.append(record_, at + FCGI_HEADER_LEN, content);
-    if (content_.size() > kMaxAnswerBytes) throw_nonsense("it is longer than 8 MiB");
+    if (content_.size() > kMaxAnswerBytes) throw_bad_answer("it is longer than 8 MiB");
     at += FCGI_HEADER_LEN + content + padding;
   }
   record_.erase(0, at);
@@ -105,7 +106,7 @@ bool FcgiAnswer::feed(std::string_view bytes) {
 size_t FcgiAnswer::head_bytes() const {
   constexpr std::string_view kBlankLine = "\r\n\r\n";
   const size_t end = content_.find(kBlankLine);
-  if (end == std::string::npos) throw_nonsense("it has no head");
+  if (end == std::string::npos) throw_bad_answer("it has no headers");
   return end + kBlankLine.size();
 }
 
@@ -133,7 +134,7 @@ FcgiGet::FcgiGet(EventLoop& loop, ListenAddress address, std::string_view uri, O
 }
 
 void FcgiGet::start() {
-  deadline_.start(kPatience);
+  deadline_.start(kTimeout);
   const auto* local = std::get_if<UnixAddress>(&address_);
   fd_ = local != nullptr ? connect_unix(*local) : connect_tcp(std::get<TcpAddress>(address_));
   io_.watch(fd_.get(), IoEvent::kWrite);
@@ -163,7 +164,7 @@ void FcgiGet::receive_some() {
   const ssize_t got = ::recv(fd_.get(), buffer, sizeof buffer, 0);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got < 0) throw_errno(address_, errno);
-  if (got == 0) throw_nonsense("it has no end");
+  if (got == 0) throw_bad_answer("the connection was closed before its end");
   if (!answer_.feed({buffer, static_cast<size_t>(got)})) return;
   end();
   on_answer_(answer_);

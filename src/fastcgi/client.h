@@ -11,7 +11,7 @@
 
 namespace bailian {
 
-/// Why there is no answer, and the exit code of sysexits.h that says so.
+/// A request failed: what() says why, exit_code() is the matching code of sysexits.h.
 class FcgiClientError : public std::runtime_error {
  public:
   FcgiClientError(int exit_code, const std::string& what) : std::runtime_error(what), exit_code_(exit_code) {}
@@ -21,31 +21,31 @@ class FcgiClientError : public std::runtime_error {
   int exit_code_;
 };
 
-/// Takes a FastCGI answer apart. The peer may be anybody: what comes of it is its bytes, of bounded number.
+/// Parses a FastCGI answer of at most 8 MiB. The peer is not trusted.
 class FcgiAnswer {
  public:
-  /// True once the answer is whole. Throws FcgiClientError.
+  /// True: the answer is complete. Throws FcgiClientError.
   [[nodiscard]] bool feed(std::string_view bytes);
 
-  /// Of the whole answer: the HTTP status (200 when none is named) and the body. Throws FcgiClientError.
+  /// Of the complete answer: the HTTP status (200 if it names none) and the body. Throws FcgiClientError.
   [[nodiscard]] int status() const;
   [[nodiscard]] std::string_view body() const;
 
  private:
   [[nodiscard]] size_t head_bytes() const;
 
-  std::string record_;  // the start of one
+  std::string record_;  // an incomplete record
   std::string content_;
 };
 
-/// A GET sent straight to a FastCGI responder, as a web server would.
+/// Sends a GET request to a FastCGI responder directly, as a web server does.
 class FcgiGet {
  public:
   using OnAnswer = std::function<void(const FcgiAnswer&)>;
   using OnError = std::function<void(const std::exception&)>;
 
-  /// One of the two is called, once, from the loop; `on_error` also with what `on_answer` throws. The object
-  /// may be destroyed at any time but in there. `uri` is short.
+  /// Calls one of the two once, from the loop; `on_error` also gets what `on_answer` throws. Neither may
+  /// destroy the object. `uri` has at most 127 bytes.
   FcgiGet(EventLoop& loop, ListenAddress address, std::string_view uri, OnAnswer on_answer, OnError on_error);
 
  private:
@@ -60,7 +60,7 @@ class FcgiGet {
   const ListenAddress address_;
   const OnAnswer on_answer_;
   const OnError on_error_;
-  std::string request_;  // what of it is to be sent
+  std::string request_;  // the unsent part
   UniqueFd fd_;
   FcgiAnswer answer_;
   IoEvent io_;

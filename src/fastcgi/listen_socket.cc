@@ -25,9 +25,9 @@
 namespace bailian {
 namespace {
 
-// A full backlog is an immediate 502 in nginx; the kernel caps it at net.core.somaxconn.
+// If the backlog is full, nginx answers 502 at once. The kernel caps it at net.core.somaxconn.
 constexpr int kBacklog = 4096;
-constexpr int kLockTries = 20;
+constexpr int kLockAttempts = 20;
 constexpr std::chrono::milliseconds kLockPause{100};
 constexpr int kSystemdFirstFd = SD_LISTEN_FDS_START;
 constexpr int kFastCgiFd = 0;  // FCGI_LISTENSOCK_FILENO
@@ -45,7 +45,7 @@ bool is_listening(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening != 0;
 }
 
-// Where a unix socket is bound; empty when its name is no file's.
+// The path that a unix socket is bound to; empty if it has none.
 std::string path_of(const sockaddr_storage& address, socklen_t size) {
   const auto& local = reinterpret_cast<const sockaddr_un&>(address);
   if (size <= offsetof(sockaddr_un, sun_path)) return {};
@@ -66,8 +66,8 @@ bool is_answered(const sockaddr_un& address) {
   return errno == EAGAIN;  // its backlog is full
 }
 
-// " by process 42", when the kernel says so (proc_locks(5)).
-std::string by_whom(int fd) {
+// " by process 42", if /proc/locks names one (proc_locks(5)).
+std::string by_process(int fd) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return {};
   const std::string file =
@@ -82,18 +82,18 @@ std::string by_whom(int fd) {
   return {};
 }
 
-// Two processes that start at once must not both take the same stale socket for theirs: the directory is
-// locked from the look to the bind.
+// Two processes that start at the same time must not both replace the same stale socket, so the directory is
+// locked from the check to bind().
 UniqueFd lock_directory(const std::string& path) {
   const size_t slash = path.rfind('/');
   const std::string directory = slash == 0 ? "/" : path.substr(0, slash);
   UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Who starts at the same time is through in no time; another lock may last for ever.
-  for (int left = kLockTries; fd; --left) {
+  // Another instance holds the lock for a moment only; any other holder may keep it forever.
+  for (int left = kLockAttempts; fd; --left) {
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
     if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) break;
-    if (left <= 0) fail(path, fmt::format("the directory {} is locked{}", directory, by_whom(fd.get())));
+    if (left <= 0) fail(path, fmt::format("the directory {} is locked{}", directory, by_process(fd.get())));
     std::this_thread::sleep_for(kLockPause);
   }
   const std::string why = std::strerror(errno);  // NOLINT(concurrency-mt-unsafe)
@@ -106,8 +106,8 @@ void remove_stale(const std::string& path, const sockaddr_un& address) {
     if (errno == ENOENT) return;
     fail_errno(path);
   }
-  if (!S_ISSOCK(status.st_mode)) fail(path, "there is something that is not a socket; remove it yourself");
-  if (is_answered(address)) fail(path, "another process is listening there");
+  if (!S_ISSOCK(status.st_mode)) fail(path, "the file exists and is not a socket; remove it first");
+  if (is_answered(address)) fail(path, "another process listens on it");
   if (::unlink(path.c_str()) != 0) fail_errno(path);
 }
 
@@ -117,18 +117,17 @@ std::optional<ListenSocket> ListenSocket::inherited() {
   const char* const names = ::getenv("LISTEN_FDNAMES");  // NOLINT(concurrency-mt-unsafe)
   const bool is_own = names != nullptr && names == kOwn;
   const int passed = ::sd_listen_fds(1);
-  if (passed > 1)
-    throw ListenError(fmt::format("{} sockets were passed on, but one is all that is served", passed));
+  if (passed > 1) throw ListenError(fmt::format("{} sockets were passed, but only one is supported", passed));
   const int fd = passed == 1 ? kSystemdFirstFd : kFastCgiFd;
   if (!is_listening(fd)) {
-    if (passed == 1) throw ListenError("what LISTEN_FDS passes on is not a listening socket");
+    if (passed == 1) throw ListenError("the descriptor passed by LISTEN_FDS is not a listening socket");
     return std::nullopt;
   }
   UniqueFd owned(fd);
   if (::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
     fail_errno(fmt::format("descriptor {}", fd));
-  if (passed == 1 && is_own) return passed_on(std::move(owned), false);
-  ListenSocket socket = passed_on(std::move(owned), true);
+  if (passed == 1 && is_own) return from_descriptor(std::move(owned), false);
+  ListenSocket socket = from_descriptor(std::move(owned), true);
   if (socket.name_.empty()) socket.name_ = fmt::format("inherited descriptor {}", fd);
   return socket;
 }
@@ -150,7 +149,7 @@ ListenSocket ListenSocket::open_unix(const std::string& path, mode_t mode) {
   remove_stale(path, address);
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) fail_errno(path);
-  // The socket must never exist with another mode, not even for a moment.
+  // umask() rather than chmod(): the socket must never exist with another mode.
   const mode_t previous = ::umask(static_cast<mode_t>(~mode) & 0777);
   const int bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   ::umask(previous);
@@ -161,13 +160,13 @@ ListenSocket ListenSocket::open_unix(const std::string& path, mode_t mode) {
   return socket;
 }
 
-ListenSocket ListenSocket::passed_on(UniqueFd fd, bool shared) {
+ListenSocket ListenSocket::from_descriptor(UniqueFd fd, bool shared) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   std::array<char, NI_MAXHOST> host{};
   std::array<char, NI_MAXSERV> port{};
   if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    fail_errno("what was passed on");
+    fail_errno("the inherited socket");
   if (address.ss_family == AF_UNIX) {
     const std::string path = path_of(address, size);
     ListenSocket socket(std::move(fd), path, shared);
@@ -177,7 +176,7 @@ ListenSocket ListenSocket::passed_on(UniqueFd fd, bool shared) {
   }
   const int error = ::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(),
                                   port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV);
-  if (error != 0) fail("what was passed on", ::gai_strerror(error));
+  if (error != 0) fail("the inherited socket", ::gai_strerror(error));
   const auto number = static_cast<uint16_t>(std::stoi(port.data()));
   return {std::move(fd), to_string(TcpAddress{host.data(), number}), shared};
 }

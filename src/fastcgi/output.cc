@@ -12,11 +12,11 @@
 namespace bailian {
 namespace {
 
-constexpr size_t kMaxRecordBytes = 65528;  // a multiple of 8, so that no padding is called for
-constexpr size_t kFirstBufferBytes = 512;  // a token's record has some 150 bytes
+constexpr size_t kMaxRecordBytes = 65528;                     // a multiple of 8, which needs no padding
+constexpr size_t kFirstBufferBytes = 512;                     // a token's record has about 150 bytes
 constexpr char kCompleted[sizeof(FCGI_EndRequestBody)] = {};  // application status 0, FCGI_REQUEST_COMPLETE
-constexpr size_t kKeptSentBytes = 4096;                       // fewer are not worth moving the rest
-constexpr size_t kLargeBytes = 65536;  // a buffer of so many is given back as it empties
+constexpr size_t kKeptSentBytes = 4096;  // up to here the rest of the buffer is not moved
+constexpr size_t kLargeBytes = 65536;    // a buffer of this size shrinks as it empties
 
 }  // namespace
 
@@ -34,6 +34,7 @@ void FcgiOutput::start(uint16_t request_id) {
 }
 
 void FcgiOutput::write_event(std::string_view event) {
+  assert(stream_.isClosed == 0);
   take_buffer();
   const size_t filled = write_position() - record_ - FCGI_HEADER_LEN;
   if (filled + event.size() > kMaxEventBytes) flush();
@@ -43,9 +44,9 @@ void FcgiOutput::write_event(std::string_view event) {
 void FcgiOutput::write(std::string_view bytes) {
   take_buffer();
   if (bytes.size() > kMaxRecordBytes) {
-    // A whole answer may have megabytes; growing by doubling would take three times as many.
+    // A whole answer may have megabytes. Growth by doubling would take three times as much memory.
     const size_t position = write_position();
-    const size_t records = bytes.size() / kMaxRecordBytes + 2;  // and END_REQUEST
+    const size_t records = bytes.size() / kMaxRecordBytes + 2;  // END_REQUEST included
     buffer_.reserve(position + bytes.size() + records * FCGI_HEADER_LEN + kMaxRecordBytes);
     point_stream_at(position);
   }
@@ -79,7 +80,7 @@ void FcgiOutput::add_records(std::string_view records) {
   open_record(0);
 }
 
-// No exception may cross libfcgi, which is C: it is told that the stream is closed, and check() throws.
+// libfcgi is C, so no exception may cross it: the stream is marked as closed, and check() throws.
 void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) noexcept {
   auto& output = *static_cast<FcgiOutput*>(stream->data);
   try {
@@ -97,7 +98,7 @@ void FcgiOutput::check() const {
 void FcgiOutput::next_record(int do_close) {
   close_record();
   if (do_close == 0) {
-    // Called with a full record, there is more to come; after a flush there need not be.
+    // A full record means that more bytes follow; after a flush that is not certain.
     return open_record(stream_.wrNext == stream_.stop ? kMaxRecordBytes : 0);
   }
   append_record(FCGI_STDOUT, {});
@@ -108,7 +109,7 @@ void FcgiOutput::take_buffer() {
   if (buffer_.empty()) open_record(kFirstBufferBytes - FCGI_HEADER_LEN);
 }
 
-// Between two tokens a stream needs none.
+// A stream holds no buffer between two tokens.
 void FcgiOutput::free_buffer() {
   buffer_ = {};
   stream_.wrNext = stream_.stop = stream_.rdNext = nullptr;
@@ -130,7 +131,7 @@ void FcgiOutput::open_record(size_t room) {
   stream_.rdNext = stream_.stop;
 }
 
-// Room for `bytes` more in the open record.
+// Makes room for `bytes` more in the open record.
 void FcgiOutput::reserve(size_t bytes) {
   if (static_cast<size_t>(stream_.stop - stream_.wrNext) >= bytes) return;
   const size_t position = write_position();
@@ -138,7 +139,7 @@ void FcgiOutput::reserve(size_t bytes) {
   point_stream_at(position);
 }
 
-// After the buffer has moved.
+// To be called after the buffer has moved.
 void FcgiOutput::point_stream_at(size_t position) {
   stream_.wrNext = buffer_.data() + position;
   stream_.stop = buffer_.data() + std::min(buffer_.size(), record_ + FCGI_HEADER_LEN + kMaxRecordBytes);
@@ -154,7 +155,7 @@ void FcgiOutput::append_record(unsigned char type, std::string_view content) {
   stream_.wrNext = buffer_.data() + record_;
 }
 
-// A reader that is always a little behind must not make the buffer grow with the answer.
+// Otherwise the buffer would grow with the answer if the reader is always a little behind.
 void FcgiOutput::compact() {
   if (sent_ < kKeptSentBytes || sent_ < waiting_bytes()) return;
   const size_t position = write_position() - sent_;
@@ -193,6 +194,7 @@ std::string_view FcgiOutput::all_records() const {
 }
 
 void FcgiOutput::consume(size_t bytes) {
+  assert(bytes <= record_ - sent_);
   size_t end = sent_ + partial_;
   sent_ += bytes;
   while (end < sent_) end += record_size(end);

@@ -9,38 +9,38 @@
 
 namespace bailian {
 
-/// What waits to be sent to a FastCGI peer: a libfcgi stream (its table of functions is public) that frames
-/// STDOUT records into one growing buffer and never touches a socket. libfcgi's own writer would hold 8 KiB a
-/// stream and block. Throws std::bad_alloc; the answer can't be completed then.
+/// The bytes that wait to be sent to a FastCGI peer: a libfcgi stream (its table of functions is public) that
+/// frames STDOUT records into one growing buffer and has no socket. libfcgi's own writer blocks and takes
+/// 8 KiB per stream. If a call throws std::bad_alloc, the answer cannot be completed.
 class FcgiOutput {
  public:
   FcgiOutput();
   FcgiOutput(const FcgiOutput&) = delete;
   FcgiOutput& operator=(const FcgiOutput&) = delete;
 
-  /// Begins the answer to a request; nothing of an earlier one may be left.
+  /// Begins the answer to a request. Everything before it must have been sent.
   void start(uint16_t request_id);
-  /// Adds a piece that stays in one record when it has at most kMaxEventBytes.
+  /// Adds one event, in one record if it has at most kMaxEventBytes.
   void write_event(std::string_view event);
-  /// Adds bytes of any number, in records as large as FastCGI allows.
+  /// Adds any number of bytes, in records as large as FastCGI allows.
   void write(std::string_view bytes);
-  /// Closes the record that is being filled, so that it may be sent.
+  /// Closes the open record, so that it can be sent.
   void flush();
   /// Ends STDOUT and the request.
   void end();
-  /// Drops what has not begun to leave and ends the request; nothing more may be written.
+  /// Drops the records of which nothing was sent and ends the request. Nothing may be written after it.
   void abort();
-  /// Adds whole records that belong to no stream, without padding, between those of the answer.
+  /// Adds whole records of other streams, without padding, between those of the answer.
   void add_records(std::string_view records);
 
   /// Bytes not sent yet, those of an open record included.
   [[nodiscard]] size_t waiting_bytes() const;
-  /// The start of what may be sent: as many whole records as fit into `max_bytes`, behind the rest of one
-  /// that was sent in part.
+  /// What to send next: the rest of a record that was sent in part, then as many whole records as fit into
+  /// `max_bytes`.
   [[nodiscard]] std::string_view next_records(size_t max_bytes) const;
-  /// Everything that may be sent.
+  /// All closed records.
   [[nodiscard]] std::string_view all_records() const;
-  /// Takes away what was sent.
+  /// Removes bytes that were sent.
   void consume(size_t bytes);
 
  private:
@@ -62,9 +62,9 @@ class FcgiOutput {
   bool out_of_memory_ = false;
   uint16_t request_id_ = 0;
   std::vector<unsigned char> buffer_;  // empty while nothing waits
-  size_t sent_ = 0;                    // before it, all has left
-  size_t record_ = 0;                  // the open record starts here; before it all records are whole
-  size_t partial_ = 0;                 // bytes behind sent_ that belong to a record sent in part
+  size_t sent_ = 0;                    // end of the bytes that were sent
+  size_t record_ = 0;                  // start of the open record, end of the closed ones
+  size_t partial_ = 0;                 // unsent bytes of a record that was sent in part
 };
 
 }  // namespace bailian

@@ -3,6 +3,7 @@
 #include <fastcgi.h>
 
 #include <algorithm>
+#include <cassert>
 #include <optional>
 #include <utility>
 
@@ -14,10 +15,10 @@ static_assert(FcgiRequestParser::kMaxParamsBytes <= FCGI_MAX_LENGTH);
 
 namespace {
 
-// Enough for every header of a chat request, so that most bodies need one allocation.
+// Holds the parameters of a chat request and most bodies, in one allocation.
 constexpr size_t kUsualRequestBytes = 2048;
 
-// Room for the names of all values there are.
+// Holds the names of all values that exist.
 constexpr size_t kMaxGetValuesBytes = 256;
 
 size_t content_bytes(const unsigned char* header) { return size_t{header[4]} << 8 | header[5]; }
@@ -29,7 +30,7 @@ struct Pair {
   std::string_view value;
 };
 
-// Takes a name-value pair (section 3.4) from the start of `left`, or nothing when there is no whole one.
+// Removes a name-value pair (section 3.4) from the start of `left`; nothing if it is incomplete.
 std::optional<Pair> take_pair(std::string_view& left) {
   std::string_view rest = left;
   size_t lengths[2] = {};  // of name and value
@@ -167,6 +168,7 @@ void FcgiRequestParser::take_stdin_content(std::span<const unsigned char> conten
 }
 
 void FcgiRequestParser::drop_body() {
+  assert(has_params());
   if (std::exchange(body_dropped_, true)) return;
   wire_.resize(body_start_);
   append(FCGI_STDIN, {});
@@ -205,6 +207,7 @@ bool FcgiRequestParser::end_begin() {
 }
 
 void FcgiRequestParser::begin_request() {
+  assert(state_ == State::kBegin);
   // libfcgi closes the descriptor it reads from unless the request says otherwise.
   begin_body_[2] |= FCGI_KEEP_CONN;
   wire_.clear();
@@ -215,7 +218,7 @@ void FcgiRequestParser::begin_request() {
   append(FCGI_PARAMS, {});
 }
 
-// Section 4.1: the values that were asked for, as far as they are known.
+// Section 4.1: the requested values that are known.
 bool FcgiRequestParser::end_get_values() {
   const std::string max_requests = std::to_string(max_requests_);
   std::array<std::pair<std::string_view, std::string_view>, 3> known = {
@@ -228,7 +231,7 @@ bool FcgiRequestParser::end_get_values() {
       result += static_cast<char>(name.size());
       result += static_cast<char>(value.size());
       result.append(name).append(value);
-      name = {};  // once is enough
+      name = {};  // each is sent once
     }
   }
   return reply(FCGI_GET_VALUES_RESULT, FCGI_NULL_REQUEST_ID, result);
@@ -240,7 +243,7 @@ bool FcgiRequestParser::refuse(uint16_t id, unsigned char protocol_status) {
   return reply(FCGI_END_REQUEST, id, {end, sizeof end});
 }
 
-// Section 5.4. Who answers a complete request ends it too.
+// Section 5.4. A complete request is ended by the connection.
 bool FcgiRequestParser::abort() {
   if (state_ == State::kComplete) {
     aborted_ = true;
@@ -252,6 +255,7 @@ bool FcgiRequestParser::abort() {
 }
 
 void FcgiRequestParser::expect_next(size_t max_body_bytes) {
+  assert(state_ == State::kComplete);
   max_body_bytes_ = max_body_bytes;
   replied_ = 0;
   forget_request();
@@ -272,8 +276,7 @@ bool FcgiRequestParser::reply(unsigned char type, uint16_t id, std::string_view 
   return true;
 }
 
-// Continues the open record when it has room; an empty content always opens a new one, and begins each
-// stream.
+// Continues the open record if it has room. Empty content opens a new record, as at the start of a stream.
 void FcgiRequestParser::append(unsigned char type, std::span<const unsigned char> content) {
   do {
     const size_t filled = wire_.size() - open_record_;
@@ -292,13 +295,12 @@ void FcgiRequestParser::append(unsigned char type, std::span<const unsigned char
   } while (!content.empty());
 }
 
-// A stream ends with an empty record; the open one serves when nothing stands in it.
+// A stream ends with an empty record: the open one, if it is empty.
 void FcgiRequestParser::close_stream(unsigned char type) {
   if (wire_.size() - open_record_ > FCGI_HEADER_LEN) append(type, {});
 }
 
-// Leaves those parameters that are read in the one PARAMS record that holds them all. Of too many, the last
-// may be cut.
+// Keeps only kParamsRead in the PARAMS record. If the parameters were too large, the last one may be cut.
 bool FcgiRequestParser::take_params() {
   const size_t content = open_record_ + FCGI_HEADER_LEN;
   std::array<bool, kParamsRead.size()> seen{};
@@ -318,7 +320,7 @@ bool FcgiRequestParser::take_params() {
   return true;
 }
 
-// The one PARAMS record stands behind BEGIN_REQUEST.
+// The PARAMS record follows BEGIN_REQUEST.
 std::string_view FcgiRequestParser::kept_params() const {
   constexpr size_t kHeader = sizeof(FCGI_BeginRequestRecord);
   const size_t content = content_bytes(reinterpret_cast<const unsigned char*>(&wire_[kHeader]));

@@ -10,15 +10,15 @@
 
 namespace bailian {
 
-/// The record check: reads what a FastCGI peer sends on one connection and lets only a well-formed request of
-/// a responder through (FastCGI Specification 1.0, sections 3 to 5). libfcgi trusts its peer, so it is given
-/// what this class wrote: the same request in as few records as possible, with kParamsRead as its only
-/// parameters. Management records and requests that can't be served are answered here, see take_replies().
-/// Memory is bounded by the limits alone, however the peer cuts its records.
+/// Reads what a FastCGI peer sends on one connection and accepts only well-formed requests to a responder
+/// (FastCGI Specification 1.0, sections 3 to 5). libfcgi trusts its peer, so it reads what this class wrote:
+/// the same request in as few records as possible, with kParamsRead as its only parameters. Management
+/// records and requests that cannot be served are answered here, see take_replies(). Memory is bounded by the
+/// limits alone, however the peer splits its records.
 class FcgiRequestParser {
  public:
-  /// The parameters that this program reads; of several with one name the first counts. libfcgi has room for
-  /// 30: for more it asks for memory without looking whether it got it.
+  /// The parameters that this program reads. If one appears twice, the first counts. libfcgi has room for 30;
+  /// for more it allocates memory without checking the result.
   static constexpr std::array<std::string_view, 13> kParamsRead = {"REQUEST_METHOD",
                                                                    "REQUEST_URI",
                                                                    "DOCUMENT_URI",
@@ -35,10 +35,9 @@ class FcgiRequestParser {
 
   /// nginx's own limit is 32 KiB of headers (large_client_header_buffers); one record holds 65535 bytes.
   static constexpr size_t kMaxParamsBytes = 65535;
-  /// Of more parameters than kMaxParamsBytes so many bytes are read and thrown away; then the connection is
-  /// closed.
+  /// Larger parameters are read and dropped up to this size; beyond it the connection is closed.
   static constexpr size_t kMaxDroppedParamsBytes = size_t{1} << 20;
-  /// How many records are answered or refused for each request. A web server asks once per connection.
+  /// Replies to management records and refused requests, per request. A web server needs one per connection.
   static constexpr int kMaxReplies = 16;
 
   enum class State {
@@ -48,11 +47,11 @@ class FcgiRequestParser {
     kComplete  // the empty STDIN record was seen
   };
 
-  /// `max_requests` is what FCGI_GET_VALUES is told of FCGI_MAX_CONNS and FCGI_MAX_REQS.
+  /// `max_requests` is the reply to FCGI_GET_VALUES for FCGI_MAX_CONNS and FCGI_MAX_REQS.
   explicit FcgiRequestParser(size_t max_body_bytes, int max_requests = 1)
       : max_body_bytes_(max_body_bytes), max_requests_(max_requests) {}
 
-  /// Takes the next bytes. False: the peer breaks the protocol, `fault()` says how; close the connection.
+  /// Takes the next bytes. False: the peer broke the protocol, see fault(); close the connection.
   /// After a complete request only management records, ABORT_REQUEST and records of other requests may come.
   [[nodiscard]] bool feed(std::span<const unsigned char> bytes);
 
@@ -61,40 +60,39 @@ class FcgiRequestParser {
   [[nodiscard]] uint16_t request_id() const { return request_id_; }
   /// FCGI_KEEP_CONN: the peer wants the connection back after the answer.
   [[nodiscard]] bool keep_conn() const { return keep_conn_; }
-  /// The parameters were longer than kMaxParamsBytes; only those of the first kMaxParamsBytes are kept.
+  /// The parameters were larger than kMaxParamsBytes. Only those in the first kMaxParamsBytes are kept.
   [[nodiscard]] bool params_too_large() const { return params_too_large_; }
-  /// The body was longer than allowed and has been thrown away.
+  /// The body was larger than allowed and was dropped.
   [[nodiscard]] bool body_too_large() const { return body_too_large_; }
   [[nodiscard]] bool body_dropped() const { return body_dropped_; }
-  /// The bytes of the body that came, those thrown away included.
+  /// Received bytes of the body, dropped ones included.
   [[nodiscard]] size_t body_bytes() const { return body_bytes_; }
   [[nodiscard]] bool has_params() const { return state_ == State::kStdin || state_ == State::kComplete; }
-  /// Of a parameter that is read, once the parameters are in; empty when there is none.
+  /// One of kParamsRead; empty if the request does not have it, or while has_params() is false.
   [[nodiscard]] std::string_view param(std::string_view name) const;
-  /// The checked request, for libfcgi to read; complete once state() is.
+  /// The checked request, for libfcgi to read. Complete in State::kComplete.
   [[nodiscard]] std::string_view wire() const { return wire_; }
 
-  /// Records to be sent to the peer, whole: the answers to management records, and END_REQUEST for requests
-  /// that are refused (a second one on this connection, another role) or were aborted before they were
-  /// complete.
+  /// Whole records to send to the peer: replies to management records, and END_REQUEST for requests that were
+  /// refused (a second one on this connection, another role) or aborted before they were complete.
   [[nodiscard]] std::string take_replies() { return std::exchange(replies_, {}); }
-  /// A request that was refused or aborted did not ask for the connection to be kept: once the replies have
-  /// left, nothing more is to be sent.
+  /// A request was refused or aborted that did not ask to keep the connection: nothing is sent after the
+  /// replies.
   [[nodiscard]] bool is_closing() const { return is_closing_; }
-  /// ABORT_REQUEST came for the complete request.
+  /// ABORT_REQUEST was received for the complete request.
   [[nodiscard]] bool aborted() const { return aborted_; }
-  /// No byte of a record or request is under way.
+  /// No record or request was received in part.
   [[nodiscard]] bool is_idle() const { return state_ == State::kBegin && header_size_ == 0; }
 
-  /// The body, whatever of it is still to come, is thrown away: nobody reads it. Once the parameters are in.
+  /// Drops the body, including the part still to come. Requires has_params().
   void drop_body();
-  /// Frees the complete request, which has been read.
+  /// Frees the complete request after it was read.
   void release_wire() { std::string().swap(wire_); }  // `= {}` keeps the memory
-  /// The complete request has been answered: the next one may come.
+  /// The complete request was answered: the next one may begin.
   void expect_next(size_t max_body_bytes);
 
  private:
-  // What the content of a record is for.
+  // The use of a record's content.
   enum class Content { kBegin, kParams, kStdin, kGetValues, kNothing };
 
   bool take_header();
@@ -128,7 +126,7 @@ class FcgiRequestParser {
   bool body_dropped_ = false;
   bool aborted_ = false;
   bool is_closing_ = false;
-  bool has_refused_ = false;  // records of a request that is not under way may come
+  bool has_refused_ = false;  // more records of refused requests may follow
   int replied_ = 0;
   unsigned char header_[8] = {};
   size_t header_size_ = 0;
@@ -138,8 +136,8 @@ class FcgiRequestParser {
   size_t begin_size_ = 0;
   size_t params_bytes_ = 0;
   size_t body_bytes_ = 0;
-  size_t body_start_ = 0;   // where in wire_ the STDIN records start
-  size_t open_record_ = 0;  // where in wire_ the record that is being filled starts
+  size_t body_start_ = 0;   // start of the STDIN records in wire_
+  size_t open_record_ = 0;  // start of the last record in wire_
   std::string values_;      // the content of FCGI_GET_VALUES
   std::string wire_;
   std::string replies_;

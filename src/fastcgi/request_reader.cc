@@ -20,16 +20,16 @@
 
 namespace {
 
-// libfcgi asserts that it gets the memory it asks for, and an assertion ends the process. While libfcgi reads
-// a request, a failed one ends the request instead: only frames of C lie between here and there.
-thread_local std::jmp_buf* way_out = nullptr;
+// libfcgi asserts that it gets the memory it asks for, and a failed assertion ends the process. While libfcgi
+// reads a request, a failed assertion jumps here instead and ends the request: only C frames are skipped.
+thread_local std::jmp_buf* assert_landing = nullptr;
 
 }  // namespace
 
-// In place of libc's, for this process and its libraries.
+// Replaces libc's function for this process and its libraries.
 extern "C" void __assert_fail(  // NOLINT(bugprone-reserved-identifier)
     const char* assertion, const char* file, unsigned line, const char* function) noexcept {
-  if (way_out != nullptr) std::longjmp(*way_out, 1);  // NOLINT(cert-err52-cpp)
+  if (assert_landing != nullptr) std::longjmp(*assert_landing, 1);  // NOLINT(cert-err52-cpp)
   std::fprintf(stderr, "%s:%u: %s: assertion failed: %s\n", file, line, function, assertion);
   std::abort();
 }
@@ -37,7 +37,7 @@ extern "C" void __assert_fail(  // NOLINT(bugprone-reserved-identifier)
 namespace bailian {
 namespace {
 
-constexpr off_t kMaxFileBytes = 65536;  // of past requests
+constexpr off_t kMaxFileBytes = 65536;  // then the file is emptied
 constexpr size_t kMaxMethodBytes = 16;
 constexpr size_t kMaxRequestIdBytes = 128;
 
@@ -54,7 +54,7 @@ std::string fresh_request_id() {
   return id;
 }
 
-/// A request inside libfcgi, freed with its streams. The descriptor is not libfcgi's to close.
+/// A request inside libfcgi, freed with its streams. libfcgi does not own the descriptor.
 class LibfcgiRequest {
  public:
   explicit LibfcgiRequest(int fd) {
@@ -68,18 +68,19 @@ class LibfcgiRequest {
   LibfcgiRequest& operator=(const LibfcgiRequest&) = delete;
 
   bool accept() {
+    assert(assert_landing == nullptr);
     std::jmp_buf here;
     if (setjmp(here) != 0) {  // NOLINT(cert-err52-cpp)
-      way_out = nullptr;
+      assert_landing = nullptr;
       throw std::bad_alloc();
     }
-    way_out = &here;
+    assert_landing = &here;
     const bool accepted = FCGX_Accept_r(&request_) == 0;
-    way_out = nullptr;
+    assert_landing = nullptr;
     return accepted;
   }
 
-  // A descriptor that libfcgi can't read from it closes, whosever it is.
+  // libfcgi closes a descriptor that it cannot read from.
   [[nodiscard]] bool has_closed_descriptor() const { return request_.ipcFd < 0; }
 
   [[nodiscard]] std::string_view param(const char* name) const {
@@ -87,9 +88,9 @@ class LibfcgiRequest {
     return value != nullptr ? value : "";
   }
 
-  // A stream that was cut short ends like one that was not: only the error tells.
+  // A truncated stream ends like a complete one: only FCGX_GetError() shows the difference.
   std::optional<std::string> read_body(size_t max_bytes) {
-    std::string body(max_bytes + 1, '\0');  // one more, so that the end is read too
+    std::string body(max_bytes + 1, '\0');  // one byte more, so that libfcgi reads the end of the stream
     const int got = FCGX_GetStr(body.data(), static_cast<int>(body.size()), request_.in);
     if (FCGX_GetError(request_.in) != 0) return std::nullopt;
     body.resize(static_cast<size_t>(got));
@@ -100,8 +101,8 @@ class LibfcgiRequest {
   FCGX_Request request_{};
 };
 
-// What the browser asked for. WordPress rewrites send everything to index.php, so the script's name is only
-// the last resort.
+// The URI that the browser requested. SCRIPT_NAME comes last because WordPress rewrites send everything to
+// index.php.
 template <typename Params>
 std::string_view request_uri(const Params& request) {
   for (const char* name : {"REQUEST_URI", "DOCUMENT_URI", "SCRIPT_NAME"}) {
@@ -111,8 +112,8 @@ std::string_view request_uri(const Params& request) {
   return {};
 }
 
-// "-1" is Caddy's for a body of unknown length, which came in chunks.
-bool is_as_long_as_declared(std::string_view content_length, size_t size) {
+// Caddy sends "-1" for a chunked body of unknown length.
+bool has_declared_length(std::string_view content_length, size_t size) {
   if (content_length.empty() || content_length == "-1") return true;
   size_t declared = 0;
   const auto [end, error] =
@@ -120,55 +121,16 @@ bool is_as_long_as_declared(std::string_view content_length, size_t size) {
   return error == std::errc() && end == content_length.data() + content_length.size() && declared == size;
 }
 
-}  // namespace
-
-void init_libfcgi() {
-  if (FCGX_Init() != 0) throw std::runtime_error("cannot initialise libfcgi");
+RequestFault fault_of(const FcgiRequestParser& parser, std::string_view content_length) {
+  if (parser.params_too_large()) return RequestFault::kParamsTooLarge;
+  if (parser.body_too_large()) return RequestFault::kBodyTooLarge;
+  if (parser.body_dropped() || has_declared_length(content_length, parser.body_bytes()))
+    return RequestFault::kNone;
+  return RequestFault::kBadLength;
 }
 
-std::string_view requested_path(const FcgiRequestParser& records) {
-  const std::string_view uri = request_uri(records);
-  return uri.substr(0, uri.find('?'));
-}
-
-FcgiRequestReader::FcgiRequestReader() { make_file(); }
-
-void FcgiRequestReader::make_file() {
-  file_ = UniqueFd(::memfd_create("fastcgi-request", MFD_CLOEXEC));
-  end_ = 0;
-  if (!file_) throw_errno("memfd_create");
-}
-
-std::optional<Request> FcgiRequestReader::read(const FcgiRequestParser& records) {
-  const std::string_view wire = records.wire();
-  if (!file_) make_file();
-  if (end_ > kMaxFileBytes) {
-    if (::ftruncate(file_.get(), 0) != 0) throw_errno("ftruncate");
-    end_ = 0;
-  }
-  // Behind the last request, so that libfcgi, which reads what it can get, never sees one of another visitor.
-  const off_t start = end_;
-  end_ += static_cast<off_t>(wire.size());
-  if (::pwrite(file_.get(), wire.data(), wire.size(), start) != static_cast<ssize_t>(wire.size())) {
-    throw_errno("pwrite");
-  }
-  if (::lseek(file_.get(), start, SEEK_SET) != start) throw_errno("lseek");
-
-  LibfcgiRequest libfcgi(file_.get());
-  const bool accepted = libfcgi.accept();
-  if (libfcgi.has_closed_descriptor()) static_cast<void>(file_.release());
-  if (!accepted) return std::nullopt;
-  auto body = libfcgi.read_body(wire.size());
-  if (!body) return std::nullopt;
-
+Request request_without_body(const LibfcgiRequest& libfcgi) {
   Request request;
-  request.fault = records.params_too_large() ? RequestFault::kParamsTooLarge
-                  : records.body_too_large() ? RequestFault::kBodyTooLarge
-                  : records.body_dropped()   ? RequestFault::kNone
-                  : !is_as_long_as_declared(libfcgi.param("CONTENT_LENGTH"), records.body_bytes())
-                      ? RequestFault::kBadLength
-                      : RequestFault::kNone;
-  if (request.fault == RequestFault::kNone) request.body = std::move(*body);
   const std::string_view method = libfcgi.param("REQUEST_METHOD");
   request.method = is_word(method, kMaxMethodBytes) ? method : "";
   const std::string_view uri = request_uri(libfcgi);
@@ -184,6 +146,54 @@ std::optional<Request> FcgiRequestReader::read(const FcgiRequestParser& records)
   request.origin = is_visible_ascii(origin) ? origin : "null";  // it may be sent back in a header
   const std::string_view id = libfcgi.param("REQUEST_ID");
   request.request_id = is_word(id, kMaxRequestIdBytes) ? std::string(id) : fresh_request_id();
+  return request;
+}
+
+}  // namespace
+
+void init_libfcgi() {
+  if (FCGX_Init() != 0) throw std::runtime_error("cannot initialise libfcgi");
+}
+
+std::string_view requested_path(const FcgiRequestParser& parser) {
+  const std::string_view uri = request_uri(parser);
+  return uri.substr(0, uri.find('?'));
+}
+
+FcgiRequestReader::FcgiRequestReader() { make_file(); }
+
+void FcgiRequestReader::make_file() {
+  file_ = UniqueFd(::memfd_create("fastcgi-request", MFD_CLOEXEC));
+  end_ = 0;
+  if (!file_) throw_errno("memfd_create");
+}
+
+// Each request is appended: libfcgi reads as much as it can get, and must never see bytes of an earlier one.
+void FcgiRequestReader::append(std::string_view wire) {
+  if (!file_) make_file();
+  if (end_ > kMaxFileBytes) {
+    if (::ftruncate(file_.get(), 0) != 0) throw_errno("ftruncate");
+    end_ = 0;
+  }
+  const off_t start = end_;
+  end_ += static_cast<off_t>(wire.size());
+  if (::pwrite(file_.get(), wire.data(), wire.size(), start) != static_cast<ssize_t>(wire.size()))
+    throw_errno("pwrite");
+  if (::lseek(file_.get(), start, SEEK_SET) != start) throw_errno("lseek");
+}
+
+std::optional<Request> FcgiRequestReader::read(const FcgiRequestParser& parser) {
+  assert(parser.state() == FcgiRequestParser::State::kComplete);
+  append(parser.wire());
+  LibfcgiRequest libfcgi(file_.get());
+  const bool accepted = libfcgi.accept();
+  if (libfcgi.has_closed_descriptor()) static_cast<void>(file_.release());
+  if (!accepted) return std::nullopt;
+  auto body = libfcgi.read_body(parser.wire().size());
+  if (!body) return std::nullopt;
+  Request request = request_without_body(libfcgi);
+  request.fault = fault_of(parser, libfcgi.param("CONTENT_LENGTH"));
+  if (request.fault == RequestFault::kNone) request.body = std::move(*body);
   return request;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include "base/exchange.h"
 #include "base/unique_fd.h"
@@ -8,25 +9,26 @@
 
 namespace bailian {
 
-/// Readies libfcgi. To be called before this process sets up its own signals: libfcgi installs handlers for
+/// Initialises libfcgi. Call it before the process sets up its own signals: libfcgi installs handlers for
 /// SIGPIPE, SIGUSR1 and SIGTERM. Throws std::runtime_error.
 void init_libfcgi();
 
-/// The path that is asked for, as read() gives it; once the parameters are in.
-std::string_view requested_path(const FcgiRequestParser& records);
+/// The requested path, as in Request::path. The parser must have the parameters.
+std::string_view requested_path(const FcgiRequestParser& parser);
 
-/// Has libfcgi read requests that FcgiRequestParser has checked. It reads from a descriptor and waits for
-/// what is not there, so it is given a file in memory in place of the socket. One for each loop.
+/// Lets libfcgi read requests that FcgiRequestParser has checked. libfcgi reads from a descriptor and blocks
+/// when bytes are missing, so it reads from a file in memory instead of the socket. One for each loop.
 class FcgiRequestReader {
  public:
   /// Throws std::system_error.
   FcgiRequestReader();
 
-  /// Nothing when libfcgi does not take what was checked.
-  std::optional<Request> read(const FcgiRequestParser& records);
+  /// The complete request; nothing if libfcgi rejects it. Throws std::bad_alloc, std::system_error.
+  std::optional<Request> read(const FcgiRequestParser& parser);
 
  private:
   void make_file();
+  void append(std::string_view wire);
 
   UniqueFd file_;
   off_t end_ = 0;  // of the last request in it

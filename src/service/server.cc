@@ -116,7 +116,7 @@ bool Server::run() {
       log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
     if (shared_.misconfigured) log_faults();
     service_manager_.ready();
-    socket_.own_file();
+    socket_.take_ownership_of_file();
     starts = true;
     decided.count_down();
     if (service_manager_.is_there()) tell_status();

@@ -74,7 +74,7 @@ TEST_F(ListenSockets, AreRemovedWithTheirOwner) {
   {
     auto socket = ListenSocket::inherited();
     taken = socket.has_value();
-    if (taken && serves) socket->own_file();
+    if (taken && serves) socket->take_ownership_of_file();
   }
   ::_exit(taken ? 0 : 1);
 }
@@ -103,7 +103,7 @@ TEST_F(ListenSockets, ReplaceAStaleOne) {
 
 TEST_F(ListenSockets, DoNotStealALiveOne) {
   const auto socket = ListenSocket::open(address(), 0660);
-  EXPECT_NE(refusal().find("another process is listening there"), std::string::npos);
+  EXPECT_NE(refusal().find("another process listens on it"), std::string::npos);
   EXPECT_TRUE(std::filesystem::exists(path()));
 }
 
