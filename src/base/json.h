@@ -24,7 +24,7 @@
 
 namespace bailian {
 
-/// RapidJSON does not look whether it got the memory it asked for.
+/// RapidJSON does not check whether an allocation succeeded.
 struct JsonAllocator {
   static const bool kNeedFree = true;
   void* Malloc(size_t size) { return size > 0 ? checked(std::malloc(size)) : nullptr; }
@@ -58,7 +58,7 @@ struct JsonFault {
 /// A NUL byte never ends the text. Returns what is wrong, or nothing.
 std::optional<JsonFault> parse_json(std::string_view text, JsonDocument& into);
 
-/// The member called `name`; of several the last, as PHP and Python have it. nullptr when there is none.
+/// The member called `name`; the last of several, as in PHP and Python. nullptr when there is none.
 const JsonValue* find_member(const JsonValue& object, std::string_view name);
 
 inline std::string_view as_view(const JsonValue& string) noexcept {
@@ -82,7 +82,7 @@ void append_json_string(std::string& out, std::string_view text);
 /// Compact JSON in raw UTF-8.
 std::string to_json(const JsonValue& value);
 
-/// `json`, which is valid, on lines for people.
+/// `json`, which must be valid, with line breaks and indents.
 std::string pretty_json(std::string_view json);
 
 inline void write_string(JsonWriter& writer, std::string_view text) {

@@ -6,8 +6,8 @@
 
 namespace bailian {
 
-/// Takes a secret out of a text that comes in pieces, also where it lies across them: what stands in its
-/// place is its first three bytes at most and `***`. Only what may still become the secret is held back.
+/// Masks a secret in a text that arrives in pieces, even where the secret spans them: at most its first
+/// three bytes and `***` take its place. Only bytes that may still become the secret are held back.
 /// A pure value.
 class KeyMask {
  public:
@@ -16,7 +16,7 @@ class KeyMask {
 
   /// The text that may be shown now. The view dies with the next call or with `piece`.
   std::string_view feed(std::string_view piece);
-  /// The text has ended: what was held back. The view dies with the next call.
+  /// Ends the text and returns what was held back. The view dies with the next call.
   std::string_view finish();
 
  private:
@@ -28,7 +28,7 @@ class KeyMask {
   std::string out_;
 };
 
-/// Whether a value shows the key; a short key shows nowhere.
+/// Whether a value contains the key; a short key is never found.
 bool shows_key(std::string_view text, std::string_view key);
 
 /// `text` with `***` in place of the key. A beginning of the key at its end is left out: what follows may

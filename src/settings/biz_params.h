@@ -20,10 +20,10 @@ inline constexpr int kMaxBizParamsDepth = 8;
 /// Whether a setting may allow this name: a top-level one, or `GROUP.MEMBER` for one member of a group.
 bool is_biz_param_name(std::string_view name);
 
-/// The object that a browser has sent, without what is not allowed; empty when nothing is left.
+/// The object that a browser sent, reduced to what is allowed; empty when nothing is left.
 Parsed<std::string> allowed_biz_params(const JsonValue& sent, std::span<const std::string> allowed);
 
-/// `fixed` and `sent`, which are objects or empty, as one. Of a name that both have the fixed value counts;
+/// `fixed` and `sent`, which are objects or empty, as one. The fixed value of a name takes precedence;
 /// where both are objects, they are merged in the same way. Empty when there is nothing in either.
 std::string merged_biz_params(const std::string& fixed, const std::string& sent);
 

@@ -7,13 +7,13 @@
 
 namespace bailian {
 
-/// What GET chat-bot-config answers.
+/// The response to GET chat-bot-config.
 struct BotProfile {
   std::string json;  // exactly the keys of nginx/api.md
   std::string etag;  // with its quotes
 };
 
-/// The profile that the old config.php answered when nobody had changed it.
+/// The profile in an unmodified config.php of the old plugin.
 BotProfile default_bot_profile();
 
 /// Checks a profile. Of one that is not valid nothing is returned, and `faults` gets a sentence for each

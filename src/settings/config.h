@@ -20,8 +20,8 @@
 
 namespace bailian {
 
-/// Every setting, checked; a reload makes another one. The comments give the unit where the type does
-/// not; `../.env.example` says what each is for.
+/// Every setting, validated; a reload creates a new one. The comments give the unit where the type does
+/// not; `../.env.example` describes each setting.
 struct Config {
   std::string api_key;       // empty: not configured
   std::string api_key_file;  // where the key is looked for; empty: in no file
@@ -29,7 +29,7 @@ struct Config {
   std::string base_url;
   std::string workspace;
   std::string parameters_json;              // one JSON object
-  std::string biz_params_json;              // likewise; outweighs what browsers send
+  std::string biz_params_json;              // likewise; takes precedence over what browsers send
   std::vector<std::string> visitor_params;  // names that browsers may send in biz_params
   std::string system_prompt;                // empty leaves it to the app
   std::string temperature;                  // as a JSON number; empty leaves it to the app
@@ -83,19 +83,19 @@ struct LoadedConfig {
   std::map<std::string, std::string, std::less<>> texts;
 };
 
-/// Who reads DASHSCOPE_API_KEY_FILE.
+/// Which process reads DASHSCOPE_API_KEY_FILE.
 enum class KeyFileReader {
-  kThisProcess,     // who else may read it is a fault
-  kServiceManager,  // systemd, which passes it on (LoadCredential=) whoever else may read it: a warning
+  kThisProcess,     // a file that others can read is a fault
+  kServiceManager,  // systemd, which passes it on (LoadCredential=): such a file is a warning
 };
 
-/// `environment` is a list of KEY=value, as environ has it. Without `env_file`, ./.env is read when it is
-/// there. Throws ConfigError with every fault: its file, line and key, and what is wrong with the value.
+/// `environment` is a list of KEY=value, as in environ. Without `env_file`, ./.env is read if it exists.
+/// Throws ConfigError with every fault: its file, line and key, and what is wrong with the value.
 LoadedConfig load_config(const std::vector<std::string>& environment,
                          const std::optional<std::string>& env_file,
                          KeyFileReader reader = KeyFileReader::kThisProcess);
 
-/// Puts into `read` what cannot change while the program runs, as it is in `running`. The keys that differed.
+/// Copies the settings that need a restart from `running` to `read`. Returns the keys that differed.
 std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read);
 
 }  // namespace bailian

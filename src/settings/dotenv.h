@@ -11,7 +11,7 @@ namespace bailian {
 
 struct DotenvEntry {
   std::string key;
-  std::optional<std::string> value;  // none: the line has only a name
+  std::optional<std::string> value;  // none: the line is a name alone
   int line = 0;                      // from 1
   bool is_literal = false;           // it stands in single quotes
 };
@@ -28,7 +28,7 @@ struct Dotenv {
 
 /// Reads what python-dotenv reads: `KEY=value`, `export KEY=value`, a name alone, comments, single quotes (\'
 /// \\) and double quotes (\a \b \f \n \r \t \v \" \' \\), both of which may run over lines. A faulty line is
-/// reported and skipped; the others count.
+/// reported and skipped; the others are read.
 Dotenv parse_dotenv(std::string_view text);
 
 inline constexpr size_t kMaxExpandedBytes = size_t{1} << 20;

@@ -4,8 +4,8 @@
 
 namespace bailian {
 
-/// Whether the text only marks the place of a key or an id: `your_api_key`, `sk-xxxx`, `sk-...`, `<key>`,
-/// `${KEY}`, `changeme`, `none`, `ici vient la clé`, `你的密钥`. Text with control characters is none.
+/// Whether the text only stands in for a key or an id: `your_api_key`, `sk-xxxx`, `sk-...`, `<key>`,
+/// `${KEY}`, `changeme`, `none`, `ici vient la clé`, `你的密钥`. Text with control characters is not.
 bool is_placeholder(std::string_view text);
 
 }  // namespace bailian

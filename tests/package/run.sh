@@ -202,6 +202,9 @@ AptInstallsItAndItRunsWithoutAKey() {
   expect 'warnings of a missing key' 1 "$(inside journalctl -o cat -u bailian-fcgi.service | grep -c '"event":"not_configured"')"
   expect 'what --check finds' 'the configuration is not complete: it has no DASHSCOPE_API_KEY and APP_ID, 1 warning' \
     "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --check 2>/dev/null | tail -n 1)"
+  expect 'what the importer writes' '.env bot.json' "$(inside sh -c '
+    mkdir /root/imported && echo "<?php \$temperature = 0.5;" >/root/config.php &&
+    bailian-import --output-dir /root/imported /root/config.php >/dev/null && cd /root/imported && ls -A | xargs')"
   expect 'options that the shell completes' '--env-file --interval' "$(inside bash -c '
     . /usr/share/bash-completion/completions/bailian-fcgi
     COMP_WORDS=(bailian-fcgi --env) COMP_CWORD=1
