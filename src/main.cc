@@ -1,268 +1,207 @@
-#include <curl/curl.h>
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "base/exit_error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "commands/check.h"
 #include "commands/ping.h"
+#include "commands/serve.h"
+#include "commands/settings_source.h"
 #include "commands/top.h"
-#include "fastcgi/listen_socket.h"
-#include "fastcgi/request_reader.h"
-#include "service/server.h"
-#include "service/supervisor.h"
-#include "settings/config.h"
 
 namespace bailian {
 namespace {
 
-struct Options {
-  std::optional<std::string> env_file;
-  std::optional<std::string> listen;
-  std::vector<std::string> import_arguments;  // of bailian-import; empty: not asked for
-  bool check = false;
-  bool strict = false;
-  std::optional<std::string> print;  // with `check`: this setting only
-  bool ping = false;
-  bool supervise = false;
-  pid_t supervisor = 0;
-  std::vector<std::string> argv;
-  bool top = false;
-  double top_interval = 1;
+constexpr const char* kDescription =
+    "FastCGI responder that streams answers of an Alibaba Cloud Bailian (DashScope) application to website "
+    "chats.\n"
+    "Without a command it serves. Settings come from the environment and from a .env file; see .env.example.";
+
+constexpr const char* kServeFooter =
+    "Signals:\n"
+    "  SIGTERM, SIGINT  drain: finish live answers, then exit; a second one aborts them\n"
+    "  SIGQUIT          drain\n"
+    "  SIGHUP           reload the settings\n"
+    "  SIGUSR1          reopen LOG_FILE\n"
+    "  SIGUSR2          start the program on disk, then drain\n"
+    "Exit codes: 0 stopped by a signal, 64 bad usage, 69 cannot listen, 71 system error, 73 cannot open\n"
+    "LOG_FILE, 78 bad configuration.";
+
+/// The command line. Each command has its own options; without a command, those of `serve` apply.
+class CommandLine {
+ public:
+  CommandLine();
+  /// Parses the command line and runs its command. Returns the exit code.
+  int run(int argc, char** argv);
+
+ private:
+  int run_command();
+  [[noreturn]] void exec_import();
+  void add_env_file(CLI::App& app);
+  void add_listen(CLI::App& app, const char* help);
+  CLI::Option* add_serve_options(CLI::App& app);
+  void add_check();
+  void add_ping();
+  void add_top();
+  void add_aliases();
+
+  CLI::App app_{kDescription, "bailian-fcgi"};
+  CLI::App* check_command_ = nullptr;
+  CLI::App* ping_command_ = nullptr;
+  CLI::App* top_command_ = nullptr;
+  ServeOptions serve_;
+  bool is_strict_ = false;
+  double top_interval_ = 1;  // seconds
+  // Flags of earlier versions, not listed by --help.
+  bool is_check_ = false;
+  bool is_ping_ = false;
+  std::optional<std::string> config_php_;
+  std::optional<std::string> output_dir_;
+  bool is_forced_ = false;
 };
 
-std::vector<std::string> environment() {
-  std::vector<std::string> variables;
-  for (char** variable = environ; *variable != nullptr; ++variable) variables.emplace_back(*variable);
-  return variables;
+// Keeps the key, which may be in the environment, out of core files and from other processes of this user. In
+// a build with DEBUG=1, gdb attaches and a crash leaves a core file.
+void forbid_inspection() {
+#ifndef BAILIAN_DEBUG
+  ::prctl(PR_SET_DUMPABLE, 0);
+#endif
 }
 
-ListenAddress listen_option(const std::string& text) {
-  const auto address = parse_listen_address(text);
-  const ValueFault* const fault = fault_in(address);
-  if (fault == nullptr) return std::get<ListenAddress>(address);
-  throw ConfigError(
-      {fmt::format("--listen: {}", !fault->sentence.empty()
-                                       ? fault->sentence
-                                       : fmt::format("expected a socket path with a slash, host:port or "
-                                                     "[::1]:port, found \"{}\"",
-                                                     text))});
+CommandLine::CommandLine() {
+  app_.set_version_flag("-V,--version", "bailian-fcgi " BAILIAN_VERSION);
+  app_.require_subcommand(0, 1);
+  app_.failure_message([](const CLI::App* failed, const CLI::Error& error) {
+    return "bailian-fcgi: " + CLI::FailureMessage::simple(failed, error);
+  });
+  CLI::Option* const supervise = add_serve_options(app_);
+  add_serve_options(*app_.add_subcommand("serve", "Serve nginx (the default)"));
+  add_check();
+  add_ping();
+  add_top();
+  for (CLI::App* const other : {check_command_, ping_command_, top_command_}) other->excludes(supervise);
+  add_aliases();
 }
 
-void warn_of_open_address(const Options& options, LoadedConfig& loaded) {
-  const auto* const tcp = std::get_if<TcpAddress>(&loaded.config.listen);
-  if (tcp == nullptr || is_loopback(tcp->host)) return;
-  loaded.warnings.push_back(fmt::format(
-      "{}: {} is open to other machines, and FastCGI has no passwords: whoever reaches it can chat on your "
-      "bill. Use a socket path or 127.0.0.1, or let only nginx's machine in",
-      options.listen ? "--listen" : "FCGI_LISTEN", to_string(loaded.config.listen)));
+void CommandLine::add_env_file(CLI::App& app) {
+  app.add_option("-e,--env-file", serve_.source.env_file, "Read settings from FILE (default: ./.env, if any)")
+      ->type_name("FILE");
 }
 
-LoadedConfig load(const Options& options) {
-  const bool is_of_service = options.check && is_read_for_service(options.env_file);
-  LoadedConfig loaded =
-      load_config(environment(), options.env_file,
-                  is_of_service ? KeyFileReader::kServiceManager : KeyFileReader::kThisProcess);
-  if (options.listen) loaded.config.listen = listen_option(*options.listen);
-  warn_of_open_address(options, loaded);
-  return loaded;
+void CommandLine::add_listen(CLI::App& app, const char* help) {
+  app.add_option("-l,--listen", serve_.source.listen, help)->type_name("ADDRESS");
 }
 
-// What the program runs with while its own settings have faults.
-LoadedConfig default_settings() { return load_config({}, "/dev/null"); }
-
-void begin_log(const Config& config) {
-  const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
-  start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
-            effective_log_level(config), config.log_file);
+CLI::Option* CommandLine::add_serve_options(CLI::App& app) {
+  add_env_file(app);
+  add_listen(app, "Listen on ADDRESS, not on FCGI_LISTEN: socket path, host:port or [::1]:port");
+  app.footer(kServeFooter);
+  return app.add_flag("--supervise", serve_.supervise,
+                      "Serve in a child process, so that systemctl restart need not wait for live answers");
 }
 
-// What was set on purpose, and is not what is served.
-void warn_of_inherited(const Config& config, const ListenSocket& socket) {
-  const std::string address = to_string(config.listen);
-  if (address == socket.name() || address == kDefaultListen) return;
-  log(LogLevel::kWarning, "setting",
-      fmt::format("FCGI_LISTEN is {}, but the socket that is passed on is served: {}", address,
-                  socket.name()));
+void CommandLine::add_check() {
+  check_command_ = app_.add_subcommand("check", "Check every setting and file, then exit");
+  add_env_file(*check_command_);
+  add_listen(*check_command_, "Check ADDRESS in place of FCGI_LISTEN");
+  check_command_->add_flag("--strict", is_strict_, "Fail on warnings too");
+  check_command_->footer("Exit codes: 0 good, 64 bad usage, 71 system error, 78 bad configuration.");
 }
 
-// With `faults` in the settings, `loaded` has the defaults: chats get an error.
-int serve(LoadedConfig loaded, std::vector<std::string> faults, const Options& options) {
-  init_libfcgi();
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGUSR1, SIG_IGN);  // these until the server listens to them
-  std::signal(SIGHUP, SIG_IGN);
-  std::signal(SIGUSR2, SIG_IGN);
-  std::signal(SIGTERM, SIG_DFL);
-  std::signal(SIGALRM, SIG_DFL);  // the watchdog of a process whose supervisor has ended
-  std::signal(SIGCHLD, SIG_DFL);  // ignored, as some parents leave it, it would hide how a successor ended
+void CommandLine::add_ping() {
+  ping_command_ = app_.add_subcommand("ping", "Ask the application one short question, which is billed");
+  add_env_file(*ping_command_);
+  ping_command_->footer(
+      "Exit codes: 0 answered, 64 bad usage, 69 upstream unavailable, 71 system error, 75 throttled, 77 key\n"
+      "refused, 78 bad configuration.");
+}
+
+void CommandLine::add_top() {
+  top_command_ = app_.add_subcommand("top", "Watch the running service and its chats; q quits");
+  add_env_file(*top_command_);
+  add_listen(*top_command_, "Connect to ADDRESS, not to FCGI_LISTEN");
+  top_command_->add_option("--interval", top_interval_, "Refresh every SECONDS, 0.1 to 3600 (default: 1)")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 3600.0).description(""));
+  top_command_->footer(
+      "Exit codes: 0 done, 64 bad usage, 69 no answer, 71 system error, 76 not bailian-fcgi, 77 permission\n"
+      "denied, 78 bad configuration.");
+}
+
+void CommandLine::add_aliases() {
+  constexpr const char* kHidden = "";
+  CLI::Option* const check = app_.add_flag("-t,--check", is_check_)->group(kHidden);
+  app_.add_flag("--strict", is_strict_)->group(kHidden)->needs(check);
+  app_.add_flag("--ping", is_ping_)->group(kHidden);
+  CLI::Option* const import = app_.add_option("--import-config-php", config_php_)->group(kHidden);
+  app_.add_option("--output-dir", output_dir_)->group(kHidden)->needs(import);
+  app_.add_flag("--force", is_forced_)->group(kHidden)->needs(import);
+}
+
+int CommandLine::run(int argc, char** argv) {
   try {
-    begin_log(loaded.config);
-  } catch (const LogFileError& error) {
-    if (!options.supervise) throw;
-    faults = {error.what()};
-    loaded = default_settings();
-    begin_log(loaded.config);
+    app_.parse(argc, argv);
+    const bool has_alias = is_check_ || is_ping_ || config_php_.has_value();
+    if (serve_.supervise && has_alias) throw CLI::ExcludesError("--supervise is for serve only");
+  } catch (const CLI::ParseError& error) {
+    return app_.exit(error) == 0 ? EX_OK : EX_USAGE;
   }
-  const Config& config = loaded.config;
-  if (faults.empty()) log_warnings(loaded);
-  raise_file_limit(config);
-
-  auto socket = ListenSocket::inherited();
-  if (!socket && options.supervise) {
-    throw ListenError(
-        "--supervise needs a listening socket that is passed on (systemd's socket unit, LISTEN_FDS): one of "
-        "its own would be in the way of the next start");
-  }
-  if (socket) warn_of_inherited(config, *socket);
-  if (!socket) socket.emplace(ListenSocket::open(config.listen, config.socket_mode));
-  const bool again = Server(config, *socket, [&options] { return load(options); },
-                            {options.argv, options.supervisor, std::move(faults)})
-                         .run();
-  log(LogLevel::kInfo, "stopped", "");
-  return again ? kStartAgain : EX_OK;
+  serve_.argv.assign(argv, argv + argc);
+  return run_command();
 }
 
-// Replaces this process by bailian-import, which is installed beside it. Returns only when that fails.
-int exec_import(std::vector<std::string> arguments) {
-  const auto program = std::filesystem::read_symlink("/proc/self/exe").replace_filename("bailian-import");
+int CommandLine::run_command() {
+  forbid_inspection();
+  if (config_php_) exec_import();
+  if (is_check_ || check_command_->parsed()) return check(serve_.source, is_strict_);
+  if (is_ping_ || ping_command_->parsed()) return ping(serve_.source);
+  if (top_command_->parsed()) return top(serve_.source, Seconds(top_interval_));
+  return serve(serve_);
+}
+
+// The importer became a program of its own, which is installed beside this one.
+void CommandLine::exec_import() {
+  std::vector<std::string> arguments = {"bailian-import", *config_php_};
+  if (output_dir_) arguments.insert(arguments.end(), {"--output-dir", *output_dir_});
+  if (is_forced_) arguments.emplace_back("--force");
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
+  const auto program = std::filesystem::read_symlink("/proc/self/exe").replace_filename("bailian-import");
   ::execv(program.c_str(), argv.data());
   throw_errno(fmt::format("--import-config-php: cannot run {}", program.string()));
 }
 
-int run(Options options) {
-  if (!options.import_arguments.empty()) return exec_import(std::move(options.import_arguments));
-  if (options.supervise) {
-    options.supervisor = ::getpid();
-    if (const auto code = supervise()) return *code;
-  }
-  forbid_inspection();
-  if (options.top) {
-    // Whoever may connect need not be able to read the settings.
-    return top(options.listen ? listen_option(*options.listen) : load(options).config.listen,
-               Seconds(options.top_interval));
-  }
-  LoadedConfig loaded;
-  std::vector<std::string> faults;
-  try {
-    loaded = load(options);
-  } catch (const ConfigError& error) {
-    if (!options.supervise) throw;
-    // To end would leave visitors waiting in the socket that the service manager keeps open.
-    faults = error.faults();
-    loaded = default_settings();
-  }
-  if (options.print) return print_setting(loaded, *options.print);
-  if (options.check) return check(loaded, options.env_file, options.strict);
-  if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-    throw std::runtime_error("cannot initialise libcurl");
-  const int code = options.ping ? ping(loaded.config, options.env_file.value_or(".env"))
-                                : serve(std::move(loaded), std::move(faults), options);
-  curl_global_cleanup();
-  return code;
-}
-
-int run_guarded(const Options& options) {
-  try {
-    return run(options);
-  } catch (const ConfigError& error) {
-    for (const std::string& fault : error.faults())
+// Prints the error. Returns the exit code.
+int report(const std::exception& error) {
+  if (const auto* const config_error = dynamic_cast<const ConfigError*>(&error)) {
+    for (const std::string& fault : config_error->faults())
       fmt::print(stderr, "bailian-fcgi: {}\n", printable(fault));
     return EX_CONFIG;
-  } catch (const ListenError& error) {
-    fmt::print(stderr, "bailian-fcgi: {}\n", printable(error.what()));
-    return EX_UNAVAILABLE;
-  } catch (const LogFileError& error) {
-    fmt::print(stderr, "bailian-fcgi: {}\n", printable(error.what()));
-    return EX_CANTCREAT;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bailian-fcgi: {}\n", printable(error.what()));
-    return EX_OSERR;
   }
+  fmt::print(stderr, "bailian-fcgi: {}\n", printable(error.what()));
+  const auto* const exit_error = dynamic_cast<const ExitError*>(&error);
+  return exit_error != nullptr ? exit_error->exit_code() : EX_OSERR;
 }
 
-int run_command(int argc, char** argv) {
-  Options options;
-  CLI::App app(
-      "FastCGI responder that streams answers of an Alibaba Cloud Bailian (DashScope) application to website "
-      "chats.\n"
-      "Settings come from the environment and from a .env file; see .env.example.\n"
-      "Signals: SIGTERM, SIGINT let live answers finish; a second one ends them. SIGQUIT lets them "
-      "finish.\n"
-      "SIGHUP reads the settings again. SIGUSR1 opens LOG_FILE again. SIGUSR2 has the program on disk take "
-      "over.",
-      "bailian-fcgi");
-  app.set_version_flag("-V,--version", "bailian-fcgi " BAILIAN_VERSION);
-  app.add_option("-e,--env-file", options.env_file,
-                 "read settings from FILE (else from ./.env when it is there)")
-      ->type_name("FILE");
-  app.add_option("-l,--listen", options.listen,
-                 "listen on ADDRESS, or let top ask there: socket path, host:port or [::1]:port")
-      ->type_name("ADDRESS");
-  auto* const supervise =
-      app.add_flag("--supervise", options.supervise,
-                   "serve in a child process, so that systemctl restart need not wait for live answers");
-  auto* const check = app.add_flag("-t,--check", options.check, "check every setting and file, then exit");
-  app.add_flag("--strict", options.strict, "let --check fail on a warning too")->needs(check);
-  app.add_option("--print", options.print,
-                 "with --check: print the value of SETTING and nothing else; exit code 1 when it is not set")
-      ->type_name("SETTING")
-      ->needs(check);
-  auto* const ping =
-      app.add_flag("--ping", options.ping, "ask the upstream one short question and tell what came of it");
-  // bailian-import's former name; hidden.
-  std::optional<std::string> config_php;
-  std::optional<std::string> output_dir;
-  bool force = false;
-  auto* const import = app.add_option("--import-config-php", config_php)->group("");
-  app.add_option("--output-dir", output_dir)->needs(import)->group("");
-  app.add_flag("--force", force)->needs(import)->group("");
-  // Not by their names, which CLI11 copies where nothing may be thrown.
-  for (auto* const other : {check, ping, import}) supervise->excludes(other);
-  auto* const top = app.add_subcommand(
-      "top", "watch the running program in the terminal: what it does and the chats under way; q ends it");
-  top->fallthrough()->excludes(supervise);
-  top->add_option("--interval", options.top_interval, "SECONDS between two looks (1)")
-      ->type_name("SECONDS")
-      ->check(CLI::Range(0.1, 3600.0));
-  app.footer(
-      "Exit codes: 0 done, 64 bad usage, 69 cannot listen or upstream unavailable, 71 system error, 73 "
-      "cannot open\n"
-      "LOG_FILE, 75 throttled (--ping), 77 key refused (--ping), 78 bad configuration; top: 69 nothing "
-      "answers, 76 it is\n"
-      "something else, 77 may not connect.");
-  app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
-    return "bailian-fcgi: " + CLI::FailureMessage::simple(failed, error);
-  });
+int run_guarded(int argc, char** argv) {
   try {
-    app.parse(argc, argv);
-    options.top = top->parsed();
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? EX_OK : EX_USAGE;
+    return CommandLine().run(argc, argv);
+  } catch (const std::exception& error) {
+    return report(error);
   }
-  if (config_php) {
-    options.import_arguments = {"bailian-import", *config_php};
-    if (output_dir)
-      options.import_arguments.insert(options.import_arguments.end(), {"--output-dir", *output_dir});
-    if (force) options.import_arguments.emplace_back("--force");
-  }
-  options.argv.assign(argv, argv + argc);
-  return run_guarded(options);
 }
 
 }  // namespace
@@ -271,8 +210,8 @@ int run_command(int argc, char** argv) {
 int main(int argc, char** argv) {
   int code = EX_OSERR;
   try {
-    code = bailian::run_command(argc, argv);
-  } catch (const std::exception& error) {
+    code = bailian::run_guarded(argc, argv);
+  } catch (const std::exception& error) {  // no memory to report the first one
     std::fprintf(stderr, "bailian-fcgi: %s\n", error.what());
   }
   bailian::stop_log(code);

@@ -24,12 +24,12 @@ declare -A may_include=(
   [dialects]="base settings dashscope"
   [chat]="base settings telemetry dashscope dialects"
   [service]="base settings fastcgi chat"
-  [commands]="base settings fastcgi dashscope"
-  [main]="base settings fastcgi service commands"
+  [commands]="base settings fastcgi dashscope service"
+  [main]="base commands"
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
-  "curl/:dashscope/http_client dashscope/curl_options dashscope/curl_pool main"
+  "curl/:dashscope/http_client dashscope/curl_options dashscope/curl_pool dashscope/curl_library"
   "event2/:base/event_loop"
   "rapidjson/:base/json"
   "fcgiapp.h:fastcgi/output fastcgi/request_reader"

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <sysexits.h>
+
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "base/exit_error.h"
 
 namespace bailian {
 
@@ -26,9 +29,9 @@ struct LogField {
 using LogFields = std::vector<LogField>;
 
 /// A log file that cannot be opened; what() names it.
-class LogFileError : public std::runtime_error {
+class LogFileError : public ExitError {
  public:
-  using std::runtime_error::runtime_error;
+  explicit LogFileError(const std::string& what) : ExitError(EX_CANTCREAT, what) {}
 };
 
 /// Starts logging to `file`, or to stderr when it is empty. Lines are written by a thread of their own, so

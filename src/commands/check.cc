@@ -97,6 +97,16 @@ void warn_of_php(const Config& config, std::vector<std::string>& warnings) {
 
 constexpr const char* kServiceUser = "bailian-fcgi";
 
+// The path of the packaged service's settings (.../bailian-fcgi/env), if root checks these.
+std::optional<std::string> file_of_service(const std::optional<std::string>& env_file) {
+  if (!env_file || geteuid() != 0 || getpwnam(kServiceUser) == nullptr) return std::nullopt;
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::weakly_canonical(*env_file, error);
+  if (error || path.filename() != "env" || path.parent_path().filename() != "bailian-fcgi")
+    return std::nullopt;
+  return path;
+}
+
 // Another process, since there is no way back from being that user.
 bool service_may_read(const std::string& path) {
   const passwd* const user = getpwnam(kServiceUser);
@@ -167,36 +177,31 @@ void print_settings(const Config& config, bool is_of_service) {
              is_of_service ? ", unless bailian-fcgi.socket says otherwise" : "");
 }
 
-}  // namespace
-
-bool is_read_for_service(const std::optional<std::string>& env_file) {
-  if (!env_file || geteuid() != 0 || getpwnam(kServiceUser) == nullptr) return false;
-  std::error_code error;
-  const std::filesystem::path path = std::filesystem::weakly_canonical(*env_file, error);
-  return !error && path.filename() == "env" && path.parent_path().filename() == "bailian-fcgi";
+std::string verdict(bool good, const std::string& missing, size_t warnings) {
+  std::string text = !good ? "not good" : missing.empty() ? "good" : "not complete: it has no " + missing;
+  if (warnings > 0) text += fmt::format(", {} warning{}", warnings, warnings > 1 ? "s" : "");
+  return text;
 }
 
-int check(const LoadedConfig& loaded, const std::optional<std::string>& env_file, bool strict) {
-  const Config& config = loaded.config;
-  const bool is_of_service = is_read_for_service(env_file);
+}  // namespace
+
+int check(const SettingsSource& source, bool strict) {
+  const auto service_file = file_of_service(source.env_file);
+  auto [config, warnings] =
+      load_settings(source, service_file ? KeyFileReader::kServiceManager : KeyFileReader::kThisProcess);
   std::vector<std::string> faults;
-  std::vector<std::string> warnings = loaded.warnings;  // whatever else is looked at here appends to it
   warn_of_php(config, warnings);
-  if (is_of_service) {
-    const std::string path = std::filesystem::weakly_canonical(*env_file);
-    faults = faults_for_service(config, path);
-    warn_of_other_key_file(config, path, warnings);
+  if (service_file) {
+    faults = faults_for_service(config, *service_file);
+    warn_of_other_key_file(config, *service_file, warnings);
   }
   for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", printable(warning));
   for (const std::string& fault : faults) fmt::print(stderr, "bailian-fcgi: {}\n", printable(fault));
-  print_settings(config, is_of_service);
+  print_settings(config, service_file.has_value());
 
   const std::string missing = missing_for_chats(config);
   const bool good = faults.empty() && !(strict && (!warnings.empty() || !missing.empty()));
-  std::string verdict = !good ? "not good" : missing.empty() ? "good" : "not complete: it has no " + missing;
-  if (!warnings.empty())
-    verdict += fmt::format(", {} warning{}", warnings.size(), warnings.size() > 1 ? "s" : "");
-  fmt::print("the configuration is {}\n", verdict);
+  fmt::print("the configuration is {}\n", verdict(good, missing, warnings.size()));
   return good ? EX_OK : EX_CONFIG;
 }
 

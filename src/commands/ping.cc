@@ -9,6 +9,7 @@
 #include "base/event_loop.h"
 #include "base/key_mask.h"
 #include "dashscope/client.h"
+#include "dashscope/curl_library.h"
 #include "dashscope/error_codes.h"
 
 namespace bailian {
@@ -77,13 +78,16 @@ class Ping : private AnswerHandler {
 
 }  // namespace
 
-int ping(const Config& config, const std::string& env_file) {
+int ping(const SettingsSource& source) {
+  const Config config = load_settings(source).config;
   if (config.api_key.empty() || config.app_id.empty()) {
     const bool is_key = config.api_key.empty();
-    const std::string& file = is_key && !config.api_key_file.empty() ? config.api_key_file : env_file;
-    fmt::print("{} is not configured: put it into {}\n", is_key ? "DASHSCOPE_API_KEY" : "APP_ID", file);
+    fmt::print(
+        "{} is not configured: put it into {}\n", is_key ? "DASHSCOPE_API_KEY" : "APP_ID",
+        is_key && !config.api_key_file.empty() ? config.api_key_file : source.env_file.value_or(".env"));
     return EX_CONFIG;
   }
+  const CurlLibrary curl;
   return Ping(config).run();
 }
 

@@ -1,12 +1,12 @@
 #pragma once
 
-#include "settings/config.h"
+#include "commands/settings_source.h"
 
 namespace bailian {
 
-/// Asks the upstream one short question and prints what came of it on stdout: latency, model and token usage,
-/// or the exact fault and what to do about it; `env_file` is named where a setting is missing. Returns the
-/// exit code (sysexits.h).
-int ping(const Config& config, const std::string& env_file);
+/// Asks the upstream one short question, which is billed, and prints the result on stdout: latency, model and
+/// token usage, or the exact error and what to do about it. Returns the exit code (sysexits.h). Throws
+/// ConfigError.
+int ping(const SettingsSource& source);
 
 }  // namespace bailian

@@ -16,6 +16,7 @@
 #include <string>
 
 #include "base/event_loop.h"
+#include "base/exit_error.h"
 #include "base/file.h"
 #include "commands/top_frame.h"
 #include "fastcgi/client.h"
@@ -123,12 +124,11 @@ class Top {
 
   void on_answer(const FcgiAnswer& answer) {
     if (answer.status() != 200) {
-      throw FcgiClientError(EX_PROTOCOL, fmt::format("{} answers with status {}: is it bailian-fcgi {}?",
-                                                     to_string(address_), answer.status(), BAILIAN_VERSION));
+      throw ExitError(EX_PROTOCOL, fmt::format("{} answers with status {}: is it bailian-fcgi {}?",
+                                               to_string(address_), answer.status(), BAILIAN_VERSION));
     }
     auto sample = parse_top_sample(answer.body(), Clock::now());
-    if (!sample)
-      throw FcgiClientError(EX_PROTOCOL, fmt::format("{} shows no status page", to_string(address_)));
+    if (!sample) throw ExitError(EX_PROTOCOL, fmt::format("{} shows no status page", to_string(address_)));
     before_ = std::move(now_);
     now_ = std::move(sample);
     fault_.clear();
@@ -139,7 +139,7 @@ class Top {
     fault_.assign(error.what(), std::min(std::strlen(error.what()), kMaxFault));
     // The program may be restarted under a view that has begun.
     if (now_ && !once_) return show();
-    const auto* named = dynamic_cast<const FcgiClientError*>(&error);
+    const auto* named = dynamic_cast<const ExitError*>(&error);
     exit_code_ = named != nullptr ? named->exit_code() : EX_OSERR;
     loop_.stop();
   }
@@ -184,6 +184,8 @@ class Top {
 
 }  // namespace
 
-int top(const ListenAddress& address, Seconds interval) { return Top(address, interval).run(); }
+int top(const SettingsSource& source, Seconds interval) {
+  return Top(service_address(source), interval).run();
+}
 
 }  // namespace bailian

@@ -1,11 +1,11 @@
 #pragma once
 
-#include "settings/config.h"
+#include "commands/settings_source.h"
 
 namespace bailian {
 
-/// Shows what the program at this address is doing, again and again until `q`, Ctrl-C or SIGTERM; once when
-/// stdin or stdout is no terminal. Returns the exit code.
-int top(const ListenAddress& address, Seconds interval);
+/// Shows the state of the running service and its chats, every `interval` until `q`, Ctrl-C or SIGTERM; once
+/// when stdin or stdout is not a terminal. Returns the exit code. Throws ConfigError.
+int top(const SettingsSource& source, Seconds interval);
 
 }  // namespace bailian

@@ -24,14 +24,14 @@ constexpr size_t kMaxAnswerBytes = size_t{8} << 20;
 constexpr uint16_t kRequestId = 1;
 
 [[noreturn]] void throw_bad_answer(std::string_view what) {
-  throw FcgiClientError(EX_PROTOCOL, fmt::format("invalid answer: {}", what));
+  throw ExitError(EX_PROTOCOL, fmt::format("invalid answer: {}", what));
 }
 
 [[noreturn]] void throw_errno(const ListenAddress& address, int error) {
   const bool forbidden = error == EACCES || error == EPERM;
   const std::string why = std::strerror(error);  // NOLINT(concurrency-mt-unsafe)
-  throw FcgiClientError(forbidden ? EX_NOPERM : EX_UNAVAILABLE,
-                        fmt::format("cannot connect to {}: {}", to_string(address), why));
+  throw ExitError(forbidden ? EX_NOPERM : EX_UNAVAILABLE,
+                  fmt::format("cannot connect to {}: {}", to_string(address), why));
 }
 
 std::string record(unsigned char type, std::string_view content) {
@@ -72,8 +72,8 @@ UniqueFd connect_tcp(const TcpAddress& address) {
   addrinfo* list = nullptr;
   const int error = ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &list);
   if (error != 0) {
-    throw FcgiClientError(EX_UNAVAILABLE,
-                          fmt::format("cannot connect to {}: {}", to_string(address), ::gai_strerror(error)));
+    throw ExitError(EX_UNAVAILABLE,
+                    fmt::format("cannot connect to {}: {}", to_string(address), ::gai_strerror(error)));
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(list, &::freeaddrinfo);
   UniqueFd fd(::socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -143,7 +143,7 @@ void FcgiGet::start() {
 void FcgiGet::on_ready(short ready) { (ready & IoEvent::kWrite) != 0 ? send_some() : receive_some(); }
 
 void FcgiGet::on_deadline() {
-  throw FcgiClientError(EX_UNAVAILABLE, fmt::format("{} does not answer", to_string(address_)));
+  throw ExitError(EX_UNAVAILABLE, fmt::format("{} does not answer", to_string(address_)));
 }
 
 void FcgiGet::on_exception(const std::exception& error) {

@@ -1,33 +1,24 @@
 #pragma once
 
+#include <exception>
 #include <functional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
 #include "base/event_loop.h"
+#include "base/exit_error.h"
 #include "base/unique_fd.h"
 #include "settings/config.h"
 
 namespace bailian {
 
-/// A request failed: what() says why, exit_code() is the matching code of sysexits.h.
-class FcgiClientError : public std::runtime_error {
- public:
-  FcgiClientError(int exit_code, const std::string& what) : std::runtime_error(what), exit_code_(exit_code) {}
-  [[nodiscard]] int exit_code() const { return exit_code_; }
-
- private:
-  int exit_code_;
-};
-
 /// Parses a FastCGI answer of at most 8 MiB. The peer is not trusted.
 class FcgiAnswer {
  public:
-  /// True: the answer is complete. Throws FcgiClientError.
+  /// True: the answer is complete. Throws ExitError.
   [[nodiscard]] bool feed(std::string_view bytes);
 
-  /// Of the complete answer: the HTTP status (200 if it names none) and the body. Throws FcgiClientError.
+  /// Of the complete answer: the HTTP status (200 if it names none) and the body. Throws ExitError.
   [[nodiscard]] int status() const;
   [[nodiscard]] std::string_view body() const;
 

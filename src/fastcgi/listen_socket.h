@@ -1,21 +1,22 @@
 #pragma once
 
 #include <sys/types.h>
+#include <sysexits.h>
 
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
+#include "base/exit_error.h"
 #include "base/unique_fd.h"
 #include "settings/config.h"
 
 namespace bailian {
 
 /// A socket could not be opened or inherited. what() names the address.
-class ListenError : public std::runtime_error {
+class ListenError : public ExitError {
  public:
-  using std::runtime_error::runtime_error;
+  explicit ListenError(const std::string& what) : ExitError(EX_UNAVAILABLE, what) {}
 };
 
 /// A non-blocking socket that accepts FastCGI connections. The destructor removes the file of a unix socket

@@ -97,19 +97,12 @@ int hand_over_signal() { return SIGRTMIN; }
 // The lower one: the kernel hands it to a child that gets both before the other, as its parent ends at once.
 int stop_signal() { return SIGPWR; }
 
-void forbid_inspection() {
-#ifndef BAILIAN_DEBUG
-  ::prctl(PR_SET_DUMPABLE, 0);
-#endif
-}
-
 std::optional<int> supervise() {
   const sigset_t signals = signals_of_supervisor();
   sigset_t before;
   ::sigprocmask(SIG_BLOCK, &signals, &before);
   // Ignored, as some parents leave it, it would let children end unseen.
   std::signal(SIGCHLD, SIG_DFL);
-  forbid_inspection();
   const pid_t supervisor = ::getpid();
   for (;;) {
     const pid_t child = ::fork();

@@ -14,10 +14,6 @@ int hand_over_signal();
 /// What the child gets from a supervisor that is told to stop.
 int stop_signal();
 
-/// Keeps the key, which may be in the environment, out of core files and from other processes of this user.
-/// A build with DEBUG=1 can be inspected: gdb attaches, and a crash leaves a core file.
-void forbid_inspection();
-
 /// Splits the program in two, so that a service manager may start the next one while this one still serves.
 /// Nothing comes back in the child, which is to serve. The parent only waits. SIGTERM, SIGINT and SIGQUIT end
 /// it at once: it sends stop_signal() to the child, and SIGQUIT to a process of an earlier start that still

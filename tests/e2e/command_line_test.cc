@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -42,9 +43,51 @@ TEST_F(CommandLine, TellsItsVersion) {
 TEST_F(CommandLine, HelpsWithEveryOption) {
   const auto finished = run_with({"--help"});
   EXPECT_EQ(finished.exit_code, 0);
-  for (const char* option :
-       {"--env-file", "--listen", "--check", "--strict", "--ping", "--version", "--help", "top"})
-    EXPECT_TRUE(contains(finished.out, option)) << option;
+  for (const char* word : {"--env-file", "--listen", "--supervise", "--version", "--help", "serve", "check",
+                           "ping", "top", "SIGHUP", "Exit codes: 0"})
+    EXPECT_TRUE(contains(finished.out, word)) << word;
+}
+
+TEST_F(CommandLine, HelpsWithEachCommand) {
+  const std::map<std::string, std::vector<std::string>> options = {
+      {"serve", {"--env-file", "--listen", "--supervise"}},
+      {"check", {"--env-file", "--listen", "--strict"}},
+      {"ping", {"--env-file"}},
+      {"top", {"--env-file", "--listen", "--interval"}}};
+  for (const auto& [command, names] : options) {
+    const auto finished = run_with({command, "--help"});
+    EXPECT_EQ(finished.exit_code, 0);
+    EXPECT_TRUE(contains(finished.out, "Usage: bailian-fcgi " + command + " [OPTIONS]")) << finished.out;
+    EXPECT_TRUE(contains(finished.out, "Exit codes: 0")) << command;
+    for (const auto& name : names) EXPECT_TRUE(contains(finished.out, name)) << command << ' ' << name;
+  }
+}
+
+TEST_F(CommandLine, CommandsDoWhatTheFlagsOfEarlierVersionsDo) {
+  const auto file = dir_.write("site.env", "APP_NAME=x\n");  // which is a warning
+  for (const auto& [flags, command] :
+       std::vector<std::pair<std::vector<std::string>, std::vector<std::string>>>{
+           {{"--env-file", file, "--check"}, {"check", "--env-file", file}},
+           {{"-t", "-e", file, "--strict"}, {"check", "-e", file, "--strict"}},
+           {{"-e", file, "top", "--listen", "/nowhere"}, {"top", "-e", file, "--listen", "/nowhere"}}}) {
+    const auto before = run_with(flags, good_settings());
+    const auto now = run_with(command, good_settings());
+    EXPECT_EQ(now.exit_code, before.exit_code) << command.front();
+    EXPECT_EQ(now.out, before.out);
+    EXPECT_EQ(now.err, before.err);
+  }
+  EXPECT_EQ(run_with({"ping"}, good_settings()).exit_code, 0);
+  EXPECT_EQ(simulator_.count("requests"), 1);
+}
+
+TEST_F(CommandLine, TakesOneCommandWithOptionsOfItsOwn) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"check", "ping"},
+                                             {"ping", "--strict"},
+                                             {"ping", "--interval", "2"},
+                                             {"serve", "--strict"},
+                                             {"check", "--interval", "2"}})
+    EXPECT_EQ(run_with(arguments, good_settings()).exit_code, 64) << arguments.front() << arguments.back();
 }
 
 TEST_F(CommandLine, RefusesWhatItDoesNotKnow) {
@@ -89,6 +132,8 @@ TEST_F(CommandLine, SupervisesOnlyWhatServes) {
        std::vector<std::vector<std::string>>{{"--supervise", "--check"},
                                              {"--supervise", "--ping"},
                                              {"--supervise", "--import-config-php", "config.php"},
+                                             {"--supervise", "check"},
+                                             {"--supervise", "ping"},
                                              {"--supervise", "top"},
                                              {"top", "--supervise"}}) {
     const auto finished = run_with(arguments, good_settings());
@@ -302,7 +347,7 @@ TEST_F(CommandLine, WarnsOfAnAddressThatOtherMachinesReach) {
     const auto finished = run_with({"--check", "--listen", address}, good_settings());
     EXPECT_EQ(finished.exit_code, 0);
     EXPECT_TRUE(
-        contains(finished.err, std::string("warning: --listen: ") + address + " is open to other machines"))
+        contains(finished.err, std::string("warning: --listen: other machines can connect to ") + address))
         << finished.err;
     EXPECT_TRUE(contains(finished.err, "FastCGI has no passwords")) << finished.err;
   }

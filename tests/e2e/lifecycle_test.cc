@@ -217,7 +217,7 @@ TEST_F(Sockets, WarnsWhenAnotherAddressIsSetThanIsPassedOn) {
     inherits.announces_listen_fds = true;
     const Responder responder(inherits);
     const auto warning =
-        "FCGI_LISTEN is " + address + ", but the socket that is passed on is served: " + path();
+        "FCGI_LISTEN=" + address + " has no effect: the inherited socket " + path() + " is used";
     EXPECT_EQ(responder.log().find(warning) != std::string::npos, address != path()) << responder.log();
   }
 }

@@ -111,7 +111,7 @@ int fault_of(std::string_view bytes) {
     FcgiAnswer answer;
     if (!answer.feed(bytes)) return -1;
     return answer.status();
-  } catch (const FcgiClientError& error) {
+  } catch (const ExitError& error) {
     return error.exit_code();
   }
 }
