@@ -11,6 +11,7 @@
 #include "dashscope/curl_library.h"
 #include "fastcgi/listen_socket.h"
 #include "fastcgi/request_reader.h"
+#include "service/file_limit.h"
 #include "service/server.h"
 #include "service/supervisor.h"
 

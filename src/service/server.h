@@ -7,100 +7,95 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
-#include "chat/router.h"
 #include "fastcgi/listen_socket.h"
-#include "fastcgi/listener.h"
 #include "service/service_manager.h"
 #include "service/upgrade.h"
+#include "service/watchdog.h"
+#include "service/worker.h"
 #include "settings/config.h"
 
 namespace bailian {
 
-/// The running program: one loop for each of WORKERS, all accepting from one socket. SIGTERM or SIGINT drains
-/// it: live answers finish, up to DRAIN_TIMEOUT; a second signal ends it at once. SIGQUIT drains it, however
-/// often it comes. SIGHUP reads the settings again: faulty ones change nothing, and chats under way keep
-/// those they began with. SIGUSR1 opens the log file again. SIGUSR2 starts a successor, and drains this one
-/// when that serves.
+/// The running service: WORKERS event loops that accept from one socket.
 ///
-/// Under a supervisor: when that is gone, this goes on serving until a successor on the same socket sends
-/// SIGQUIT, and ends itself should a loop hang. With faults in its settings it leaves the socket to a process
-/// of an earlier start; without one it answers chats with an error.
+/// SIGTERM and SIGINT drain it: live answers finish, within DRAIN_TIMEOUT; a second one aborts them. SIGQUIT
+/// drains it, however often it is sent. SIGHUP reloads the settings: faulty ones change nothing, and chats
+/// under way keep theirs. SIGUSR1 reopens the log file. SIGUSR2 starts a successor, and drains this process
+/// when the successor is ready.
+///
+/// After the end of its supervisor, the process serves until a successor on the same socket sends SIGQUIT; if
+/// a loop hangs, the kernel ends it. A process that was started with faulty settings leaves the socket to a
+/// predecessor; without one, it answers every chat with an error.
 class Server {
  public:
-  /// Reads the settings again, or throws ConfigError.
+  /// Reads the settings again. Throws ConfigError.
   using Load = std::function<LoadedConfig()>;
 
   /// How the program was started.
   struct Start {
     std::vector<std::string> argv;
-    pid_t supervisor = 0;             // stands before the service manager, see supervise(); 0: none
-    std::vector<std::string> faults;  // of the settings; with some, `config` has the defaults
+    pid_t supervisor = 0;             // the parent, see supervise(); 0: none
+    std::vector<std::string> faults;  // of the settings; with any, `config` has the defaults
   };
 
-  /// Throws std::system_error. `socket` must outlive it.
+  /// `socket` must outlive it. Throws std::system_error.
   Server(Config config, ListenSocket& socket, Load load, Start start);
-  ~Server();
 
-  /// Serves until it was told to end. The first loop runs on the calling thread. True: the settings that had
-  /// faults are mended and the program should start again.
+  /// Serves until a signal ends it. The first loop runs on the calling thread. Returns true if the program
+  /// should start again, because the faults of the settings are mended.
   bool run();
 
  private:
-  struct Worker {
-    Worker(const Config& config, ServiceState& shared, ConnectionCount& connections, int listening_fd);
-    EventLoop loop;
-    Router router;
-    FcgiListener listener;
-    bool idle = false;
-  };
+  [[nodiscard]] EventLoop& first_loop() const { return workers_.front()->loop(); }
+  WorkerThreads::Workers make_workers();
+  std::vector<EventLoop*> loops() const;
 
-  void on_signal();
-  void on_sigusr1();
+  void on_stop_signal();
+  void on_watchdog_check();
+  void notify_status();
+  [[nodiscard]] std::string status_text() const;
+
   void upgrade();
   void on_upgraded();
   void take_over();
   void on_predecessor_gone();
-  void hand_over();
-  void stop_serving();
-  void tell_status();
-  [[nodiscard]] std::string status_text() const;
-  void watch();
-  void watch_alone();
-  void ask_loops();
-  void show_life();
+  void on_supervisor_gone();
+  void on_supervisor_stopped();
+
   void reload();
-  void reload_faulty();
+  std::vector<std::string> read_settings();
+  void apply(LoadedConfig loaded);
+  void reopen_log_file();
+  void restart();
   void log_faults() const;
-  void use(LoadedConfig loaded);
+
   void drain();
-  void on_idle();
+  void start_draining();
+  void on_worker_stopped_accepting();
+  void on_worker_idle();
   void stop();
-  void join();
 
   Config config_;
   ListenSocket& socket_;
-  Load load_;
+  const Load load_;
   Start start_;
   ServiceManager service_manager_;
-  ServiceState shared_;
+  ServiceState state_;
   ConnectionCount connections_;
-  std::vector<std::unique_ptr<Worker>> workers_;
-  size_t busy_workers_;  // first loop only
+  const WorkerThreads::Workers workers_;
+  size_t busy_workers_;
   std::atomic<size_t> accepting_workers_;
-  std::atomic<size_t> silent_loops_{0};
-  std::atomic<bool> alone_{false};  // nobody else would end it should a loop hang
-  bool mended_ = false;
-  UniqueFd predecessor_;  // serves in place of this one
-  std::string told_status_;
-  std::string reload_fault_;  // empty: the last one was good, or there was none
+  bool supervisor_gone_ = false;
+  bool restarts_ = false;
+  UniqueFd predecessor_;      // accepts in place of this process
+  std::string reload_fault_;  // empty: the last reload was good, or there was none
+  Watchdog watchdog_;
   Timer drain_timeout_;
-  Timer status_;
-  Timer watch_;
+  Timer next_status_;
   IoEvent predecessor_end_;
   Upgrade upgrade_;
   SignalEvent sigterm_;
@@ -109,16 +104,11 @@ class Server {
   SignalEvent sighup_;
   SignalEvent sigusr1_;
   SignalEvent sigusr2_;
-  std::optional<SignalEvent> hand_over_;
-  std::optional<SignalEvent> stop_;
-  std::vector<std::thread> threads_;
+  std::optional<SignalEvent> supervisor_gone_signal_;
+  std::optional<SignalEvent> supervisor_stopped_signal_;
 };
 
-/// Logs the warnings of settings that were read, and that chats get errors when key or application is
-/// missing.
+/// Logs the warnings of the settings, and that every chat gets an error when key or application is missing.
 void log_warnings(const LoadedConfig& loaded);
-
-/// Raises the limit on open files to what MAX_STREAMS needs, or warns by how much it falls short.
-void raise_file_limit(const Config& config);
 
 }  // namespace bailian

@@ -1,42 +1,44 @@
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace bailian {
 
-/// Who started the program and wants to hear from it by NOTIFY_SOCKET: systemd, or the process that this one
-/// takes over from, which hears READY only. Nobody is told anything where there is none. Any thread.
+/// Notifies whoever started the program, by NOTIFY_SOCKET: systemd, or the process that this one takes over
+/// from, which gets READY=1 only. Does nothing if there is nobody. First loop only.
 class ServiceManager {
  public:
-  /// What NOTIFY_SOCKET begins with where a predecessor waits, see Upgrade.
+  /// How NOTIFY_SOCKET begins if a predecessor set it, see Upgrade.
   static constexpr std::string_view kPredecessor = "@bailian-fcgi-upgrade-";
 
-  /// Before there is any other thread: the environment is changed.
+  /// Call it before there is any other thread: it reads the environment.
   ServiceManager();
 
-  /// systemd, or somebody like it, who goes on listening, or who looks at the process alone.
-  [[nodiscard]] bool is_there() const { return is_there_; }
-  /// How long it waits for alive() before it takes the program for hung.
+  /// A service manager (systemd or alike) tracks this process, whether it wants notifications or not.
+  [[nodiscard]] bool present() const { return present_; }
+  /// How long it waits for notify_watchdog() before it ends the program.
   [[nodiscard]] std::optional<std::chrono::microseconds> watchdog() const { return watchdog_; }
 
-  /// Throws std::system_error when a predecessor can't be told, which would then end this process for it.
-  void ready();
-  void reloading();
-  void stopping();
-  void alive();
-  void status(std::string_view text);
-  /// From now on it is told nothing: what is said would be taken for the successor's word.
-  void fall_silent() { silent_ = true; }
+  /// Throws std::system_error if a predecessor cannot be notified: it would end this process later.
+  void notify_ready();
+  void notify_reloading();
+  void notify_stopping();
+  void notify_watchdog();
+  /// Sent as one line of valid UTF-8, and only if it has changed.
+  void notify_status(std::string text);
+  /// No notifications from now on: the service manager would take them for the successor's.
+  void mute() { muted_ = true; }
 
  private:
-  int tell(const char* state);
+  int notify(const std::string& state);
 
-  bool is_there_ = false;
+  bool present_ = false;
+  bool muted_ = false;
   std::optional<std::chrono::microseconds> watchdog_;
-  std::atomic<bool> silent_{false};
+  std::string status_;  // that was sent last
 };
 
 }  // namespace bailian

@@ -28,13 +28,13 @@
 namespace bailian {
 namespace {
 
-constexpr std::chrono::seconds kPatience{10};
+constexpr std::chrono::seconds kTimeout{10};
 constexpr int kPassedFd = 3;  // the first of LISTEN_FDS
 constexpr int kNotStarted = 127;
 constexpr std::string_view kListenPid = "LISTEN_PID=";
 constexpr size_t kPidDigits = 12;
 
-// As the shell would find it now: the file that runs may have been replaced or removed.
+// As a shell would find it now: the file that this process runs may have been replaced or removed.
 std::string find_program(const std::string& name) {
   if (name.find('/') != std::string::npos) return name;
   const char* const path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody changes it
@@ -47,7 +47,7 @@ std::string find_program(const std::string& name) {
   throw std::system_error(ENOENT, std::generic_category(), name);
 }
 
-// An address of no file, which nobody can guess and take before us.
+// The name of an abstract socket. Being random, no other process can bind it first.
 std::string random_notify_name() {
   uint64_t random = 0;
   if (::getrandom(&random, sizeof random, 0) != sizeof random) throw_errno("getrandom");
@@ -68,7 +68,7 @@ UniqueFd open_notify_socket(const std::string& name) {
   return fd;
 }
 
-bool is_about_starting(std::string_view variable) {
+bool is_set_for_successor(std::string_view variable) {
   for (const char* name : {"LISTEN_", "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID="})
     if (variable.starts_with(name)) return true;
   return false;
@@ -79,7 +79,7 @@ std::vector<std::string> environment_for_successor(const ListenSocket& socket, c
                                         fmt::format("LISTEN_FDNAMES={}", socket.name_for_successor()),
                                         std::string(kListenPid) + std::string(kPidDigits, '\0')};
   for (char** variable = environ; *variable != nullptr; ++variable)
-    if (!is_about_starting(*variable)) variables.emplace_back(*variable);
+    if (!is_set_for_successor(*variable)) variables.emplace_back(*variable);
   return variables;
 }
 
@@ -91,7 +91,7 @@ std::vector<char*> pointers_to(std::vector<std::string>& strings) {
   return pointers;
 }
 
-// All that the child needs, made before the fork: other threads may hold any lock then.
+// Everything that the child needs, made before the fork: after it, other threads may hold any lock.
 struct Launch {
   Launch(const std::vector<std::string>& arguments, const ListenSocket& socket, const std::string& notify)
       : program(find_program(arguments.front())),
@@ -105,7 +105,7 @@ struct Launch {
   }
 
   pid_t run() {
-    // A signal that reached the child before its exec would be told to our loop.
+    // A signal handler that runs in the child before its exec would write to the pipe of our loop.
     sigset_t all;
     sigset_t before;
     ::sigfillset(&all);
@@ -121,13 +121,13 @@ struct Launch {
 
   [[noreturn]] void exec(const sigset_t& mask) {
     for (int signal = 1; signal < NSIG; ++signal) std::signal(signal, SIG_DFL);
-    std::signal(SIGUSR2, SIG_IGN);  // a second one must not end it
+    std::signal(SIGUSR2, SIG_IGN);  // until the successor handles it
     ::sigprocmask(SIG_SETMASK, &mask, nullptr);
     const int passed = ::fcntl(listening_fd, F_DUPFD, kPassedFd + 1);
     const bool is_passed = passed >= 0 && ::dup2(passed, kPassedFd) == kPassedFd;
     if (listening_fd == STDIN_FILENO) ::dup2(::open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
     *std::to_chars(listen_pid, listen_pid + kPidDigits - 1, ::getpid()).ptr = '\0';
-    // Not all of libcurl's sockets close by themselves, and an upstream must see that its visitor has gone.
+    // Not all of libcurl's sockets are close-on-exec, and the upstream must see when a visitor leaves.
     if (is_passed && ::close_range(kPassedFd + 1, ~0U, 0) == 0)
       ::execve(program.c_str(), argv.data(), env.data());
     ::_exit(kNotStarted);
@@ -147,7 +147,7 @@ struct Message {
   pid_t sender;
 };
 
-// Nothing when there is none, or none that tells its sender.
+// The next message, if there is one.
 std::optional<Message> receive(int fd, std::array<char, 4096>& buffer) {
   iovec where{buffer.data(), buffer.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control{};
@@ -175,7 +175,7 @@ bool has_line(std::string_view text, std::string_view wanted) {
   return false;
 }
 
-std::string what_ended(int status) {
+std::string describe_end(int status) {
   if (WIFSIGNALED(status)) return fmt::format("it was ended by signal {}", WTERMSIG(status));
   if (WEXITSTATUS(status) == kNotStarted) return "it cannot be run";
   return fmt::format("it ended with exit code {}", WEXITSTATUS(status));
@@ -183,19 +183,19 @@ std::string what_ended(int status) {
 
 }  // namespace
 
-Upgrade::Upgrade(EventLoop& loop, std::vector<std::string> argv, std::function<void()> on_ready)
+Upgrade::Upgrade(EventLoop& loop, std::vector<std::string> argv, Callback<void()> on_ready)
     : argv_(std::move(argv)),
-      on_ready_(std::move(on_ready)),
+      on_ready_(on_ready),
       message_(loop, bind<&Upgrade::on_message>(this)),
       end_(loop, bind<&Upgrade::on_end>(this)),
-      patience_(loop, bind<&Upgrade::on_timeout>(this)) {}
+      timeout_(loop, bind<&Upgrade::on_timeout>(this)) {}
 
 Upgrade::~Upgrade() {
   if (successor_ != 0 && !read_last_message()) kill_successor();
 }
 
 void Upgrade::start(const ListenSocket& socket) {
-  if (successor_ != 0) return log(LogLevel::kInfo, "upgrade", "one is under way already");
+  if (successor_ != 0) return log(LogLevel::kInfo, "upgrade", "a successor is already starting");
   try {
     const std::string notify = random_notify_name();
     notifications_ = open_notify_socket(notify);
@@ -207,7 +207,7 @@ void Upgrade::start(const ListenSocket& socket) {
     if (!successor_fd_) throw_errno("pidfd_open");
     message_.watch(notifications_.get(), IoEvent::kRead);
     end_.watch(successor_fd_.get(), IoEvent::kRead);
-    patience_.start(kPatience);
+    timeout_.start(kTimeout);
   } catch (const std::exception& error) {
     if (successor_ != 0) kill_successor();
     fail(error.what());
@@ -215,12 +215,12 @@ void Upgrade::start(const ListenSocket& socket) {
 }
 
 void Upgrade::cancel() {
-  if (successor_ != 0) give_up("this program is told to end");
+  if (successor_ != 0) give_up("this program stops");
 }
 
-void Upgrade::on_timeout() { give_up(fmt::format("it was not ready in {} s", kPatience.count())); }
+void Upgrade::on_timeout() { give_up(fmt::format("it was not ready in {} s", kTimeout.count())); }
 
-// Whoever has said READY serves visitors.
+// A successor that has sent READY=1 serves visitors.
 void Upgrade::give_up(std::string_view why) {
   if (read_last_message()) return on_ready();
   kill_successor();
@@ -238,7 +238,7 @@ bool Upgrade::is_ready() const {
   return false;
 }
 
-// From here on its READY fails, and a successor that cannot say it ends without having served.
+// After this, a READY=1 fails to be sent, and a successor that cannot send it exits without having served.
 bool Upgrade::read_last_message() const {
   ::shutdown(notifications_.get(), SHUT_RD);
   return is_ready();
@@ -246,8 +246,8 @@ bool Upgrade::read_last_message() const {
 
 void Upgrade::on_ready() {
   const double pid = successor_;
-  forget();
-  on_ready_();  // first: without memory for a sentence it serves all the same
+  reset();
+  on_ready_();  // first: the log line may fail for lack of memory
   log(LogLevel::kInfo, "upgraded", "the successor serves", {{"pid", pid}});
 }
 
@@ -255,7 +255,7 @@ void Upgrade::on_end() {
   int status = 0;
   const pid_t ended = ::waitpid(successor_, &status, WNOHANG);
   if (ended == 0) return;
-  fail(ended == successor_ ? what_ended(status) : "it is gone");
+  fail(ended == successor_ ? describe_end(status) : "it is gone");
 }
 
 void Upgrade::kill_successor() {
@@ -264,12 +264,12 @@ void Upgrade::kill_successor() {
 }
 
 void Upgrade::fail(std::string_view why) {
-  forget();
+  reset();
   log(LogLevel::kError, "upgrade_failed", fmt::format("no successor, nothing changes: {}", why));
 }
 
-void Upgrade::forget() {
-  patience_.cancel();
+void Upgrade::reset() {
+  timeout_.cancel();
   message_.unwatch();
   end_.unwatch();
   notifications_ = {};

@@ -2,32 +2,32 @@
 
 #include <sys/types.h>
 
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/callback.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "fastcgi/listen_socket.h"
 
 namespace bailian {
 
-/// Starts the program on disk once more, with the same arguments, environment and listening socket, and waits
-/// for it to say READY=1. Until then nothing has changed: a successor that fails, or is not ready in 10 s, is
-/// logged and gone. Loop thread only.
+/// Starts the program on disk as a successor, with the same arguments, environment and listening socket, and
+/// waits for its READY=1. Until then nothing changes: a successor that fails, or is not ready within 10 s, is
+/// logged and killed. Loop thread only.
 class Upgrade {
  public:
-  /// `on_ready` is called when a successor serves.
-  Upgrade(EventLoop& loop, std::vector<std::string> argv, std::function<void()> on_ready);
+  /// `on_ready` is called when a successor is ready: it serves from now on.
+  Upgrade(EventLoop& loop, std::vector<std::string> argv, Callback<void()> on_ready);
   ~Upgrade();
   Upgrade(const Upgrade&) = delete;
   Upgrade& operator=(const Upgrade&) = delete;
 
-  /// Does nothing while one is under way.
+  /// Does nothing while a successor starts.
   void start(const ListenSocket& socket);
-  /// Ends the successor that is not ready yet, if there is one. One that has said READY=1 serves: then
-  /// `on_ready` is called.
+  /// Kills a successor that is still starting. One that has sent READY=1 already serves: then `on_ready` is
+  /// called.
   void cancel();
 
  private:
@@ -40,16 +40,16 @@ class Upgrade {
   void on_end();
   void fail(std::string_view why);
   void kill_successor();
-  void forget();
+  void reset();
 
   std::vector<std::string> argv_;
-  std::function<void()> on_ready_;
-  pid_t successor_ = 0;  // 0: none is on its way
+  Callback<void()> on_ready_;
+  pid_t successor_ = 0;  // that is starting; 0: none
   UniqueFd notifications_;
   UniqueFd successor_fd_;
   IoEvent message_;
   IoEvent end_;
-  Timer patience_;
+  Timer timeout_;
 };
 
 }  // namespace bailian

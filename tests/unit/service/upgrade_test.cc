@@ -53,6 +53,7 @@ class UpgradeTest : public testing::Test {
     ASSERT_EQ(::read(fifo_.get(), &byte, 1), 1);
     ASSERT_EQ(byte, '1');
   }
+  void on_ready() { ++ready_; }
   static std::string make_directory() {
     std::string path = testing::TempDir() + "upgrade.XXXXXX";
     return ::mkdtemp(path.data());
@@ -70,7 +71,7 @@ TEST_F(UpgradeTest, ASuccessorThatHasSaidReadyIsNotKilled) {
   for (const bool is_cancelled : {true, false}) {
     ready_ = 0;
     {
-      Upgrade upgrade(loop_, argv(), [this] { ++ready_; });
+      Upgrade upgrade(loop_, argv(), bind<&UpgradeTest::on_ready>(this));
       upgrade.start(socket_);
       await_that_ready_was_said();
       if (is_cancelled) upgrade.cancel();
