@@ -154,7 +154,8 @@ int CommandLine::run(int argc, char** argv) {
   try {
     app_.parse(argc, argv);
     const bool has_alias = is_check_ || is_ping_ || config_php_.has_value();
-    if (serve_.supervise && has_alias) throw CLI::ExcludesError("--supervise is for serve only");
+    if (serve_.supervise && has_alias)
+      throw CLI::ExcludesError("--supervise", "--check, --ping and --import-config-php");
   } catch (const CLI::ParseError& error) {
     return app_.exit(error) == 0 ? EX_OK : EX_USAGE;
   }

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/json.h"
-#include "base/utf8.h"
+#include "base/text.h"
 
 namespace bailian {
 namespace {
@@ -38,9 +38,7 @@ ServiceManager::ServiceManager() {
 }
 
 // Returns 0 or more, or a negated errno.
-int ServiceManager::notify(const std::string& state) {
-  return muted_ ? 0 : ::sd_notify(0, state.c_str());
-}
+int ServiceManager::notify(const std::string& state) { return muted_ ? 0 : ::sd_notify(0, state.c_str()); }
 
 void ServiceManager::notify_ready() {
   const int result = notify("READY=1");
