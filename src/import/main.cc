@@ -108,8 +108,8 @@ void report(const ConfigPhp& php, const std::string& env_path, const std::string
   if (setting(php, "APP_ID", "").empty())
     to_fill_in.emplace_back("APP_ID=, the id on the application's card in the console");
   print_list(fmt::format("fill in, in {}:", env_path), to_fill_in);
-  print_list("then:", {fmt::format("bailian-fcgi --check --env-file {}", env_path),
-                       fmt::format("bailian-fcgi --ping --env-file {}", env_path)});
+  print_list("then:", {fmt::format("bailian-fcgi check --env-file {}", env_path),
+                       fmt::format("bailian-fcgi ping --env-file {}", env_path)});
 }
 
 int complain(int exit_code, std::string_view what) {
