@@ -6,6 +6,7 @@
 #include <list>
 
 #include "base/event_loop.h"
+#include "base/rate_limiter.h"
 #include "base/unique_fd.h"
 #include "fastcgi/connection.h"
 #include "fastcgi/context.h"
@@ -65,7 +66,7 @@ class FcgiListener {
   std::function<void()> on_idle_;
   IoEvent acceptable_;
   Timer accept_again_;
-  LineLimit closed_lines_;
+  RateLimiter closed_lines_;
   EndOfIteration destroy_closed_;
   // One list for each state, ordered by the time in it, the longest first.
   std::array<Connections, static_cast<size_t>(FcgiState::kCount)> connections_;

@@ -16,10 +16,10 @@ FcgiLimits fcgi_limits(const Config& config) {
 Worker::Worker(const Config& config, ServiceState& state, ConnectionCount& connections, int listening_fd)
     : loop_(std::chrono::duration_cast<std::chrono::nanoseconds>(config.token_coalesce)),
       router_(loop_, config, state),
-      listener_(loop_, listening_fd, fcgi_limits(config), connections, router_.board(), state.metrics,
-                &Router::takes_body, [this](const Request& request, ClientStream& client) {
-                  return router_.handle(request, client);
-                }) {}
+      listener_(
+          loop_, listening_fd, fcgi_limits(config), connections, router_.board(), state.metrics,
+          {[this](const Request& request, ClientStream& client) { return router_.handle(request, client); },
+           &Router::takes_body}) {}
 
 void Worker::reload(const Config& config) {
   assert(loop_.in_loop_thread());
@@ -59,7 +59,7 @@ void Worker::on_no_connections() {
 void Worker::request_stop() {
   // The error events leave at the end of the iteration, and stop() takes effect in the next.
   loop_.post([this] {
-    listener_.cut();
+    listener_.abort_exchanges();
     loop_.stop();
   });
 }

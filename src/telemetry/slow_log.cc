@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -14,38 +13,15 @@ constexpr std::chrono::seconds kWindow{10};
 
 }  // namespace
 
-LineLimit::LineLimit(EventLoop& loop, int most, Clock::duration window, std::function<void(int)> tell)
-    : most_(most),
-      window_(window),
-      tell_(std::move(tell)),
-      window_end_(loop, bind<&LineLimit::end_window>(this)) {}
-
-LineLimit::~LineLimit() {
-  try {
-    end_window();
-  } catch (const std::exception&) {  // out of memory: like any log line it is lost
-  }
-}
-
-bool LineLimit::admit() {
-  if (asked_ == 0) window_end_.start(window_);
-  return ++asked_ <= most_;
-}
-
-void LineLimit::end_window() {
-  const int asked = std::exchange(asked_, 0);
-  if (asked > most_) tell_(asked - most_);
-}
-
 SlowLog::SlowLog(EventLoop& loop)
-    : limit_(loop, kMaxLines, kWindow, [](int left_out) {
-        log(LogLevel::kWarning, "slow", fmt::format("{} more lines like this were left out", left_out),
-            {{"left_out", static_cast<double>(left_out)}});
+    : limiter_(loop, kMaxLines, kWindow, [](int suppressed) {
+        log(LogLevel::kWarning, "slow", fmt::format("{} more lines like this were left out", suppressed),
+            {{"left_out", static_cast<double>(suppressed)}});
       }) {}
 
 void SlowLog::note(const AccessRecord& record, Clock::time_point now) noexcept try {
   for (const LogFields& fields : slow_lines(record, now)) {
-    if (limit_.admit()) log(LogLevel::kWarning, "slow", "", fields);
+    if (limiter_.admit()) log(LogLevel::kWarning, "slow", "", fields);
   }
 } catch (const std::exception&) {
   count_lost_line();
@@ -53,7 +29,7 @@ void SlowLog::note(const AccessRecord& record, Clock::time_point now) noexcept t
 
 std::vector<LogFields> slow_lines(const AccessRecord& record, Clock::time_point now) {
   std::vector<LogFields> lines;
-  const auto look = [&](std::string_view what, Seconds took, Seconds limit) {
+  const auto check = [&](std::string_view what, Seconds took, Seconds limit) {
     if (limit <= Seconds::zero() || took <= limit) return;
     LogFields fields = {{"request_id", record.request_id},
                         {"what", what},
@@ -70,8 +46,8 @@ std::vector<LogFields> slow_lines(const AccessRecord& record, Clock::time_point 
       fields.emplace_back("upstream_request_id", record.upstream_request_id);
     lines.push_back(std::move(fields));
   };
-  look("first_token", record.first_token.value_or(now) - record.started, record.slow_first_token);
-  look("answer", now - record.started, record.slow_answer);
+  check("first_token", record.first_token.value_or(now) - record.started, record.slow_first_token);
+  check("answer", now - record.started, record.slow_answer);
   return lines;
 }
 

@@ -39,34 +39,34 @@ ChatView LiveChat::view(Clock::time_point now) const {
 void LoopBoard::add(LiveChat& chat) {
   const std::lock_guard lock(mutex_);
   if (free_.empty()) {
-    places_.push_back(nullptr);
-    free_.reserve(places_.capacity());  // so that a chat can always leave
-    free_.push_back(places_.size() - 1);
+    slots_.push_back(nullptr);
+    free_.reserve(slots_.capacity());  // so that removing a chat never allocates
+    free_.push_back(slots_.size() - 1);
   }
-  chat.place_ = free_.back();
+  chat.slot_ = free_.back();
   free_.pop_back();
-  places_[chat.place_] = &chat;
+  slots_[chat.slot_] = &chat;
 }
 
 void LoopBoard::remove(const LiveChat& chat) {
   const std::lock_guard lock(mutex_);
-  places_[chat.place_] = nullptr;
-  free_.push_back(chat.place_);
+  slots_[chat.slot_] = nullptr;
+  free_.push_back(chat.slot_);
 }
 
-std::optional<size_t> LoopBoard::read(size_t place, size_t most, Clock::time_point now,
+std::optional<size_t> LoopBoard::read(size_t slot, size_t max_slots, Clock::time_point now,
                                       std::vector<ChatView>& views) const {
   const std::lock_guard lock(mutex_);
-  const size_t end = std::min(place + most, places_.size());
-  for (; place < end; ++place) {
-    if (places_[place] != nullptr) views.push_back(places_[place]->view(now));
+  const size_t end = std::min(slot + max_slots, slots_.size());
+  for (; slot < end; ++slot) {
+    if (slots_[slot] != nullptr) views.push_back(slots_[slot]->view(now));
   }
-  if (end == places_.size()) return std::nullopt;
+  if (end == slots_.size()) return std::nullopt;
   return end;
 }
 
 StatusBoard::StatusBoard() : started(Clock::now()), start_time(now_rfc3339()) {}
 
-LoopBoard& StatusBoard::add_loop() { return *loops_.emplace_back(std::make_unique<LoopBoard>()); }
+LoopBoard& StatusBoard::add_loop() { return *loops_.emslot_back(std::make_unique<LoopBoard>()); }
 
 }  // namespace bailian

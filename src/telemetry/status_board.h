@@ -24,14 +24,14 @@ enum class ChatPhase : uint8_t {
   kFinished     // the answer is complete or has failed; the rest of it is on the way to the browser
 };
 
-/// One chat under way, as the status page tells it.
+/// A snapshot of one live chat, for the status page.
 struct ChatView {
   std::string request_id;
   AnswerMode mode = AnswerMode::kStream;
   ChatPhase phase = ChatPhase::kWaiting;
   size_t worker = 0;
   Clock::duration age{};
-  uint64_t tokens = 0;  // put out by the model; pieces of text where it does not say
+  uint64_t tokens = 0;  // output tokens; events with text if the upstream does not count tokens
   uint64_t sent_bytes = 0;
   uint64_t waiting_bytes = 0;
   std::optional<Clock::duration> first_token;
@@ -40,7 +40,7 @@ struct ChatView {
 
 class LoopBoard;
 
-/// A chat's place on the board for as long as it lives. Its loop writes, any thread may read.
+/// A chat's entry on the board, for as long as it lives. Its loop writes, any thread may read.
 class LiveChat {
  public:
   LiveChat(LoopBoard& board, std::string request_id, AnswerMode mode, Clock::time_point started);
@@ -48,7 +48,7 @@ class LiveChat {
   LiveChat(const LiveChat&) = delete;
   LiveChat& operator=(const LiveChat&) = delete;
 
-  // For the loop of the chat.
+  // Called by the chat's loop.
   void set_phase(ChatPhase phase) { phase_.store(phase, std::memory_order_relaxed); }
   void set_tokens(uint64_t tokens) { tokens_.store(tokens, std::memory_order_relaxed); }
   void set_bytes(uint64_t sent, uint64_t waiting) {
@@ -58,14 +58,14 @@ class LiveChat {
   void set_first_token(Clock::time_point when) { first_token_.store(when, std::memory_order_relaxed); }
   void set_last_bytes(Clock::time_point when) { last_bytes_.store(when, std::memory_order_relaxed); }
 
-  // For every thread.
+  // Any thread.
   [[nodiscard]] ChatView view(Clock::time_point now) const;
 
  private:
   friend class LoopBoard;
 
   LoopBoard& board_;
-  size_t place_ = 0;
+  size_t slot_ = 0;
   const std::string request_id_;
   const AnswerMode mode_;
   const Clock::time_point started_;
@@ -77,16 +77,17 @@ class LiveChat {
   std::atomic<Clock::time_point> last_bytes_{Clock::time_point::min()};
 };
 
-/// What one loop shows: what it has counted, and its chats.
+/// The counters and the live chats of one loop.
 class LoopBoard {
  public:
   Tally connections;
   Tally requests;
   Tally rejected;  // over MAX_STREAMS
 
-  /// Adds the chats in the places from `place` on, at most `most` places, to `views`. The place to go on
-  /// from, or nothing at the end. Each chat that is there all the time is met once, whatever comes and goes.
-  [[nodiscard]] std::optional<size_t> read(size_t place, size_t most, Clock::time_point now,
+  /// Appends the chats in at most `max_slots` slots, from `slot` on, to `views`. Returns the slot to continue
+  /// from, or nothing at the end. A chat that lives through all the calls is visited once, whichever others
+  /// begin or end in between.
+  [[nodiscard]] std::optional<size_t> read(size_t slot, size_t max_slots, Clock::time_point now,
                                            std::vector<ChatView>& views) const;
 
  private:
@@ -94,17 +95,17 @@ class LoopBoard {
   void add(LiveChat& chat);
   void remove(const LiveChat& chat);
 
-  mutable std::mutex mutex_;       // for the beginning and the end of a chat, and for readers
-  std::vector<LiveChat*> places_;  // null: free
+  mutable std::mutex mutex_;      // taken when a chat begins, when it ends, and by readers
+  std::vector<LiveChat*> slots_;  // null: free
   std::vector<size_t> free_;
 };
 
-/// What the program shows of itself: its loops' boards, and what belongs to none of them.
+/// What the status page shows: the boards of the loops, and the facts that belong to no loop.
 class StatusBoard {
  public:
   StatusBoard();
 
-  /// Before any thread is started.
+  /// Call it before any thread is started.
   LoopBoard& add_loop();
   [[nodiscard]] const std::vector<std::unique_ptr<LoopBoard>>& loops() const { return loops_; }
 
@@ -115,7 +116,7 @@ class StatusBoard {
   }
 
   const Clock::time_point started;
-  const std::string start_time;  // by the wall clock
+  const std::string start_time;  // wall clock
   std::string address;           // set before any thread is started
 
  private:

@@ -8,7 +8,7 @@
 namespace bailian {
 namespace {
 
-// Some 50 microseconds.
+// They take some 50 microseconds.
 constexpr size_t kRowsPerIteration = 32;
 
 }  // namespace
@@ -20,9 +20,8 @@ StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board,
       client_(client),
       reply_{200, std::move(headers), {}},
       writer_(query),
-      next_rows_(loop, bind<&StatusExchange::go_on>(this), bind<&StatusExchange::on_exception>(this)) {
-  reply_.headers.emplace_back("Content-Type", content_type(query.format));
-  reply_.headers.emplace_back("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'");
+      next_rows_(loop, bind<&StatusExchange::add_rows>(this), bind<&StatusExchange::on_exception>(this)) {
+  reply_.headers.emslot_back("Content-Type", content_type(query.format));
   writer_.start(figures);
   if (!query.full) loop_index_ = board_.loops().size();
   next_rows_.start(Clock::duration::zero());
@@ -38,18 +37,18 @@ void StatusExchange::on_exception(const std::exception& error) noexcept {
   client_.abort();
 }
 
-void StatusExchange::go_on() {
+void StatusExchange::add_rows() {
   if (loop_index_ == board_.loops().size()) {
     reply_.body = writer_.finish();
     return client_.send(reply_);
   }
   chats_.clear();
-  const auto next = board_.loops()[loop_index_]->read(place_, kRowsPerIteration, Clock::now(), chats_);
+  const auto next = board_.loops()[loop_index_]->read(slot_, kRowsPerIteration, Clock::now(), chats_);
   for (ChatView& chat : chats_) {
     chat.worker = loop_index_;
     writer_.add(chat);
   }
-  place_ = next.value_or(0);
+  slot_ = next.value_or(0);
   if (!next) ++loop_index_;
   next_rows_.start(Clock::duration::zero());
 }

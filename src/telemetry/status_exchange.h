@@ -11,11 +11,11 @@
 
 namespace bailian {
 
-/// The status page in the making. Its rows are written a few in each iteration of the loop, so that no number
-/// of chats holds up any of them.
+/// Writes the status page. It adds a few rows in each iteration of the loop, so that no number of chats
+/// delays the loop.
 class StatusExchange final : public Exchange {
  public:
-  /// `figures` are the upper part of the page.
+  /// `figures`: the upper part of the page.
   StatusExchange(EventLoop& loop, const StatusBoard& board, const std::vector<StatusFigure>& figures,
                  ClientStream& client, const StatusQuery& query, Headers headers);
 
@@ -24,7 +24,7 @@ class StatusExchange final : public Exchange {
   void describe(AccessRecord& record) const override { record.endpoint = Endpoint::kStatus; }
 
  private:
-  void go_on();
+  void add_rows();
   void on_exception(const std::exception& error) noexcept;
 
   const StatusBoard& board_;
@@ -33,7 +33,7 @@ class StatusExchange final : public Exchange {
   StatusWriter writer_;
   std::vector<ChatView> chats_;
   size_t loop_index_ = 0;
-  size_t place_ = 0;
+  size_t slot_ = 0;
   Timer next_rows_;
 };
 

@@ -24,15 +24,8 @@ constexpr std::array kPhases = {
 static_assert(has_a_row_for_each(kPhases, static_cast<size_t>(ChatPhase::kFinished) + 1));
 constexpr std::array<std::string_view, 10> kColumns = {
     "worker", "age", "state", "mode", "tokens", "sent", "waiting", "first token", "silent", "request id"};
-// Numbers stand to the right.
+// Numbers are aligned to the right.
 constexpr const char* kRow = "{:>6} {:>9} {:<9} {:<6} {:>8} {:>11} {:>11} {:>11} {:>9} {}\n";
-
-constexpr std::string_view kHtmlHead =
-    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>bailian-fcgi status</title>"
-    "<style>body{font:14px/1.4 system-ui,sans-serif;margin:2em}table{border-collapse:collapse;margin:0 0 2em}"
-    "th,td{padding:.1em .8em;text-align:left;border-bottom:1px solid "
-    "#ccc}td{font-variant-numeric:tabular-nums}"
-    "</style></head><body>\n<table>\n";
 
 using Cells = std::array<std::string, kColumns.size()>;
 
@@ -55,35 +48,6 @@ Cells cells(const ChatView& chat) {
 
 std::string text_row(const auto& c) {
   return fmt::format(fmt::runtime(kRow), c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9]);
-}
-
-std::string escape_html(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
-std::string html_row(std::string_view tag, const auto& cells) {
-  std::string row = "<tr>";
-  for (const auto& cell : cells) row += fmt::format("<{0}>{1}</{0}>", tag, escape_html(cell));
-  return row + "</tr>\n";
 }
 
 std::string value_text(const StatusFigure& figure) {
@@ -126,7 +90,7 @@ std::string json_row(const ChatView& chat) {
   return std::string(written(buffer));
 }
 
-// Without its last brace, as there may be more to come.
+// Without the closing brace: the streams may follow.
 std::string json_start(const std::vector<StatusFigure>& figures) {
   JsonBuffer buffer;
   JsonWriter writer(buffer);
@@ -150,67 +114,38 @@ StatusQuery parse_status_query(std::string_view query) {
     std::string_view item = split_off(query, '&');
     const std::string_view name = split_off(item, '=');
     if (name == "json") asked.format = StatusFormat::kJson;
-    if (name == "html") asked.format = StatusFormat::kHtml;
     if (name == "full") asked.full = true;
   }
   return asked;
 }
 
 std::string_view content_type(StatusFormat format) {
-  switch (format) {
-    case StatusFormat::kJson:
-      return "application/json";
-    case StatusFormat::kHtml:
-      return "text/html; charset=utf-8";
-    case StatusFormat::kText:
-      break;
-  }
-  return "text/plain; charset=utf-8";
+  return format == StatusFormat::kJson ? "application/json" : "text/plain; charset=utf-8";
 }
 
 void StatusWriter::start(const std::vector<StatusFigure>& figures) {
-  switch (query_.format) {
-    case StatusFormat::kText:
-      for (const StatusFigure& figure : figures)
-        page_ += fmt::format("{:<22}{}\n", std::string(figure.first) + ':', value_text(figure));
-      if (query_.full) page_ += '\n' + text_row(kColumns);
-      return;
-    case StatusFormat::kJson:
-      page_ = json_start(figures);
-      if (query_.full) page_ += R"(,"streams":[)";
-      return;
-    case StatusFormat::kHtml:
-      page_ = kHtmlHead;
-      for (const StatusFigure& figure : figures) {
-        page_ +=
-            fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", figure.first, escape_html(value_text(figure)));
-      }
-      page_ += "</table>\n";
-      if (query_.full) page_ += "<table>\n" + html_row("th", kColumns);
-      return;
+  if (query_.format == StatusFormat::kJson) {
+    page_ = json_start(figures);
+    if (query_.full) page_ += R"(,"streams":[)";
+    return;
   }
+  for (const StatusFigure& figure : figures)
+    page_ += fmt::format("{:<22}{}\n", std::string(figure.first) + ':', value_text(figure));
+  if (query_.full) page_ += '\n' + text_row(kColumns);
 }
 
 void StatusWriter::add(const ChatView& chat) {
-  switch (query_.format) {
-    case StatusFormat::kText:
-      page_ += text_row(cells(chat));
-      break;
-    case StatusFormat::kJson:
-      if (has_rows_) page_ += ',';
-      page_ += json_row(chat);
-      break;
-    case StatusFormat::kHtml:
-      page_ += html_row("td", cells(chat));
-      break;
+  if (query_.format == StatusFormat::kText) {
+    page_ += text_row(cells(chat));
+    return;
   }
+  if (has_rows_) page_ += ',';
+  page_ += json_row(chat);
   has_rows_ = true;
 }
 
 std::string StatusWriter::finish() {
   if (query_.format == StatusFormat::kJson) page_ += query_.full ? "]}\n" : "}\n";
-  if (query_.format == StatusFormat::kHtml)
-    page_ += query_.full ? "</table>\n</body></html>\n" : "</body></html>\n";
   return std::move(page_);
 }
 

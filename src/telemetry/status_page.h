@@ -10,9 +10,10 @@
 
 namespace bailian {
 
-enum class StatusFormat { kText, kJson, kHtml };
+enum class StatusFormat { kText, kJson };
 
-/// What `/status?...` asks for: `json` or `html` in place of text, `full` for a line on each chat under way.
+/// The query of `/status?...`: `json` in place of text, `full` for a row for each live chat. Other words have
+/// no effect.
 struct StatusQuery {
   StatusFormat format = StatusFormat::kText;
   bool full = false;
@@ -21,18 +22,18 @@ StatusQuery parse_status_query(std::string_view query);
 
 std::string_view content_type(StatusFormat format);
 
-/// A name and a value of the page's upper part. In JSON a name has `_` for each space.
+/// A name and a value of the page's upper part. In JSON, each space of the name is a `_`.
 using StatusFigure = std::pair<std::string_view, std::variant<uint64_t, std::string>>;
 
-/// The page is written in pieces, as there may be many chats: the start, a row for each chat when all is
-/// asked for, the end.
+/// Writes the page in pieces, as there may be many chats: the figures, then one row for each chat if the
+/// query is `full`, then the end.
 class StatusWriter {
  public:
   explicit StatusWriter(StatusQuery query) : query_(query) {}
 
   void start(const std::vector<StatusFigure>& figures);
   void add(const ChatView& chat);
-  /// The whole page.
+  /// Returns the whole page.
   std::string finish();
 
  private:

@@ -64,7 +64,7 @@ TEST_F(Status, IsTextForTheOperatorAlone) {
   EXPECT_TRUE(contains(site().get("/status?full").body, "first token    silent request id\n"));
 }
 
-TEST_F(Status, HasOtherFormats) {
+TEST_F(Status, IsJsonWhenAskedFor) {
   const auto json = site().get("/status?json");
   EXPECT_EQ(json.headers.get("Content-Type"), "application/json");
   EXPECT_FALSE(has(json.json(), "/streams"));
@@ -72,10 +72,6 @@ TEST_F(Status, HasOtherFormats) {
   EXPECT_EQ(number_at(json.json(), "/pid"), site().responder().process().pid());
   EXPECT_TRUE(text_at(json.json(), "/listening").ends_with("/fcgi"));
   EXPECT_TRUE(at(site().get(kFullJson).json(), "/streams").IsArray());
-  const auto html = site().get("/status?html&full");
-  EXPECT_EQ(html.headers.get("Content-Type"), "text/html; charset=utf-8");
-  EXPECT_TRUE(html.headers.get("Content-Security-Policy").starts_with("default-src 'none';"));
-  EXPECT_TRUE(html.body.ends_with("</body></html>\n"));
 }
 
 TEST_F(Status, TakesItsQueryFromEitherParameter) {
@@ -200,7 +196,7 @@ TEST(StatusOfStreams, TellsEveryState) {
   EXPECT_GE(at(streaming, "/silent").GetDouble(), 0);
   EXPECT_GT(number_at(row_of(page, "p0"), "/waiting_bytes"), 262144 / 8);
   EXPECT_GT(number_at(row_of(page, "f0"), "/waiting_bytes"), 0);
-  for (const char* query : {"?full", "?full&json", "?full&html"}) {
+  for (const char* query : {"?full", "?full&json"}) {
     const auto body = site.get(std::string(kStatusPath) + query).body;
     for (const std::string_view hidden : {std::string_view("secret"), std::string_view("tok1"), kApiKey})
       EXPECT_FALSE(contains(body, hidden)) << query;

@@ -45,7 +45,7 @@ src/main.cc deploy/man/bailian-fcgi.1
 src/import/main.cc deploy/man/bailian-import.1
 END
 while read -r command; do
-  grep -qE "[(|]$command[)|]" deploy/bash-completion || fault "deploy/bash-completion: $command is missing"
+  grep -qE "[(|]${command}[)|]" deploy/bash-completion || fault "deploy/bash-completion: $command is missing"
 done < <(grep -oP 'add_subcommand\("\K[a-z]+' src/main.cc)
 while read -r setting; do
   grep -qE "^\.BR $setting( |$)" "$scratch/bailian-fcgi.conf.5" || fault "bailian-fcgi.conf(5): $setting is missing"

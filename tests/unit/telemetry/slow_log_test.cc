@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <new>
-
 namespace bailian {
 namespace {
 
@@ -53,47 +51,6 @@ TEST(SlowLog, CountsWhatNeverGotAFirstToken) {
 }
 
 TEST(SlowLog, IsSilentWithoutLimits) { EXPECT_TRUE(lines(a_record(), 0, 0, std::chrono::hours(24)).empty()); }
-
-TEST(LineLimit, LetsSoManyThroughInAWindowAndTellsOfTheRest) {
-  EventLoop loop{std::chrono::nanoseconds::zero()};
-  std::vector<int> told;
-  LineLimit limit(loop, 2, milliseconds(1), [&](int left_out) {
-    told.push_back(left_out);
-    loop.stop();
-  });
-  EXPECT_TRUE(limit.admit());
-  EXPECT_TRUE(limit.admit());
-  for (int i = 0; i < 3; ++i) EXPECT_FALSE(limit.admit());
-  loop.run();
-  EXPECT_EQ(told, std::vector<int>{3});
-  EXPECT_TRUE(limit.admit());
-}
-
-TEST(LineLimit, TellsOfTheRestAtItsEnd) {
-  EventLoop loop{std::chrono::nanoseconds::zero()};
-  int told = 0;
-  {
-    LineLimit limit(loop, 1, std::chrono::hours(1), [&](int left_out) { told = left_out; });
-    limit.admit();
-    limit.admit();
-    limit.admit();
-  }
-  EXPECT_EQ(told, 2);
-}
-
-TEST(LineLimit, EndsWellWithoutMemoryToTell) {
-  EventLoop loop{std::chrono::nanoseconds::zero()};
-  int tried = 0;
-  {
-    LineLimit limit(loop, 1, std::chrono::hours(1), [&](int) {
-      ++tried;
-      throw std::bad_alloc();
-    });
-    limit.admit();
-    limit.admit();
-  }
-  EXPECT_EQ(tried, 1);
-}
 
 }  // namespace
 }  // namespace bailian
