@@ -32,6 +32,9 @@ TEST(DISABLED_UpgradeSuccessor, SaysReady) {
 }
 
 class UpgradeTest : public testing::Test {
+ public:
+  void on_ready() { ++ready_; }
+
  protected:
   UpgradeTest() {
     ::mkfifo(pipe_.c_str(), 0600);
@@ -53,7 +56,6 @@ class UpgradeTest : public testing::Test {
     ASSERT_EQ(::read(fifo_.get(), &byte, 1), 1);
     ASSERT_EQ(byte, '1');
   }
-  void on_ready() { ++ready_; }
   static std::string make_directory() {
     std::string path = testing::TempDir() + "upgrade.XXXXXX";
     return ::mkdtemp(path.data());
