@@ -37,7 +37,7 @@ homes=(
   "spdlog/:base/log"
   "CLI/:main import/main"
   "systemd/:fastcgi/listen_socket service/service_manager"
-  "prometheus/:telemetry/metrics"
+  "prometheus/:telemetry/metrics telemetry/metric_families"
 )
 
 declare -A uses # how many includes lead from one room to another

@@ -11,7 +11,7 @@
 
 namespace bailian {
 
-/// A sum that one thread adds to and any may read: an addition costs no more than one to a plain number.
+/// A sum that one thread adds to and any thread reads. An addition costs no more than one to a plain integer.
 class alignas(64) Tally {  // a cache line of its own
  public:
   void operator+=(uint64_t more) {
@@ -25,16 +25,16 @@ class alignas(64) Tally {  // a cache line of its own
 
 enum class Traffic { kToClients, kFromUpstream };
 
-/// What is only looked at when somebody asks.
+/// Values that the caller of text() reads at that moment.
 struct Gauges {
   int active_streams = 0;
   int stream_limit = 0;
   uint64_t lost_log_writes = 0;
 };
 
-/// What the status page tells of all that was counted since the start.
+/// The totals since the start, for the status page.
 struct Totals {
-  std::array<uint64_t, kOutcomes.size()> requests{};  // that have ended, by Outcome
+  std::array<uint64_t, 4> requests{};  // ended, by Outcome
   uint64_t input_tokens = 0;
   uint64_t output_tokens = 0;
   uint64_t upstream_errors = 0;
@@ -43,8 +43,8 @@ struct Totals {
   uint64_t failed_reloads = 0;
 };
 
-/// Counts what happens, and tells it in Prometheus's text format. Any thread. Nothing here is called for each
-/// token but Tally, and nothing throws for want of memory: then a count is wrong, but no answer.
+/// Counts events and writes them in Prometheus's text format. Any thread. Of this file only Tally is on the
+/// path of a token. The count_ methods do not throw: without memory a count is wrong, but no answer fails.
 class Metrics {
  public:
   Metrics();
@@ -52,12 +52,12 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  /// For one thread, to add bytes to; it lasts as long as this.
+  /// For one thread to add bytes to. Valid as long as this object.
   Tally& add_tally(Traffic traffic);
 
-  /// At the end of each request.
+  /// Called at the end of each request.
   void count_request(const AccessRecord& record, Clock::time_point now) noexcept;
-  /// Both are of a limited set of words.
+  /// Both arguments are from limited sets of words, as each pair becomes a series.
   void count_upstream_error(std::string_view code, std::string_view fault) noexcept;
   void count_upstream_request() noexcept;
   void count_retry() noexcept;
@@ -65,7 +65,7 @@ class Metrics {
   void count_pause() noexcept;
   void count_reload(bool good) noexcept;
 
-  /// Everything, in the text format's version 0.0.4.
+  /// All metrics, in version 0.0.4 of the text format.
   [[nodiscard]] std::string text(const Gauges& gauges) const;
 
   [[nodiscard]] Totals totals() const;
@@ -75,8 +75,8 @@ class Metrics {
   std::unique_ptr<Families> families_;
 };
 
-/// The value of a label for a model. The upstream may name it as it likes: only a name of at most 64 plain
-/// characters is taken as it is, and only the first 20 names get a label at all.
+/// The value of the label `model`. The upstream chooses the name, so one that is longer than 64 bytes or has
+/// unusual characters becomes `other`, and so do all names after the first 20.
 std::string_view model_label(std::string_view model);
 
 }  // namespace bailian
