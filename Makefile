@@ -51,7 +51,6 @@ warnings += -Wno-ambiguous-reversed-operator
 compiler := -clang
 endif
 
-spdlog   := -DSPDLOG_COMPILED_LIB -DSPDLOG_SHARED_LIB -DSPDLOG_FMT_EXTERNAL
 # UBSan's vptr check opens a pipe, and fails in tests that leave no file descriptor to open.
 sanitise := -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize=vptr \
             -fno-sanitize-recover=all
@@ -76,17 +75,13 @@ ifeq ($(findstring FORTIFY,$(CPPFLAGS)),)
 fortify  := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 endif
 endif
-ifeq ($(SANITIZE),thread)
-# TSan must see spdlog's reference counts, so its headers are compiled in place of the library.
-spdlog   :=
-endif
 B        := build/$(VARIANT)
 
 harden   := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection \
             -D_GLIBCXX_ASSERTIONS $(fortify)
 CXXFLAGS ?= -g
 flags     = -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CXXFLAGS) -pthread \
-            -Isrc -Itests $(spdlog) -DBAILIAN_VERSION='"$(VERSION)"' $(unoptimised)
+            -Isrc -Itests -DBAILIAN_VERSION='"$(VERSION)"' $(unoptimised)
 
 # Prints one line for what a recipe makes; with V=1 its commands instead, with -s neither.
 ifdef V
@@ -106,7 +101,7 @@ object    = $(patsubst %.cc,$B/%.o,$1)
 # Each program has a line below that names the file of its main().
 programs := bailian-fcgi bailian-import
 mains    := src/main.cc src/import/main.cc
-libs     := -lfcgi -lcurl -levent_core -lspdlog -lfmt -lsystemd -lprometheus-cpp-core
+libs     := -lfcgi -lcurl -levent_core -lfmt -lsystemd -lprometheus-cpp-core
 sources  := $(wildcard src/*.cc src/*/*.cc)
 product  := $B/product.a
 headers  := $(wildcard src/*/*.h tests/*/*.h)

@@ -43,8 +43,7 @@ libfcgi-dev FastCGI, the side towards nginx
 libcurl4-openssl-dev the HTTPS client towards DashScope
 rapidjson-dev JSON
 libevent-dev the event loop
-libspdlog-dev logging
-libfmt-dev text formatting, for the logging
+libfmt-dev text formatting
 libcli11-dev the command line
 libsystemd-dev systemd readiness and socket activation
 prometheus-cpp-dev metrics

@@ -34,7 +34,6 @@ homes=(
   "rapidjson/:base/json"
   "fcgiapp.h:fastcgi/output fastcgi/request_reader"
   "fastcgi.h:fastcgi/client fastcgi/request_parser fastcgi/output"
-  "spdlog/:base/log"
   "CLI/:main import/main"
   "systemd/:fastcgi/listen_socket service/service_manager"
   "prometheus/:telemetry/metrics telemetry/metric_families"
@@ -99,8 +98,8 @@ for room in "${!may_include[@]}"; do
 done
 
 # The wall clock may jump: it dates log lines and the start of the process, and nothing else.
-while read -r use; do fault "$use: only base/log.cc and telemetry/process_stats.cc look at the wall clock"; done < <(
-  grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' -r src --include=*.cc --include=*.h | grep -vE '^src/(base/log|telemetry/process_stats)\.cc:'
+while read -r use; do fault "$use: only base/log_line.cc and telemetry/process_stats.cc look at the wall clock"; done < <(
+  grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' -r src --include=*.cc --include=*.h | grep -vE '^src/(base/log_line|telemetry/process_stats)\.cc:'
 )
 
 [ "${1-}" != --src ] || exit $faults

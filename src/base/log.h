@@ -5,28 +5,11 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "base/exit_error.h"
+#include "base/log_line.h"
 
 namespace bailian {
-
-enum class LogFormat { kText, kJson };
-enum class LogLevel { kDebug, kInfo, kWarning, kError };
-std::string_view name_of(LogLevel level);
-
-/// A member of a log line: a word and its value. Values may be hostile; they are escaped.
-struct LogField {
-  LogField(std::string_view name, std::string_view value) : key(name), text(value) {}
-  LogField(std::string_view name, double value) : key(name), number(value), is_number(true) {}
-
-  std::string_view key;
-  std::string text;
-  double number = 0;
-  bool is_number = false;
-};
-using LogFields = std::vector<LogField>;
 
 /// A log file that cannot be opened; what() names it.
 class LogFileError : public ExitError {
@@ -34,31 +17,31 @@ class LogFileError : public ExitError {
   explicit LogFileError(const std::string& what) : ExitError(EX_CANTCREAT, what) {}
 };
 
-/// Starts logging to `file`, or to stderr when it is empty. Lines are written by a thread of their own, so
-/// that a blocked pipe or a full disk holds up nobody; when it falls too far behind, the oldest lines are
-/// lost. Any thread may log after this. Throws LogFileError.
+/// Starts logging to `file`, or to stderr if it is empty. A thread writes the lines, so that a blocked pipe
+/// or a full disk delays nobody; if it falls too far behind, the oldest lines are lost. Call it once, before
+/// other threads log. Throws LogFileError and std::system_error.
 void start_log(LogFormat format, LogLevel least, const std::string& file = {});
 
-/// Has the log file opened anew by its name, which a rotation has given to another. When that fails, the
-/// lines go on into the old one.
-void reopen_log();
+/// Opens the log file by its name again, after a rotation has renamed it. If that fails, the lines go to the
+/// old file. Any thread.
+void reopen_log() noexcept;
 
 /// Any thread.
-void set_log_level(LogLevel least);
+void set_log_level(LogLevel least) noexcept;
 
-/// Writes out what is waiting and ends the thread. When nobody takes the lines, the process ends after 2 s
-/// with this exit code.
-void stop_log(int exit_code);
+/// Writes the waiting lines and ends the thread. If nobody reads them, the process ends after 2 s with this
+/// exit code.
+void stop_log(int exit_code) noexcept;
 
-/// How often something was lost: the writing thread fell too far behind, a write failed, or there was no
-/// memory. Each time may be a few lines.
-uint64_t lost_log_writes();
+/// How often lines were lost, because the thread fell too far behind, a write failed, or there was no memory.
+/// Each time it may be several lines. Any thread.
+uint64_t lost_log_writes() noexcept;
 
-/// Counts a line that could not be made for want of memory.
+/// Counts a line that could not be built for lack of memory.
 void count_lost_line() noexcept;
 
-/// While one lives, the lines of its thread wait for flush() or for its end: waking the writing thread costs
-/// as much as half a request.
+/// While it lives, the lines of its thread wait for flush(): to wake the writing thread costs as much as half
+/// a request.
 class LogBatch {
  public:
   LogBatch();
@@ -67,24 +50,16 @@ class LogBatch {
   LogBatch& operator=(const LogBatch&) = delete;
 
   void flush() noexcept;
+  /// For log(): adds a whole line, with its end.
+  void add(std::string&& line);
 
  private:
-  friend void log(LogLevel, std::string_view, std::string_view, const LogFields&) noexcept;
-  void add(std::string line);
-
   std::string lines_;
 };
 
-/// One line: a word for what happened, a sentence for people, and the fields. Without memory for it the line
-/// is lost.
+/// Logs one line: a word for the event, a sentence for people, and the fields. Without memory for it, the
+/// line is lost. Any thread.
 void log(LogLevel level, std::string_view event, std::string_view message,
          const LogFields& fields = {}) noexcept;
-
-/// The wall clock as RFC 3339 has it.
-std::string now_rfc3339();
-
-/// The text of one line, without its end. `time` is RFC 3339.
-std::string format_log_line(LogFormat format, std::string_view time, LogLevel level, std::string_view event,
-                            std::string_view message, const LogFields& fields);
 
 }  // namespace bailian

@@ -67,6 +67,6 @@ std::optional<size_t> LoopBoard::read(size_t slot, size_t max_slots, Clock::time
 
 StatusBoard::StatusBoard() : started(Clock::now()), start_time(now_rfc3339()) {}
 
-LoopBoard& StatusBoard::add_loop() { return *loops_.emslot_back(std::make_unique<LoopBoard>()); }
+LoopBoard& StatusBoard::add_loop() { return *loops_.emplace_back(std::make_unique<LoopBoard>()); }
 
 }  // namespace bailian
