@@ -38,8 +38,8 @@ std::optional<id_t> number_in(const std::string& text) {
   return number;
 }
 
-// The user that the pool's processes run as, and all their groups; nothing for one that this machine does
-// not know.
+// The user that the pool's processes run as, and all its groups; nothing if this machine does not know the
+// user.
 std::optional<std::pair<uid_t, std::vector<gid_t>>> identity_of(const PhpPool& pool) {
   const auto number = number_in(pool.user);
   const passwd* user = number ? getpwuid(*number) : getpwnam(pool.user.c_str());
@@ -55,13 +55,13 @@ std::optional<std::pair<uid_t, std::vector<gid_t>>> identity_of(const PhpPool& p
   if (user == nullptr) {
     count = 1;
   } else if (getgrouplist(user->pw_name, *gid, groups.data(), &count) < 0) {
-    count = static_cast<int>(groups.size());  // he has more; these are the first
+    count = static_cast<int>(groups.size());  // there are more; these are the first
   }
   groups.resize(static_cast<size_t>(count));
   return {{uid, groups}};
 }
 
-// Connecting takes the right to write.
+// To connect to a socket requires write permission.
 bool may_connect(const PhpPool& pool, const struct stat& socket) {
   const auto identity = identity_of(pool);
   if (!identity) return false;
@@ -73,7 +73,7 @@ bool may_connect(const PhpPool& pool, const struct stat& socket) {
   return (socket.st_mode & S_IWOTH) != 0;
 }
 
-// As far as this user may read the pools of Debian's PHP-FPM.
+// Where Debian's PHP-FPM has its pools; this user may not be able to read all of them.
 void warn_of_php(const Config& config, std::vector<std::string>& warnings) {
   const auto* const address = std::get_if<UnixAddress>(&config.listen);
   struct stat socket {};
@@ -84,11 +84,11 @@ void warn_of_php(const Config& config, std::vector<std::string>& warnings) {
       const std::string text = read_file(files.gl_pathv[i], kMaxPoolFileBytes).value_or("");
       for (const PhpPool& pool : parse_php_pools(text)) {
         if (!may_connect(pool, socket)) continue;
-        warnings.push_back(
-            fmt::format("{}: the pool {} runs PHP as {}, who may connect to {}: any of its scripts can chat "
-                        "on your bill, past "
-                        "nginx's limits (deploy/README.md, \"PHP on the same machine\")",
-                        files.gl_pathv[i], pool.name, pool.user, address->path));
+        warnings.push_back(fmt::format(
+            "{}: the pool {} runs PHP as {}, which may connect to {}: any of its scripts can chat "
+            "on your bill, past "
+            "nginx's limits (deploy/README.md, \"PHP on the same machine\")",
+            files.gl_pathv[i], pool.name, pool.user, address->path));
       }
     }
   }
@@ -107,7 +107,7 @@ std::optional<std::string> file_of_service(const std::optional<std::string>& env
   return path;
 }
 
-// Another process, since there is no way back from being that user.
+// In another process, because a process cannot switch back from that user.
 bool service_may_read(const std::string& path) {
   const passwd* const user = getpwnam(kServiceUser);
   const pid_t child = user != nullptr ? fork() : -1;
@@ -122,7 +122,7 @@ bool service_may_read(const std::string& path) {
   return status == 0;
 }
 
-// What the unit keeps from the service whatever the modes are (ProtectHome=).
+// The unit hides these from the service, whatever their modes are (ProtectHome=).
 bool is_hidden_by_unit(const std::string& path) {
   return path.starts_with("/home/") || path.starts_with("/root/");
 }
@@ -151,7 +151,7 @@ void warn_of_other_key_file(const Config& config, const std::string& env_file,
       config.api_key_file, passed_on));
 }
 
-// What chats need and do not have; empty when they have all.
+// The settings that chats need and do not have; empty: none.
 std::string missing_for_chats(const Config& config) {
   std::string missing = config.api_key.empty() ? "DASHSCOPE_API_KEY" : "";
   if (config.app_id.empty()) missing += missing.empty() ? "APP_ID" : " and APP_ID";

@@ -5,10 +5,10 @@
 namespace bailian {
 namespace {
 
-// A long name, put in for many $pool, would become very long.
+// A long pool name in place of many $pool would take much memory.
 constexpr size_t kMaxLineBytes = 1000;
 
-// PHP-FPM puts the pool's name for each $pool.
+// PHP-FPM replaces each $pool by the pool's name.
 std::string value_of(std::string_view text, std::string_view pool) {
   if (text.starts_with('"') || text.starts_with('\'')) {
     const char quote = text.front();

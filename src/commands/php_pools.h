@@ -6,7 +6,7 @@
 
 namespace bailian {
 
-/// A pool of PHP-FPM: whoever can make its scripts do something acts as this user.
+/// A pool of PHP-FPM, whose scripts run as this user.
 struct PhpPool {
   std::string name;
   std::string user;   // a name, or a number
@@ -15,7 +15,7 @@ struct PhpPool {
 };
 
 /// The pools of a configuration file of PHP-FPM (`pool.d/*.conf`, an INI file) that name their user.
-/// Never fails: lines that are not understood are passed over. Included files are not read.
+/// Never fails: it skips lines that it does not understand. Included files are not read.
 std::vector<PhpPool> parse_php_pools(std::string_view text);
 
 }  // namespace bailian

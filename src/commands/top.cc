@@ -25,7 +25,7 @@ namespace bailian {
 namespace {
 
 constexpr std::string_view kStatusUri = "/status?full&json";
-constexpr size_t kMaxFault = 400;  // kept free, so that a fault can be told without memory
+constexpr size_t kMaxFault = 400;  // reserved, so that it can be shown without memory
 
 bool write_all(std::string_view bytes) {
   while (!bytes.empty()) {
@@ -37,15 +37,15 @@ bool write_all(std::string_view bytes) {
   return true;
 }
 
-/// The terminal's other screen, with keys that come as they are pressed; the terminal is as it was when the
-/// object ends.
+/// Switches the terminal to its alternate screen and reads keys as they are pressed. Its destruction restores
+/// the terminal.
 class Screen {
  public:
   Screen() {
     if (::tcgetattr(STDIN_FILENO, &before_) != 0) throw_errno("tcgetattr");
     termios keys = before_;
     keys.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
-    keys.c_iflag &= ~static_cast<tcflag_t>(IXON);  // a stopped terminal would stop us
+    keys.c_iflag &= ~static_cast<tcflag_t>(IXON);  // Ctrl-S would stop our output
     keys.c_cc[VSUSP] = _POSIX_VDISABLE;            // a suspended program would leave its screen behind
     keys.c_cc[VMIN] = 1;
     keys.c_cc[VTIME] = 0;
@@ -65,7 +65,7 @@ class Screen {
     if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0 || window.ws_row == 0) {
       return kUsual;
     }
-    // Behind a character in the last column a terminal is in two minds about where its cursor is.
+    // After a character in the last column, terminals differ in where the cursor is.
     return {window.ws_col - size_t{1}, window.ws_row};
   }
 
@@ -128,7 +128,8 @@ class Top {
                                                to_string(address_), answer.status(), BAILIAN_VERSION));
     }
     auto sample = parse_top_sample(answer.body(), Clock::now());
-    if (!sample) throw ExitError(EX_PROTOCOL, fmt::format("{} shows no status page", to_string(address_)));
+    if (!sample)
+      throw ExitError(EX_PROTOCOL, fmt::format("{} does not show a status page", to_string(address_)));
     before_ = std::move(now_);
     now_ = std::move(sample);
     fault_.clear();
@@ -137,7 +138,7 @@ class Top {
 
   void on_error(const std::exception& error) {
     fault_.assign(error.what(), std::min(std::strlen(error.what()), kMaxFault));
-    // The program may be restarted under a view that has begun.
+    // The service may be restarted while this program shows it.
     if (now_ && !once_) return show();
     const auto* named = dynamic_cast<const ExitError*>(&error);
     exit_code_ = named != nullptr ? named->exit_code() : EX_OSERR;

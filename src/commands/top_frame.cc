@@ -10,7 +10,7 @@
 namespace bailian {
 namespace {
 
-// Who answers on the socket may be anybody: no byte of theirs may steer the terminal.
+// Any program may answer on the socket: none of its bytes may control the terminal.
 std::string printable(std::string_view text) {
   constexpr size_t kMaxBytes = 200;
   std::string out(text.substr(0, kMaxBytes));
@@ -58,9 +58,9 @@ std::string duration_text(uint64_t seconds) {
 }
 
 std::string seconds_text(const std::optional<double>& seconds) {
-  constexpr double kMost = 1e9;
+  constexpr double kMax = 1e9;
   if (!seconds) return "-";
-  return fmt::format("{:.1f}", std::clamp(*seconds, 0.0, kMost));
+  return fmt::format("{:.1f}", std::clamp(*seconds, 0.0, kMax));
 }
 
 /// How fast a number has grown since an earlier sample of the same process.
@@ -81,7 +81,7 @@ class Rates {
   double seconds_;
 };
 
-// Those of chats under way are not in the sum of the program yet.
+// The program's sum does not include the tokens of live chats yet.
 uint64_t tokens_so_far(const TopSample& sample) {
   uint64_t sum = sample.output_tokens;
   for (const auto& stream : sample.streams) sum += stream.tokens;

@@ -11,7 +11,7 @@
 
 namespace bailian {
 
-/// What `/status?full&json` said at one moment. Its texts are as they came.
+/// The answer to `/status?full&json` at one moment. Its texts are as received.
 struct TopSample {
   struct Stream {
     std::string request_id;
@@ -49,7 +49,7 @@ struct TopSample {
   std::vector<Stream> streams;
 };
 
-/// Nothing when the text is no status page. What is missing or of another type counts as 0.
+/// Nothing if the text is not a status page. Members that are missing or of another type count as 0.
 std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_point taken);
 
 struct ScreenSize {
@@ -57,8 +57,8 @@ struct ScreenSize {
   size_t rows;
 };
 
-/// The lines of a frame, of printable ASCII alone, none longer and no more than the screen has room for.
-/// Rates are those since `before`, if there is one. The oldest streams come first.
+/// The lines of a frame: printable ASCII only, cut to the size of the screen. Rates are since `before`, if
+/// there is one. The oldest streams come first.
 std::vector<std::string> top_frame(const TopSample& now, const TopSample* before, ScreenSize size);
 
 }  // namespace bailian

@@ -137,7 +137,7 @@ void Server::take_over() {
     predecessor_end_.watch(predecessor_.get(), IoEvent::kRead);
     return;
   }
-  note_serving(socket_.fd());
+  record_serving(socket_.fd());
   if (predecessor) drain_process(predecessor);
 }
 
@@ -145,7 +145,7 @@ void Server::on_predecessor_gone() {
   predecessor_end_.unwatch();
   predecessor_ = {};
   if (state_.draining) return;
-  note_serving(socket_.fd());
+  record_serving(socket_.fd());
   for (const auto& worker : workers_) worker->loop().post([&own = *worker] { own.resume_accepting(); });
   log(LogLevel::kError, "misconfigured", "the earlier process has ended: every chat gets an error");
 }
@@ -244,7 +244,7 @@ void Server::start_draining() {
   // New chats wait in a shared socket for the successor; its own socket would refuse them the connection.
   state_.refusing = !socket_.is_shared();
   next_status_.cancel();
-  if (start_.supervisor != 0) note_not_serving(socket_.fd());
+  if (start_.supervisor != 0) record_not_serving(socket_.fd());
   // A signal to this process alone is meant for the predecessor too.
   if (predecessor_ && !supervisor_gone_ && !restarts_) drain_process(predecessor_);
   // A supervisor that ends has said so itself; while it lives, silence would be taken for a hang.

@@ -26,7 +26,7 @@ sigset_t signals_of_supervisor() {
   return set;
 }
 
-// What is meant for the process that serves names it.
+// These variables name the process that they are meant for: the one that serves.
 void name_this_process(const char* variable) {
   if (::getenv(variable) != nullptr)                            // NOLINT(concurrency-mt-unsafe)
     ::setenv(variable, std::to_string(::getpid()).c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
@@ -34,9 +34,9 @@ void name_this_process(const char* variable) {
 
 void begin_child(pid_t supervisor) {
   ::prctl(PR_SET_PDEATHSIG, hand_over_signal());
-  if (::getppid() != supervisor) ::_exit(EX_OK);  // it died before
+  if (::getppid() != supervisor) ::_exit(EX_OK);  // it ended before the prctl
   for (const int signal : {SIGHUP, SIGUSR1, SIGUSR2})
-    std::signal(signal, SIG_IGN);  // until they are listened to
+    std::signal(signal, SIG_IGN);  // until the server handles them
   name_this_process("LISTEN_PID");
   name_this_process("WATCHDOG_PID");
   ::unsetenv("LISTEN_PIDFDID");  // NOLINT(concurrency-mt-unsafe)
@@ -51,21 +51,21 @@ int end_like(int status) {
   ::sigaddset(&set, signal);
   ::raise(signal);
   ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
-  return 128 + signal;  // the first process of a container survives
+  return 128 + signal;  // the signal does not end the first process of a container
 }
 
 std::optional<int> reap(pid_t child) {
   int status = 0;
-  // Others come where this is the first process of a container.
+  // The first process of a container inherits other children too.
   for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;)
     if (ended == child) return end_like(status);
   return std::nullopt;
 }
 
-// The child, and one that serves in its place while it waits for better settings.
+// Stops the child, and the predecessor that serves while the child waits for good settings.
 void stop_serving(pid_t child) {
-  // Not SIGTERM: where a service manager sends that to all processes, this one would be the second, which
-  // ends the answers.
+  // Not SIGTERM: if the service manager sends that to all processes, the child would get a second one, which
+  // aborts its answers.
   ::kill(child, stop_signal());
   const UniqueFd earlier = other_serving_process(ListenSocket::inherited_fd(), child);
   if (earlier) drain_process(earlier);
@@ -94,14 +94,15 @@ int wait_for_end(pid_t child, const sigset_t& signals) {
 }  // namespace
 
 int hand_over_signal() { return SIGRTMIN; }
-// The lower one: the kernel hands it to a child that gets both before the other, as its parent ends at once.
+// Lower than hand_over_signal(), because the kernel delivers the lower of two pending signals first: the
+// child gets both, as its parent exits at once.
 int stop_signal() { return SIGPWR; }
 
 std::optional<int> supervise() {
   const sigset_t signals = signals_of_supervisor();
   sigset_t before;
   ::sigprocmask(SIG_BLOCK, &signals, &before);
-  // Ignored, as some parents leave it, it would let children end unseen.
+  // Some parents leave it ignored; then the exit of a child could not be noticed.
   std::signal(SIGCHLD, SIG_DFL);
   const pid_t supervisor = ::getpid();
   for (;;) {

@@ -4,23 +4,26 @@
 
 namespace bailian {
 
-/// The exit code by which the child asks to be started again: the settings that it could not use are mended.
+/// The exit code of a child that wants to be started again, because the faults of its settings are mended.
 constexpr int kStartAgain = 254;
 
-/// What a service manager sends the supervisor when it restarts the program (systemd's RestartKillSignal=),
-/// and what the child gets when the supervisor is gone without having been told to stop: the child goes on
-/// serving until its successor does.
+/// A service manager sends it to the supervisor to restart the program (systemd's RestartKillSignal=), and
+/// the kernel sends it to the child of a supervisor that has exited. The child serves until its successor is
+/// ready.
 int hand_over_signal();
-/// What the child gets from a supervisor that is told to stop.
+/// A supervisor that has to stop sends it to its child, which drains.
 int stop_signal();
 
-/// Splits the program in two, so that a service manager may start the next one while this one still serves.
-/// Nothing comes back in the child, which is to serve. The parent only waits. SIGTERM, SIGINT and SIGQUIT end
-/// it at once: it sends stop_signal() to the child, and SIGQUIT to a process of an earlier start that still
-/// accepts from the inherited socket. hand_over_signal() ends it at once too. SIGHUP, SIGUSR1, SIGUSR2 and
-/// SIGABRT are passed on. The child's end is its own, by the same exit code, which is returned, or by the
-/// same signal; after kStartAgain there is another child.
-/// To be called before there is any thread. Throws std::system_error.
+/// Forks a child that serves, so that a service manager can start the next instance while this one still
+/// finishes answers. In the child it returns nothing. The parent only waits:
+/// - SIGTERM, SIGINT and SIGQUIT end it at once. It sends stop_signal() to the child, and SIGQUIT to a
+/// process
+///   of an earlier start that still accepts from the inherited socket.
+/// - hand_over_signal() ends it at once.
+/// - It passes SIGHUP, SIGUSR1, SIGUSR2 and SIGABRT on to the child.
+/// - When the child exits, it returns the child's exit code or ends by the same signal; after kStartAgain it
+///   forks another child.
+/// Call it before there is any other thread. Throws std::system_error.
 std::optional<int> supervise();
 
 }  // namespace bailian

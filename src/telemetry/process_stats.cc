@@ -38,7 +38,7 @@ std::optional<ProcessStats> read_process_stats() {
   std::ifstream file("/proc/self/stat");
   std::string line;
   if (!std::getline(file, line)) return std::nullopt;
-  // The program's name may have blanks and parentheses in it.
+  // The program's name may contain spaces and parentheses.
   const size_t name_end = line.rfind(')');
   if (name_end == std::string::npos) return std::nullopt;
   std::istringstream fields(line.substr(name_end + 1));
@@ -52,8 +52,8 @@ std::optional<ProcessStats> read_process_stats() {
   constexpr int kResidentPages = 24;
   static const double ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
   static const double page_bytes = static_cast<double>(::sysconf(_SC_PAGESIZE));
-  // Once, so that the start stays where it is when the clock is set. /proc/stat tells it too, but sandboxes
-  // hide that.
+  // Computed once, so that the start time does not move when the clock is set. /proc/stat has it too, but
+  // sandboxes hide that.
   static const double boot_time = seconds_of(CLOCK_REALTIME) - seconds_of(CLOCK_BOOTTIME);
   ProcessStats stats;
   std::string field;
@@ -79,7 +79,7 @@ std::optional<ProcessStats> read_process_stats() {
         break;
     }
   }
-  if (!fields) return std::nullopt;  // as a stream tells that there is no memory
+  if (!fields) return std::nullopt;  // too few fields, or no memory
   return stats;
 }
 

@@ -6,7 +6,7 @@
 
 namespace bailian {
 
-/// What the kernel tells of this process.
+/// The kernel's figures about this process.
 struct ProcessStats {
   double cpu_seconds = 0;
   double start_time_seconds = 0;  // since 1970
@@ -14,16 +14,16 @@ struct ProcessStats {
   double virtual_bytes = 0;
   double threads = 0;
 };
-/// Nothing where there is no /proc.
+/// Nothing if there is no /proc.
 std::optional<ProcessStats> read_process_stats();
 
-/// How many files the process holds open. One thread at a time.
+/// Counts the open files of the process. One thread at a time.
 class OpenFiles {
  public:
   explicit OpenFiles(bool kernel_counts = kernel_counts_files());
 
-  /// A kernel before 6.2 doesn't count them. To list them takes milliseconds when there are thousands, so
-  /// there a thread does it for the next who asks; the first learns nothing.
+  /// A kernel before 6.2 does not count them. Listing thousands takes milliseconds, so a thread does it for
+  /// the next call; the first call returns nothing.
   std::optional<uint64_t> count();
 
  private:
