@@ -1,23 +1,68 @@
 #include "telemetry/metrics.h"
 
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <set>
 #include <sstream>
 #include <vector>
 
 #include "base/text.h"
-#include "telemetry/metric_families.h"
 #include "telemetry/process_stats.h"
 
 namespace bailian {
 namespace {
 
+using prometheus::Counter;
+using prometheus::Family;
+using prometheus::Histogram;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
+constexpr size_t kMaxModels = 20;
 constexpr size_t kMaxModelBytes = 64;
+constexpr std::string_view kOtherModel = "other";
+
+const std::vector<double> kFirstTokenBuckets = {0.1, 0.25, 0.5, 0.75, 1,  1.5, 2, 3,
+                                                5,   7.5,  10,  15,   20, 30,  60};
+const std::vector<double> kDurationBuckets = {0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300};
+
+constexpr std::array kOutcomes = {Outcome::kDone, Outcome::kError, Outcome::kClientGone, Outcome::kTimeout};
+
+struct EndpointLabel {
+  Endpoint endpoint;
+  const char* text;
+};
+constexpr EndpointLabel kEndpointLabels[] = {
+    {Endpoint::kNothing, "other"},     {Endpoint::kHealth, "health"}, {Endpoint::kReady, "ready"},
+    {Endpoint::kBotProfile, "config"}, {Endpoint::kChat, "chat"},     {Endpoint::kChatStream, "stream"},
+    {Endpoint::kMetrics, "metrics"},   {Endpoint::kPing, "ping"},     {Endpoint::kStatus, "status"}};
+constexpr bool has_a_row_for_each_endpoint() {
+  size_t row = 0;
+  for (const EndpointLabel& label : kEndpointLabels)
+    if (label.endpoint != static_cast<Endpoint>(row++)) return false;
+  return row == static_cast<size_t>(Endpoint::kCount);
+}
+static_assert(has_a_row_for_each_endpoint());
+
+const char* status_class(int status) {
+  constexpr std::array kClasses = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+  const auto hundreds = static_cast<size_t>(std::max(status, 0) / 100);
+  return kClasses.at(hundreds < kClasses.size() ? hundreds : 0);
+}
+
+const char* mode_of(const AccessRecord& record) {
+  return record.resource == Endpoint::kChatStream ? "stream" : "json";
+}
 
 // A family of one number, which is read only when it is asked for.
 struct Sample {
@@ -35,12 +80,15 @@ MetricFamily family_of(const Sample& sample) {
   return family;
 }
 
-uint64_t sum_of(const Counter& counter) { return static_cast<uint64_t>(counter.Value()); }
-
-uint64_t sum_of(const Family<Counter>& family) {
+// Of the series with this label, or of all.
+uint64_t sum_of(const Family<Counter>& family, std::string_view label = "", std::string_view value = "") {
   double sum = 0;
   for (const MetricFamily& collected : family.Collect()) {
-    for (const auto& metric : collected.metric) sum += metric.counter.value;
+    for (const auto& series : collected.metric) {
+      const bool counts = std::ranges::any_of(
+          series.label, [&](const auto& own) { return own.name == label && own.value == value; });
+      if (label.empty() || counts) sum += series.counter.value;
+    }
   }
   return static_cast<uint64_t>(sum);
 }
@@ -53,31 +101,24 @@ void count_safely(const auto& count) noexcept {
   }
 }
 
-void add_process_stats(std::vector<Sample>& samples) {
-  const auto stats = read_process_stats();
-  if (!stats) return;
-  samples.insert(
-      samples.end(),
-      {{"process_cpu_seconds_total", "User and system CPU time of the process.", MetricType::Counter,
-        stats->cpu_seconds},
-       {"process_start_time_seconds", "Start of the process, in seconds since 1970.", MetricType::Gauge,
-        stats->start_time_seconds},
-       {"process_resident_memory_bytes", "Resident memory.", MetricType::Gauge, stats->resident_bytes},
-       {"process_virtual_memory_bytes", "Virtual memory.", MetricType::Gauge, stats->virtual_bytes},
-       {"process_threads", "Threads.", MetricType::Gauge, stats->threads}});
-}
-
 // By the names that all Prometheus clients use.
 void add_process(std::vector<Sample>& samples, std::optional<uint64_t> open_files) {
-  add_process_stats(samples);
-  if (open_files) {
-    samples.push_back(
-        {"process_open_fds", "Open file descriptors.", MetricType::Gauge, static_cast<double>(*open_files)});
+  const auto add = [&](const char* name, const char* help, double value) {
+    const bool is_total = std::string_view(name).ends_with("_total");
+    samples.push_back({name, help, is_total ? MetricType::Counter : MetricType::Gauge, value});
+  };
+  if (const auto stats = read_process_stats()) {
+    add("process_cpu_seconds_total", "User and system CPU time of the process.", stats->cpu_seconds);
+    add("process_start_time_seconds", "Start of the process, in seconds since 1970.",
+        stats->start_time_seconds);
+    add("process_resident_memory_bytes", "Resident memory.", stats->resident_bytes);
+    add("process_virtual_memory_bytes", "Virtual memory.", stats->virtual_bytes);
+    add("process_threads", "Threads.", stats->threads);
   }
+  if (open_files) add("process_open_fds", "Open file descriptors.", static_cast<double>(*open_files));
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
-  samples.push_back({"process_max_fds", "Limit on open file descriptors.", MetricType::Gauge,
-                     static_cast<double>(limit.rlim_cur)});
+  add("process_max_fds", "Limit on open file descriptors.", static_cast<double>(limit.rlim_cur));
 }
 
 }  // namespace
@@ -91,12 +132,153 @@ std::string_view model_label(std::string_view model) {
   return std::all_of(model.begin(), model.end(), is_plain) ? model : kOtherModel;
 }
 
+/// Its series are looked up by their labels: nothing here is called for each token.
+struct Metrics::Families {
+  // A rate needs a series before its first event, so the usual ones exist from the start.
+  Families() {
+    prometheus::BuildGauge()
+        .Name("bailian_build_info")
+        .Help("Always 1; the label has the version of the program.")
+        .Register(registry)
+        .Add({{"version", BAILIAN_VERSION}})
+        .Set(1);
+    for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kChatStream}) {
+      request(endpoint, Outcome::kDone, 200);
+      for (const int status : {200, 400, 500}) request(endpoint, Outcome::kError, status);
+      for (const int status : {200, 500}) request(endpoint, Outcome::kTimeout, status);
+      for (const int status : {0, 200}) request(endpoint, Outcome::kClientGone, status);
+    }
+    for (const char* mode : {"stream", "json"}) {
+      first_token(mode);
+      for (const Outcome outcome : kOutcomes) duration(mode, outcome);
+    }
+    for (const char* reason : {"left", "too_slow"})
+      for (const char* phase : {"waiting", "streaming", "sending"}) abort(reason, phase);
+    for (const char* result : {"ok", "failed"}) reload(result);
+  }
+
+  Family<Counter>& counters(const char* name, const char* help) {
+    return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+  }
+  Counter& counter(const char* name, const char* help) { return counters(name, help).Add({}); }
+  Family<Histogram>& histograms(const char* name, const char* help) {
+    return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
+  }
+
+  Counter& request(Endpoint endpoint, Outcome outcome, int status) {
+    return requests.Add({{"endpoint", kEndpointLabels[static_cast<size_t>(endpoint)].text},
+                         {"outcome", std::string(name_of(outcome))},
+                         {"status", status_class(status)}});
+  }
+  Histogram& first_token(const char* mode) { return first_tokens.Add({{"mode", mode}}, kFirstTokenBuckets); }
+  Histogram& duration(const char* mode, Outcome outcome) {
+    return durations.Add({{"mode", mode}, {"outcome", std::string(name_of(outcome))}}, kDurationBuckets);
+  }
+  Counter& abort(const char* reason, const char* phase) {
+    return aborts.Add({{"reason", reason}, {"phase", phase}});
+  }
+  Counter& reload(const char* result) { return reloads.Add({{"result", result}}); }
+
+  void count_chat(const AccessRecord& record, Clock::time_point now) {
+    duration(mode_of(record), record.outcome).Observe(Seconds(now - record.started).count());
+    if (record.first_token)
+      first_token(mode_of(record)).Observe(Seconds(*record.first_token - record.started).count());
+    if (record.usage) count_usage(record, *record.usage);
+    if (record.outcome == Outcome::kClientGone) count_abort(record);
+  }
+
+  void count_usage(const AccessRecord& record, const Usage& usage) {
+    const std::lock_guard lock(mutex);
+    std::string model(model_label(record.model));
+    if (models.size() >= kMaxModels && !models.contains(model)) model = kOtherModel;
+    models.insert(model);
+    const auto output = static_cast<double>(usage.output_tokens);
+    tokens.Add({{"model", model}, {"type", "input"}}).Increment(static_cast<double>(usage.input_tokens));
+    tokens.Add({{"model", model}, {"type", "output"}}).Increment(output);
+    if (!record.is_complete || usage.output_tokens == 0) return;
+    whole_answers += 1;
+    whole_answers_tokens += output;
+  }
+
+  void count_abort(const AccessRecord& record) {
+    const bool is_streaming = record.first_token && !record.is_complete;
+    abort(record.has_stalled ? "too_slow" : "left", record.is_complete ? "sending"
+                                                    : is_streaming     ? "streaming"
+                                                                       : "waiting")
+        .Increment();
+    const uint64_t arrived = record.usage ? record.usage->output_tokens : 0;
+    if (record.is_complete || (is_streaming && arrived == 0)) return;
+    const std::lock_guard lock(mutex);
+    if (whole_answers == 0) return;
+    const double mean = whole_answers_tokens / whole_answers;
+    not_generated.Increment(std::max(0.0, mean - static_cast<double>(arrived)));
+  }
+
+  double traffic(Traffic traffic) {
+    const std::lock_guard lock(mutex);
+    double bytes = 0;
+    for (const Tally& tally : tallies.at(static_cast<size_t>(traffic)))
+      bytes += static_cast<double>(tally.sum());
+    return bytes;
+  }
+
+  std::optional<uint64_t> count_open_files() {
+    const std::lock_guard lock(open_files_mutex);
+    return open_files.count();
+  }
+
+  prometheus::Registry registry;
+  Family<Counter>& requests =
+      counters("bailian_requests_total",
+               "Requests that have ended, by endpoint, outcome and status class (none: nothing was sent).");
+  Family<Histogram>& first_tokens = histograms(
+      "bailian_time_to_first_token_seconds", "Chats: time from the request to the first text of the answer.");
+  Family<Histogram>& durations =
+      histograms("bailian_chat_duration_seconds", "Chats: time from the request to its end.");
+  Family<Counter>& tokens =
+      counters("bailian_tokens_total",
+               "Tokens of chats that have ended, including failed and abandoned ones, as DashScope reports "
+               "them. The first 20 models have a label each, later ones share other.");
+  Family<Counter>& upstream_errors =
+      counters("bailian_upstream_errors_total",
+               "Failed attempts to get an answer, including those that were retried. code is DashScope's or, "
+               "in lower case, ours; other: not documented; none: no code, as in a gateway's error page.");
+  Counter& upstream_requests =
+      counter("bailian_upstream_requests_total", "Requests sent to DashScope; each may be billed.");
+  Counter& retries = counter("bailian_upstream_retries_total", "Retries after a failed attempt.");
+  Counter& answered_fallbacks = counter("bailian_fallbacks_answered_total",
+                                        "Questions for a whole answer that got the error of their failed "
+                                        "stream, without a request to DashScope.");
+  Family<Counter>& aborts =
+      counters("bailian_client_aborts_total",
+               "Chats whose visitor left or read too slowly: before the first text, while it streamed, or "
+               "after the answer was complete but not sent in full.");
+  Counter& not_generated =
+      counter("bailian_tokens_not_generated_estimate_total",
+              "Estimate of the output tokens saved by cancelling the answers of visitors who left: for each, "
+              "the mean of complete answers since the start less what had arrived. Nothing is added before "
+              "the first complete answer, nor for text without a token count.");
+  Counter& pauses =
+      counter("bailian_backpressure_pauses_total", "Pauses of an answer because the browser reads slowly.");
+  Family<Counter>& reloads = counters("bailian_reloads_total", "Reloads of the settings, by result.");
+
+  std::mutex mutex;  // guards what follows
+  std::set<std::string> models;
+  double whole_answers = 0;
+  double whole_answers_tokens = 0;
+  std::array<std::deque<Tally>, 2> tallies;
+
+  // Apart from `mutex`, because /proc is read under it: no chat may wait for that.
+  std::mutex open_files_mutex;
+  OpenFiles open_files;
+};
+
 Metrics::Metrics() : families_(std::make_unique<Families>()) {}
 Metrics::~Metrics() = default;
 
 Tally& Metrics::add_tally(Traffic traffic) {
   const std::lock_guard lock(families_->mutex);
-  return families_->tallies.at(index_of(traffic)).emplace_back();
+  return families_->tallies.at(static_cast<size_t>(traffic)).emplace_back();
 }
 
 void Metrics::count_request(const AccessRecord& record, Clock::time_point now) noexcept {
@@ -120,27 +302,21 @@ void Metrics::count_answered_fallback() noexcept { families_->answered_fallbacks
 
 void Metrics::count_pause() noexcept { families_->pauses.Increment(); }
 
-void Metrics::count_reload(bool good) noexcept { families_->reload.at(good ? 1 : 0)->Increment(); }
+void Metrics::count_reload(bool good) noexcept {
+  count_safely([&] { families_->reload(good ? "ok" : "failed").Increment(); });
+}
 
 Totals Metrics::totals() const {
   Totals totals;
-  for (const auto& of_endpoint : families_->request_counters) {
-    for (size_t outcome = 0; outcome < kOutcomes; ++outcome) {
-      for (const auto& known : of_endpoint.at(outcome)) {
-        const Counter* const counter = known.load(std::memory_order_acquire);
-        if (counter != nullptr) totals.requests.at(outcome) += sum_of(*counter);
-      }
-    }
-  }
+  for (const Outcome outcome : kOutcomes)
+    totals.requests.at(static_cast<size_t>(outcome)) =
+        sum_of(families_->requests, "outcome", name_of(outcome));
+  totals.input_tokens = sum_of(families_->tokens, "type", "input");
+  totals.output_tokens = sum_of(families_->tokens, "type", "output");
   totals.upstream_errors = sum_of(families_->upstream_errors);
-  totals.retries = sum_of(families_->retries);
-  totals.reloads = sum_of(*families_->reload.at(1));
-  totals.failed_reloads = sum_of(*families_->reload.at(0));
-  const std::lock_guard lock(families_->mutex);
-  for (const auto& [name, model] : families_->models) {
-    totals.input_tokens += sum_of(model.input);
-    totals.output_tokens += sum_of(model.output);
-  }
+  totals.retries = static_cast<uint64_t>(families_->retries.Value());
+  totals.reloads = sum_of(families_->reloads, "result", "ok");
+  totals.failed_reloads = sum_of(families_->reloads, "result", "failed");
   return totals;
 }
 
