@@ -7,9 +7,11 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <system_error>
+#include <vector>
 
 namespace bailian {
 namespace {
@@ -41,46 +43,22 @@ std::optional<ProcessStats> read_process_stats() {
   // The program's name may contain spaces and parentheses.
   const size_t name_end = line.rfind(')');
   if (name_end == std::string::npos) return std::nullopt;
-  std::istringstream fields(line.substr(name_end + 1));
-  // proc(5): the state is field 3.
-  constexpr int kFirst = 3;
-  constexpr int kUserTime = 14;
-  constexpr int kSystemTime = 15;
-  constexpr int kThreads = 20;
-  constexpr int kStartTime = 22;
-  constexpr int kVirtualBytes = 23;
-  constexpr int kResidentPages = 24;
+  std::istringstream text(line.substr(name_end + 1));
+  const std::vector<std::string> fields{std::istream_iterator<std::string>(text), {}};
+  constexpr size_t kFirst = 3;  // proc(5) numbers the fields; the state is the third
+  constexpr size_t kResidentPages = 24;
+  if (fields.size() <= kResidentPages - kFirst) return std::nullopt;
+  const auto field = [&](size_t number) { return std::stod(fields[number - kFirst]); };
   static const double ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
   static const double page_bytes = static_cast<double>(::sysconf(_SC_PAGESIZE));
   // Computed once, so that the start time does not move when the clock is set. /proc/stat has it too, but
   // sandboxes hide that.
   static const double boot_time = seconds_of(CLOCK_REALTIME) - seconds_of(CLOCK_BOOTTIME);
-  ProcessStats stats;
-  std::string field;
-  for (int number = kFirst; number <= kResidentPages && fields >> field; ++number) {
-    switch (number) {
-      case kUserTime:
-      case kSystemTime:
-        stats.cpu_seconds += std::stod(field) / ticks;
-        break;
-      case kThreads:
-        stats.threads = std::stod(field);
-        break;
-      case kStartTime:
-        stats.start_time_seconds = boot_time + std::stod(field) / ticks;
-        break;
-      case kVirtualBytes:
-        stats.virtual_bytes = std::stod(field);
-        break;
-      case kResidentPages:
-        stats.resident_bytes = std::stod(field) * page_bytes;
-        break;
-      default:
-        break;
-    }
-  }
-  if (!fields) return std::nullopt;  // too few fields, or no memory
-  return stats;
+  return ProcessStats{.cpu_seconds = (field(14) + field(15)) / ticks,
+                      .start_time_seconds = boot_time + field(22) / ticks,
+                      .resident_bytes = field(kResidentPages) * page_bytes,
+                      .virtual_bytes = field(23),
+                      .threads = field(20)};
 }
 
 bool OpenFiles::kernel_counts_files() { return counted_by_kernel() > 0; }

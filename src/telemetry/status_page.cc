@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 
 #include "base/json.h"
 #include "base/text.h"
@@ -22,12 +21,8 @@ constexpr std::array kPhases = {
     PhaseRow{ChatPhase::kCollecting, "streaming"}, PhaseRow{ChatPhase::kFinished, "finishing"},
 };
 static_assert(has_a_row_for_each(kPhases, static_cast<size_t>(ChatPhase::kFinished) + 1));
-constexpr std::array<std::string_view, 10> kColumns = {
-    "worker", "age", "state", "mode", "tokens", "sent", "waiting", "first token", "silent", "request id"};
 // Numbers are aligned to the right.
 constexpr const char* kRow = "{:>6} {:>9} {:<9} {:<6} {:>8} {:>11} {:>11} {:>11} {:>9} {}\n";
-
-using Cells = std::array<std::string, kColumns.size()>;
 
 double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -38,16 +33,15 @@ std::string optional_seconds(const std::optional<Clock::duration>& duration) {
 std::string_view word_of(ChatPhase phase) { return kPhases.at(static_cast<size_t>(phase)).word; }
 std::string_view mode_name(AnswerMode mode) { return mode == AnswerMode::kStream ? "stream" : "json"; }
 
-Cells cells(const ChatView& chat) {
-  return {fmt::format("{}", chat.worker),        fmt::format("{:.3f}", seconds(chat.age)),
-          std::string(word_of(chat.phase)),      std::string(mode_name(chat.mode)),
-          fmt::format("{}", chat.tokens),        fmt::format("{}", chat.sent_bytes),
-          fmt::format("{}", chat.waiting_bytes), optional_seconds(chat.first_token),
-          optional_seconds(chat.silence),        chat.request_id};
+std::string text_header() {
+  return fmt::format(kRow, "worker", "age", "state", "mode", "tokens", "sent", "waiting", "first token",
+                     "silent", "request id");
 }
 
-std::string text_row(const auto& c) {
-  return fmt::format(fmt::runtime(kRow), c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9]);
+std::string text_row(const ChatView& chat) {
+  return fmt::format(kRow, chat.worker, optional_seconds(chat.age), word_of(chat.phase),
+                     mode_name(chat.mode), chat.tokens, chat.sent_bytes, chat.waiting_bytes,
+                     optional_seconds(chat.first_token), optional_seconds(chat.silence), chat.request_id);
 }
 
 std::string value_text(const StatusFigure& figure) {
@@ -131,12 +125,12 @@ void StatusWriter::start(const std::vector<StatusFigure>& figures) {
   }
   for (const StatusFigure& figure : figures)
     page_ += fmt::format("{:<22}{}\n", std::string(figure.first) + ':', value_text(figure));
-  if (query_.full) page_ += '\n' + text_row(kColumns);
+  if (query_.full) page_ += '\n' + text_header();
 }
 
 void StatusWriter::add(const ChatView& chat) {
   if (query_.format == StatusFormat::kText) {
-    page_ += text_row(cells(chat));
+    page_ += text_row(chat);
     return;
   }
   if (has_rows_) page_ += ',';
