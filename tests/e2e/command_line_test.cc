@@ -64,7 +64,7 @@ TEST_F(CommandLine, HelpsWithEachCommand) {
 }
 
 TEST_F(CommandLine, CommandsDoWhatTheFlagsOfEarlierVersionsDo) {
-  const auto file = dir_.write("site.env", "APP_NAME=x\n");  // which is a warning
+  const auto file = dir_.write("site.env", "DASHSCOPE_API_KEYS=x\n");  // which is a warning
   for (const auto& [flags, command] :
        std::vector<std::pair<std::vector<std::string>, std::vector<std::string>>>{
            {{"--env-file", file, "--check"}, {"check", "--env-file", file}},

@@ -364,7 +364,7 @@ TEST_F(Supervised, ReloadsAndIsNotUpgradedBySignals) {
 TEST_F(Supervised, NeedsASocketThatIsPassedOn) {
   const auto finished = run(responder_command(dir_, {{"FCGI_LISTEN", dir_.socket("own")}}, {"--supervise"}));
   EXPECT_EQ(finished.exit_code, 69);
-  EXPECT_NE(finished.err.find("--supervise needs"), std::string::npos) << finished.err;
+  EXPECT_NE(finished.err.find("--supervise requires"), std::string::npos) << finished.err;
 }
 
 TEST_F(Supervised, TheServiceManagerHearsNothingOfItsEnd) {

@@ -241,7 +241,7 @@ TEST_F(Upgrade, ThatIsNeverReadyIsGivenUp) {
   responder.process().signal(SIGUSR2);
   const auto hung = await_event(responder, "upgrade");
   responder.process().signal(SIGUSR2);
-  EXPECT_TRUE(responder.logs("under way already"));
+  EXPECT_TRUE(responder.logs("is already starting"));
   EXPECT_EQ(children_of(responder.process().pid()), std::vector{hung.pid()});
   expect_answers();
   EXPECT_TRUE(responder.logs("was not ready in 10 s"));
