@@ -18,11 +18,13 @@ std::vector<std::string> environment() {
 ListenAddress listen_option(const std::string& text) {
   try {
     return parse_listen_address(text);
-  } catch (const SettingFault& error) {
-    throw ConfigError({fmt::format("--listen: {}", error.what())});
-  } catch (const std::invalid_argument&) {
-    throw ConfigError({fmt::format(
-        "--listen: expected a socket path with a slash, host:port or [::1]:port, found \"{}\"", text)});
+  } catch (const std::invalid_argument& error) {
+    const std::string why = error.what();
+    throw ConfigError({why.empty()
+                           ? fmt::format("--listen: expected a socket path with a slash, host:port or "
+                                         "[::1]:port, found \"{}\"",
+                                         text)
+                           : "--listen: " + why});
   }
 }
 
