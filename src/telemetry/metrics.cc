@@ -36,24 +36,6 @@ const std::vector<double> kFirstTokenBuckets = {0.1, 0.25, 0.5, 0.75, 1,  1.5, 2
                                                 5,   7.5,  10,  15,   20, 30,  60};
 const std::vector<double> kDurationBuckets = {0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300};
 
-constexpr std::array kOutcomes = {Outcome::kDone, Outcome::kError, Outcome::kClientGone, Outcome::kTimeout};
-
-struct EndpointLabel {
-  Endpoint endpoint;
-  const char* text;
-};
-constexpr EndpointLabel kEndpointLabels[] = {
-    {Endpoint::kNothing, "other"},     {Endpoint::kHealth, "health"}, {Endpoint::kReady, "ready"},
-    {Endpoint::kBotProfile, "config"}, {Endpoint::kChat, "chat"},     {Endpoint::kChatStream, "stream"},
-    {Endpoint::kMetrics, "metrics"},   {Endpoint::kPing, "ping"},     {Endpoint::kStatus, "status"}};
-constexpr bool has_a_row_for_each_endpoint() {
-  size_t row = 0;
-  for (const EndpointLabel& label : kEndpointLabels)
-    if (label.endpoint != static_cast<Endpoint>(row++)) return false;
-  return row == static_cast<size_t>(Endpoint::kCount);
-}
-static_assert(has_a_row_for_each_endpoint());
-
 const char* status_class(int status) {
   constexpr std::array kClasses = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
   const auto hundreds = static_cast<size_t>(std::max(status, 0) / 100);
@@ -61,7 +43,7 @@ const char* status_class(int status) {
 }
 
 const char* mode_of(const AccessRecord& record) {
-  return record.resource == Endpoint::kChatStream ? "stream" : "json";
+  return record.endpoint == Endpoint::kChatStream ? "stream" : "json";
 }
 
 // A family of one number, which is read only when it is asked for.
@@ -150,7 +132,7 @@ struct Metrics::Families {
     }
     for (const char* mode : {"stream", "json"}) {
       first_token(mode);
-      for (const Outcome outcome : kOutcomes) duration(mode, outcome);
+      for (const auto& outcome : kOutcomes) duration(mode, outcome.value);
     }
     for (const char* reason : {"left", "too_slow"})
       for (const char* phase : {"waiting", "streaming", "sending"}) abort(reason, phase);
@@ -166,7 +148,7 @@ struct Metrics::Families {
   }
 
   Counter& request(Endpoint endpoint, Outcome outcome, int status) {
-    return requests.Add({{"endpoint", kEndpointLabels[static_cast<size_t>(endpoint)].text},
+    return requests.Add({{"endpoint", std::string(kEndpoints.at(static_cast<size_t>(endpoint)).name)},
                          {"outcome", std::string(name_of(outcome))},
                          {"status", status_class(status)}});
   }
@@ -283,7 +265,7 @@ Tally& Metrics::add_tally(Traffic traffic) {
 
 void Metrics::count_request(const AccessRecord& record, Clock::time_point now) noexcept {
   count_safely([&] {
-    families_->request(record.resource, record.outcome, record.status).Increment();
+    families_->request(record.endpoint, record.outcome, record.status).Increment();
     if (record.is_chat) families_->count_chat(record, now);
   });
 }
@@ -308,9 +290,8 @@ void Metrics::count_reload(bool good) noexcept {
 
 Totals Metrics::totals() const {
   Totals totals;
-  for (const Outcome outcome : kOutcomes)
-    totals.requests.at(static_cast<size_t>(outcome)) =
-        sum_of(families_->requests, "outcome", name_of(outcome));
+  for (size_t i = 0; i < kOutcomes.size(); ++i)
+    totals.requests.at(i) = sum_of(families_->requests, "outcome", kOutcomes.at(i).name);
   totals.input_tokens = sum_of(families_->tokens, "type", "input");
   totals.output_tokens = sum_of(families_->tokens, "type", "output");
   totals.upstream_errors = sum_of(families_->upstream_errors);

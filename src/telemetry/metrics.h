@@ -34,7 +34,7 @@ struct Gauges {
 
 /// The totals since the start, for the status page.
 struct Totals {
-  std::array<uint64_t, 4> requests{};  // ended, by Outcome
+  std::array<uint64_t, kOutcomes.size()> requests{};  // ended, by Outcome
   uint64_t input_tokens = 0;
   uint64_t output_tokens = 0;
   uint64_t upstream_errors = 0;

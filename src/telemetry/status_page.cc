@@ -39,9 +39,9 @@ std::string text_header() {
 }
 
 std::string text_row(const ChatView& chat) {
-  return fmt::format(kRow, chat.worker, optional_seconds(chat.age), word_of(chat.phase),
-                     mode_name(chat.mode), chat.tokens, chat.sent_bytes, chat.waiting_bytes,
-                     optional_seconds(chat.first_token), optional_seconds(chat.silence), chat.request_id);
+  return fmt::format(kRow, chat.worker, optional_seconds(chat.age), word_of(chat.phase), mode_name(chat.mode),
+                     chat.tokens, chat.sent_bytes, chat.waiting_bytes, optional_seconds(chat.first_token),
+                     optional_seconds(chat.silence), chat.request_id);
 }
 
 std::string value_text(const StatusFigure& figure) {
