@@ -49,7 +49,7 @@ setting() { # NAME [DEFAULT]
   if [[ -v $1 ]]; then
     printf %s "${!1}"
   else
-    "$build/bailian-fcgi" --check --print "$1" 2>/dev/null || printf %s "${2-}"
+    "$build/bailian-fcgi" check --print "$1" 2>/dev/null || printf %s "${2-}"
   fi
 }
 
@@ -114,7 +114,7 @@ show_log() { # NAME
 }
 
 [[ -x $build/bailian-fcgi ]] || die 66 "$build/bailian-fcgi is missing: run make"
-checked=$("$build/bailian-fcgi" --check 2>&1) || die $? "$checked"
+checked=$("$build/bailian-fcgi" check 2>&1) || die $? "$checked"
 grep '^warning: ' <<<"$checked" >&2 || true
 missing=''
 if [[ $'\n'$checked == *$'\nkey: not set'* ]]; then missing=DASHSCOPE_API_KEY; fi

@@ -55,7 +55,8 @@ struct Options {
   SettingsSource source;
   bool supervise = false;
   bool strict = false;
-  double interval = 1;  // seconds
+  std::optional<std::string> print;  // with `check`: this setting only
+  double interval = 1;               // seconds
   // Flags of earlier versions, not listed by --help.
   bool check = false;
   bool ping = false;
@@ -95,6 +96,8 @@ void add_commands(CLI::App& app, Options& options) {
   }
   add_listen(*check, options, "Check ADDRESS in place of FCGI_LISTEN");
   check->add_flag("--strict", options.strict, "Fail on warnings too");
+  check->add_option("--print", options.print, "Print the value of SETTING only (exit code 1: it is not set)")
+      ->type_name("SETTING");
   check->footer(kCheckFooter);
   ping->footer(kPingFooter);
   add_listen(*top, options, "Connect to ADDRESS, not to FCGI_LISTEN");
@@ -108,6 +111,7 @@ void add_former_flags(CLI::App& app, Options& options) {
   constexpr const char* kHidden = "";
   CLI::Option* const check = app.add_flag("-t,--check", options.check)->group(kHidden);
   app.add_flag("--strict", options.strict)->group(kHidden)->needs(check);
+  app.add_option("--print", options.print)->group(kHidden)->needs(check);
   app.add_flag("--ping", options.ping)->group(kHidden);
   CLI::Option* const import = app.add_option("--import-config-php", options.config_php)->group(kHidden);
   app.add_option("--output-dir", options.output_dir)->group(kHidden)->needs(import);
@@ -138,6 +142,7 @@ void forbid_inspection() {
 int run_command(const CLI::App& app, const Options& options, std::vector<std::string> argv) {
   forbid_inspection();
   if (options.config_php) exec_import(options);
+  if (options.print) return print_setting(options.source, *options.print);
   if (options.check || app.got_subcommand("check")) return check(options.source, options.strict);
   if (options.ping || app.got_subcommand("ping")) return ping(options.source);
   if (app.got_subcommand("top")) return top(options.source, Seconds(options.interval));

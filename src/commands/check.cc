@@ -177,6 +177,12 @@ void print_settings(const Config& config, bool is_of_service) {
              is_of_service ? ", unless bailian-fcgi.socket says otherwise" : "");
 }
 
+// The packaged service reads its key as systemd passes it on.
+LoadedConfig load_as_service(const SettingsSource& source) {
+  const bool is_service = file_of_service(source.env_file).has_value();
+  return load_settings(source, is_service ? KeyFileReader::kServiceManager : KeyFileReader::kThisProcess);
+}
+
 std::string verdict(bool good, const std::string& missing, size_t warnings) {
   std::string text = !good ? "not good" : missing.empty() ? "good" : "not complete: it has no " + missing;
   if (warnings > 0) text += fmt::format(", {} warning{}", warnings, warnings > 1 ? "s" : "");
@@ -187,8 +193,7 @@ std::string verdict(bool good, const std::string& missing, size_t warnings) {
 
 int check(const SettingsSource& source, bool strict) {
   const auto service_file = file_of_service(source.env_file);
-  auto [config, warnings] =
-      load_settings(source, service_file ? KeyFileReader::kServiceManager : KeyFileReader::kThisProcess);
+  auto [config, warnings, texts] = load_as_service(source);
   std::vector<std::string> faults;
   warn_of_php(config, warnings);
   if (service_file) {
@@ -205,7 +210,8 @@ int check(const SettingsSource& source, bool strict) {
   return good ? EX_OK : EX_CONFIG;
 }
 
-int print_setting(const LoadedConfig& loaded, const std::string& key) {
+int print_setting(const SettingsSource& source, const std::string& key) {
+  const LoadedConfig loaded = load_as_service(source);
   const auto is_it = [&key](const Setting& setting) { return setting.key == key && !setting.secret; };
   if (std::none_of(settings().begin(), settings().end(), is_it)) {
     fmt::print(stderr, "bailian-fcgi: --print: {} is not a setting that can be printed\n", printable(key));

@@ -10,8 +10,8 @@ namespace bailian {
 /// settings.
 int check(const SettingsSource& source, bool strict);
 
-/// Prints the value of one setting as it is written in the environment or the file. Returns 1 when it is not
-/// set, and EX_USAGE when there is no such setting or it is secret.
-int print_setting(const LoadedConfig& loaded, const std::string& key);
+/// Prints the value of one setting as it is written in the environment or the file. Returns 1 if it is not
+/// set, and EX_USAGE if there is no such setting or it is secret. Throws ConfigError.
+int print_setting(const SettingsSource& source, const std::string& key);
 
 }  // namespace bailian

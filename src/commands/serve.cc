@@ -29,7 +29,7 @@ void prepare_signals() {
 void start_log_for(const Config& config) {
   const bool on_terminal = config.log_file.empty() && ::isatty(STDERR_FILENO) != 0;
   start_log(config.log_format.value_or(on_terminal ? LogFormat::kText : LogFormat::kJson),
-            least_log_level(config), config.log_file);
+            effective_log_level(config), config.log_file);
 }
 
 struct Settings {

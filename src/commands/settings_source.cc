@@ -16,16 +16,15 @@ std::vector<std::string> environment() {
 }
 
 ListenAddress listen_option(const std::string& text) {
-  try {
-    return parse_listen_address(text);
-  } catch (const std::invalid_argument& error) {
-    const std::string why = error.what();
-    throw ConfigError({why.empty()
-                           ? fmt::format("--listen: expected a socket path with a slash, host:port or "
-                                         "[::1]:port, found \"{}\"",
-                                         text)
-                           : "--listen: " + why});
-  }
+  const auto address = parse_listen_address(text);
+  const ValueFault* const fault = fault_in(address);
+  if (fault == nullptr) return std::get<ListenAddress>(address);
+  throw ConfigError(
+      {"--listen: " +
+       (!fault->sentence.empty()
+            ? fault->sentence
+            : fmt::format("expected a socket path with a slash, host:port or [::1]:port, found \"{}\"",
+                          text))});
 }
 
 void warn_of_open_address(const SettingsSource& source, LoadedConfig& loaded) {

@@ -7,6 +7,7 @@
 #include "base/callback.h"
 #include "base/event_loop.h"
 #include "base/exchange.h"
+#include "base/rate_limiter.h"
 #include "fastcgi/request_reader.h"
 #include "telemetry/metrics.h"
 #include "telemetry/slow_log.h"
@@ -37,7 +38,7 @@ struct FcgiTelemetry {
   Metrics& metrics;
   Tally& sent_bytes;
   SlowLog slow_log;
-  LineLimit bad_requests;
+  RateLimiter bad_requests;
 };
 
 /// The state of a connection.
