@@ -23,7 +23,7 @@ class WorkerTest : public testing::Test {
   }
 
   const std::string directory_ = make_directory();
-  ListenSocket socket_ = ListenSocket::open(parse_listen_address(directory_ + "/socket"), 0600);
+  ListenSocket socket_ = ListenSocket::open(UnixAddress{directory_ + "/socket"}, 0600);
   const Config config_ = load_config({}, "/dev/null").config;
   ServiceState state_{config_};
   ConnectionCount connections_{100};
