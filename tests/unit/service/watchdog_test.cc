@@ -4,6 +4,8 @@
 #include <sys/time.h>
 
 #include <csignal>
+#include <thread>
+#include <vector>
 
 #include "unit/service/notify_socket.h"
 
@@ -13,12 +15,17 @@ namespace {
 class WatchdogTest : public testing::Test {
  public:
   void on_check() {
-    if (--checks_left_ == 0) first_.stop();
+    ++checks_;
+    if (checks_ == second_runs_at_) {
+      notified_before_ = notifications();
+      std::thread([this] { run_second_loop(); }).join();
+    }
+    if (checks_ == stops_at_) first_.stop();
   }
 
  protected:
-  void run_checks(int checks) {
-    checks_left_ = checks;
+  void run_until_check(int number) {
+    stops_at_ = number;
     first_.run();
   }
   // Runs the tasks that were posted to the second loop so far.
@@ -39,26 +46,26 @@ class WatchdogTest : public testing::Test {
   ServiceManager manager_;
   EventLoop first_{std::chrono::nanoseconds::zero()};
   EventLoop second_{std::chrono::nanoseconds::zero()};
-  int checks_left_ = 0;
+  int checks_ = 0;
+  int stops_at_ = 0;
+  int second_runs_at_ = 0;
+  int notified_before_ = 0;
 };
 
 TEST_F(WatchdogTest, NotifiesAtEachCheckWhileTheLoopRuns) {
   Watchdog watchdog({&first_}, manager_, bind<&WatchdogTest::on_check>(this));
   watchdog.start();
-  EXPECT_EQ(notifications(), 1);
-  run_checks(3);
-  EXPECT_EQ(notifications(), 3);
+  run_until_check(4);
+  EXPECT_EQ(notifications(), 4);
 }
 
 TEST_F(WatchdogTest, NotifiesOnlyWhenEveryLoopHasAnswered) {
   Watchdog watchdog({&first_, &second_}, manager_, bind<&WatchdogTest::on_check>(this));
+  second_runs_at_ = 4;
   watchdog.start();
-  EXPECT_EQ(notifications(), 1);
-  run_checks(3);
-  EXPECT_EQ(notifications(), 0) << "the second loop does not run";
-  run_second_loop();
-  run_checks(1);
-  EXPECT_EQ(notifications(), 1);
+  run_until_check(5);
+  EXPECT_EQ(notified_before_, 1) << "the second loop did not run, so only the first check notifies";
+  EXPECT_EQ(notifications(), 1) << "the check after its answer";
 }
 
 TEST_F(WatchdogTest, SetsAnAlarmOnceNoManagerWatches) {
@@ -74,7 +81,7 @@ TEST_F(WatchdogTest, SetsAnAlarmOnceNoManagerWatches) {
   EXPECT_LE(alarm_us(), 20'000);
   const itimerval none{};
   ::setitimer(ITIMER_REAL, &none, nullptr);
-  run_checks(1);
+  run_until_check(1);
   EXPECT_GT(alarm_us(), 0) << "the check has set it again";
   ::setitimer(ITIMER_REAL, &none, nullptr);
   std::signal(SIGALRM, before);
