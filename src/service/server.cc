@@ -80,7 +80,7 @@ bool Server::run() {
     log(LogLevel::kInfo, "listening", "", {{"address", socket_.name()}, {"version", BAILIAN_VERSION}});
   if (state_.misconfigured) log_faults();
   service_manager_.notify_ready();
-  socket_.own_file();
+  socket_.take_ownership_of_file();
   if (service_manager_.present()) notify_status();
   watchdog_.start();
   threads.run_loops();
