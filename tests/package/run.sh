@@ -200,8 +200,8 @@ AptInstallsItAndItRunsWithoutAKey() {
       /run/bailian-fcgi/bailian-fcgi.sock | xargs)"
   expect 'the account' /usr/sbin/nologin "$(inside getent passwd bailian-fcgi | cut -d : -f 7)"
   expect 'warnings of a missing key' 1 "$(inside journalctl -o cat -u bailian-fcgi.service | grep -c '"event":"not_configured"')"
-  expect 'what --check finds' 'the configuration is not complete: it has no DASHSCOPE_API_KEY and APP_ID, 1 warning' \
-    "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --check 2>/dev/null | tail -n 1)"
+  expect 'what check finds' 'the configuration is not complete: it has no DASHSCOPE_API_KEY and APP_ID, 1 warning' \
+    "$(inside bailian-fcgi check --env-file /etc/bailian-fcgi/env 2>/dev/null | tail -n 1)"
   expect 'what the importer writes' '.env bot.json' "$(inside sh -c '
     mkdir /root/imported && echo "<?php \$temperature = 0.5;" >/root/config.php &&
     bailian-import --output-dir /root/imported /root/config.php >/dev/null && cd /root/imported && ls -A | xargs')"
