@@ -113,7 +113,6 @@ constexpr KnownCode kKnownCodes[] = {
     {"idle_timeout", {}},
     // Not about money: the limit of tokens per minute.
     {"insufficient_quota", kThrottled},
-    {"internal", {}},
     {"invalid_answer", {}},
     {"invalid_parameter_error", {}},
     {"rate_limit_exceeded", kThrottled},
@@ -190,13 +189,9 @@ UpstreamFault classify_by_code(int status, std::string_view code, std::string_vi
   if (is_allocation && contains(message, "Free")) return kQuota;
   // A wrong application id may be reported as a bad parameter.
   const bool is_parameter = code.ends_with("InvalidParameter") || code == "invalid_parameter_error";
-  if (is_parameter && (contains(message, "AppId") || contains(message, "app_id"))) {
-    return kApp;
-  }
+  if (is_parameter && (contains(message, "AppId") || contains(message, "app_id"))) return kApp;
   // Arrears may be reported with this code.
-  if (is_code(code, "AccessDenied") && contains(message, "in good standing")) {
-    return kQuota;
-  }
+  if (is_code(code, "AccessDenied") && contains(message, "in good standing")) return kQuota;
   const auto has_fault = [](const KnownCode& known) { return known.fault.has_value(); };
   for (const std::string_view candidate : {code, code_in_message(message)}) {
     if (const KnownCode* known = find_wrapped_code(candidate, has_fault)) return *known->fault;
