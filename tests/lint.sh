@@ -97,6 +97,15 @@ for room in "${!may_include[@]}"; do
   done
 done
 
+# A longer file says why in its first lines: `// Longer than 350 lines: ...`.
+while read -r file; do fault "$file, more than 350"; done < <(
+  find src -path src/import -prune -o -name '*.[ch]*' -exec awk '
+    FNR <= 10 && /^\/\/ Longer than 350 lines: ./ { explained[FILENAME] = 1 }
+    { lines[FILENAME] = FNR }
+    END { for (file in lines) if (lines[file] > 350 && !explained[file]) print file ": " lines[file] " lines" }' {} +)
+while read -r place; do fault "$place: longer than 100 columns"; done < <(
+  awk 'length > 100 { print FILENAME ":" FNR }' Makefile tests/tests.mk deploy/install.mk)
+
 # The wall clock may jump: it dates log lines and the start of the process, and nothing else.
 while read -r use; do fault "$use: only base/log_line.cc and telemetry/process_stats.cc look at the wall clock"; done < <(
   grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' -r src --include=*.cc --include=*.h | grep -vE '^src/(base/log_line|telemetry/process_stats)\.cc:'
