@@ -14,21 +14,10 @@ Outcome outcome_of(const UpstreamError& error) {
 
 bool may_follow(ChatPhase phase, ChatPhase next) {
   using enum ChatPhase;
-  switch (phase) {
-    case kWaiting:
-      return next == kOpen || next == kCollecting || next == kFinished;
-    case kOpen:
-      return next == kStreaming || next == kFinished;
-    case kStreaming:
-      return next == kPaused || next == kFinished;
-    case kPaused:
-      return next == kStreaming || next == kFinished;
-    case kCollecting:
-      return next == kFinished;
-    case kFinished:
-      return false;
-  }
-  return false;
+  if (next == kFinished) return phase != kFinished;
+  if (next == kStreaming) return phase == kOpen || phase == kPaused;
+  if (next == kPaused) return phase == kStreaming;
+  return phase == kWaiting && (next == kOpen || next == kCollecting);
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ namespace {
 
 constexpr std::string_view kReads = "GET, HEAD, OPTIONS";
 constexpr std::string_view kPosts = "POST, OPTIONS";
-constexpr std::string_view kOperatorReads = "GET, HEAD";  // and no preflight: pages have no business there
+constexpr std::string_view kOperatorReads = "GET, HEAD";  // never called by a page
 
 bool has_method(std::string_view allow, std::string_view method) {
   while (!allow.empty()) {

@@ -30,7 +30,16 @@ class StreamLimit {
    private:
     StreamLimit* limit_ = nullptr;
   };
-  Permit take();
+  Permit take() {
+    const int taken = ++taken_;
+    if (taken > limit_) {
+      --taken_;
+      return {};
+    }
+    for (int peak = peak_; peak < taken && !peak_.compare_exchange_weak(peak, taken);) {
+    }
+    return Permit(*this);
+  }
   [[nodiscard]] int taken() const { return std::min(taken_.load(), limit_); }
   [[nodiscard]] int peak() const { return peak_; }
   [[nodiscard]] int limit() const { return limit_; }

@@ -7,7 +7,6 @@
 
 #include "base/json.h"
 #include "base/text.h"
-#include "dialects/myapi_question.h"
 
 namespace bailian {
 namespace {
@@ -131,19 +130,10 @@ class MyapiWriter final : public AnswerWriter {
   }
 
   void text(std::string_view piece, const Answer& answer) override {
-    if (mode_ == AnswerMode::kJson) {
-      text_ += piece;
-    } else {
-      start_events(R"(data: {"success":true,"content":)", piece, answer.session_id);
-    }
+    add(R"(data: {"success":true,"content":)", piece, answer, text_);
   }
-
   void thought(std::string_view piece, const Answer& answer) override {
-    if (mode_ == AnswerMode::kJson) {
-      thought_ += piece;
-    } else {
-      start_events(R"(data: {"success":true,"thought":)", piece, answer.session_id);
-    }
+    add(R"(data: {"success":true,"thought":)", piece, answer, thought_);
   }
 
   std::optional<std::string_view> next_event() override {
@@ -177,11 +167,15 @@ class MyapiWriter final : public AnswerWriter {
  private:
   static constexpr std::string_view kMiddle = R"(,"finished":false,"session_id":)";
 
-  void start_events(std::string_view head, std::string_view piece, std::string_view session_id) {
+  void add(std::string_view head, std::string_view piece, const Answer& answer, std::string& whole) {
     assert(unwritten_.empty());
+    if (mode_ == AnswerMode::kJson) {
+      whole += piece;
+      return;
+    }
     head_ = head;
     unwritten_ = piece;
-    session_id_ = session_id;
+    session_id_ = answer.session_id;
   }
 
   const AnswerMode mode_;
@@ -189,7 +183,7 @@ class MyapiWriter final : public AnswerWriter {
   // Of a whole answer.
   std::string text_;
   std::string thought_;
-  // Of a stream: the piece that is being cut into events.
+  // Of a stream: how its events begin, the rest of the piece that is cut into them, and the last event.
   std::string_view head_;
   std::string_view unwritten_;
   std::string_view session_id_;

@@ -1,5 +1,3 @@
-#include "dialects/myapi_question.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "dialects/myapi.h"
 #include "settings/biz_params.h"
 
 namespace bailian {

@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <new>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -201,6 +202,7 @@ struct Case {
   std::string log;
   Outcome outcome = Outcome::kDone;
 };
+void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
 
 class ChatPhases : public Chats, public testing::WithParamInterface<Case> {
  protected:
@@ -217,8 +219,16 @@ class ChatPhases : public Chats, public testing::WithParamInterface<Case> {
     if (has_answer_begun()) upstream_.script = {{kHead + event("a")}};
     if (GetParam().phase == ChatPhase::kPaused) browser_.unsent = 1001;
     ask(mode());
+    EXPECT_EQ(phase(), ChatPhase::kWaiting);
     when([this] { return upstream_.requests() == 1; });
-    when_phase(GetParam().phase);
+    if (GetParam().phase != ChatPhase::kWaiting) when_phase(GetParam().phase);
+  }
+
+  // On a slow machine a heartbeat may come before the first piece.
+  [[nodiscard]] std::string log() const {
+    std::string log = browser_.log;
+    if (const size_t early = log.find("beat;a;"); early != std::string::npos) log.erase(early, 5);
+    return log;
   }
 
   void end_answer() { upstream_.send((has_answer_begun() ? "" : kHead) + event("b", "stop")); }
@@ -291,7 +301,7 @@ TEST_P(ChatPhases, EndOnceAndInTheRightWay) {
     when([] { return true; }, [this] { chat_.reset(); });
   }
   play();
-  EXPECT_EQ(browser_.log, GetParam().log);
+  EXPECT_EQ(log(), GetParam().log);
   EXPECT_EQ(state_.streams.taken(), 0);
   EXPECT_FALSE(phase()) << "it is still on the board";
   EXPECT_EQ(upstream_.requests(), 1U);
