@@ -18,9 +18,8 @@
 #include "base/text.h"
 #include "commands/check.h"
 #include "commands/ping.h"
-#include "commands/serve.h"
-#include "commands/settings_source.h"
 #include "commands/top.h"
+#include "service/serve.h"
 
 namespace bailian {
 namespace {

@@ -24,8 +24,8 @@ declare -A may_include=(
   [dialects]="base settings dashscope"
   [chat]="base settings telemetry dashscope dialects"
   [service]="base settings fastcgi chat"
-  [commands]="base settings fastcgi dashscope service"
-  [main]="base commands"
+  [commands]="base settings fastcgi dashscope"
+  [main]="base commands service"
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(

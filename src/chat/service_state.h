@@ -5,6 +5,7 @@
 
 #include "chat/failed_streams.h"
 #include "chat/stream_limit.h"
+#include "dashscope/curl_library.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
 #include "telemetry/status_board.h"
@@ -15,6 +16,7 @@ namespace bailian {
 /// What all loops share. Any thread, unless a member says otherwise.
 struct ServiceState {
   explicit ServiceState(const Config& config) : streams(config.max_streams) {}
+  const CurlLibrary curl;
   StreamLimit streams;
   FailedStreams failed_streams;
   Metrics metrics;

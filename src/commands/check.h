@@ -1,6 +1,6 @@
 #pragma once
 
-#include "commands/settings_source.h"
+#include "settings/settings_source.h"
 
 namespace bailian {
 

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "commands/settings_source.h"
+#include "settings/settings_source.h"
 
 namespace bailian {
 

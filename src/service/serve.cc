@@ -1,4 +1,4 @@
-#include "commands/serve.h"
+#include "service/serve.h"
 
 #include <fmt/format.h>
 #include <sysexits.h>
@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "dashscope/curl_library.h"
 #include "fastcgi/listen_socket.h"
 #include "fastcgi/request_reader.h"
 #include "service/file_limit.h"
@@ -83,7 +82,6 @@ int run_server(const ServeOptions& options, pid_t supervisor) {
   init_libfcgi();
   prepare_signals();
   auto [loaded, faults] = read_settings_and_start_log(options);
-  const CurlLibrary curl;
   raise_file_limit(loaded.config);
   ListenSocket socket = take_socket(loaded.config, options.supervise);
   const bool restarts = Server(loaded.config, socket, [&options] { return load_settings(options.source); },

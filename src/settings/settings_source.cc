@@ -1,4 +1,4 @@
-#include "commands/settings_source.h"
+#include "settings/settings_source.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
