@@ -90,6 +90,7 @@ void Chat::on_failed(const UpstreamError& error) {
 }
 
 void Chat::on_exception(const std::exception&) noexcept {
+  if (completion_) completion_->cancel();  // events of this iteration may still call it
   if (phase_ != ChatPhase::kFinished) enter(ChatPhase::kFinished);
   client_.abort();
 }

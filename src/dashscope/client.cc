@@ -95,6 +95,10 @@ void Completion::resume() {
   if (state_ == State::kAnswering) arm_timer();
 }
 
+void Completion::cancel() noexcept {
+  if (state_ != State::kEnded) end();
+}
+
 bool Completion::on_data(const ResponseHead& head, std::string_view bytes) {
   client_.received_ += bytes.size();
   if (state_ == State::kEnded) return parser_->state() == AnswerParser::State::kFinished;
@@ -131,7 +135,7 @@ void Completion::on_done(const TransferResult& result) {
 }
 
 void Completion::on_exception(const std::exception& error) noexcept {
-  if (state_ != State::kEnded) end();
+  cancel();
   handler_.on_exception(error);
 }
 

@@ -53,6 +53,8 @@ class Completion final : private TransferHandler {
   bool pause();
   /// Goes on reading. What was held back may be delivered during the call.
   void resume();
+  /// Makes no further call to the handler. The request ends when this is destroyed.
+  void cancel() noexcept;
   [[nodiscard]] int retries() const { return retries_; }
   /// What is known of the answer so far.
   [[nodiscard]] const Answer& answer() const { return parser_->answer(); }

@@ -112,7 +112,7 @@ class Chats : public testing::Test {
 
   [[nodiscard]] std::optional<ChatPhase> phase() const {
     std::vector<ChatView> views;
-    observers_.board.read(0, 1, Clock::now(), views);
+    static_cast<void>(observers_.board.read(0, 1, Clock::now(), views));
     return views.empty() ? std::nullopt : std::optional(views.front().phase);
   }
 
@@ -354,6 +354,16 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return test.param.name; });
 
 // --- the rest ---
+
+TEST_F(Chats, IgnoreTheUpstreamOnceAHeartbeatHasFailed) {
+  config_.heartbeat = kSoon;
+  ask(AnswerMode::kStream);
+  when([this] { return upstream_.requests() == 1; }, [this] { browser_.out_of_memory = true; });
+  when([this] { return browser_.has_ended(); }, [this] { upstream_.send(kHead + event("b", "stop")); });
+  settle();
+  play();
+  EXPECT_TRUE(browser_.log == "abort;" || browser_.log == "begin 200;beat;abort;") << browser_.log;
+}
 
 TEST_F(Chats, PauseTheUpstreamForASlowBrowser) {
   upstream_.script = {{kHead + event("a")}};
