@@ -96,8 +96,8 @@ for container in containers.values():
         if not probe:
             continue
         get_ = probe.get('httpGet')
-        # A name is looked up in this container only. A number may be any of the pod's, whose containers share their
-        # network.
+        # A name is looked up in this container only. A port number may be any of the pod's, because its containers
+        # share their network.
         own = {port['name'] for port in container.get('ports', [])} | set(ports.values())
         expect((get_ or probe['tcpSocket'])['port'] in own, f"{container['name']}: {probe}: no such port")
         expect(not get_ or get_['path'] in routes, f'{probe}: the responder has no such route')
@@ -143,7 +143,7 @@ for container in every:
 groups = {container['securityContext']['runAsGroup'] for container in containers.values()}
 expect(len(groups) == 1, 'nginx is not in the group of the socket')
 
-# nginx itself, with its paths in a directory of ours.
+# nginx itself, with its paths in our directory.
 with tempfile.TemporaryDirectory() as directory:
     text = nginx_conf.replace('/tmp/', directory + '/').replace('/usr/share/bailian-fcgi', directory)
     text = re.sub(r'listen \d+', f'listen unix:{directory}/web', text, count=1)

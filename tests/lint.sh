@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks what no compiler does: includes in src/ follow the rooms, each third-party header has one home, no file is too
-# long, the documents cite what is there and their tables are up to date, the Kubernetes manifests fit together, and shell scripts are clean.
+# Checks the rules that no compiler checks: includes in src/ follow the rooms, each third-party header has one home, no
+# file is too long, documents cite only files that exist and their tables are up to date, the Kubernetes manifests fit
+# together, and shell scripts are clean.
 #   usage: tests/lint.sh            all of it
 #          tests/lint.sh --src      only the rules of src/, in less than a second
 #          tests/lint.sh --rooms    prints which rooms include which, how often, and on how many floors they stand
@@ -97,7 +98,7 @@ for room in "${!may_include[@]}"; do
   done
 done
 
-# A longer file says why in its first lines: `// Longer than 350 lines: ...`.
+# A longer file gives the reason in its first lines: `// Longer than 350 lines: ...`.
 while read -r file; do fault "$file, more than 350"; done < <(
   find src -path src/import -prune -o -name '*.[ch]*' -exec awk '
     FNR <= 10 && /^\/\/ Longer than 350 lines: ./ { explained[FILENAME] = 1 }

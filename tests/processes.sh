@@ -50,7 +50,7 @@ expect() { # WHAT EXPECTED ACTUAL
   has_failed=yes
 }
 
-# Runs a function whose name says what holds. When it fails, calls show_failure if the script has one.
+# Runs a function whose name states the claim it tests. When it fails, calls show_failure if the script has one.
 run_test() { # NAME
   has_failed=
   echo "[ RUN      ] $1"

@@ -7,7 +7,7 @@ leader='' # the first process of the system that is up
 source tests/processes.sh
 [[ $(id -u) == 0 ]] || die "only root can boot a system: sudo make $test"
 
-# Two such systems would share a control group, and each would remove that of the other.
+# Two such systems would share a control group, and each would remove the other's.
 exec {nspawn}<"$(command -v systemd-nspawn)"
 flock -n "$nspawn" || { echo "$test: waits for that of another checkout" && flock "$nspawn"; }
 

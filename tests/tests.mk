@@ -1,4 +1,4 @@
-# The suites and what they are built from. tests/README.md says what each is for.
+# The suites and their sources. tests/README.md describes each suite.
 
 units       := $(wildcard tests/unit/*.cc tests/unit/*/*.cc)
 harness     := $(wildcard tests/harness/*.cc)
@@ -18,7 +18,7 @@ fail_nth    := tests/torture/fail_nth.cc
 torture     := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
 all_code    += $(units) $(harness) $(preloads) $(e2e) $(restart) $(hosts) $(servers) $(simulator) \
                $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) $(torture) $(fail_nth)
-# What the tests start: the programs, and the stand-in for DashScope.
+# The programs that the tests start, and the stand-in for DashScope.
 started     := $(programs:%=$B/%) $B/simulator
 packages    := tests/browser/node_modules/.package-lock.json
 
@@ -92,7 +92,7 @@ coverage: deps
 	E2E_SLOW=1 $(MAKE) test VARIANT=coverage
 	tests/coverage.sh build/coverage
 
-## measure it and its rivals: build/bench/report.md
+## compare its performance with others: build/bench/report.md
 bench: deps $(started) $B/bench_load $B/bench_stub $B/bench_micro
 	@BENCH_COMMAND='make bench$(if $(QUICK), QUICK=1)$(if $(ARGS), ARGS="$(ARGS)")' \
 	  tests/bench/bench.py --build $B $(if $(QUICK),--quick) $(ARGS)

@@ -120,7 +120,7 @@ class Bench:
             options["simulator"] = urlsplit(self.upstream.url).netloc
         command = [str(self.build / "bench_load"), measure.mode, f"--url=http://127.0.0.1:{site.port}{path}"]
         command += [f"--{name}={value}" for name, value in options.items()] + more
-        # In a session of its own: Ctrl-C reaches only this program, which then ends the others in order.
+        # In its own session: Ctrl-C reaches only this program, which then stops the others in order.
         load = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, start_new_session=True)
         try:
@@ -213,7 +213,7 @@ def chosen(arguments: argparse.Namespace, contenders: dict[str, Contender]) -> l
     known = {row for measure in measures for row in measure.rows}
     picked = []
     for measure in measures:
-        # A contender that is not in the plan is measured wherever Go is.
+        # A contender that is not in the plan is added to every measurement that includes Go.
         added = tuple(name for name in names if name not in known) if "go" in measure.rows else ()
         rows = tuple(row for row in measure.rows if plan.row_of(row).contender in names)
         if rows + added:

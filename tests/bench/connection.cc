@@ -110,7 +110,7 @@ void Connection::on_ready(uint32_t events) {
   }
 }
 
-// A request of some hundred bytes always fits into an empty socket buffer.
+// A request of a few hundred bytes always fits into an empty socket buffer.
 void Connection::send() {
   if (::send(fd_.get(), request_.data(), request_.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(request_.size())) {

@@ -59,7 +59,7 @@ class Connection {
 
  protected:
   virtual void on_bytes(std::string_view bytes, Clock::time_point now) = 0;
-  /// The peer has closed or refused. Our end is closed already.
+  /// The peer has closed or refused the connection. Our end is already closed.
   virtual void on_end() = 0;
 
   void send_again() { send(); }

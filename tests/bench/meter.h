@@ -32,7 +32,7 @@ class Meter {
 
   [[nodiscard]] double seconds() const { return seconds_.count(); }
 
-  /// The CPU time is reported for each `unit`, "token" or "request"; `streams` are open now.
+  /// Reports the CPU time per `unit`, "token" or "request"; `streams`: how many are open now.
   void write(Report& report, std::string_view unit, size_t units, size_t streams) const {
     report.begin("processes");
     for (size_t i = 0; i < groups_.size(); ++i) {

@@ -64,7 +64,7 @@ class Results:
 
     def shown(self, measure: str, row: str, *path: str, digits: str = ".1f", scale: float = 1) -> str:
         figure = self.figure(measure, row, *path)
-        # Empty: measured, but does not apply; nginx alone has no responder.
+        # Empty: measured, but not applicable: nginx alone has no responder.
         return show(figure, digits, scale) if figure is not None or not self.runs(measure, row) else ""
 
     def milliseconds(self, measure: str, row: str, key: str, *ranks: str) -> list[str]:
@@ -408,7 +408,7 @@ def setting(results: Results) -> str:
     machine = "; ".join(results.raw["machine"].values())
     versions = ", ".join(f"{name} {version}" for name, version in results.raw["versions"].items())
     rounds = results.raw["rounds"]
-    spread = f"Medians of {rounds} rounds, least and most in parentheses." if rounds > 1 else "One round."
+    spread = f"Medians of {rounds} rounds, minimum and maximum in parentheses." if rounds > 1 else "One round."
     load = f"load average {results.raw['load_average']:.1f} before the run"
     return (f"`{results.raw['command']}`, {results.raw['date']}. {machine}; {load}. {versions}. Everything on loopback of one"
             f" machine, load generator and upstream included. {spread} Only ratios within one run mean anything.\n")

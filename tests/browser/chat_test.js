@@ -1,4 +1,4 @@
-// What a visitor sees of a chat, on the site's own page and on another site's.
+// The chat as a visitor sees it, on the site's own page and on a page of another site.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -184,7 +184,7 @@ function countQuestions(page) {
   return counted;
 }
 
-// "Retries" in the README: what was sent to the model and failed is final, for the widget too.
+// "Retries" in nginx/api.md: once a question was sent to the model, its failure is final, for the widget too.
 for (const [failure, directive] of [
   ["an internal error", "status=500 code=InternalError.Algo"],
   ["a timeout", "status=504 code=InternalError.Timeout"],
@@ -540,7 +540,7 @@ for (const name of ["currentScript", "baseURI", "body", "createElement", "create
   });
 }
 
-// What tracing in the browser adds to each fetch of a page.
+// The header that browser tracing adds to each fetch of a page.
 const tracing = `<script>
   const plain = window.fetch;
   window.fetch = (input, init = {}) => {

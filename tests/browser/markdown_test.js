@@ -1,4 +1,4 @@
-// How the page shows the Markdown of an answer. The simulator echoes it, so it takes the real way.
+// How the page shows the Markdown of an answer. The simulator echoes it, so it passes through the real chain.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -192,7 +192,7 @@ for (const [name, [before, unit, after = ""]] of Object.entries(hostile)) {
     const profiler = await page.context().newCDPSession(page);
     await profiler.send("Performance.enable", { timeDomain: "threadTicks" }); // other processes do not count
     const busy = async () => (await profiler.send("Performance.getMetrics")).metrics.find(each => each.name === "ScriptDuration").value;
-    // Draws an answer that this tab has kept.
+    // Renders an answer that this tab has stored.
     const draw = async length => {
       const answer = typeof before === "function" ? before(length) : before + unit.repeat(length / unit.length) + after;
       const start = await busy();

@@ -104,7 +104,7 @@ export class Site {
     await this.responder.line(/listening/);
   }
 
-  // nginx accepts no port 0, but an open listening socket.
+  // nginx does not accept port 0, but it accepts an open listening socket.
   async startNginx() {
     const listener = net.createServer().listen(0, "127.0.0.1");
     await once(listener, "listening");
@@ -142,7 +142,7 @@ export class Site {
     return `<script src="${this.origin}/chat-widget.js" data-endpoint="/myapi/v1" defer></script>`;
   }
 
-  // The address of a page of the other site with the line of HTML.
+  // The address of a page of the other site that contains the line of HTML.
   foreignPage(name, { head = "", body = this.line, headers = {} } = {}) {
     const html = `<!DOCTYPE html><html lang="en"><head><title>Shop</title>${head}</head><body><main><h1>Shop</h1></main>${body}</body></html>`;
     this.pages.set(`/${name}`, { html, headers });

@@ -30,7 +30,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
-# Blocks that do something; others only show something.
+# Blocks with commands to run; all others are only illustrations.
 COMMANDS = ['sh']
 FILES = ['apache', 'caddy', 'caddyfile', 'haproxy', 'html', 'ini', 'lighttpd', 'nginx', 'yaml', 'css', 'js']
 EFFECTS = {'skip', 'long', 'file', 'append', 'insert'}
@@ -241,13 +241,13 @@ def check_links(path, root):
 # A file that a comment names: by its path from the top, from the comment's own folder or from its room, or by its bare
 # name if it is somewhere in the tree.
 CITED = re.compile(r'(?<![\w<./*$}-])(?:\.{1,2}/)?((?:\.?[\w-]+/)*[\w.-]*\w\.(?:md|cc|h|py|sh|conf|awk|yml|yaml|po))(?![\w/(])')
-# A document that is cited without its name.
+# A citation that does not name its document.
 UNNAMED = re.compile(r'\bcontract,? §?\d|\b(?:the )?READMEs?, "')
 HEADING = re.compile(r'([\w./-]+\.md)(?:, "([^"]+)"| §(\d[\d.]*\d|\d)\b)')
 SLASHES, HASH = re.compile(r'(?:^|\s)//(.*)'), re.compile(r'(?:^|\s)#(.*)')
 COMMENTS = {'.cc': SLASHES, '.h': SLASHES, '.js': SLASHES} | dict.fromkeys(
     ['.py', '.sh', '.conf', '.in', '.yml', '.yaml', '.awk', '.mk', '.example', '.head', ''], HASH)
-# Files of others: of the system, of libraries, or written while a program or a test runs.
+# Files that are not in the tree: the system's, a library's, or written while a program or a test runs.
 NOT_OURS = {'fcgiapp.h', 'fastcgi.h', 'sysexits.h', 'zlib.h', 'report.md', 'readme.md', 'nginx.conf', 'deployment.yaml'}
 
 

@@ -18,7 +18,7 @@ fail() { # PLACE WHAT
 step() { # PLACE COMMAND
   printf '\n%s $ %s\n' "$1" "$2"
   local status=0 workers='' worker
-  # A reader is too slow to see nginx's old workers; the script waits until they have ended.
+  # A human is too slow to meet nginx's old workers; the script waits until they have exited.
   case $2 in *'reload nginx'* | *'nginx -s reload'*) workers=$(cat "/proc/$(cat /run/nginx.pid)/task/"*/children) ;; esac
   case $2 in
     # It requires a terminal.
@@ -52,7 +52,7 @@ stop() { # PLACE COMMAND
     [[ $command == "$2"* ]] || continue
     pid=${stays_pid[$command]}
     unset "stays_pid[$command]"
-    # Ctrl-C reaches all processes that the terminal has in front.
+    # Ctrl-C reaches all processes in the terminal's foreground group.
     sudo sh -c "kill -INT -$pid" || fail "$1" "has ended already: $command"
     wait "$pid" || status=$?
     cat "${stays_output[$command]}"

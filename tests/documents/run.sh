@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Follows every document line by line, each in a new Debian system, like a reader who has just installed it, has sudo,
-# and does what the document says and nothing else. Names the line that fails.
+# and follows the document exactly. Names the line that fails.
 #   usage: tests/documents/run.sh BUILD_DIR [DOCUMENT...]      (`make test-documents` calls it; needs root)
 #   RELEASE=trixie  not this machine's release but another of the same mirror
 #   LONG=1          also what takes long: `make test`
-# tests/documents/document.py describes the comments in the documents that this needs. DashScope is the simulator, at
+# tests/documents/document.py describes the comments that the documents need for this. DashScope is the simulator, at
 # dashscope.aliyuncs.com, with TLS: the system has no network, and trusts a certificate authority of this test. So the
-# documents' addresses work, and so does any key that starts with `sk-` and any application id.
-# The README is first: it builds the program and the package that the other documents use.
-# Ends with `N passed, N failed` and exit code 0, else 1. What was printed is in build/documents.
+# addresses in the documents work, as do any application id and any key that starts with `sk-`. The README comes first:
+# it builds the program and the package that the other documents use. Ends with `N passed, N failed` and exit code 0,
+# else 1. What was printed is in build/documents.
 # shellcheck disable=SC2016 # other programs have variables of their own
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -112,7 +112,7 @@ class Sent : public testing::TestWithParam<const char*> {
                          {"MAX_BODY_BYTES", "16000000"}}};
   }
 
-  // Makes the responder keep so many connections.
+  // Makes the responder keep `count` connections.
   std::vector<UpstreamCall> warm_up(int count) {
     std::vector<Exchange> exchanges;
     std::vector<UpstreamCall> kept;
@@ -138,7 +138,7 @@ class Sent : public testing::TestWithParam<const char*> {
   Site site_{options()};
 };
 
-// An upstream that accepted the request and then closes the connection may have worked on it.
+// An upstream that accepted the request and then closes the connection may have processed it.
 TEST_P(Sent, ARequestThatArrivedWholeIsNeverSentAgain) {
   constexpr int kKept = 4;
   auto kept = warm_up(kKept);
@@ -170,7 +170,7 @@ TEST_P(Sent, ManyConnectionsThatEndAtOnceAreNotSeenByTheNextVisitor) {
   EXPECT_EQ(metric(site_, "bailian_upstream_requests_total"), 20 + 1);
 }
 
-// A request that was not sent to its end cannot have been answered.
+// A request that was not sent completely cannot have been answered.
 TEST_P(Sent, ARequestThatWasCutShortIsSentAfresh) {
   auto kept = warm_up(1);
   const std::string prompt(7'000'000, 'x');  // more than the sockets' buffers hold
@@ -341,7 +341,7 @@ TEST(NoConnection, TheLogSaysWhatTheSystemSays) {
 
 // --- after the end of the answer ---
 
-// What the upstream sends after it costs neither time nor traffic, however slow the visitor is.
+// Anything that the upstream sends after it costs neither time nor traffic, however slow the visitor is.
 TEST_F(Billed, AnUpstreamThatGoesOnAfterTheEndIsLetGo) {
   FcgiPeer slow(site_.fastcgi());
   slow.send(fcgi::request("POST", kStreamPath, chat_body("hello")));

@@ -278,7 +278,7 @@ class CheckBesidePhp : public CommandLine {
     return run(command);
   }
 
-  // An address that no machine here has.
+  // Ids that no user or group of this machine has.
   static constexpr uid_t kOwner = 54'321;
   static constexpr gid_t kGroup = 54'322;
   const Fd socket_ = listen_on_unix(dir_.socket("fcgi"));

@@ -1,4 +1,4 @@
-// What a visitor receives when the upstream fails: before the first text an HTTP error, after it one terminal
+// The visitor's answer when the upstream fails: before the first text an HTTP error, after it one terminal
 // event.
 
 #include <gtest/gtest.h>
@@ -137,7 +137,7 @@ struct Fault {
   const char* message;  // how its HTTP error begins
 };
 
-// Nothing usable came before the error.
+// Nothing usable arrived before the error.
 const Fault kFaultsBeforeText[] = {
     {"reset", "Connection failed"}, {"empty", ""},        {"html", "API Error"},
     {"plain503", "API Error"},      {"bad-json", ""},     {"deep", ""},
@@ -182,7 +182,7 @@ TEST_F(Errors, ARedirectIsNotFollowed) {
   EXPECT_EQ(site().simulator().count("requests"), 1);
 }
 
-// Damaged answers: whether or not something of them can be used, ours is well-formed to its end.
+// Damaged answers: whether or not a part of them is usable, our answer is well-formed to its end.
 TEST_F(Errors, DamagedTextNeverReachesTheBrowserDamaged) {
   for (const char* fault : {"bad-utf8", "lone-surrogate", "bad-json", "deep", "huge"}) {
     SCOPED_TRACE(fault);
@@ -220,7 +220,8 @@ TEST_F(Errors, OddButLegalAnswersAreUnderstood) {
   }
 }
 
-// The upstream may have accepted a question that crosses its close, so it is not sent again.
+// The upstream may have accepted a question that was sent just as it closed the connection, so it is not sent
+// again.
 TEST(ErrorsOfIdleConnections, OnlyTheQuestionThatMeetsTheCloseFails) {
   Site site;
   EXPECT_EQ(read_stream(site.stream("[[sim events=4 fault=close-idle]]")).text, tokens(4));
@@ -266,7 +267,7 @@ TEST_F(Errors, TheNextChatIsNotHarmed) {
 }
 
 TEST_F(Errors, TheLogSaysWhatTheVisitorIsNotTold) {
-  // Another question than that of the streams above, whose error would be repeated.
+  // Not the question of the streams above, which would get the same error again.
   const auto answer = site().ask("log [[sim status=403 code=App.AccessDenied framing=json]]");
   const auto line = site().responder().request_line(text_at(answer.json(), "/request_id"));
   EXPECT_EQ(text_at(line, "/outcome"), "error");

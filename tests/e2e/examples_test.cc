@@ -65,8 +65,8 @@ const Refused kRefused[] = {
     {"17-200-json-although-sse-asked", 502, "upstream_error", "API Error"},
 };
 
-// Cumulative although increments were asked for. On the wire the two look alike, so only the shape and the
-// end of the answer are checked.
+// Cumulative although the request asked for increments. On the wire the two look alike, so only the shape and
+// the end of the answer are checked.
 constexpr const char* kCumulative = "11-stream-non-incremental";
 
 std::string prompt_for(const std::string& name) { return "[[sim example=" + name + "]]"; }

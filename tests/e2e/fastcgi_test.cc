@@ -1,5 +1,4 @@
-// All kinds of FastCGI peers, connected directly to the responder's socket. None of them may delay the
-// others.
+// All kinds of FastCGI peers, connected directly to the responder's socket. No peer may delay another one.
 
 #include <gtest/gtest.h>
 

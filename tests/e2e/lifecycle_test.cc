@@ -97,7 +97,7 @@ TEST(Drain, EndsAllWorkers) {
   EXPECT_EQ(site.await_responder_end(), 0);
 }
 
-// A responder without nginx. Its settings are those of a site.
+// A responder without nginx. It has a site's settings.
 class Sockets : public testing::Test {
  protected:
   Responder start(Settings settings = {}) { return Responder(command(std::move(settings))); }

@@ -121,7 +121,7 @@ TEST_F(Heartbeat, DoesNotDisturbWholeAnswers) {
   auto call = upstream_.accept();
   auto beating = site_.stream("hello");
   auto other = upstream_.accept();
-  EXPECT_EQ(beating.read_event(), ": keep-alive");  // so a second has passed for the first one too
+  EXPECT_EQ(beating.read_event(), ": keep-alive");  // so a second has passed since the first one too
   EXPECT_EQ(beating.read_event(), ": keep-alive");
   const std::string body =
       R"({"output":{"finish_reason":"stop","session_id":"s1","text":"whole"},"usage":{}})";
@@ -182,7 +182,7 @@ TEST_F(Retries, AreNotMadeWhereTheyCannotHelp) {
   }
 }
 
-// The upstream may have worked, and billed it, before it failed.
+// The upstream may have processed and billed the request before it failed.
 TEST_F(Retries, AreNotMadeAfterAFailureThatMayBeBilled) {
   for (const char* error : {"status=500 code=InternalError", "status=500 code=InternalError.Timeout",
                             "status=503 code=ModelUnavailable", "status=500 code=RequestTimeOut",

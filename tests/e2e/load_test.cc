@@ -24,7 +24,7 @@ std::vector<Exchange> start(int count, Starter starter) {
   return exchanges;
 }
 
-// Each answer must be its own question's.
+// Each answer must belong to its question.
 void expect_all_answered(Site& site, int count) {
   auto exchanges = start(count, [&](int i) {
     return site.stream("[[sim text=echo hold=1]] visitor " + std::to_string(i) + " 问题");
@@ -211,7 +211,7 @@ TEST(WholeAnswer, OfMegabytesTakesFewTimesItsSize) {
   const auto before = responder.memory_kib();
   FcgiPeer peer(site.fastcgi());
   peer.send(fcgi::request("POST", kChatPath, chat_body("[[sim bytes=" + std::to_string(kBytes) + "]]")));
-  std::string answer = peer.read_stdout();  // all of it waits by now
+  std::string answer = peer.read_stdout();  // by now all of it is waiting
   RecordProperty("KibWhileItWaits", static_cast<int>(responder.memory_kib() - before));
   RecordProperty("KibAtThePeak", static_cast<int>(responder.peak_memory_kib() - before));
   EXPECT_LT(responder.memory_kib() - before, 16 * kMib);

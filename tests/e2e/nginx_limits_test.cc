@@ -151,7 +151,7 @@ TEST_F(NginxLimits, VisitorsBehindATrustedProxyHaveABudgetEach) {
   EXPECT_EQ(ask(kChatPath, {{"X-Forwarded-For", "198.51.100.2"}}).status, 400);
 }
 
-// Whoever has one IPv6 address has a whole /64.
+// A visitor with one IPv6 address has a whole /64.
 TEST_F(NginxLimits, ANetworkOfIpv6IsOneVisitor) {
   start({kSlow,
          {"#set_real_ip_from 192.0.2.0/24", "set_real_ip_from unix:"},

@@ -1,4 +1,4 @@
-// What may stand between the include and the browser: TLS, HTTP/2, another proxy.
+// The include behind TLS, HTTP/2 and another proxy.
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-// Several responders behind the include, by the upstream block that we ship.
+// Several responders behind the include, with the upstream block that we ship.
 
 #include <gtest/gtest.h>
 
@@ -12,7 +12,7 @@ namespace {
 
 class NginxUpstream : public ExistingSite {
  protected:
-  // The responder on the unix socket, or what takes its place, and one on TCP.
+  // The responder on the unix socket, or its replacement, and one on TCP.
   void start_nginx_with_both(const std::string& fail_timeout = "10s") {
     ExistingSite::start_nginx(
         {.edits = {{"fastcgi_pass unix:" + dir_.socket("fcgi"), "fastcgi_pass bailian_fcgi"}},
@@ -39,7 +39,7 @@ TEST_F(NginxUpstream, ServesFromBothAndPrefersTheLessBusy) {
   EXPECT_EQ(at_tcp.body(), chat_body("hello"));
   at_tcp.answer("TCP");
   EXPECT_EQ(second.read_all().body, "TCP");
-  // By round robin it would go to the other one.
+  // With round robin it would go to the other one.
   auto third = ask();
   on_tcp_.accept().answer("TCP again");
   EXPECT_EQ(third.read_all().body, "TCP again");
@@ -74,7 +74,7 @@ TEST_F(NginxUpstream, AChatThatWasSentIsNotSentAgain) {
   auto exchange = ask();
   on_unix.accept().close();
   expect_error(exchange.read_all(), 502, "upstream_error", "Connection failed");
-  // A request that may be repeated is, so the other responder was reachable.
+  // nginx repeats a request that may be repeated, so the other responder was reachable.
   auto health = browser().send({.path = kHealthPath});
   on_tcp_.accept().close();
   on_unix.accept().answer("healthy");

@@ -1,4 +1,4 @@
-// The lookup of the upstream's name: one for all that wait, however long it takes.
+// The lookup of the upstream's name: all waiting requests share one, however long it takes.
 
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ class SlowResolver : public testing::Test {
         .run_by = {"env", "SLOW_RESOLVER=" + dir_.file("slow"), "NO_THREADS=" + dir_.file("no_threads"),
                    names, "LD_PRELOAD=" + sibling_program("slow_resolver.so")}});
   }
-  // From now on the name resolves, also for lookups that wait.
+  // From now on the name resolves, also for lookups already waiting.
   void let_it_resolve() { std::filesystem::remove(dir_.file("slow")); }
   std::string to_simulator(const std::string& host) {
     return "http://" + host + ":" + std::to_string(simulator_.port()) + "/api/v1";

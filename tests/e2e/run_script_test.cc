@@ -44,7 +44,7 @@ class RunScript : public testing::Test {
             .directory = dir_.path(),
             .fds = {}};
   }
-  // What it prints until it runs.
+  // Its output until it is ready.
   static std::string start(const Process& script) {
     const auto is_last = [](auto line) { return line.starts_with("  try "); };
     EXPECT_TRUE(script.out().await_line(is_last)) << script.out().text() << script.err().text();

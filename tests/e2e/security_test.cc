@@ -1,4 +1,4 @@
-// What an attacker would look for: an easy exploit, and the key.
+// The two things an attacker would look for: an easy exploit, and the key.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -79,7 +79,7 @@ TEST_F(Hardening, JumpsAndReturnsAreGuardedInOurCode) {
   }
 }
 
-// This file is compiled with the flags of the program, so what holds here holds there.
+// This file is compiled with the program's flags, so a check here covers the program.
 TEST_F(Hardening, CallsThatCanOverflowAreChecked) {
 #ifndef __OPTIMIZE__
   GTEST_SKIP() << "only when optimised";

@@ -1,4 +1,4 @@
-// What a browser sees of a streamed answer. read_stream() checks every event of every test.
+// A streamed answer as a browser sees it. read_stream() checks every event of every test.
 
 #include <gtest/gtest.h>
 

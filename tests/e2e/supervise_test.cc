@@ -1,4 +1,4 @@
-// --supervise, and what the service manager is sent.
+// --supervise, and the notifications to the service manager.
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -103,7 +103,7 @@ TEST_F(Misconfigured, ARestartIntoBadSettingsChangesNothing) {
     await_fault(kOldStays);
     expect_answers_by("before");
   }
-  // The processes in between have ended, and their settings with them.
+  // The processes in between have ended, and their settings are gone.
   for (size_t i = 0; i + 1 < restarts.size(); ++i) EXPECT_EQ(restarts[i].wait(), 0);
 
   write_good("after");
@@ -227,7 +227,7 @@ TEST_F(Supervised, AHungLoopEndsTheProcessWhoseSupervisorIsGone) {
     responder.process().signal(signal);
     EXPECT_EQ(responder.process().wait_alone(), 0);
     EXPECT_TRUE(responder.logs(signal == SIGTERM ? "draining" : "handing_over"));
-    // Its loops run, so it goes on.
+    // Its loops run, so it continues.
     simulator_.release();
     EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
     if (signal == SIGTERM) continue;

@@ -86,7 +86,7 @@ TEST_F(Tls, ACertificateForClientsIsRefused) {
   expect_refused();
 }
 
-// Once the response has ended, which may be after the visitor has the answer.
+// Once the response has ended, possibly after the visitor has received the answer.
 TEST_F(Tls, AConnectionServesOneChatAfterTheOther) {
   open_site(authority_.issue("IP:127.0.0.1", 2));
   const auto connection = [this] {

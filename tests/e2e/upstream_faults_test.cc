@@ -36,7 +36,7 @@ TEST(Dribble, AByteASecondDoesNotPutOffTheEndOfTheWhole) {
   EXPECT_TRUE(site.simulator().reaches("cut", 2));
 }
 
-// What is too long is dropped at the limit and not kept.
+// Input that is too long is dropped at the limit and not kept.
 class Endless : public testing::Test {
  protected:
   void expect_memory_bounded(int64_t kib_before) {
@@ -208,7 +208,7 @@ TEST_F(Scripted, AKeptConnectionThatWasClosedMeanwhileIsReplaced) {
   }
 }
 
-// Bytes that libcurl holds while a transfer is paused are read when it goes on. A fault in them must be
+// Bytes that libcurl holds while a transfer is paused are read when it resumes. A fault in them must be
 // reported at once, although the upstream sends nothing more.
 TEST_F(Scripted, AFaultBehindWhatASlowVisitorReadsIsToldAtOnce) {
   FcgiPeer peer(site_.fastcgi());

@@ -1,4 +1,4 @@
-// What the responder sends to DashScope: body and headers.
+// The requests that the responder sends to DashScope: body and headers.
 
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ SiteOptions clerk_with(Settings settings) {
   return {.settings = std::move(settings)};
 }
 
-// What the upstream receives for this body.
+// The request that the upstream receives for this body.
 Json request_for(Site& site, const std::string& body, const char* path = kStreamPath) {
   const auto answer = site.post(path, body);
   EXPECT_EQ(answer.status, 200) << answer.body;

@@ -1,4 +1,4 @@
-// An answer of the upstream, from its bytes to what the browser receives: the same however it is cut, each
+// An upstream answer, from its bytes to the browser's: the result does not depend on where it is cut, each
 // piece is text, nothing follows a failure, and neither answers nor errors contain the key.
 #include <array>
 #include <memory>

@@ -1,4 +1,4 @@
-// A profile is either valid, and what browsers receive is a valid profile too, or every fault is reported.
+// Either a profile is valid, and so is the one that browsers receive, or every fault is reported.
 #include "settings/bot_profile.h"
 
 #include "base/json.h"

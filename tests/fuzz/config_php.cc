@@ -1,4 +1,4 @@
-// The program can start with what was imported from an old config.php, and no message contains the key.
+// The program can start with the settings imported from an old config.php, and no message contains the key.
 #include <algorithm>
 #include <string>
 

@@ -1,4 +1,4 @@
-// What was read can be written and read again, and every fault names a line of the file.
+// A setting that was read can be written and read again, and every fault names a line of the file.
 #include "settings/dotenv.h"
 
 #include <algorithm>

@@ -9,8 +9,8 @@
 #include <random>
 #include <string_view>
 
-// What the fuzz targets share. An input is the parsed text and nothing else, so that every file can be a
-// seed; where to cut it and which settings to use is drawn from its hash.
+// Shared by the fuzz targets. An input is only the text to parse, so that any file can be a seed; its hash
+// decides where to cut it and which settings to use.
 namespace bailian::fuzz {
 
 /// Ends the program when the claim is false; libFuzzer keeps the input.

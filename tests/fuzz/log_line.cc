@@ -16,7 +16,7 @@ constexpr std::string_view kKeys[] = {"first", "second", "third", "fourth"};
 
 bool is_control(std::string_view text, size_t at) { return control_character_bytes(text.substr(at)) > 0; }
 
-// The keys of the fields in a text line, as a reader finds them who respects quotes.
+// The keys of the fields in a text line, as found by a reader that respects quotes.
 std::vector<std::string> keys_of(std::string_view fields) {
   std::vector<std::string> keys;
   while (!fields.empty()) {

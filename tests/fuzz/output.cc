@@ -1,5 +1,5 @@
-// However an answer is written and however little the socket accepts, the peer receives whole records with
-// what was written, and no event is cut.
+// However an answer is written and however little the socket accepts, the peer receives all its bytes in
+// whole records, and no event is cut.
 #include "fastcgi/output.h"
 
 #include <fastcgi.h>
@@ -14,7 +14,7 @@
 namespace bailian {
 namespace {
 
-// Kept between runs: allocating it would cost more than all the rest.
+// Kept between runs: allocating it would cost more than everything else.
 struct Bytes {
   std::string event;
   std::string written;
@@ -99,7 +99,7 @@ class Answer {
 
   char next_letter() { return letter_ = letter_ == 'z' ? 'a' : static_cast<char>(letter_ + 1); }
 
-  // `ends` are those of the records, in order.
+  // `ends` are the ends of the records, in order.
   void check_events(const std::vector<size_t>& ends) const {
     auto end = ends.begin();
     for (const Span& event : events_) {

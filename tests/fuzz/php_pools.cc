@@ -1,4 +1,4 @@
-// Pools have all that a pool needs, and can be written and read again.
+// Every pool is complete, and can be written and read again.
 #include "commands/php_pools.h"
 
 #include <string>

@@ -1,5 +1,5 @@
-// What a FastCGI peer sends, cut anywhere, is refused, or answered with a bounded number of whole records, or
-// becomes a request that libfcgi reads as intended.
+// Bytes of a FastCGI peer, cut anywhere, are refused, or answered with a bounded number of whole records, or
+// become a request that libfcgi reads as intended.
 #include <fastcgi.h>
 
 #include <algorithm>
@@ -18,7 +18,7 @@ namespace {
 
 using State = FcgiRequestParser::State;
 
-// What is sent back: a few whole records.
+// The reply: a few whole records.
 void check_replies(std::string_view bytes) {
   int count = 0;
   for (; !bytes.empty(); ++count) {
@@ -63,7 +63,7 @@ struct Streams {
   }
 };
 
-// Behind a complete request the last record may be cut.
+// After a complete request, the last record may be cut.
 Streams streams_of(std::string_view bytes) {
   Streams streams;
   while (!bytes.empty()) {
@@ -93,7 +93,7 @@ size_t take_length(std::string_view& bytes) {
 
 using Params = std::map<std::string, std::string, std::less<>>;
 
-// Of several with one name the first one is used; names that are not read are ignored.
+// If several have the same name, the first one is used; other names are ignored.
 Params params_read(std::string_view bytes) {
   Params params;
   while (!bytes.empty()) {

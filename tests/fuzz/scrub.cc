@@ -1,4 +1,4 @@
-// No scrubbed text contains the key, wherever it stood. The first line of the input is the key; `@` in the
+// No scrubbed text contains the key, wherever it was. The first line of the input is the key; `@` in the
 // others stands for it.
 #include <algorithm>
 #include <string>

@@ -1,4 +1,5 @@
-// An event stream has the same events wherever it is cut, and no event contains the end of one.
+// An event stream yields the same events wherever it is cut, and no event contains the blank line that ends
+// one.
 #include "dashscope/sse.h"
 
 #include <string>

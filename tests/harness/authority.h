@@ -15,7 +15,7 @@ class Authority {
   std::string key() const { return dir_.file("key.pem"); }
   std::string bundle() const { return dir_.file("ca.pem"); }
 
-  // A certificate for subjectAltName `host`, valid from now on for so many days.
+  // A certificate for subjectAltName `host`, valid for this many days from now.
   std::string issue(const std::string& host, int days, const std::string& more_extensions = {}) const;
   std::string self_signed(const std::string& host) const;
 

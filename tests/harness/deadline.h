@@ -7,7 +7,7 @@
 
 namespace bailian::e2e {
 
-// How long the harness waits for something that must happen. It only stops a test that hangs: no test depends
+// How long the harness waits for an event that must happen. It only stops a test that hangs: no test depends
 // on speed.
 class Deadline {
  public:

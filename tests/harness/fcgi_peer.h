@@ -61,12 +61,12 @@ class FcgiPeer {
   explicit FcgiPeer(const Address& responder) : socket_(connect_to(responder)) {}
 
   void send(std::string_view bytes) const { send_all(socket_, bytes); }
-  // Sends and waits until the responder has read it all.
+  // Sends the bytes and waits until the responder has read all of them.
   void send_apart(std::string_view bytes) const {
     send_all(socket_, bytes);
     await_read(socket_);
   }
-  // What has arrived by now, without waiting. The last record may be incomplete.
+  // The bytes that have arrived, without waiting. The last record may be incomplete.
   std::string received_by_now() const;
   // The content of the next STDOUT record.
   std::string read_stdout();

@@ -28,7 +28,7 @@ class Output {
   std::string text() const;
 
   // The first line, already written or yet to come, that the test accepts, without its line end. Nothing when
-  // the stream ends or patience does.
+  // the stream ends or the deadline passes.
   std::optional<std::string> await_line(const std::function<bool(std::string_view)>& accepts) const;
 
  private:
@@ -61,8 +61,8 @@ class Process {
   pid_t pid() const { return pid_; }
   bool is_running();
   void signal(int number) const;
-  // Both wait for its end and return the exit code, or 128 + the signal that ended it. They throw when
-  // patience ends.
+  // Both wait for its end and return the exit code, or 128 + the signal that ended it. They throw when the
+  // deadline passes.
   int wait();  // until every other writer of its streams has ended too
   int wait_alone();
   bool dumped_core() const { return dumped_core_; }
@@ -70,13 +70,13 @@ class Process {
   // From /proc, now.
   int64_t memory_kib() const;  // resident
   int64_t peak_memory_kib() const;
-  // 0 unless this is root: the program forbids others to look.
+  // 0 unless run by root: the program does not let other users look.
   size_t open_files() const;
-  // Waits until it has at most so many files open.
+  // Waits until it has at most this many files open.
   testing::AssertionResult falls_to_open_files(size_t most) const;
 
-  // Waits for a line of one of its streams that contains this, and returns it. Throws with all that it wrote
-  // when the stream ends or patience does.
+  // Waits for a line that contains this on one of its streams, and returns it. Throws with its whole output
+  // when the stream ends or the deadline passes.
   std::string await_ready(const Output& stream, std::string_view part) const;
 
   const Output& out() const { return *out_; }

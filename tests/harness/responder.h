@@ -25,8 +25,8 @@ class Responder {
   // The `listening` line of its log.
   const Json& listening() const { return listening_; }
 
-  // The log line of an event, the number-th of this name, already written or yet to come; throws when
-  // patience ends.
+  // The log line of the `number`-th event with this name, already written or yet to come; throws when the
+  // deadline passes.
   Json event(std::string_view name, int number = 1) const;
   // The log line of a request, written when the request has ended.
   Json request_line(std::string_view request_id) const;

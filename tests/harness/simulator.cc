@@ -60,7 +60,7 @@ testing::AssertionResult Simulator::falls_to(std::string_view counter, int64_t n
 
 testing::AssertionResult Simulator::waits_for(std::string_view counter, std::string_view relation,
                                               int64_t number) const {
-  // A long poll: the simulator answers before our own deadline.
+  // A long poll: the simulator answers before our own deadline passes.
   const auto patience = std::to_string(Deadline::kPatience.count() * 3 / 4);
   std::string path = "/control/stats?wait=";
   path.append(counter).append("&").append(relation).append("=").append(std::to_string(number));

@@ -5,7 +5,7 @@
 namespace bailian::e2e {
 namespace {
 
-// Whether the test that has a site of its own has failed, or one of the suite that shares it.
+// Whether the test has failed, or, if a suite shares the site, any test of that suite.
 bool has_failed() {
   const auto* all = testing::UnitTest::GetInstance();
   const auto* test = all->current_test_info();

@@ -58,7 +58,7 @@ class Site {
   // The address for a FastCGI peer.
   Address fastcgi() const { return {.unix_path = dir_.socket("fcgi")}; }
 
-  // For tests that end the responder themselves: waits for its exit code, which may be any.
+  // For tests that end the responder themselves: waits for its exit code, whatever it is.
   int await_responder_end();
 
  private:

@@ -11,7 +11,7 @@
 // Plain sockets for the harness. Every error throws std::runtime_error, which fails the test.
 namespace bailian::e2e {
 
-// Something did not happen before the deadline.
+// The deadline passed before the event happened.
 struct WaitedInVain : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -48,7 +48,7 @@ std::string receive_some(const Fd& socket, const Deadline& deadline = {});
 // True when there is something to receive or to accept, now.
 bool has_input(const Fd& socket);
 
-// Waits until the peer has read all that was sent over this unix socket.
+// Waits until the peer has read everything that was sent over this unix socket.
 void await_read(const Fd& socket);
 
 // True when the peer closes without sending anything more.

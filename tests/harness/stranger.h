@@ -20,7 +20,7 @@ class Stranger {
 
   pid_t pid() const { return pid_; }
   void signal(int number) const;
-  // Waits for its end; throws when patience ends.
+  // Waits for its end; throws when the deadline passes.
   void await_end() const;
 
  private:
@@ -32,7 +32,7 @@ std::vector<pid_t> children_of(pid_t pid);
 size_t open_files_of(pid_t pid);
 std::vector<pid_t> threads_of(pid_t pid);  // in the order in which they started
 
-// Stops one thread while the others go on.
+// Stops one thread while the others keep running.
 class StoppedThread {
  public:
   explicit StoppedThread(pid_t thread);

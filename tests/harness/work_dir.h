@@ -11,8 +11,9 @@ std::string sibling_program(std::string_view name);
 // tests/data: example bodies of DashScope.
 std::string example_directory();
 
-// A directory for one site: one below the build directory for what you may want to read after a failure, and
-// one in /tmp for sockets, whose paths must be short. The destructor removes both unless keep() was called.
+// A directory for one site: one below the build directory for files that you may want to read after a
+// failure, and one in /tmp for sockets, whose paths must be short. The destructor removes both unless keep()
+// was called.
 class WorkDir {
  public:
   WorkDir();

@@ -1,4 +1,4 @@
-// Three hosts behind one nginx, by the upstream block that we ship.
+// Three hosts behind one nginx, with the upstream block that we ship.
 
 #include <gtest/gtest.h>
 

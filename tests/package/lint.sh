@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checks what is packaged and not compiled: units, man pages, dependencies. Starts nothing.
+# Checks the parts of the package that are not compiled: units, man pages, dependencies. Starts nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-# In the unit of systemd-analyze, times ten. Debian's nginx and PHP-FPM have 96.
+# The score of systemd-analyze, times ten. Debian's nginx and PHP-FPM score 96.
 readonly most_exposure=15
 faults=0
 fault() {

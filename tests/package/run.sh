@@ -66,7 +66,7 @@ simulator_url=${started#listening on }
 url=http://127.0.0.1
 ask() { in_its_network curl -sS --noproxy '*' --max-time $patience "$@"; }
 simulator() { ask "$simulator_url/control/$1" "${@:2}"; }
-# The text of a whole answer, or what came in its place. Each request is from another address, because of the limits
+# The text of a whole answer, or the error received instead. Each request is from another address, because of the limits
 # for each visitor.
 answer() {
   ask --interface "127.$((RANDOM % 250 + 1)).$((RANDOM % 250)).$((RANDOM % 250 + 1))" "$url/myapi/v1/chat-bot" -d '{"last_prompt":"[[sim events=3 interval=0 delay=0]]"}' |
@@ -99,7 +99,7 @@ serving_pid() {
   echo "${child:-$main}" | tr -d ' '
 }
 set_setting() { inside sh -c "sed -i '/^$1=/d' /etc/bailian-fcgi/env && echo '$1=$2' >>/etc/bailian-fcgi/env"; }
-# Waits until the service has so many processes, and prints how many it has.
+# Waits until the service has this many processes, and prints how many it has.
 await_processes() {
   local deadline=$((SECONDS + patience)) found=''
   while ((SECONDS < deadline)) && [[ $found != "$1" ]]; do
@@ -153,7 +153,7 @@ MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged() {
     "$(cd "$to/opt/chat/share/bailian-fcgi" && echo *)"
 }
 
-# With an apt-get that starts nginx, as a package does, when the test tells it to.
+# With an apt-get that starts nginx, as a package does, when the test asks for it.
 InstallDepsStartsNoServiceAndNeverPreventsOne() {
   local policy=/usr/sbin/policy-rc.d
   put deploy/install-deps.sh /root/install-deps.sh
@@ -271,7 +271,7 @@ TheSocketMovesToAnAddressBySystemctlEdit() {
   expect 'health' 200 "$(health)"
 }
 
-# A system call outside the unit's list kills the program here. On a real site it only fails.
+# In this test a system call outside the unit's list kills the program. On a real site it only fails.
 ItsSandboxHoldsAndIsNotMissed() {
   inside mkdir -p /run/systemd/system/bailian-fcgi.service.d
   inside sh -c "printf '[Service]\nSystemCallErrorNumber=kill\n' >/run/systemd/system/bailian-fcgi.service.d/kill.conf"
@@ -363,7 +363,7 @@ StoppingTheSocketEndsWhoeverServes() {
   await_status misconfigured >/dev/null
   inside systemctl stop bailian-fcgi.socket
   expect 'processes' 0 "$(await_processes 0)"
-  # Also without a main process, as when the program on disk is broken.
+  # Also without a main process, for example when the program on disk is broken.
   set_setting TIMEOUT 300
   inside systemctl start bailian-fcgi
   await_status streams >/dev/null

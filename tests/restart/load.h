@@ -21,8 +21,8 @@ struct Totals {
   std::string first_fault;
 };
 
-// Visitors of a web server on 127.0.0.1, on a thread of their own: always so many streams, a new one for each
-// that ends, and short requests at a steady pace. Every answer is checked from start to end.
+// Visitors of a web server on 127.0.0.1, on a thread of their own: a constant number of streams, a new one
+// for each that ends, and short requests at a steady pace. Every answer is checked from start to end.
 class Load {
  public:
   Load(uint16_t port, size_t streams);
@@ -30,9 +30,9 @@ class Load {
 
   // Waits until all streams are open.
   void await_streams();
-  // Waits for so many more answers.
+  // Waits for this many more answers.
   void await_answers(size_t more);
-  // Sends no more requests, and waits for the open answers.
+  // Sends no more requests, and waits for the answers in progress.
   Totals finish();
 
  private:

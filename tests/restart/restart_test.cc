@@ -45,7 +45,7 @@ class Restart : public testing::Test {
 
   Settings settings() const { return site_settings(dir_, simulator_); }
 
-  // Calls `disturb` so many times, with answers in between, and prints the totals.
+  // Calls `disturb` repeatedly, with answers in between, and prints the totals.
   void expect_nothing_lost(const std::string& what, int times, const std::function<void(int)>& disturb) {
     Load load(port_, kStreams);
     load.await_streams();

@@ -1,4 +1,5 @@
-// deploy/README.md, "PHP on the same machine", with Debian's own nginx and PHP-FPM: who reaches the socket.
+// deploy/README.md, "PHP on the same machine", with Debian's own nginx and PHP-FPM: which users can reach the
+// socket.
 
 #include <glob.h>
 #include <grp.h>
@@ -41,8 +42,8 @@ std::string php_fpm() {
   return program;
 }
 
-// A machine with a site in PHP behind nginx, both as Debian sets them up, whose /etc can be changed: a mount
-// namespace of its own.
+// A machine with a PHP site behind nginx, both as Debian sets them up, in its own mount namespace, so that
+// /etc can be changed.
 class PhpOnTheSameMachine : public testing::Test {
  protected:
   void SetUp() override {

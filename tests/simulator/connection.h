@@ -37,14 +37,14 @@ class Connection {
  public:
   Connection(event_base* base, evhttp_connection* connection);
 
-  // Whether this was a close-idle connection. It takes no second request: one that arrives now crosses the
-  // close.
+  // Whether this was a `close-idle` connection. It takes no second request: one that arrives now was sent
+  // before the client saw the close.
   bool closes_instead();
   // Takes over the socket until the exchange is done. The exchange may write in its constructor.
   void begin(evhttp_request* request, std::unique_ptr<Exchange> exchange);
   void write(std::string_view bytes);
   std::size_t backlog_bytes() const;
-  // May destroy the connection and its exchange, so it is the last thing its caller does.
+  // May destroy the connection and its exchange, so it must be the caller's last call.
   void act(Next next);
 
   // Whether this is its first request to DashScope in `epoch`.

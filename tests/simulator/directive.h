@@ -46,7 +46,7 @@ enum class Framing { kJson, kSse200, kSse };
 // Messages that are not documented with a code.
 enum class Message { kKey, kBudget };
 
-// What `[[sim key=value ...]]` in a prompt asks for; an empty optional means the usual.
+// The request in `[[sim key=value ...]]` of a prompt; an empty optional means the default.
 struct Directive {
   std::string source;  // as it stands in the prompt: requests with the same one share `times`
 
@@ -74,7 +74,7 @@ struct Directive {
   std::optional<std::size_t> times;
 
   bool asks_for_error() const { return status.has_value() || !code.empty(); }
-  // What remains when `times` is used up: pace and text, without faults.
+  // The directive once `times` is used up: pace and text, without faults.
   Directive without_trouble() const;
 };
 

@@ -13,7 +13,7 @@ namespace {
   throw ApiError(400, "InvalidParameter", "simulator directive: example=" + name + ": " + reason);
 }
 
-// "400 (older doc: 413)" and "application/json (or absent)" carry a remark.
+// "400 (older doc: 413)" and "application/json (or absent)" contain a remark.
 std::string without_remark(const std::string& field) { return field.substr(0, field.find(" (")); }
 
 bool find_in_index(std::ifstream& index, const std::string& file, Example& example) {

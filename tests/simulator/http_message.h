@@ -47,7 +47,7 @@ Headers gateway_headers(const GatewayHead& head);
 // The headers of a page that the proxy in front of DashScope generates.
 Headers proxy_headers(std::string_view content_type);
 
-// A chunk that announces `extra_bytes` more than it has is left unfinished.
+// A chunk that announces `extra_bytes` more than it has remains incomplete.
 void append_chunk(std::string_view bytes, std::size_t extra_bytes, std::string& out);
 inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 

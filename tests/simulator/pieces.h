@@ -15,7 +15,7 @@ class Pieces {
   static Pieces numbered(std::size_t count);
   // `@1.NANOSECONDS;`, `@2.NANOSECONDS;`, ...: the monotonic time at which each was generated.
   static Pieces clock(std::size_t count);
-  // A word each, or one or two Han characters.
+  // Each piece is a word, or one or two Han characters.
   static Pieces tokens(std::string_view text);
   static Pieces of_chars(std::string_view text, std::size_t chars_each);
 

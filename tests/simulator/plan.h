@@ -28,7 +28,7 @@ struct Plan {
   std::size_t chunk_bytes =
       0;                 // the body in chunks of this size, one write each; 0: one chunk for each event
   bool dribble = false;  // one byte an interval
-  std::optional<std::size_t> hold;  // stop after so many text events; 0: before the first byte
+  std::optional<std::size_t> hold;  // stop after this many text events; 0: before the first byte
   bool close_idle = false;
 };
 

@@ -35,7 +35,7 @@ ApiError directed_error(const Directive& directive, std::string_view key) {
   return {directive.status.value_or(published.status()), code, message};
 }
 
-// What a rejected stream looks like where the directive doesn't say: contract.md §6, row 4.
+// The form of a rejected stream unless the directive chooses one: contract.md §6, row 4.
 Framing usual_framing(int status, bool is_stream) {
   return is_stream && (status == 400 || status == 429) ? Framing::kSse200 : Framing::kJson;
 }
@@ -143,7 +143,7 @@ void apply_fault(Fault fault, std::optional<std::size_t> after, Plan& plan) {
       break;
     case Fault::kComments:
       plan.script = std::make_unique<KeepaliveScript>();
-      // Endless comments without a pace would keep the simulator busy.
+      // Endless unpaced comments would keep the simulator busy.
       plan.interval = std::max(plan.interval, milliseconds(1));
       break;
     default:

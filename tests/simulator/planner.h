@@ -16,14 +16,13 @@
 
 namespace bailian::simulator {
 
-// Decides how a request to DashScope is answered: as contract.md says, or as the directive in its prompt
-// says.
+// Decides how a request to DashScope is answered: by contract.md, or by the directive in its prompt.
 class Planner {
  public:
   explicit Planner(const Options& options) : options_(options), examples_(options.examples) {}
 
   Plan plan(const HttpRequest& request);
-  // Restarts the counting of `times=K`.
+  // Resets the counters of `times=K`.
   void forget() { seen_.clear(); }
 
  private:

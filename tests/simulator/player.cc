@@ -118,7 +118,7 @@ Next Player::pump(bool is_tick) {
   return is_done ? conclude() : Next::kWait;
 }
 
-// Whether there may be something new to frame.
+// Whether there may be new bytes to frame.
 bool Player::produce() {
   if (phase_ != Phase::kStreaming || connection_.backlog_bytes() > kMaxBacklogBytes) return false;
   const std::size_t waiting = body_.size() - framed_bytes_;
@@ -153,7 +153,7 @@ void Player::hold() {
   gate_.enter(timer_);
 }
 
-// Moves one chunk from the body to the wire, when it is whole or nothing follows for now.
+// Moves one chunk from the body to the wire when it is complete or nothing follows for now.
 bool Player::frame() {
   const std::size_t waiting = body_.size() - framed_bytes_;
   const bool is_partial = waiting < plan_.chunk_bytes && phase_ == Phase::kStreaming;

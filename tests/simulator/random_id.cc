@@ -14,7 +14,7 @@ std::string RandomId::hex(std::size_t digits) {
   return id;
 }
 
-// UUID version 9, like the request ids of DashScope.
+// UUID version 9, like DashScope's request ids.
 std::string RandomId::uuid() {
   std::string id = hex(32);
   id[12] = '9';

@@ -33,7 +33,7 @@ class Stats {
   // The client closed before the end of its answer.
   void add_cut();
   void reset();
-  // Changes with each reset: what began before it is no longer counted.
+  // Changes with each reset: requests that began before it are no longer counted.
   unsigned epoch() const { return epoch_; }
 
   std::string json() const;

@@ -88,8 +88,8 @@ def curves(samples: list[Sample]) -> list[Curve]:
 
     rss = [sample.rss_kib / 1024 for sample in samples]
     files = [float(sample.files) for sample in samples]
-    # The heap returns and takes some MiB at a time: a leak shows in its peaks. Descriptors depend on the visitors,
-    # who are random.
+    # The heap grows and shrinks by several MiB at a time: a leak shows in its peaks. Descriptors depend on the
+    # visitors, who are random.
     return [curve("RSS, peak, MiB", rss, 0.05 * max(rss), max), curve("descriptors, mean", files, 0.1 * mean(files)),
             curve("threads, mean", [float(sample.threads) for sample in samples], 0.5)]
 

@@ -23,7 +23,7 @@ ALPHABETS = (
     "\"\\/\n\t\r\b\f\x01\x1f\x7f<>&' ",
 )
 
-# Faults of an upstream. The text before them, if any, is the echo of the question.
+# Faults of an upstream. Any text before them is the echo of the question.
 FAULTS = (
     "fault=reset", "fault=reset-midway", "fault=cut", "fault=no-stop", "fault=truncated-chunk", "fault=stall",
     "fault=hang", "fault=bad-json", "fault=bad-utf8", "fault=lone-surrogate", "fault=deep", "fault=huge",

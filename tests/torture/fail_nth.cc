@@ -38,7 +38,7 @@ Plan* plan = nullptr;
 bool in_main = false;
 
 #ifndef KEEP_MALLOC
-// The place of the call, for addr2line.
+// The address of the call, for addr2line.
 void show_crash(int signal) {
   constexpr int kMostFrames = 40;
   void* frames[kMostFrames];
@@ -88,7 +88,8 @@ bool fails(Call call) {
   return true;
 }
 
-// An eventfd, a pipe or a socket pair within the process never fails in reality, so it does not fail here.
+// I/O on an eventfd, a pipe or a socket pair within the process never fails in practice, so it does not fail
+// here.
 bool is_own(int fd) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) return false;
@@ -280,8 +281,8 @@ char* realpath(const char* path, char* resolved) noexcept {
   REAL(realpath);
   return fails(kRealpath) ? nullptr : real_realpath(path, resolved);
 }
-// This and execve() are called after a fork(), where dlsym() might wait for a lock that no thread will
-// release. What is changed of a descriptor can't fail.
+// This function and execve() are called after a fork(), where dlsym() might wait for a lock that no thread
+// will release. Changing the flags of a descriptor can't fail.
 int fcntl(int fd, int command, ...) {
   va_list more;
   va_start(more, command);

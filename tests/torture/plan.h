@@ -55,7 +55,7 @@ struct Plan {
   std::atomic<bool> counting;    // while false, and before main(), no call fails
   std::atomic<bool> from_main;   // counting starts with main()
   std::atomic<bool> for_good;    // all calls from the n-th on fail
-  std::atomic<int32_t> process;  // only the calls of this one; 0: of all
+  std::atomic<int32_t> process;  // only this process's calls fail; 0: all
   std::atomic<uint32_t> call;
   std::atomic<int32_t> error;
   std::atomic<uint64_t> nth;  // 0: none fails

@@ -1,4 +1,4 @@
-// A responder that starts: it serves, or it reports why not and ends with a documented exit code.
+// A responder that starts serves, or reports why not and exits with a documented code.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -26,8 +26,8 @@ class TortureStart : public TortureBase {
         arguments);
   }
 
-  // Runs the command with each call failing. Its exit code must be one of these, and one other than 0 needs a
-  // reason on stderr. When no call fails, it must be the first.
+  // Runs the command with each call failing. Its exit code must be one of these; unless it is 0, stderr must
+  // contain a reason. When no call fails, it must be the first of these.
   void survive(const std::function<Finished()>& run, const std::vector<int>& codes) {
     const auto run_once = [&] {
       const Finished finished = run();
@@ -53,8 +53,8 @@ class TortureStart : public TortureBase {
 
   // It serves, or reports why not.
   Finished serve(Process& process) {
-    // The first visitor comes as early as possible, and the failing call may cost the answer. The second one
-    // must be served unless the process has ended.
+    // The first visitor comes as early as possible, and the failing call may cost the answer. The second
+    // visitor must be served unless the process has ended.
     is_served(process);
     plan().disarm();
     const bool serves = is_served(process);

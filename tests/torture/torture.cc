@@ -224,7 +224,7 @@ void Torture::start(Settings settings) {
   settings_ = std::move(settings);
   if (const auto workers = settings_.find("WORKERS"); workers != settings_.end())
     loops_ = std::stoul(workers->second);
-  // So that no scenario waits longer for what was lost.
+  // So that no scenario waits longer for a lost event.
   settings_.merge(Settings{{"CONNECT_TIMEOUT", "1"},
                            {"FIRST_TOKEN_TIMEOUT", "1"},
                            {"IDLE_TIMEOUT", "1"},

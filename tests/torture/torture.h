@@ -14,8 +14,8 @@
 #include "harness/site.h"
 #include "plan.h"
 
-// Torture tests, as curl has them: one scenario runs again and again, each time with another call failing,
-// until every call has failed once.
+// Torture tests, like curl's: one scenario runs repeatedly, each time with a different call failing, until
+// every call has failed once.
 namespace bailian::torture {
 
 using namespace e2e;
@@ -30,7 +30,7 @@ std::string describe(const Failure& failure);
 // All failures to try. A function that the scenario does not call is skipped.
 const std::vector<Failure>& all_failures();
 
-// Polls for something that no event announces; throws WaitedInVain.
+// Polls for a condition that no event signals; throws WaitedInVain.
 void await(const std::string& what, const std::function<bool()>& happens);
 
 // The tests' side of the page in plan.h.
@@ -63,7 +63,7 @@ class TortureBase : public testing::Test {
   enum class Times { kMany, kFew };
   enum class From { kNow, kMain };
   // Runs `run` until each of its calls has failed in each way, or the test has failed. Returns how many calls
-  // failed. The run before must have made the same calls.
+  // failed. The previous run must have made the same calls.
   uint64_t fail_each(const std::function<void()>& run, From from, Times times = Times::kMany);
 
   const WorkDir& dir() const { return dir_; }
@@ -72,7 +72,7 @@ class TortureBase : public testing::Test {
   Address address() const { return {.unix_path = dir_.socket("fcgi")}; }
   // The program with these settings and those of a site, and failing calls.
   Command failing_command(Settings settings, const std::vector<std::string>& arguments = {}) const;
-  // Nothing when the process ends before it listens.
+  // Empty when the process ends before it listens.
   std::optional<FcgiPeer> first_peer(Process& process) const;
   bool is_served(Process& process) const;
 
@@ -107,14 +107,14 @@ class Torture : public TortureBase {
   FcgiPeer ask_for_stream(std::string_view prompt) const;
   // A stream of tokens(3) that has begun, and continues when the simulator releases it.
   FcgiPeer live_stream();
-  // The answer to this, which must come, because nothing fails any more.
+  // The answer to this request, which must arrive, because no call fails any more.
   std::string get(std::string_view path) const;
 
   // These accept, in place of the expected answer, only a whole answer that reports a failure, or the end of
   // the connection. They return false unless the expected answer came.
   bool expect_reply(FcgiPeer& peer, int status, std::string_view body_part);
-  // An answer that ends well must have all of the text, any other the beginning of it. With `may_fail` an
-  // error is accepted too.
+  // An answer that completes must have all of the text; any other must have a prefix of it. With `may_fail`
+  // an error is accepted too.
   bool expect_stream(FcgiPeer& peer, std::string_view text, bool may_fail = false);
   bool expect_failed_stream(FcgiPeer& peer, std::string_view text);
   // The next text of a stream.

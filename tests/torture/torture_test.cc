@@ -296,7 +296,7 @@ TEST_F(Torture, StaleKeptConnection) {
   start();
   survive([&] {
     stream("[[sim events=2 fault=close-idle]]", tokens(2));
-    // A request that crosses the end of the connection may have been accepted, and is not sent again.
+    // A request that was sent as the connection ended may have been accepted, and is not sent again.
     auto peer = ask_for_stream("[[sim events=2]]");
     expect_stream(peer, tokens(2), true);
   });
@@ -393,7 +393,7 @@ TEST_F(Torture, TwoSignals) {
       Ends::kEnded);
 }
 
-// Whatever fails in a reload, open streams go on, and the next reload succeeds.
+// Whatever fails in a reload, open streams continue, and the next reload succeeds.
 TEST_F(Torture, ReloadWithALiveStream) {
   const auto write_profile = [&](const std::string& greeting) {
     dir().write("bot.json",

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-// The web server's side of FastCGI, written down byte by byte.
+// The web server's side of FastCGI, byte by byte.
 namespace bailian::wire {
 
 inline std::string record(int type, uint16_t id, std::string_view content, size_t padding = 0) {

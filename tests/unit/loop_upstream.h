@@ -38,8 +38,8 @@ inline std::string base_url_of(const UniqueFd& listener) {
   return "http://127.0.0.1:" + std::to_string(ntohs(address_of(listener).sin_port)) + "/api/v1";
 }
 
-/// Stands in for DashScope on the event loop of the test: each request that has arrived whole gets the next
-/// reply of the script. send() and close() act on the connection of the latest request.
+/// Stands in for DashScope on the event loop of the test: each complete request gets the next reply of the
+/// script. send() and close() act on the connection of the latest request.
 class LoopUpstream {
  public:
   struct Reply {
@@ -60,7 +60,7 @@ class LoopUpstream {
   [[nodiscard]] size_t requests() const { return requests_; }
   [[nodiscard]] size_t connections() const { return connections_.size(); }
 
-  /// False when the connection does not take all of it.
+  /// False when the connection does not accept all of it.
   bool send(std::string_view bytes) const {
     return ::send(current_->fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
            static_cast<ssize_t>(bytes.size());

@@ -9,7 +9,8 @@
 
 namespace {
 
-// What tests/shards.sh is tried on. GoogleTest runs these only where it is asked for disabled tests too.
+// Sample tests on which tests/shards.sh itself is tested. GoogleTest runs these only if disabled tests are
+// requested.
 TEST(ShardsSample, DISABLED_Passes) {}
 TEST(ShardsSample, DISABLED_Skips) { GTEST_SKIP() << "no moon\ntonight"; }
 TEST(ShardsSample, DISABLED_Fails) { FAIL() << "the sky is green"; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: get-promtool.sh FILE
-# Puts promtool there: this machine's, or that of the distribution's package `prometheus`, which is unpacked but not
-# installed, because its server would start.
+# Puts promtool there: this machine's, or the one from the distribution's package `prometheus`, which is unpacked but
+# not installed, because installing it would start its server.
 set -euo pipefail
 
 file=$1

@@ -94,7 +94,7 @@ recorded() { # FILE FILTER
   { head -c 3 "$1" && echo && sed 1d "$1" | jq "$2"; } | paste -sd ' '
 }
 
-# Records the answers of all forms of all routes in the directory.
+# Records in the directory the answers of all forms of all routes.
 record_chat() { # DIRECTORY
   local form n=0
   keep() { # KIND
@@ -118,7 +118,7 @@ record_chat() { # DIRECTORY
   done
 }
 
-# Records what a visitor of the rest of the site receives in the directory.
+# Records in the directory what visitors of the rest of the site receive.
 record_site() { # DIRECTORY
   local path n=0 file
   mkdir -p "$1"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# nginx alone, in front of the simulator: the least that proxying costs. The client sends DashScope's requests.
+# nginx alone, in front of the simulator: the minimum cost of proxying. The client sends DashScope's requests.
 set -eu
 
 case $1 in

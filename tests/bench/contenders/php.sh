@@ -11,7 +11,7 @@ case $1 in
   about)
     echo 'responder yes'
     echo 'workers 1000'
-    # PHP notices only when it writes that the visitor has left.
+    # PHP notices that the visitor has left only when it writes.
     echo 'notices_close streaming'
     ;;
   prepare)

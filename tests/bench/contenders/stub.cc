@@ -1,8 +1,7 @@
-// A FastCGI responder that invents the events of a streamed answer from a timer: no upstream, no JSON. What
-// it costs is what the delivery through FastCGI itself costs.
+// A FastCGI responder that generates the events of a streamed answer from a timer: no upstream, no JSON. Its
+// cost is that of the delivery through FastCGI itself.
 //   usage: bench_stub SOCKET
-// Each POST is such a stream; `interval=MS` and `batch=N` in its body direct it, as they direct the
-// simulator.
+// Each POST is such a stream; `interval=MS` and `batch=N` in its body direct it, as for the simulator.
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -76,7 +75,7 @@ class Stream {
     return Input::kComplete;
   }
 
-  /// False: nginx is gone, or takes no more.
+  /// False: nginx is gone, or accepts no more bytes.
   bool send_events() {
     std::array<char, kHeaderBytes + 256 + kMaxBatch * 256> record;
     char* at = record.data() + kHeaderBytes;

@@ -1,4 +1,4 @@
-// What one token, one request and one answer cost in the parsers and writers alone, without a socket.
+// Measures one token, one request and one answer in the parsers and writers alone, without a socket.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What counting costs a token and a request, and a scrape the loop that answers it.
+// Measures the cost of counting per token and per request, and of a scrape for the loop that answers it.
 
 #include "telemetry/metrics.h"
 
@@ -37,7 +37,7 @@ void count_a_chat(benchmark::State& state) {
 }
 BENCHMARK(count_a_chat);
 
-// Every series there can be: all requests, all models, more codes than are documented.
+// Every possible series: all requests, all models, more codes than are documented.
 void scrape_with_every_series(benchmark::State& state) {
   Metrics metrics;
   for (int resource = 0; resource <= static_cast<int>(Endpoint::kPing); ++resource) {

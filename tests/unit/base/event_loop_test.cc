@@ -153,7 +153,7 @@ TEST_F(Loops, AnEventWatchesTheLatestDescriptorForTheLatestInterest) {
 TEST_F(Loops, ADescriptorThatCannotBeWatchedThrowsAndLeavesTheEventUsable) {
   auto stop = [&] { loop_.stop(); };
   IoEvent event(loop_, call(stop));
-  const UniqueFd file(::memfd_create("file", 0));  // epoll takes no files
+  const UniqueFd file(::memfd_create("file", 0));  // epoll does not accept regular files
   EXPECT_THROW(event.watch(file.get(), IoEvent::kRead), std::system_error);
   event.unwatch();
   event.watch(pair_.fd(), IoEvent::kRead);
@@ -176,7 +176,7 @@ TEST_F(Loops, ASignalIsAnEvent) {
 TEST_F(Loops, ASignalWhoseEventIsDestroyedIsIgnored) {
   auto ignore = [] {};
   { const SignalEvent event(loop_, SIGUSR2, call(ignore)); }
-  EXPECT_EQ(::raise(SIGUSR2), 0);  // or this process would end
+  EXPECT_EQ(::raise(SIGUSR2), 0);  // otherwise this process would end
 }
 
 TEST_F(Loops, ABusyLoopServesEverything) {
@@ -196,7 +196,7 @@ TEST_F(Loops, ABusyLoopServesEverything) {
 
 // --- exceptions ---
 
-/// One visitor: each of its events throws, and it answers by unwatching its socket.
+/// One visitor: each of its events throws, and its exception handler unwatches its socket.
 class Visitor {
  public:
   explicit Visitor(EventLoop& loop) : loop_(loop) {

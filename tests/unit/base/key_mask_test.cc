@@ -17,7 +17,7 @@ std::string masked(std::string_view text, size_t step, std::string_view key = kK
   return shown;
 }
 
-// Without what may have been shown of the key before the rest of it came.
+// Without the part of the key that may have been shown before the rest of it arrived.
 std::string without_starts(std::string text) {
   for (size_t at = 0; (at = text.find("***", at)) != std::string::npos;) {
     const std::string_view before = std::string_view(text).substr(0, at);

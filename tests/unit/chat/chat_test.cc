@@ -18,7 +18,7 @@ namespace {
 
 constexpr Seconds kNever{60};
 constexpr Seconds kSoon{0.02};
-constexpr std::chrono::milliseconds kLater{100};  // some heartbeats after kSoon
+constexpr std::chrono::milliseconds kLater{100};  // several heartbeats later than kSoon
 
 std::string event(const std::string& text, const std::string& finish = "null") {
   return R"(data:{"output":{"session_id":"s","finish_reason":")" + finish + R"(","text":")" + text +
@@ -34,7 +34,7 @@ const std::string kErrorReply =
     "HTTP/1.1 500 X\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(kError.size()) +
     "\r\n\r\n" + kError;
 
-/// A browser that notes in short what it gets, and expects nothing after the end.
+/// A browser that records in short form what it receives, and expects nothing after the end.
 class Browser final : public ClientStream {
  public:
   std::string log;
@@ -122,7 +122,7 @@ class Chats : public testing::Test {
     return record;
   }
 
-  // Once `holds`, does `action`, after all steps before it.
+  // Once `holds` returns true, runs `action`, after all earlier steps.
   void when(
       std::function<bool()> holds, std::function<void()> action = [] {}) {
     steps_.push_back({std::move(holds), std::move(action)});
@@ -131,7 +131,7 @@ class Chats : public testing::Test {
       ChatPhase wanted, std::function<void()> action = [] {}) {
     when([this, wanted] { return phase() == wanted; }, std::move(action));
   }
-  // So many iterations that what was sent before has arrived.
+  // Enough iterations that all bytes sent before have arrived.
   void settle() {
     when([this, left = 50]() mutable { return --left == 0; });
   }
@@ -264,7 +264,7 @@ class ChatPhases : public Chats, public testing::WithParamInterface<Case> {
     }
   }
 
-  // A paused answer goes on once the browser has caught up.
+  // A paused answer resumes once the browser has caught up.
   void catch_up() {
     if (GetParam().phase != ChatPhase::kPaused || GetParam().happens == Happens::kVisitorLeaves) return;
     settle();

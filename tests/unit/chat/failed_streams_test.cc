@@ -40,7 +40,7 @@ TEST(FailedStreams, ForgetAfterHalfAMinute) {
   streams.remember(question, kFailure, kNow);
   streams.remember(question, kFailure, kNow + 20s);
   streams.remember(streams.key("10.0.0.1", asked("other")), kFailure, kNow + 40s);
-  EXPECT_TRUE(streams.take(question, kNow + 40s));  // the second time counts
+  EXPECT_TRUE(streams.take(question, kNow + 40s));  // the second call replaces the first
 }
 
 TEST(FailedStreams, TellQuestionsOfVisitorsApart) {

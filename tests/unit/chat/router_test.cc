@@ -9,7 +9,7 @@
 namespace bailian {
 namespace {
 
-/// A browser that keeps what it is sent.
+/// A browser that keeps everything it receives.
 class Browser final : public ClientStream {
  public:
   void send(const Reply& reply) override { reply_ = reply; }

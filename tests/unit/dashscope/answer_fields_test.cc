@@ -114,7 +114,7 @@ TEST(AnswerFields, ErrorsAreReadInEverySpelling) {
 
 TEST(AnswerFields, ATextThatEndsInMidCharacterIsReadNoFurther) {
   for (const std::string_view start : {"\xc3", "\xe6", "\xf0", "\xf0\x9f"}) {
-    // Longer than what a string holds within itself, so that a sanitizer watches its end.
+    // Longer than a string's inline buffer, so that a sanitizer checks its end.
     std::string json = R"({"output":{"text":"longer than that)";
     json += start;
     json.shrink_to_fit();

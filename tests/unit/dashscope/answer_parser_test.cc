@@ -25,7 +25,7 @@ struct Result {
   UpstreamError error;
 };
 
-// A parser and all that it has returned.
+// A parser and everything it has returned.
 class Reader {
  public:
   std::string text;
@@ -34,7 +34,7 @@ class Reader {
 
   void expect(std::string_view content_type) { parser_.expect(content_type); }
   State feed(int status, std::string_view bytes) {
-    // A buffer of their own, so that a sanitizer sees whether it is used after its end.
+    // Each piece has its own buffer, so that a sanitizer detects a read past its end.
     const std::vector<char> copy(bytes.begin(), bytes.end());
     parser_.feed(status, {copy.data(), copy.size()});
     return read();
@@ -77,7 +77,7 @@ struct Expected {
   std::string code;
 };
 
-// What becomes of every body of the wire contract.
+// The result for every body of the wire contract.
 const std::vector<Expected> kExamples = {
     {"01-nonstream-ok", State::kFinished, "杭州是一座因西湖与钱塘江而闻名的江南城市 🌊。", {}, {}},
     {"02-stream-incremental",
@@ -177,7 +177,7 @@ std::string event(const std::string& text, const std::string& finish = "null") {
          "\"}}\n\n";
 }
 
-// How pieces relate to each other is the matter of answer_text_test.cc; here they come in bytes.
+// answer_text_test.cc covers how pieces relate to each other; here they arrive as bytes.
 TEST(AnswerParser, PiecesAddUpToTheAnswerCutAnywhere) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> answers = {
       {{"哈", "哈哈", "哈哈哈", "，好笑", ""}, "哈哈哈哈哈哈，好笑"},

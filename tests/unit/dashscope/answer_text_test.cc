@@ -128,8 +128,8 @@ TEST(AnswerText, AWorkflowsTextThatIsHeldComesBeforeItsMessages) {
   EXPECT_EQ(text.take_message("x"), "10x");
 }
 
-// Short texts of few characters, in which pieces nest by chance as often as can be: what is told never goes
-// back on itself, and an answer that could only have been increments is told as such.
+// Short texts of few characters, in which pieces often nest by chance: returned text is never contradicted,
+// and an answer that could only have been increments is returned as such.
 TEST(AnswerText, IsTheTextOfTheIncrementsWheneverThatCanBeKnown) {
   unsigned seed = 1;
   const auto random = [&seed] { return (seed = seed * 1103515245 + 12345) >> 16; };

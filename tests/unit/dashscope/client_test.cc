@@ -94,14 +94,14 @@ class Completions : public testing::Test {
     completion_ = client_->ask(question, mode, visitor_);
   }
 
-  // The calls of a completion until its last.
+  // Returns all calls of a completion.
   std::string outcome(AnswerMode mode = AnswerMode::kStream) {
     ask(mode);
     loop_.run();
     return visitor_.log;
   }
 
-  // Calls `then` after so many iterations that what was sent before has arrived.
+  // Calls `then` after enough iterations that all bytes sent before have arrived.
   void after_a_while(std::function<void()> then, int iterations = 50) {
     loop_.post([this, iterations, then = std::move(then)] {
       if (iterations == 0) return then();
@@ -178,7 +178,7 @@ TEST_F(Completions, LeaveTheConnectionToTheNext) {
   EXPECT_EQ(upstream_.connections(), 1U);
 }
 
-// Ends only when the upstream says so.
+// Completes only when the upstream reports the end.
 std::string chunked(const std::string& body) {
   return fmt::format(
       "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: "
@@ -188,7 +188,7 @@ std::string chunked(const std::string& body) {
 
 TEST_F(Completions, DestroyedAtTheirEndStillLeaveTheConnectionToTheNext) {
   upstream_.script = {{chunked(event("a") + event("b", "stop"))}, {kAnswer}};
-  // Runs before what the completion itself puts off to the end of this iteration.
+  // Runs before the tasks that the completion itself defers to the end of this iteration.
   visitor_.after_first_text = [this] { destroy_.schedule(); };
   visitor_.after_end = [this] {
     visitor_.after_end = [this] { loop_.stop(); };

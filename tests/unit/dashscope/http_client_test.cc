@@ -22,7 +22,7 @@ constexpr std::string_view kWholeResponse =
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok";
 constexpr std::string_view kChunkedHead = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// Records what a transfer reports, and throws where the test wants it to.
+/// Records a transfer's reports, and throws where the test requests it.
 struct Receiver : TransferHandler {
   void on_request() noexcept override { ++requests; }
   bool on_data(const ResponseHead& head, std::string_view bytes) override {

@@ -31,7 +31,7 @@ bool read(SseParser& parser, std::string_view bytes, std::vector<Seen>& events) 
   return !parser.is_refused();
 }
 
-// The same with a buffer of their own, so that a sanitizer sees whether it is used after its end.
+// The same, but each piece has its own buffer, so that a sanitizer detects a read past its end.
 bool read_copy(SseParser& parser, std::string_view bytes, std::vector<Seen>& events) {
   const std::vector<char> copy(bytes.begin(), bytes.end());
   return read(parser, {copy.data(), copy.size()}, events);

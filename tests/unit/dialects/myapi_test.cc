@@ -268,7 +268,7 @@ std::string content_of(std::string_view event) {
   return fault ? "" : std::string(as_view(document["content"]));
 }
 
-// The limit of an event falls on each byte of each character, and of its escape.
+// The event limit falls on each byte of each character and of its escape in turn.
 TEST(Myapi, LongTextsAreCutAtCharactersWhereverTheLimitFalls) {
   for (const std::string unit : {"x", "€", "𝄞", "\"", "\x01", "a€\n𝄞\x1f"}) {
     for (size_t padding = 0; padding < 24; ++padding) {

@@ -27,7 +27,7 @@ std::string request(char flags = kKeep) {
          wire::stdin_stream(1, "");
 }
 
-/// Does nothing by itself; notes what happens to it.
+/// Does nothing by itself; records the calls it receives.
 class ScriptedExchange final : public Exchange {
  public:
   ScriptedExchange(ClientStream& client, std::string& log) : client_(client), log_(log) {}
@@ -52,7 +52,7 @@ class ScriptedExchange final : public Exchange {
 };
 
 /// A connection, its owner and its peer. Once the connection is in the state `when`, the peer or the process
-/// does what `then` says; the loop runs until the connection is destroyed.
+/// performs `then`; the loop runs until the connection is destroyed.
 class Connections : public testing::Test {
  protected:
   Connections() : connections_(static_cast<size_t>(FcgiState::kCount)) {

@@ -36,7 +36,7 @@ class ListenSockets : public testing::Test {
     }
     return "";
   }
-  // What a process leaves behind that was killed.
+  // A socket file as a killed process leaves it behind.
   void leave_stale_socket() const {
     const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
     sockaddr_un name{};
@@ -64,7 +64,7 @@ TEST_F(ListenSockets, AreRemovedWithTheirOwner) {
   EXPECT_FALSE(std::filesystem::exists(path()));
 }
 
-// In a process of its own: the descriptor's number and the environment are given.
+// In a separate process: the test requires a certain descriptor number and environment.
 [[noreturn]] void take_over_and_end(int passed, bool serves) {
   ::dup2(passed, 3);
   ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
@@ -133,7 +133,7 @@ TEST_F(ListenSockets, WaitForALockThatEnds) {
   starter.join();
 }
 
-// In a process of its own.
+// In a separate process.
 [[noreturn]] void print_name_and_end(int passed, bool by_systemd) {
   ::dup2(passed, by_systemd ? 3 : 0);
   ::unsetenv("LISTEN_FDNAMES");
@@ -156,7 +156,7 @@ TEST_F(ListenSockets, ThatAreInheritedAreNamedByTheirAddress) {
                 "^127\\.0\\.0\\.1:[1-9][0-9]*, shared$");
   }
   const UniqueFd nameless(::socket(AF_UNIX, SOCK_STREAM, 0));
-  const sockaddr any = {AF_UNIX, {}};  // no path: the kernel picks a name that is no file's
+  const sockaddr any = {AF_UNIX, {}};  // no path: the kernel picks an abstract name
   ASSERT_EQ(::bind(nameless.get(), &any, sizeof any.sa_family), 0);
   ASSERT_EQ(::listen(nameless.get(), 1), 0);
   EXPECT_EXIT(print_name_and_end(nameless.get(), true), testing::ExitedWithCode(0),

@@ -159,7 +159,7 @@ TEST_F(Output, AnEventThatFitsNoReadStillLeaves) {
   EXPECT_EQ(received, 70000U);
 }
 
-// In a process of its own: writes until memory is used up.
+// In a separate process: writes until memory is exhausted.
 [[noreturn]] void use_up_memory_and_end() {
   constexpr rlim_t kBytes = rlim_t{256} << 20;
   const rlimit limit = {kBytes, kBytes};
@@ -186,7 +186,7 @@ TEST_F(Output, DropsTheRestOfAnAbortedAnswer) {
   output_.write_event("second");
   output_.flush();
   output_.write_event("third");
-  std::string sent(output_.all_records().substr(0, 3));  // a part of the first record has left
+  std::string sent(output_.all_records().substr(0, 3));  // a part of the first record was sent
   output_.consume(3);
   output_.abort();
   sent += take_all(output_);

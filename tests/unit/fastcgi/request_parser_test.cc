@@ -97,7 +97,7 @@ INSTANTIATE_TEST_SUITE_P(
             "too many"}),
     [](const auto& test) { return test.param.name; });
 
-// What the peer is sent back for `bytes`, which break no rule, however they are cut.
+// The reply to `bytes`, which are valid, however they are cut.
 std::string replies_to(const std::string& bytes, int max_requests = 7) {
   std::optional<std::string> first;
   for (size_t step = 1; step <= bytes.size(); ++step) {

@@ -191,7 +191,8 @@ TEST(ConfigPhps, WithFaultsOrNothingInThemAreRefused) {
   EXPECT_EQ(fault("<html><body>404</body></html>"), nothing);
 }
 
-/// Whatever the bytes: a PhpError, or settings and a profile that the program accepts, told without a key.
+/// Any bytes give a PhpError, or settings and a profile that the program accepts, and no report contains a
+/// key.
 class Acceptance {
  public:
   Acceptance() { ::close(::mkstemp(path_)); }
@@ -287,7 +288,7 @@ TEST(ConfigPhps, TheLikeliestKeyIsTaken) {
       "DashScope's in its place before you start");
 }
 
-// What is told of the key and of the application's id, and what is taken.
+// The report on the key and the application id, and the values taken.
 struct Told {
   std::string settings;
   std::string not_taken;
@@ -430,7 +431,7 @@ TEST(ConfigPhps, AKeyThatBeginsAnotherHidesNoLessOfIt) {
   EXPECT_NE(joined(php.not_taken).find("model *** (line 1)"), std::string::npos) << joined(php.not_taken);
 }
 
-// A search from each place to the end of the text would take minutes here.
+// Searching from each position to the end of the text would take minutes here.
 TEST(ConfigPhps, LongFilesAreReadInOnePass) {
   for (const std::string part : {"<?php ?>", "// a\n", "$api_key='sk-1';", "function(){};", "$a['k']='x';",
                                  "f(['k'=>[1]]);", "\"{$a\\\"\"", "wp_remote_post('http://a');"}) {

@@ -19,8 +19,8 @@
 namespace bailian {
 namespace {
 
-// Not a test: the successor of those below. It says READY and waits for its end; a byte in the pipe tells
-// that.
+// Not a test: the successor in the tests below. Sends READY=1, reports in the pipe whether that worked, and
+// waits to be killed.
 TEST(DISABLED_UpgradeSuccessor, SaysReady) {
   const char* const pipe = std::getenv("UPGRADE_TEST_PIPE");
   if (pipe == nullptr) GTEST_SKIP() << "only started by the tests of Upgrade";
@@ -50,7 +50,7 @@ class UpgradeTest : public testing::Test {
     return {std::filesystem::read_symlink("/proc/self/exe"), "--gtest_also_run_disabled_tests",
             "--gtest_filter=DISABLED_UpgradeSuccessor.*", "--gtest_brief=1"};
   }
-  // The loop does not turn meanwhile.
+  // Meanwhile the loop does not run.
   void await_that_ready_was_said() const {
     char byte = 0;
     ASSERT_EQ(::read(fifo_.get(), &byte, 1), 1);
