@@ -1,4 +1,4 @@
-# bailian-fcgi. `make help` lists what can be made; options go behind it: make test DEBUG=1
+# bailian-fcgi. `make help` lists the goals; options follow the goal: make test DEBUG=1
 #   DEBUG=1                      no optimisation; gdb can attach, and a crash leaves a core file
 #   SANITIZE=address,undefined   (or thread) a build under sanitizers
 #   SECONDS=60                   fuzz: how long each target runs; or RUNS=1000000: how often;
@@ -46,7 +46,7 @@ ifneq ($(WERROR)$(CI),)
 warnings += -Werror
 endif
 ifneq ($(filter clang%,$(notdir $(CXX))),)
-# clang remarks on RapidJSON's iterators, which are older than C++20's reversed comparisons.
+# clang warns about RapidJSON's iterators, which predate C++20's reversed comparisons.
 warnings += -Wno-ambiguous-reversed-operator
 compiler := -clang
 endif
@@ -83,7 +83,7 @@ CXXFLAGS ?= -g
 flags     = -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CXXFLAGS) -pthread \
             -Isrc -Itests -DBAILIAN_VERSION='"$(VERSION)"' $(unoptimised)
 
-# Prints one line for what a recipe makes; with V=1 its commands instead, with -s neither.
+# Prints one line for the file that a recipe makes; with V=1 its commands instead, with -s neither.
 ifdef V
 Q        :=
 else
@@ -124,7 +124,7 @@ $(product): $(call object,$(filter-out $(mains),$(sources)))
 run: deps $(programs:%=$B/%) $B/simulator
 	@deploy/run.sh $B
 
-# A package and a container image are built from sources without tests.
+# Packages and container images are built from sources without the tests.
 parts := $(wildcard tests/tests.mk deploy/install.mk)
 include $(parts)
 
@@ -135,7 +135,8 @@ $B/%.o: %.cc Makefile | deps
 
 # --- Packages -----------------------------------------------------------------------------------
 
-# What each goal needs, as groups of deploy/install-deps.sh; a goal without a line: build, test.
+# The packages that each goal needs, as groups of deploy/install-deps.sh; a goal without a line
+# needs build and test.
 needs_all                  := build
 needs_install              := build
 needs_deb                  := build deb
@@ -159,7 +160,7 @@ needs_compile_commands.json := build
 
 goals  := $(or $(MAKECMDGOALS),all)
 groups := $(sort $(foreach goal,$(goals),$(or $(needs_$(goal)),build test)))
-# These goals install what is missing. Every other goal only names it, and fails.
+# These goals install what is missing. Every other goal only lists what is missing, and fails.
 ifeq ($(filter run test test-% deps,$(goals)),)
 check_only := --check
 endif
@@ -181,8 +182,8 @@ lint: deps compile_commands.json
 	@tests/package/lint.sh
 	@$(MAKE) --keep-going $(patsubst %.cc,build/lint/%.tidy,$(or $(TIDY),$(all_code)))
 
-# The stamp of a file in which clang-tidy finds nothing. The analyzer gives a function up after
-# 50,000 states instead of 225,000: half the time, as many findings.
+# The stamp of a file in which clang-tidy finds nothing. The analyzer gives up on a function after
+# 50,000 states instead of 225,000: half the time, the same findings.
 analyzer := $(addprefix --extra-arg=,-Xclang -analyzer-config -Xclang max-nodes=50000)
 build/lint/%.tidy: %.cc .clang-tidy tests/.clang-tidy
 	$(call say,TIDY,$<)

@@ -34,7 +34,7 @@ EOF
 
 in_group() { case $groups in *" $1 "*) ;; *) return 1 ;; esac }
 
-# package, then what it is for
+# package, then its purpose
 wanted() {
   ! in_group build || cat <<EOF
 g++ the compiler
@@ -155,14 +155,14 @@ by_hand="by hand: $packages, or what they are called here; then \`make -o deps .
 # shellcheck source=/dev/null
 system=$(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-}") || system='this system'
 for tool in dpkg-query apt-get; do
-  # On a system without them the compiler says what is missing.
+  # On a system without them the compiler reports what is missing.
   [ -z "$check" ] || command -v $tool >/dev/null || exit 0
   command -v $tool >/dev/null || fail 69 "$system has no $tool (made for $supported). Install $by_hand"
 done
 
 # shellcheck disable=SC2016,SC2086 # ${Package} is dpkg-query's; one package, one argument
 there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null) || true
-# nginx has many flavours: any will do. Compilers, make, Node.js and npm come from other places too.
+# Debian has several nginx packages: any will do. Compilers, make, Node.js and npm come from other places too.
 ! command -v g++ >/dev/null || there="$there installed:g++ "
 ! command -v make >/dev/null || there="$there installed:make "
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "

@@ -92,7 +92,7 @@ uninstall: $(made)
 	if cmp -s /dev/null $(to_conf)/dashscope-api-key; then rm $(to_conf)/dashscope-api-key; fi
 	rmdir --ignore-fail-on-non-empty $(to_conf)
 
-# Made each time: the directories may have changed.
+# Always rebuilt: the directories may have changed.
 build/install/%: deploy/%.in FORCE
 	@mkdir -p $(@D)
 	@sed -e 's|@bindir@|$(bindir)|g' -e 's|@confdir@|$(confdir)|g' -e '$(backoff)' \

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs the whole service from a checkout: nginx, the responder and, when no key or app is configured, the
-# simulator in DashScope's place. Ctrl-C, SIGTERM, or the end of any of them stops all.
+# Runs the whole service from a checkout: nginx, the responder and, when no key or app is configured, the simulator
+# instead of DashScope. Ctrl-C, SIGTERM, or the end of any of them stops all.
 #   usage: deploy/run.sh BUILD_DIR      (`make run` calls it)
 # HOST, PORT and the key come from the environment or .env. With a real key it listens on 127.0.0.1 unless HOST
-# is set; DEBUG is True unless it is set. Everything written is in build/run.
-# Started by root, nothing runs with root's privileges but nginx's first process.
+# is set; DEBUG is True unless it is set. It writes only to build/run.
+# If root starts it, only nginx's first process runs with root's privileges.
 # Exit codes: 0 stopped on request, 64 bad setting, 66 file missing, 69 port busy or no answer, 75 already running,
 # 77 not readable, 78 bad configuration, else that of the program that ended.
 set -euo pipefail
@@ -27,7 +27,7 @@ drop_privileges() {
   local owner
   owner=$(stat -c %u .)
   if ((owner)); then
-    # Everything as the owner of the checkout, who may listen on port 80 too.
+    # Everything runs as the owner of the checkout, who may also listen on port 80.
     mkdir -p "$run"
     chown -hR "$owner" "$run"
     exec setpriv --reuid "$owner" --regid "$(stat -c %g .)" --clear-groups --inh-caps=-all,+net_bind_service \
@@ -37,7 +37,7 @@ drop_privileges() {
   local group
   group=$(id -gn "$workers")
   privileges_of[simulator]="--reuid $workers --regid $group --clear-groups"
-  # .env and the key file may be readable by root alone.
+  # .env and the key file may be readable only by root.
   privileges_of[bailian-fcgi]="--regid $group --clear-groups --bounding-set=-all --inh-caps=-all"
   # shellcheck disable=SC2086 # options
   setpriv ${privileges_of[simulator]} test -r nginx/www/index.html ||
@@ -67,8 +67,8 @@ declare -A name_of
 
 start() { # NAME STDOUT COMMAND...
   : >"$run/$1.log"
-  # A session of its own: Ctrl-C in the terminal reaches only this script, which then stops all in order.
-  # Should the script be killed outright, the kernel ends them.
+  # In its own session: Ctrl-C in the terminal reaches only this script, which then stops all in order.
+  # If the script is killed, the kernel ends them.
   # shellcheck disable=SC2086 # options
   setsid setpriv --pdeathsig TERM ${privileges_of[$1]-} "${@:3}" >>"$2" 2>>"$run/$1.log" </dev/null &
   pids+=($!)
@@ -155,7 +155,7 @@ exec {lock}<>"$run/pid" # the children hold it too: as long as one lives, the di
 flock -n "$lock" || die 75 "already running from this checkout (pid $(<"$run/pid")); stop that one first"
 echo $$ >"$run/pid"
 
-# A look first, because nginx tries for 2.5 s; its own word counts when the look was too early.
+# Checks the port first, because nginx retries for 2.5 s; if the port is taken after this check, nginx reports it.
 if (: <>"/dev/tcp/${reachable//[\[\]]/}/$port") 2>/dev/null; then die_of_busy_port; fi
 
 log_format=$(setting LOG_FORMAT)

@@ -6,7 +6,7 @@ function roff(text) {
   gsub(/-/, "\\-", text)
   gsub(/'/, "\\(aq", text)
   gsub(/`/, "\\(ga", text)
-  # A line that begins with a dot would be a request.
+  # troff would read a line that begins with a dot as a request.
   return text ~ /^\./ ? "\\&" text : text
 }
 BEGIN {

@@ -496,7 +496,7 @@ function table(rows, parent, options, open) {
 }
 
 // Appends the blocks of `lines`; `open` as for inlines. The outermost blocks get their direction from their first
-// words. A `dir` further inside would hide those words, so there CSS does the same line by line. It is set after a block
+// words. A nested `dir` would hide those words, so there CSS does the same line by line. It is set after a block
 // is filled, because Chromium checks all children of an element with `dir=auto` whenever one is added.
 function blocks(lines, parent, options, open, depth = 0) {
   const append = node => {
@@ -856,7 +856,7 @@ class Conversation {
     }
   }
 
-  // The history that is sent with the question of `turn`: the newest messages, in whole turns.
+  // The history sent with the question of `turn`: the newest messages, in whole turns.
   history(turn, most) {
     const messages = [];
     let chars = 0;
@@ -945,7 +945,7 @@ class BailianChat extends HTMLElement {
     this.setBusy(false);
   }
 
-  // From the element, else from the script's line.
+  // From the element, else from the script tag.
   option(name) {
     const own = this.getAttribute(name);
     return own === null && script && name in script.dataset ? script.dataset[name] : own;
@@ -1010,7 +1010,7 @@ class BailianChat extends HTMLElement {
     this.tell(open ? "open" : "close");
   }
 
-  // The profile is fetched when it is first needed, so a page on which nobody chats makes no request.
+  // The profile is fetched when it is first needed, so a page whose chat is never opened makes no request.
   show() {
     if (this.floating && this.panel.hidden) {
       this.panel.hidden = false;
