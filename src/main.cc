@@ -125,7 +125,7 @@ void forbid_inspection() {
 #endif
 }
 
-// The importer became a program of its own, which is installed beside this one.
+// The importer is a separate program, installed beside this one.
 [[noreturn]] void exec_import(const Options& options) {
   std::vector<std::string> arguments = {"bailian-import", *options.config_php};
   if (options.output_dir) arguments.insert(arguments.end(), {"--output-dir", *options.output_dir});

@@ -8,7 +8,7 @@ namespace bailian {
 template <typename Signature>
 class Callback;
 
-/// A member function and the object to call it on: what bind() makes and a Callback takes.
+/// A member function and the object to call it on: made by bind(), taken by a Callback.
 template <auto kMethod, typename Object>
 struct BoundMethod {
   Object* object;

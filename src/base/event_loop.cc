@@ -19,7 +19,8 @@
 namespace bailian {
 namespace {
 
-// 6000 arrivals a second are 120 streams of 50 tokens a second. Below this rate each is handled as it comes.
+// 6000 arrivals a second are 120 streams of 50 tokens a second. Below this rate each is handled as it
+// arrives.
 constexpr double kBusyArrivalsPerSecond = 6000;
 constexpr std::chrono::milliseconds kRateWindow{50};
 

@@ -21,8 +21,8 @@ class EndOfIteration;
 class IoEvent;
 
 /// Receives what a callback of the loop has thrown. The loop is C underneath, so its dispatcher catches
-/// every exception and hands it to the owner of the event, which answers by closing whatever the event
-/// served; nobody else is affected:
+/// every exception and hands it to the owner of the event, which responds by closing whatever the event
+/// served; nothing else is affected:
 ///
 ///   readable_(loop, bind<&Connection::receive>(this), bind<&Connection::on_exception>(this))
 ///   void Connection::on_exception(const std::exception& error) noexcept { log(...); close(); }
@@ -103,7 +103,7 @@ class IoEvent {
   IoEvent(const IoEvent&) = delete;
   IoEvent& operator=(const IoEvent&) = delete;
 
-  /// Watches `fd`, and no other any more, for `interest`: kRead, kWrite or both. Throws std::system_error;
+  /// Watches `fd` instead of any earlier one for `interest`: kRead, kWrite or both. Throws std::system_error;
   /// then nothing is watched.
   void watch(int fd, short interest, Trigger trigger = Trigger::kLevel);
   void unwatch() noexcept;
@@ -141,7 +141,7 @@ class Timer {
 };
 
 /// Calls back for each signal of one kind, as an ordinary event. After its destruction the signal is ignored,
-/// so that one more while the process ends does not kill it.
+/// so that another one does not kill the process while it exits.
 class SignalEvent {
  public:
   SignalEvent(EventLoop& loop, int signal, Callback<void()> callback);

@@ -50,7 +50,7 @@ struct Reply {
   std::string detail{};
 };
 
-/// A failure to report to the visitor: what() is the text for people, `code` the identifier for programs, see
+/// A failure to report to the visitor: what() is a text for humans, `code` an identifier for programs, see
 /// nginx/api.md.
 class HttpError : public std::runtime_error {
  public:
@@ -108,8 +108,8 @@ class Exchange {
   virtual void on_sent() {}
   /// The process is about to stop: end the answer now, as a failure.
   virtual void on_shutdown() = 0;
-  /// Fills in what only the exchange knows about the request. Called once, when the request has ended,
-  /// possibly from inside a call of ClientStream. Throws std::bad_alloc; the numbers are set by then.
+  /// Fills in the facts about the request that only the exchange has. Called once, when the request has
+  /// ended, possibly from inside a call of ClientStream. Throws std::bad_alloc; the numbers are set by then.
   virtual void describe(AccessRecord& record) const = 0;
 };
 

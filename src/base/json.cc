@@ -14,8 +14,8 @@ bool is_half(std::string_view text, std::string_view halves) {
          halves.find(text[3]) != std::string_view::npos;
 }
 
-// What RapidJSON does not look for: how deep values are nested, and the second half of a surrogate pair where
-// no first stands before it.
+// Two checks that RapidJSON does not make: the nesting depth, and the second half of a surrogate pair without
+// the first half before it.
 std::optional<JsonFault> find_overlooked_fault(std::string_view text) {
   constexpr size_t kHalfBytes = 6;
   int depth = 0;
@@ -73,7 +73,7 @@ const JsonValue* find_member(const JsonValue& object, std::string_view name) {
   return nullptr;
 }
 
-// Not by the validating Writer: it reads on behind the end of a text that ends within a character.
+// Not with the validating Writer: it reads past the end of a text that ends within a character.
 bool is_utf8(std::string_view text) {
   struct Nowhere {
     void Put(char) {}

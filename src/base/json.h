@@ -54,8 +54,8 @@ struct JsonFault {
   size_t offset_bytes = 0;  // from 0
 };
 
-/// Reads exactly one JSON value: valid UTF-8, nothing but white space behind it, at most kMaxJsonDepth deep.
-/// A NUL byte never ends the text. Returns what is wrong, or nothing.
+/// Reads exactly one JSON value: valid UTF-8, only white space after it, at most kMaxJsonDepth deep.
+/// A NUL byte never ends the text. Returns a description of the error, or nothing.
 std::optional<JsonFault> parse_json(std::string_view text, JsonDocument& into);
 
 /// The member called `name`; the last of several, as in PHP and Python. nullptr when there is none.
@@ -67,8 +67,8 @@ inline std::string_view as_view(const JsonValue& string) noexcept {
 
 bool is_utf8(std::string_view text);
 
-/// How many bytes `c` takes in a JSON string that JsonWriter writes. Of a character of several bytes each
-/// counts one.
+/// How many bytes `c` takes in a JSON string that JsonWriter writes. Each byte of a multi-byte character
+/// counts as one.
 inline size_t json_bytes(char c) {
   constexpr size_t kUnicodeEscape = 6;
   if (c == '"' || c == '\\' || c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t') return 2;

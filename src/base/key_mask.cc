@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kShortestKey = 8;
 // Every key begins with `sk-`; holding back each `s` until the next piece would be seen.
 constexpr size_t kShownBytes = 3;
-constexpr std::string_view kMask = "***";  // of no key's characters, so that it completes none
+constexpr std::string_view kMask = "***";  // no character of a key, so that it completes none
 
 bool is_key_char(char c) { return is_alnum(c) || c == '-' || c == '_'; }
 
@@ -31,7 +31,7 @@ std::string_view KeyMask::feed(std::string_view piece) {
   }
   std::string text = std::exchange(begun_, {});
   text += piece;
-  size_t at = std::exchange(shown_, 0);  // before it, all was returned
+  size_t at = std::exchange(shown_, 0);  // the bytes before it were returned
   size_t searched = 0;
   out_.clear();
   for (size_t found = 0; (found = text.find(key_, searched)) != std::string::npos;) {
@@ -52,7 +52,7 @@ std::string_view KeyMask::finish() {
   return out_;
 }
 
-// The longest end of the text that is a beginning of the key.
+// The longest suffix of the text that is a prefix of the key.
 size_t KeyMask::begun_in(std::string_view text) const {
   size_t size = std::min(text.size(), key_.size() - 1);
   while (size > 0 && !text.ends_with(key_.substr(0, size))) --size;

@@ -6,12 +6,11 @@
 
 namespace bailian {
 
-/// Masks a secret in a text that arrives in pieces, even where the secret spans them: at most its first
-/// three bytes and `***` take its place. Only bytes that may still become the secret are held back.
-/// A pure value.
+/// Masks a secret in a text that arrives in pieces, even if it spans several: it is replaced by at most its
+/// first three bytes and `***`. Only bytes that may still become the secret are held back. A pure value.
 class KeyMask {
  public:
-  /// `key` must outlive the mask. One of fewer than eight bytes is too common to be masked.
+  /// `key` must outlive the mask. A key of fewer than eight bytes is too common to be masked.
   explicit KeyMask(std::string_view key);
 
   /// The text that may be shown now. The view dies with the next call or with `piece`.
@@ -23,7 +22,7 @@ class KeyMask {
   [[nodiscard]] size_t begun_in(std::string_view text) const;
 
   std::string_view key_;
-  std::string begun_;  // the end of the text so far, which is a beginning of the key
+  std::string begun_;  // the end of the text so far, which is a prefix of the key
   size_t shown_ = 0;   // bytes of it that were returned already
   std::string out_;
 };
@@ -31,7 +30,7 @@ class KeyMask {
 /// Whether a value contains the key; a short key is never found.
 bool shows_key(std::string_view text, std::string_view key);
 
-/// `text` with `***` in place of the key. A beginning of the key at its end is left out: what follows may
+/// `text` with `***` in place of the key. A prefix of the key at the end of `text` is left out: the rest may
 /// have been cut off.
 std::string without_key(std::string_view text, std::string_view key);
 

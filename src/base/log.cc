@@ -38,7 +38,7 @@ UniqueFd open_log_file(const std::string& path) noexcept {
 
 std::string_view error_text() noexcept { return std::strerror(errno); }  // NOLINT(concurrency-mt-unsafe)
 
-/// The lines that wait in a ring of slots, and the thread that writes them. To add some allocates nothing.
+/// The lines that wait in a ring of slots, and the thread that writes them. Adding lines allocates nothing.
 class Log {
  public:
   void start(LogFormat format, LogLevel least, const std::string& path) {
@@ -59,7 +59,7 @@ class Log {
     std::unique_lock lock(mutex_);
     ends_ = true;
     changed_.notify_all();
-    // Whoever reads our stderr may have stopped reading.
+    // The reader of our stderr may have stopped reading.
     if (!changed_.wait_for(lock, kLastLines, [this] { return has_ended_; })) ::_exit(exit_code);
     lock.unlock();
     thread_.join();

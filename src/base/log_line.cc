@@ -25,8 +25,8 @@ std::string hex_bytes(std::string_view bytes) {
   return out;
 }
 
-// Control characters could forge lines or move a terminal's cursor. The characters of `others` get a
-// backslash.
+// Control characters could forge lines or move a terminal's cursor. The characters of `others` are escaped
+// with a backslash.
 std::string escape_controls(std::string_view text, std::string_view others = "") {
   std::string out;
   while (!text.empty()) {

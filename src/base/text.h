@@ -23,14 +23,14 @@ std::string_view trim(std::string_view text, std::string_view set = kWhiteSpace)
 /// Removes the first item of a list from `rest`, with its separator, and returns it.
 std::string_view split_off(std::string_view& rest, char separator);
 
-/// Whether `text` has only characters from '!' to '~'; an empty text has no other.
+/// Whether `text` has only characters from '!' to '~'; true for an empty text.
 bool is_visible_ascii(std::string_view text);
 
 bool is_web_url(std::string_view text);
 
-/// How many bytes the control character takes that `text` begins with; 0 when it begins with none. Control
+/// The length in bytes of the control character that `text` begins with; 0 when it begins with none. Control
 /// characters are C0, DEL, C1 (in UTF-8), the line and paragraph separators, and the marks that change the
-/// direction of writing: each can forge a line or display another text than the one that is there.
+/// direction of writing: each can forge a line or make a text look like another one.
 size_t control_character_bytes(std::string_view text);
 
 /// `text` as one line that is safe to show in a terminal: a space for each control character, `?` for each

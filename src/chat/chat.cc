@@ -163,7 +163,7 @@ void Chat::fail(const UpstreamError& error) {
   permit_.give_back();
   failure_ = {outcome_of(error), scrub(error.code, config_.api_key), scrub(error.message, config_.api_key)};
   const HttpError shown = to_http_error(error, config_.debug, config_.api_key);
-  // A failure that surely cost nothing may be asked again.
+  // After a failure that certainly cost nothing, the question may be asked again.
   if (mode_ == AnswerMode::kStream && !error.retryable)
     observers_.failed_streams.remember(key_, {shown, failure_->code}, Clock::now());
   if (mode_ == AnswerMode::kStream && phase_ != ChatPhase::kWaiting)

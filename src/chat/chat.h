@@ -98,7 +98,7 @@ class Chat final : public Exchange, private AnswerHandler {
   Clock::time_point last_write_;
   Timer heartbeat_;
   std::unique_ptr<Completion> completion_;
-  Answer answer_;  // what was known of it when the completion was destroyed
+  Answer answer_;  // its details when the completion was destroyed
 };
 
 }  // namespace bailian

@@ -13,7 +13,7 @@
 
 namespace bailian {
 
-/// What visitors talk to: an application of DashScope with its settings.
+/// The bot that visitors talk to: an application of DashScope with its settings.
 struct Bot {
   Bot(EventLoop& loop, std::string_view bot_name, const Config& settings, Tally& received_bytes)
       : name(bot_name), config(settings), upstream(loop, config, received_bytes) {}

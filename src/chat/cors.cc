@@ -9,7 +9,7 @@ namespace bailian {
 namespace {
 
 // A browser names its origin in same-origin POSTs too. A page of http://site does not belong to https://site;
-// the other way round, TLS may end at a proxy before the web server.
+// but https://site may be ours, as TLS may end at a proxy before the web server.
 bool is_same_origin(const Request& request) {
   if (request.is_https && !request.origin.starts_with("https://")) return false;
   const size_t scheme_end = request.origin.find("://");

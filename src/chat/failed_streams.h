@@ -23,7 +23,7 @@ namespace bailian {
 class FailedStreams {
  public:
   static constexpr std::chrono::seconds kRemembered{30};
-  /// When there are more, the oldest is forgotten.
+  /// When there are more, the oldest is dropped.
   static constexpr size_t kMaxQuestions = 4096;
 
   /// Identifies a visitor's question. A salted hash, so no text is kept. A visitor who forges a collision
@@ -37,7 +37,7 @@ class FailedStreams {
   };
   /// Remembers nothing when memory is exhausted.
   void remember(Key key, const Failure& failure, Clock::time_point now) noexcept;
-  /// How the stream of this question failed. Returned once: a further repetition is a new question.
+  /// How the stream of this question failed. Returned once: another repetition is a new question.
   std::optional<Failure> take(Key key, Clock::time_point now);
 
  private:

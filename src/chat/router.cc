@@ -35,8 +35,8 @@ bool has_method(std::string_view allow, std::string_view method) {
   return false;
 }
 
-// Without what a front end may add: the prefix of the WordPress site where the endpoints once were, and a
-// slash at the end.
+// Without the parts that a front end may add: the prefix of the WordPress site that once had the endpoints,
+// and a slash at the end.
 std::string_view canonical(std::string_view path) {
   constexpr std::string_view kPrefix = "/wp-json";
   if (path.starts_with(kPrefix) && path.substr(kPrefix.size()).starts_with('/'))
@@ -56,7 +56,7 @@ bool matches(std::string_view if_none_match, std::string_view etag) {
   return false;
 }
 
-// No page of any origin may read what is the operator's.
+// No page of any origin may read the operator's pages.
 Headers operator_headers(const Request& request) {
   return {{"Cache-Control", "no-store"},
           {"X-Request-Id", request.request_id},
@@ -84,7 +84,7 @@ Reply state_reply(int status, std::string_view state) {
 // --- routing ---
 
 const Router::Route* Router::find_route(std::string_view path) {
-  // A new endpoint is a line here, its function, and a row of kEndpoints in base/access_record.h.
+  // A new endpoint needs a line here, its function, and a row of kEndpoints in base/access_record.h.
   static constexpr std::array kRoutes = {
       Route{"/health", Endpoint::kHealth, kReads, &Router::health},
       Route{"/ready", Endpoint::kReady, kReads, &Router::ready},

@@ -61,7 +61,7 @@ std::optional<std::pair<uid_t, std::vector<gid_t>>> identity_of(const PhpPool& p
   return {{uid, groups}};
 }
 
-// To connect to a socket requires write permission.
+// Connecting to a socket requires write permission.
 bool may_connect(const PhpPool& pool, const struct stat& socket) {
   const auto identity = identity_of(pool);
   if (!identity) return false;
@@ -73,7 +73,7 @@ bool may_connect(const PhpPool& pool, const struct stat& socket) {
   return (socket.st_mode & S_IWOTH) != 0;
 }
 
-// Where Debian's PHP-FPM has its pools; this user may not be able to read all of them.
+// Reads the pools of Debian's PHP-FPM; this user may not be able to read all of them.
 void warn_of_php(const Config& config, std::vector<std::string>& warnings) {
   const auto* const address = std::get_if<UnixAddress>(&config.listen);
   struct stat socket {};
@@ -151,7 +151,7 @@ void warn_of_other_key_file(const Config& config, const std::string& env_file,
       config.api_key_file, passed_on));
 }
 
-// The settings that chats need and do not have; empty: none.
+// The settings that chats need and that are missing; empty: none.
 std::string missing_for_chats(const Config& config) {
   std::string missing = config.api_key.empty() ? "DASHSCOPE_API_KEY" : "";
   if (config.app_id.empty()) missing += missing.empty() ? "APP_ID" : " and APP_ID";

@@ -10,7 +10,7 @@ namespace bailian {
 struct PhpPool {
   std::string name;
   std::string user;   // a name, or a number
-  std::string group;  // the same; empty: the user's own
+  std::string group;  // as above; empty: the user's own group
   bool operator==(const PhpPool&) const = default;
 };
 

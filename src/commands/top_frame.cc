@@ -63,7 +63,7 @@ std::string seconds_text(const std::optional<double>& seconds) {
   return fmt::format("{:.1f}", std::clamp(*seconds, 0.0, kMax));
 }
 
-/// How fast a number has grown since an earlier sample of the same process.
+/// The rate at which a number has grown since an earlier sample of the same process.
 class Rates {
  public:
   Rates(const TopSample& now, const TopSample* before)

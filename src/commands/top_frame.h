@@ -11,7 +11,7 @@
 
 namespace bailian {
 
-/// The answer to `/status?full&json` at one moment. Its texts are as received.
+/// The answer to `/status?full&json` at one moment. The texts are unmodified, so not yet safe for a terminal.
 struct TopSample {
   struct Stream {
     std::string request_id;

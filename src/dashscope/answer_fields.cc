@@ -35,7 +35,7 @@ void mend_lone_surrogates(std::string& json) {
   }
 }
 
-// Where in the answer the reader is. Of an array and its items, the array comes first.
+// The reader's position in the answer. Of an array and its items, the array comes first.
 enum class JsonPath : unsigned char {
   kOutside,
   kRoot,
@@ -189,7 +189,7 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
 std::optional<AnswerFields> parse_answer_fields(std::string& json) {
   if (json.find("\\uD") != std::string::npos || json.find("\\ud") != std::string::npos)
     mend_lone_surrogates(json);
-  // RapidJSON reads all bytes that a character should have before it checks them.
+  // RapidJSON reads all bytes that the first byte of a character announces before it checks them.
   constexpr size_t kLongestCharacter = 4;
   const size_t size = json.size();
   json.append(kLongestCharacter - 1, '\0');

@@ -92,7 +92,7 @@ std::optional<AnswerPiece> AnswerParser::next() {
   return std::nullopt;
 }
 
-// A step that fails sets the next one itself.
+// A step that fails sets the next step itself.
 AnswerPiece AnswerParser::take_step() {
   using Kind = AnswerPiece::Kind;
   switch (step_) {
@@ -119,7 +119,7 @@ AnswerPiece AnswerParser::take_step() {
   return {};
 }
 
-// Reads what the next steps are about. False when more bytes are needed or the answer has ended.
+// Reads the input of the next steps. False when more bytes are needed or the answer has ended.
 bool AnswerParser::read() {
   fields_.reset();
   if (state_ != State::kReading) return false;
@@ -139,7 +139,7 @@ bool AnswerParser::read_event() {
   return sse_.is_refused();
 }
 
-// After its last event, or when there were none.
+// After the last event, or when there were none.
 void AnswerParser::read_whole_body() {
   const bool is_object = shape_ == AnswerShape::kJson || (may_be_object_ && !without_preamble(body_).empty());
   if (is_object && !has_begun_) {
@@ -154,8 +154,8 @@ void AnswerParser::read_whole_body() {
   }
 }
 
-// An object that is labelled an event stream has no event. Its start is kept until it turns out to be an
-// unknown line.
+// An object that is labelled an event stream has no event. The start of the body is kept until it turns out
+// to be an unknown line.
 void AnswerParser::keep_if_object(std::string_view bytes) {
   constexpr size_t kMaxMislabelledBytes = size_t{64} << 10;
   body_ += bytes;
@@ -169,7 +169,7 @@ void AnswerParser::take_object(std::string& json, int http_status, bool is_error
   has_begun_ = true;
   if (answer_.request_id.empty()) answer_.request_id = shown_id(fields_->request_id);
   if (answer_.model.empty()) answer_.model = shown_id(fields_->model);
-  if (fields_->has_usage) {  // an error may name what it has cost
+  if (fields_->has_usage) {  // an error may include its usage
     answer_.usage = fields_->usage;
     answer_.has_usage = true;
   }
@@ -244,7 +244,7 @@ void AnswerParser::fail_protocol(std::string_view code, std::string_view message
   fail_with({UpstreamFault::kFailed, std::string(code), std::string(message), answer_.request_id, false});
 }
 
-// What was held back is returned first.
+// The text that was held back is returned first.
 void AnswerParser::fail_with(UpstreamError error) {
   assert(state_ == State::kReading && outcome_ != State::kFailed);
   error_ = std::move(error);

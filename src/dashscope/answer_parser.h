@@ -17,7 +17,7 @@ namespace bailian {
 struct AnswerPiece {
   enum class Kind {
     kText,
-    kThought  // what the model thinks before it answers
+    kThought  // the model's thinking before its answer
   };
   Kind kind;
   std::string_view text;  // valid until the parser is used again
@@ -54,7 +54,7 @@ class AnswerParser {
 
   /// kReading until next() has returned all pieces.
   [[nodiscard]] State state() const { return state_; }
-  /// Whether any event has arrived: what the first-token timeout waits for.
+  /// Whether any event has arrived, which ends the first-token timeout.
   [[nodiscard]] bool has_begun() const { return has_begun_; }
   /// Whether a part of the answer or any usage has arrived: then it is billed, and an error is not retryable.
   [[nodiscard]] bool is_billed() const { return is_billed_; }
@@ -87,7 +87,7 @@ class AnswerParser {
   const std::string_view api_key_;
   SseParser sse_;
   State state_ = State::kReading;
-  State outcome_ = State::kReading;  // what state_ becomes once all pieces were read
+  State outcome_ = State::kReading;  // the value of state_ once all pieces were read
   Step step_ = Step::kRead;
   AnswerShape shape_ = AnswerShape::kUnknown;
   bool body_ended_ = false;

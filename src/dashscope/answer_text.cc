@@ -5,8 +5,8 @@
 namespace bailian {
 namespace {
 
-// Evidence that pieces are cumulative: they repeat this many bytes and grow twice, or they grow this often.
-// Fewer may be a coincidence, as in laughter or powers of ten: `1` `10` `100`.
+// Evidence that pieces are cumulative: they repeat this many bytes and grow twice, or they grow this many
+// times. Fewer may be a coincidence, as in laughter or powers of ten: `1` `10` `100`.
 constexpr size_t kStrongBytes = 16;
 constexpr int kStrongGrowths = 4;
 constexpr int kSomeGrowths = 2;

@@ -15,7 +15,7 @@ namespace bailian {
 class AnswerText {
  public:
   /// Takes a piece of `output.text`; the `last` has the finish reason. Returns the text that is new and
-  /// certain, valid until the next call and as long as `piece`.
+  /// certain. It is valid until the next call, and only as long as `piece` is.
   std::string_view take(std::string_view piece, bool last);
   /// Takes a piece of a workflow message: always an increment, which a final `output.text` repeats.
   std::string_view take_message(std::string_view piece);

@@ -8,7 +8,8 @@
 
 namespace bailian {
 
-// DashScope's JSON for `POST /apps/{APP_ID}/completion`, after its documentation, its SDKs and captures.
+// DashScope's JSON for `POST /apps/{APP_ID}/completion`, according to its documentation, its SDKs and
+// captures.
 
 /// The body of a completion request. A client-side history is sent as `messages`. A session id is sent only
 /// with the prompt alone, because the upstream ignores it next to `messages`.

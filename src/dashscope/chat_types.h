@@ -36,7 +36,7 @@ struct Citation {
   std::string url;  // http(s), or empty
 };
 
-/// What is known of an answer besides its text.
+/// The details of an answer besides its text.
 struct Answer {
   std::string session_id;
   std::string request_id;  // the upstream's own

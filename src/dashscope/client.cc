@@ -223,7 +223,7 @@ void Completion::end() noexcept {
   timer_.cancel();
 }
 
-// Nothing after the end of the answer matters, but its connection can be used again.
+// The rest after the end of the answer does not matter, but the connection can be used again.
 void Completion::drain_transfer() noexcept {
   if (transfer_) Transfer::drain(std::move(transfer_));
 }

@@ -23,7 +23,7 @@ class AnswerHandler {
   virtual ~AnswerHandler() = default;
   /// A piece of the answer: valid UTF-8, not empty. The view is valid during the call.
   virtual void on_text(std::string_view text) = 0;
-  /// Likewise a piece of what the model thinks before it answers.
+  /// A piece of the model's thinking before its answer, likewise.
   virtual void on_thought(std::string_view) {}
   /// A request is about to be sent; its answer may be billed.
   virtual void on_request() noexcept {}
@@ -51,12 +51,12 @@ class Completion final : private TransferHandler {
 
   /// Stops reading an answer that has started; the idle timeout stops too. False when nothing changed.
   bool pause();
-  /// Goes on reading. What was held back may be delivered during the call.
+  /// Goes on reading. Data that was held back may be delivered during the call.
   void resume();
   /// Makes no further call to the handler. The request ends when this is destroyed.
   void cancel() noexcept;
   [[nodiscard]] int retries() const { return retries_; }
-  /// What is known of the answer so far.
+  /// The details of the answer so far.
   [[nodiscard]] const Answer& answer() const { return parser_->answer(); }
 
  private:

@@ -9,11 +9,11 @@
 namespace bailian {
 namespace {
 
-// Each stream has a read buffer, so this decides its memory. The event of a token has some 300 bytes: four of
-// them still arrive in one read.
+// Each stream has a read buffer, so this decides its memory. The event of a token has about 300 bytes: four
+// of them still arrive in one read.
 constexpr long kReadBufferBytes = 1280;
 // Alibaba Cloud's load balancers close a connection after 15 s without traffic. If they do so while a request
-// is on its way, the request is lost, as nobody knows whether it was processed. Therefore no request is sent
+// is on its way, the request is lost, as it is unknown whether it was processed. Therefore no request is sent
 // on a connection that has been idle for longer than this.
 constexpr long kMaxIdleSeconds = 10;
 
@@ -78,7 +78,7 @@ std::string describe(CURLcode code, const char* error, CURL* easy) {
   if (code == CURLE_OK) return {};
   if (code == CURLE_ABORTED_BY_CALLBACK) return "the connection ended before an answer came";
   std::string text = *error != '\0' ? error : curl_easy_strerror(code);
-  // libcurl's text says neither "refused" nor "no route", but it keeps errno.
+  // libcurl's text contains neither "refused" nor "no route", but libcurl keeps errno.
   long number = 0;
   if (code == CURLE_COULDNT_CONNECT) curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
   if (number != 0) text += ": " + std::generic_category().message(static_cast<int>(number));

@@ -21,7 +21,8 @@ void set_option(CURL* easy, CURLoption option, Value value) {
   if (code != CURLE_OK) throw std::logic_error(curl_easy_strerror(code));
 }
 
-/// Sets what all transfers have in common. `error` has CURL_ERROR_SIZE bytes and outlives the handle.
+/// Sets the options that all transfers have in common. `error` has CURL_ERROR_SIZE bytes and outlives the
+/// handle.
 void set_common_options(CURL* easy, CURLSH* share, char* error);
 
 TransferFault fault_of(CURLcode code);

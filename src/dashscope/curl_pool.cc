@@ -12,8 +12,8 @@ namespace {
 
 constexpr size_t kMaxIdleHandles = 64;
 // To reuse a connection libcurl searches all connections that the multi handle has to the host, so the cost
-// of a new stream grows with the number of streams. But for TLS each multi handle parses the CA bundle once
-// more, which takes 20 ms and 900 KiB.
+// of a new stream grows with the number of streams. But with TLS each additional multi handle parses the CA
+// bundle again, which takes 20 ms and 900 KiB.
 constexpr size_t kMaxTransfersPerMulti = 512;
 constexpr long kMaxConnectionsPerMulti = 2 * kMaxTransfersPerMulti;
 constexpr std::chrono::seconds kMaxDrainTime{1};

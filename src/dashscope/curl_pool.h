@@ -73,7 +73,7 @@ class CurlSocket {
   IoEvent io_;
 };
 
-/// What the transfers of one loop share: easy and multi handles, sockets, TLS sessions and the addresses of
+/// Shared by the transfers of one loop: easy and multi handles, sockets, TLS sessions and the addresses of
 /// the host. Loop thread only.
 class CurlPool {
  public:
@@ -84,7 +84,7 @@ class CurlPool {
 
   [[nodiscard]] EventLoop& loop() const { return loop_; }
 
-  /// An easy handle with the common options, which go with it when it is put back.
+  /// An easy handle with the common options set, which it keeps when it is put back.
   CURL* take_handle();
   void put_back(CURL* easy) noexcept;
   /// The first with room, so that under low load all idle connections are found in one place.

@@ -7,7 +7,7 @@
 
 namespace bailian {
 
-/// What each kind of upstream failure means to everyone who has to know. All texts are literals.
+/// Each kind of upstream failure: its status, error code, exit code and advice. All texts are literals.
 struct Fault {
   UpstreamFault fault;
   std::string_view label;   // in the metrics

@@ -146,7 +146,7 @@ void Transfer::finish(int curl_code, const char* error) noexcept {
 
 // If a kept connection ends before the first byte of a response, libcurl sends the request again, on up to
 // five other connections, even if the peer has received it. But the peer may have closed the connection while
-// it processed the request, and bill it. Therefore each request is sent once; one that was surely not
+// it processed the request, and bill it. Therefore each request is sent once; one that was certainly not
 // processed starts_afresh().
 int Transfer::on_request(void* self, char*, char*, int, int) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
@@ -175,15 +175,15 @@ void Transfer::note_sent_bytes() {
   sent_bytes_ = std::max(sent_bytes_, static_cast<size_t>(sent));
 }
 
-// The peer cannot process a request that is incomplete. If no byte of the body is counted, that proves
-// nothing: not all versions of libcurl count reliably.
+// The peer cannot process a request that is incomplete. A count of zero body bytes proves nothing: not all
+// versions of libcurl count reliably.
 bool Transfer::is_surely_not_processed(int curl_code) const {
   const bool was_not_sent_again = curl_code == CURLE_SEND_ERROR || curl_code == CURLE_ABORTED_BY_CALLBACK;
   return was_not_sent_again && sent_bytes_ > 0 && sent_bytes_ < body_->size();
 }
 
-// Sends the request again, on a new connection, if the peer has closed a kept one under it: the visitor need
-// not know of that.
+// Sends the request again, on a new connection, if the peer has closed a kept one meanwhile: the visitor does
+// not notice.
 bool Transfer::starts_afresh(int curl_code) {
   if (!is_reused_ || head().status != 0 || !body_ || multi_->is_retired()) return false;
   note_sent_bytes();

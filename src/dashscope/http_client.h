@@ -53,7 +53,7 @@ class TransferHandler {
   virtual void on_exception(const std::exception& error) noexcept = 0;
 };
 
-/// What all requests to one endpoint share: the URL and the request headers.
+/// Shared by all requests to one endpoint: the URL and the request headers.
 class RequestTemplate {
  public:
   /// `headers` are whole lines, "Name: value". Throws std::bad_alloc.

@@ -14,7 +14,7 @@ class Resolver {
  public:
   /// `on_end` is called from the loop when a lookup has ended.
   Resolver(EventLoop& loop, std::string host, std::string port, Callback<void()> on_end);
-  /// A lookup under way goes on; its result is dropped.
+  /// A lookup in progress continues; its result is dropped.
   ~Resolver() = default;
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
@@ -40,7 +40,7 @@ class Resolver {
   std::string addresses_;
   std::string error_;
   std::chrono::steady_clock::time_point found_at_;
-  std::shared_ptr<Lookup> lookup_;  // the one under way, shared with its thread
+  std::shared_ptr<Lookup> lookup_;  // the lookup in progress, shared with its thread
   IoEvent ended_;
 };
 

@@ -12,7 +12,7 @@ namespace bailian {
 struct SseEvent {
   static constexpr size_t kSpareBytes = 4;
 
-  std::string_view name;  // empty when the stream named none
+  std::string_view name;  // empty when the stream has none
   int http_status = 0;    // DashScope's `:HTTP_STATUS/n` comment; 0 when there was none
   std::string& data;
 };

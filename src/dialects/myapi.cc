@@ -183,7 +183,8 @@ class MyapiWriter final : public AnswerWriter {
   // Of a whole answer.
   std::string text_;
   std::string thought_;
-  // Of a stream: how its events begin, the rest of the piece that is cut into them, and the last event.
+  // For a stream: the start of its events, the rest of the piece that is split into events, and the last
+  // event.
   std::string_view head_;
   std::string_view unwritten_;
   std::string_view session_id_;

@@ -40,7 +40,7 @@ std::string record(unsigned char type, std::string_view content) {
   return bytes.append(content);
 }
 
-// Section 3.4 of the specification: the lengths take one byte each below 128.
+// Section 3.4 of the specification: lengths below 128 take one byte each.
 std::string name_value(std::string_view name, std::string_view value) {
   assert(name.size() < 128 && value.size() < 128);
   std::string bytes = {static_cast<char>(name.size()), static_cast<char>(value.size())};

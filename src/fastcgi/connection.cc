@@ -26,7 +26,7 @@ constexpr size_t kMaxLoggedPathBytes = 256;
 
 constexpr bool may_follow(FcgiState state, FcgiState next) {
   if (next == FcgiState::kClosed) return state != next;
-  // What comes before kParked, kReading, kAnswering and kFinishing.
+  // The states before kParked, kReading, kAnswering and kFinishing.
   constexpr std::array kBefore = {FcgiState::kFinishing, FcgiState::kParked, FcgiState::kReading,
                                   FcgiState::kAnswering};
   return state == kBefore.at(static_cast<size_t>(next));
@@ -86,7 +86,7 @@ void FcgiConnection::on_readable() {
   readable_.again();
 }
 
-// False: nothing more is to be received.
+// False: there is nothing more to receive.
 bool FcgiConnection::take(std::span<const unsigned char> bytes) {
   const FcgiIntake::Phase phase = intake_.phase();
   if (!intake_.take(bytes)) {
@@ -105,7 +105,7 @@ bool FcgiConnection::take(std::span<const unsigned char> bytes) {
   return state_ != FcgiState::kClosed;
 }
 
-// While no answer is under way the socket has room for these few bytes, or the peer reads nothing.
+// While no answer is in progress, the socket has room for these few bytes, unless the peer does not read.
 void FcgiConnection::send_replies(std::string_view records) {
   if (has_request()) {
     output_.add_records(records);
@@ -256,7 +256,7 @@ void FcgiConnection::on_peer_read() {
   iteration_end_.schedule();
 }
 
-// While bytes wait: edge-triggered, as the peer's reads are what matters, and each read is to come soon.
+// While bytes wait: edge-triggered, as only the peer's reads matter, and each should come soon.
 void FcgiConnection::arm_writable() {
   if (!writable_)
     writable_.emplace(context_.loop, bind<&FcgiConnection::on_writable>(this),
@@ -265,7 +265,7 @@ void FcgiConnection::arm_writable() {
   if (stalled_at_ == record_.sent_bytes) return;
   stalled_at_ = record_.sent_bytes;
   Clock::duration limit = context_.limits.client_stall_timeout;
-  // A browser that takes a little now and then must not last forever.
+  // A browser that reads a little now and then must not hold the connection forever.
   if (state_ == FcgiState::kFinishing)
     limit = std::clamp(finish_by_ - Clock::now(), Clock::duration::zero(), limit);
   start_deadline(limit);
@@ -289,7 +289,7 @@ void FcgiConnection::end_exchange() {
   start_deadline(intake_.deadline());
 }
 
-// `outcome`, if the connection ended the exchange, overrides what the exchange says.
+// `outcome`, if the connection ended the exchange, overrides the exchange's own.
 void FcgiConnection::record_end(std::optional<Outcome> outcome, std::string_view detail) noexcept {
   describe_exchange(detail);
   if (outcome) record_.outcome = *outcome;

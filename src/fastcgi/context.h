@@ -28,7 +28,7 @@ struct FcgiLimits {
 struct FcgiHandler {
   /// Sends the reply at once and returns nothing, or returns the exchange that will.
   std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)> handle;
-  /// Whether the body of such a request is wanted; another is thrown away.
+  /// Whether the body of such a request is wanted; otherwise it is discarded.
   bool (*takes_body)(std::string_view method, std::string_view path);
 };
 
@@ -51,7 +51,7 @@ enum class FcgiState {
   kCount
 };
 
-/// What a listener gives to its connections. It outlives them.
+/// The part of the listener that its connections use. It outlives them.
 struct FcgiContext {
   EventLoop& loop;
   FcgiLimits limits;

@@ -9,7 +9,7 @@ namespace bailian {
 namespace {
 
 // Only a broken or hostile peer is slow: nginx sends a request in one go. It also closes idle connections
-// itself (keepalive_timeout, 60 s). While the process drains, a request may just be on its way on a parked
+// itself (keepalive_timeout, 60 s). While the process drains, a request may still be on its way on a parked
 // connection.
 struct Deadline {
   FcgiIntake::Phase phase;

@@ -10,8 +10,8 @@
 
 namespace bailian {
 
-/// The receiving half of a connection: turns the peer's bytes into requests and knows how long the peer may
-/// take over each part. No socket, no clock.
+/// The receiving half of a connection: turns the peer's bytes into requests and sets the time limit for each
+/// part. No socket, no clock.
 class FcgiIntake {
  public:
   enum class Phase {

@@ -22,10 +22,10 @@ constexpr int kAcceptsPerIteration = 64;
 // Connections closed at once when descriptors run out: a chat needs one for the upstream too.
 constexpr size_t kRoomAtOnce = 16;
 constexpr std::chrono::seconds kClosedLinesWindow{10};
-// A broken peer may come again and again.
+// A broken peer may connect repeatedly.
 constexpr int kMaxBadRequestLines = 10;
 constexpr std::chrono::seconds kBadRequestWindow{10};
-// If no room can be made the socket stays readable, and waiting for it would spin.
+// If no descriptor can be freed, the socket stays readable, and the loop would spin.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
 bool is_readable(int fd) {

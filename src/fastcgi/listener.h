@@ -24,8 +24,8 @@ struct ConnectionCount {
 /// Accepts FastCGI connections on one loop and owns them. Several loops may accept from one socket.
 class FcgiListener {
  public:
-  /// `listening_fd` does not block. It, `connections`, `board` and `metrics` outlive the listener. Throws
-  /// std::system_error.
+  /// `listening_fd` does not block. `loop`, `connections`, `board` and `metrics` must outlive the listener.
+  /// Throws std::system_error.
   FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, ConnectionCount& connections,
                LoopBoard& board, Metrics& metrics, FcgiHandler handler);
   ~FcgiListener();

@@ -17,8 +17,8 @@ namespace bailian {
 /// limits alone, however the peer splits its records.
 class FcgiRequestParser {
  public:
-  /// The parameters that this program reads. If one appears twice, the first counts. libfcgi has room for 30;
-  /// for more it allocates memory without checking the result.
+  /// The parameters that this program reads. If one appears twice, the first is used. libfcgi has room for
+  /// 30; for more it allocates memory without checking the result.
   static constexpr std::array<std::string_view, 13> kParamsRead = {"REQUEST_METHOD",
                                                                    "REQUEST_URI",
                                                                    "DOCUMENT_URI",

@@ -21,7 +21,7 @@ namespace {
 
 using Values = std::vector<PhpValue>;
 
-// More of a kind than anybody has written into one file; the rest is skipped.
+// More of a kind than any real file contains; the rest is skipped.
 constexpr size_t kMaxOfAKind = 32;
 constexpr const char* kNotUtf8 = "not UTF-8; convert the file first (iconv -f GBK -t UTF-8)";
 constexpr std::array<std::string_view, 6> kProfileKeys = {"botStatus",     "StartUpMessage", "fontSize",
@@ -122,7 +122,7 @@ struct Findings : PhpListener {
   Values temperatures;
   Values timeouts;
   Values connect_timeouts;
-  std::vector<PhpMember> profile;  // of several members with one key the last counts
+  std::vector<PhpMember> profile;  // if members share a key, the last one is used
   std::vector<Url> urls;
   std::vector<Remark> remarks;
   bool has_model = false;
@@ -272,7 +272,7 @@ struct Findings : PhpListener {
   }
 };
 
-/// Decides what becomes of the findings.
+/// Decides how the findings are used.
 class Mapper {
  public:
   explicit Mapper(const Findings& found) : found_(found) {}
@@ -345,7 +345,7 @@ class Mapper {
     return good;
   }
 
-  // Of several none: a wrong one would be noticed late, and the owner knows.
+  // None of several: a wrong one would be noticed late, and the owner knows the right one.
   const PhpValue* the_only(std::string_view what, const Candidates& candidates) {
     if (candidates.size() == 1) return candidates.front();
     if (candidates.empty()) return nullptr;

@@ -156,7 +156,7 @@ class Interpreter {
   using Scope = std::map<std::string, PhpValue, std::less<>>;
 
   [[nodiscard]] const PhpValue* find_variable(std::string_view name) const {
-    // A property is declared as a variable of its class. Globals and what a closure uses are found by name.
+    // A property is declared like a variable, without `->`. Globals and captured variables are found by name.
     const size_t arrow = name.rfind("->");
     if (arrow != std::string_view::npos) name.remove_prefix(arrow + 2);
     for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
@@ -187,7 +187,7 @@ class Interpreter {
     report(target.keys.empty() ? target.name : target.keys.back(), value);
   }
 
-  // The member of this key; a new one for a further item and where the key is not known.
+  // The member with this key; a new one for an item without a key, or when the key is unknown.
   PhpValue& member_of(PhpValue& array, const std::string& key) {
     if (!key.empty() && key != kNoKey) {
       spend(array.members.size());
@@ -230,7 +230,7 @@ class Interpreter {
     } else {
       if (is_word_of(0, {"return", "echo", "else", "do", "try", "case", "throw", "yield"})) next();
       report_members(expression());
-      // What could not be read as an expression is skipped, brackets and all.
+      // Skips text that could not be read as an expression, including its brackets.
       if (peek().is("(") || peek().is("[")) at_ = peek().partner;
     }
   }
@@ -454,7 +454,7 @@ class Interpreter {
     return make(Kind::kString, token.line, std::move(text));
   }
 
-  // Reads the items between the brackets ahead. What is not understood spoils its own item only.
+  // Reads the items between the brackets that follow. Code that is not understood affects only its own item.
   template <typename Item>
   void items(const Item& item) {
     assert(is_bracket());

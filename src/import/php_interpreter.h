@@ -30,7 +30,7 @@ struct PhpValue {
   [[nodiscard]] bool is_number() const { return kind == Kind::kNumber; }
   [[nodiscard]] bool is_array() const { return kind == Kind::kArray; }
   [[nodiscard]] bool is_known() const { return kind != Kind::kUnknown && kind != Kind::kConstant; }
-  /// Why the value is not known; empty when it is.
+  /// Why the value is not known; empty when it is known.
   [[nodiscard]] std::string why_unknown() const;
   /// The member of an array; nullptr when there is none.
   [[nodiscard]] const PhpValue* find(std::string_view key) const;
@@ -41,7 +41,7 @@ struct PhpMember {
   PhpValue value;
 };
 
-/// Receives what a file says, in its order. The views and references end with the call.
+/// Receives the contents of a file, in order. The views and references end with the call.
 class PhpListener {
  public:
   virtual ~PhpListener() = default;

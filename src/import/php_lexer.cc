@@ -44,7 +44,7 @@ class Scanner {
   [[nodiscard]] char peek(size_t ahead = 0) const {
     return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0';
   }
-  // Behind the brace that closes the one at `start`; npos when none does.
+  // The position after the brace that closes the one at `start`; npos when none does.
   [[nodiscard]] size_t end_of_braces(size_t start) const {
     size_t depth = 0;
     for (size_t at = start; at < text_.size(); ++at) {
@@ -122,7 +122,7 @@ class Template : Scanner {
     return std::string(text_.substr(start, at_ - start));
   }
 
-  // $name, $name->property, or $name[...], which is more than a name.
+  // $name, $name->property, or $name[...], which gives a variable without a name.
   void read_variable() {
     ++at_;
     std::string name = read_name();
@@ -136,7 +136,7 @@ class Template : Scanner {
     add_variable(std::move(name));
   }
 
-  // {$name} and {$name->property} are understood; {$name[...]} and ${...} are more than a name.
+  // {$name} and {$name->property} are understood; {$name[...]} and ${...} give a variable without a name.
   void read_braces() {
     const size_t start = at_;
     at_ = std::min(end_of_braces(start), text_.size());
@@ -195,7 +195,7 @@ class Lexer : Scanner {
     return taken;
   }
 
-  // Behind the next <?php or <?=.
+  // Moves after the next <?php or <?=.
   void skip_to_php() {
     for (size_t at = text_.find("<?", at_); at != std::string_view::npos; at = text_.find("<?", at + 2)) {
       const std::string_view opening = text_.substr(at);
@@ -205,7 +205,7 @@ class Lexer : Scanner {
     advance(text_.size() - at_);
   }
 
-  // Over blanks and comments; false at the end of the text.
+  // Skips blanks and comments; false at the end of the text.
   bool skip_to_token() {
     while (!at_end()) {
       if (kWhiteSpace.find(peek()) != std::string_view::npos) {

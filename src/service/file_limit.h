@@ -6,7 +6,7 @@
 
 namespace bailian {
 
-/// Raises the limit on open files to what MAX_STREAMS needs, or logs by how much it falls short.
+/// Raises the limit on open files as MAX_STREAMS requires, or logs how many are missing.
 void raise_file_limit(const Config& config);
 
 /// How many connections may be open before idle ones are closed, so that idle peers leave descriptors for the

@@ -150,7 +150,7 @@ void Server::on_predecessor_gone() {
   log(LogLevel::kError, "misconfigured", "the earlier process has ended: every chat gets an error");
 }
 
-// It has crashed or has passed on the service manager's signal for restarts.
+// The supervisor has crashed, or has exited because of a restart.
 void Server::on_supervisor_gone() {
   service_manager_.mute();
   if (std::exchange(supervisor_gone_, true)) return;
@@ -247,7 +247,7 @@ void Server::start_draining() {
   if (start_.supervisor != 0) record_not_serving(socket_.fd());
   // A signal to this process alone is meant for the predecessor too.
   if (predecessor_ && !supervisor_gone_ && !restarts_) drain_process(predecessor_);
-  // A supervisor that ends has said so itself; while it lives, silence would be taken for a hang.
+  // A supervisor that ends has sent STOPPING=1 itself; while it lives, silence would be taken for a hang.
   if (start_.supervisor == 0 || ::getppid() == start_.supervisor) service_manager_.notify_stopping();
   service_manager_.mute();
   log(LogLevel::kInfo, "draining", "live answers may finish; a second signal ends them",

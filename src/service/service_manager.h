@@ -7,8 +7,8 @@
 
 namespace bailian {
 
-/// Notifies whoever started the program, by NOTIFY_SOCKET: systemd, or the process that this one takes over
-/// from, which gets READY=1 only. Does nothing if there is nobody. First loop only.
+/// Notifies the process that started the program, by NOTIFY_SOCKET: systemd, or the process that this one
+/// takes over from, which gets READY=1 only. Does nothing if there is none. First loop only.
 class ServiceManager {
  public:
   /// How NOTIFY_SOCKET begins if a predecessor set it, see Upgrade.

@@ -102,7 +102,7 @@ std::optional<int> supervise() {
   const sigset_t signals = signals_of_supervisor();
   sigset_t before;
   ::sigprocmask(SIG_BLOCK, &signals, &before);
-  // Some parents leave it ignored; then the exit of a child could not be noticed.
+  // Some parents leave SIGCHLD ignored; then the exit of a child could not be noticed.
   std::signal(SIGCHLD, SIG_DFL);
   const pid_t supervisor = ::getpid();
   for (;;) {

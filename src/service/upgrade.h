@@ -18,7 +18,7 @@ namespace bailian {
 /// logged and killed. Loop thread only.
 class Upgrade {
  public:
-  /// `on_ready` is called when a successor is ready: it serves from now on.
+  /// `on_ready` is called when a successor is ready: from now on it serves.
   Upgrade(EventLoop& loop, std::vector<std::string> argv, Callback<void()> on_ready);
   ~Upgrade();
   Upgrade(const Upgrade&) = delete;

@@ -50,7 +50,7 @@ void Watchdog::check() {
   on_check_();
 }
 
-// post() may throw: a loop that was not asked owes no answer.
+// post() may throw: only a loop that was asked must answer.
 void Watchdog::ask_loops() {
   for (Loop& loop : loops_) {
     if (!loop.has_answered()) continue;

@@ -23,7 +23,7 @@ class Watchdog {
 
   /// No effect if the service manager has no watchdog.
   void start();
-  /// From now on it is the kernel that ends a process that hangs.
+  /// From now on the kernel ends the process if it hangs.
   void switch_to_alarm();
 
  private:

@@ -35,7 +35,7 @@ void Worker::stand_by() {
 
 void Worker::resume_accepting() {
   assert(loop_.in_loop_thread());
-  if (state_ != State::kStandby) return;  // it drains by now
+  if (state_ != State::kStandby) return;  // it already drains
   state_ = State::kAccepting;
   listener_.accept_again();
 }
@@ -48,7 +48,7 @@ void Worker::drain(bool stop_accepting, std::function<void()> on_idle) {
   listener_.drain([this] { on_no_connections(); });
 }
 
-// Happens again for each connection that comes while the others drain.
+// Called again for each connection that arrives while the others drain.
 void Worker::on_no_connections() {
   if (state_ == State::kIdle) return;
   assert(state_ == State::kDraining && loop_.in_loop_thread());

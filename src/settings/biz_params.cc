@@ -16,7 +16,7 @@ struct Name {
   std::string_view member;
 };
 
-// Only a group's name is taken apart: a workflow's own names may have dots.
+// Only the names of groups are split: a workflow's own names may have dots.
 Name parse_name(std::string_view name) {
   for (const std::string_view group : kGroups) {
     if (name.starts_with(group) && name.substr(group.size()).starts_with('.')) {
@@ -51,7 +51,7 @@ class Copier {
       object.AddMember(text(name), JsonValue(rapidjson::kObjectType), pool());
     return object[text(name)];
   }
-  // What `object` has stays; objects of the same name are merged.
+  // The members of `object` stay; objects of the same name are merged.
   void merge(JsonValue& object, const JsonValue& more) {
     for (const auto& member : more.GetObject()) {
       const auto there = object.FindMember(member.name);

@@ -9,7 +9,7 @@
 
 namespace bailian {
 
-// `input.biz_params`: what an application takes besides the question. A workflow has names of its own at the
+// `input.biz_params`: what an application takes besides the question. A workflow has its own names at the
 // top; an agent has the groups user_prompt_params, user_defined_params and user_defined_tokens, of which the
 // last two have an object for each plugin (tests/simulator/contract.md §1.3).
 

@@ -16,8 +16,8 @@ struct BotProfile {
 /// The profile in an unmodified config.php of the old plugin.
 BotProfile default_bot_profile();
 
-/// Checks a profile. Of one that is not valid nothing is returned, and `faults` gets a sentence for each
-/// fault: the key, what was expected and what was found.
+/// Checks a profile. Returns nothing if the profile is invalid; `faults` then gets a sentence for each fault:
+/// the key, what was expected and what was found.
 std::optional<BotProfile> parse_bot_profile(std::string_view text, std::vector<std::string>& faults);
 
 }  // namespace bailian

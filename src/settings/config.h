@@ -56,7 +56,7 @@ struct Config {
   BotProfile bot_profile;
   std::string bot_config_file;  // empty: the profile is the default one
   Seconds drain_timeout{};
-  std::optional<LogFormat> log_format;  // none: by where the log goes
+  std::optional<LogFormat> log_format;  // none: depends on where the log goes
   std::optional<LogLevel> log_level;    // none: by `debug`
   std::string log_file;                 // empty: stderr
   Seconds slow_first_token{};           // 0: never
@@ -90,7 +90,7 @@ enum class KeyFileReader {
 };
 
 /// `environment` is a list of KEY=value, as in environ. Without `env_file`, ./.env is read if it exists.
-/// Throws ConfigError with every fault: its file, line and key, and what is wrong with the value.
+/// Throws ConfigError with every fault: its file, line and key, and the error in the value.
 LoadedConfig load_config(const std::vector<std::string>& environment,
                          const std::optional<std::string>& env_file,
                          KeyFileReader reader = KeyFileReader::kThisProcess);

@@ -102,7 +102,7 @@ class Reader {
     return true;
   }
 
-  // An escape that means nothing stays as it is written.
+  // An unknown escape stays as it is written.
   char read_escape(char quote, std::string& value) {
     constexpr std::string_view kEscapes = "abfnrtv\"'\\";
     constexpr std::string_view kMeanings = "\a\b\f\n\r\t\v\"'\\";
@@ -162,7 +162,7 @@ std::optional<std::string> expand_variables(
 
 std::string dotenv_line(std::string_view key, std::string_view value) {
   std::string line(key);
-  // Single quotes keep what would be expanded.
+  // Text in single quotes is not expanded.
   const bool is_literal = value.find("${") != std::string_view::npos;
   if (!is_literal && value.find_first_of("\n\r\t'\"\\#$ ") == std::string_view::npos) {
     return line.append("=").append(value).append("\n");

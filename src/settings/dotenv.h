@@ -34,7 +34,7 @@ Dotenv parse_dotenv(std::string_view text);
 inline constexpr size_t kMaxExpandedBytes = size_t{1} << 20;
 
 /// Replaces `${NAME}` and `${NAME:-otherwise}`, as python-dotenv does. `find` gives a name's value, or
-/// nothing; of such a name without an `otherwise`, nothing is left, and it is added to `missing`. Returns
+/// nothing; a name without a value or an `otherwise` is replaced by nothing and added to `missing`. Returns
 /// nothing when the variables make it longer than kMaxExpandedBytes.
 std::optional<std::string> expand_variables(
     std::string_view text, const std::function<std::optional<std::string>(const std::string&)>& find,

@@ -27,7 +27,7 @@ struct Found {
 };
 using FoundValues = std::map<std::string, Found, std::less<>>;
 
-// Names that mean something else to other programs with the same environment.
+// Names with another meaning for other programs in the same environment.
 constexpr auto kCommonNames = std::to_array<std::string_view>({"HOST", "PORT", "DEBUG"});
 
 std::string shown(const Setting& setting, const std::string& value) {
@@ -134,7 +134,7 @@ class Loader {
          "SYSTEM_PROMPT= says that this is meant");
   }
 
-  // Those that take precedence first.
+  // In order of precedence, highest first.
   [[nodiscard]] std::vector<const Found*> find(const Setting& setting) const {
     std::vector<const Found*> all;
     for (const FoundValues* values : {&environment_, &file_}) {
@@ -147,7 +147,7 @@ class Loader {
     return all;
   }
 
-  // The value that counts; nullptr when there is none, or a faulty one.
+  // The value in effect; nullptr when there is none or it is faulty.
   const Found* apply(const Setting& setting, Config& config) {
     for (const Found* found : find(setting)) {
       const std::string fault = fault_of(setting, config, found->value);

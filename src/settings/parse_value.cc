@@ -20,8 +20,8 @@ Parsed<Duration> parse_duration(std::string_view text, double min, double max) {
   return Duration(*number);
 }
 
-// People paste what their examples have: the host alone, the address of an application, or the one that
-// OpenAI's libraries take.
+// Users paste addresses from their examples: the host alone, the address of an application, or the one for
+// OpenAI's libraries.
 std::string api_of(std::string_view url, std::string_view host) {
   constexpr std::string_view kApi = "/api/v1";
   while (url.ends_with('/')) url.remove_suffix(1);

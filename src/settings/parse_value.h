@@ -14,7 +14,7 @@
 
 namespace bailian {
 
-// Parsers of single settings. Each gives a value, or why the text is none.
+// Parsers of single settings. Each returns a value, or why the text is not valid.
 
 template <typename Number>
 std::optional<Number> parse_number(std::string_view text) {
@@ -55,7 +55,7 @@ Parsed<std::optional<LogFormat>> parse_log_format(const std::string& text);
 Parsed<std::optional<LogLevel>> parse_log_level(const std::string& text);
 Parsed<std::string> parse_log_file(const std::string& text);
 
-/// In quotes that nothing has removed.
+/// Whether the value is in quotes, which the reader of the file should have removed.
 bool is_quoted(std::string_view text);
 inline constexpr std::string_view kQuotesStay =
     "the quotes are part of the value, as docker --env-file and Kubernetes keep them: remove them";

@@ -9,7 +9,7 @@ namespace bailian {
 /// Why a value is refused.
 struct ValueFault {
   std::string expected;  // what stands in place of the setting's own description; empty: that one
-  std::string sentence;  // says everything; empty: "expected ..., found ..."
+  std::string sentence;  // the whole message; empty: "expected ..., found ..."
 };
 
 inline ValueFault not_expected(std::string expected = {}) { return {std::move(expected), {}}; }

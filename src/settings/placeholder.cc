@@ -10,14 +10,15 @@
 namespace bailian {
 namespace {
 
-// Words that say "put yours here": one of them among words of these two lists makes a placeholder.
+// Words that mean "put yours here": a text made of words of these two lists is a placeholder if it has one of
+// these.
 constexpr auto kTelling = std::to_array<std::string_view>(
     {"your",      "yours",     "here",  "key",     "keys",   "apikey",   "id",   "ids",         "appid",
      "insert",    "enter",     "paste", "replace", "change", "changeme", "fill", "none",        "null",
      "nil",       "undefined", "empty", "false",   "true",   "todo",     "tbd",  "placeholder", "not",
      "unset",     "ici",       "votre", "cle",     "clé",    "hier",     "dein", "deinen",      "ihren",
      "schlüssel", "aqui",      "aquí",  "clave",   "qui",    "chiave",   "chave"});
-// Words that go with them and say nothing alone: an application may be called my-app.
+// Words that go with them but prove nothing alone: an application may be called my-app.
 constexpr auto kAccompanying = std::to_array<std::string_view>(
     {"sk",      "my",     "our",     "the",    "an",   "api",     "app",       "application", "dashscope",
      "bailian", "aliyun", "alibaba", "cloud",  "qwen", "openai",  "workspace", "for",         "from",
@@ -59,7 +60,7 @@ Meaning meaning_of(std::string_view word) {
   constexpr size_t kLongest = 40;
   if (word.size() > 1 && word.find_first_not_of('x') == std::string_view::npos) return {true, true};
   if (word.size() > kLongest) return {};
-  // For each length: whether so many bytes are words, and whether one of them tells.
+  // For each length: whether that many bytes are words, and whether one of them is of the first list.
   std::vector<Meaning> upto(word.size() + 1);
   upto[0].is_made_of_words = true;
   for (size_t start = 0; start < word.size(); ++start) {

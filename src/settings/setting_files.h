@@ -13,7 +13,7 @@ Parsed<std::string> read_text_file(const std::string& path);
 /// The key in DASHSCOPE_API_KEY_FILE; empty when the file is, or the placeholder that it contains.
 Parsed<std::string> read_key_file(const std::string& path);
 
-/// Says who else may read the key file; empty when nobody may.
+/// Describes who else may read the key file; empty when no one may.
 std::string fault_of_key_file_mode(const std::string& path);
 
 /// Without a path the default profile.

@@ -39,7 +39,7 @@ std::string_view by_prefix(std::string_view name) {
 }  // namespace
 
 std::string_view suggested_setting(std::string_view name, bool is_in_environment) {
-  constexpr size_t kMinGuessedBytes = 5;  // HOST and PORT are near too many words
+  constexpr size_t kMinGuessedBytes = 5;  // HOST and PORT are similar to too many words
   for (const Setting& setting : settings()) {
     if (name == setting.key || name == setting.alias) return "";
   }

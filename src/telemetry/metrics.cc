@@ -83,7 +83,7 @@ void count_safely(const auto& count) noexcept {
   }
 }
 
-// By the names that all Prometheus clients use.
+// With the names that all Prometheus clients use.
 void add_process(std::vector<Sample>& samples, std::optional<uint64_t> open_files) {
   const auto add = [&](const char* name, const char* help, double value) {
     const bool is_total = std::string_view(name).ends_with("_total");

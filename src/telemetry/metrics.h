@@ -25,7 +25,7 @@ class alignas(64) Tally {  // a cache line of its own
 
 enum class Traffic { kToClients, kFromUpstream };
 
-/// Values that the caller of text() reads at that moment.
+/// Current values, which the caller of text() supplies.
 struct Gauges {
   int active_streams = 0;
   int stream_limit = 0;
@@ -57,7 +57,7 @@ class Metrics {
 
   /// Called at the end of each request.
   void count_request(const AccessRecord& record, Clock::time_point now) noexcept;
-  /// Both arguments are from limited sets of words, as each pair becomes a series.
+  /// Both arguments must be from small fixed sets, as each pair becomes a series.
   void count_upstream_error(std::string_view code, std::string_view fault) noexcept;
   void count_upstream_request() noexcept;
   void count_retry() noexcept;

@@ -22,7 +22,7 @@ class OpenFiles {
  public:
   explicit OpenFiles(bool kernel_counts = kernel_counts_files());
 
-  /// A kernel before 6.2 does not count them. Listing thousands takes milliseconds, so a thread does it for
+  /// Kernels before 6.2 do not count them. Listing thousands takes milliseconds, so a thread does it for
   /// the next call; the first call returns nothing.
   std::optional<uint64_t> count();
 

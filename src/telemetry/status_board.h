@@ -85,7 +85,7 @@ class LoopBoard {
   Tally rejected;  // over MAX_STREAMS
 
   /// Appends the chats in at most `max_slots` slots, from `slot` on, to `views`. Returns the slot to continue
-  /// from, or nothing at the end. A chat that lives through all the calls is visited once, whichever others
+  /// from, or nothing at the end. A chat that lives through all the calls is visited once, even if others
   /// begin or end in between.
   [[nodiscard]] std::optional<size_t> read(size_t slot, size_t max_slots, Clock::time_point now,
                                            std::vector<ChatView>& views) const;
@@ -100,7 +100,7 @@ class LoopBoard {
   std::vector<size_t> free_;
 };
 
-/// What the status page shows: the boards of the loops, and the facts that belong to no loop.
+/// The contents of the status page: the boards of the loops, and the facts that do not belong to a loop.
 class StatusBoard {
  public:
   StatusBoard();
