@@ -56,23 +56,23 @@ enum class JsonPath : unsigned char {
 using enum JsonPath;
 
 struct Inner {
-  JsonPath outer;
   std::string_view key;  // empty: the items of an array
+  JsonPath outer;
   JsonPath path;
 };
 constexpr Inner kInner[] = {
-    {kOutside, "", kRoot},
-    {kRoot, "output", kOutput},
-    {kRoot, "usage", kUsage},
-    {kRoot, "error", kError},
-    {kOutput, "workflow_message", kWorkflowMessage},
-    {kOutput, "thoughts", kThoughts},
-    {kOutput, "doc_references", kReferences},
-    {kWorkflowMessage, "message", kWorkflowText},
-    {kThoughts, "", kThought},
-    {kReferences, "", kReference},
-    {kUsage, "models", kModels},
-    {kModels, "", kModel},
+    {"", kOutside, kRoot},
+    {"output", kRoot, kOutput},
+    {"usage", kRoot, kUsage},
+    {"error", kRoot, kError},
+    {"workflow_message", kOutput, kWorkflowMessage},
+    {"thoughts", kOutput, kThoughts},
+    {"doc_references", kOutput, kReferences},
+    {"message", kWorkflowMessage, kWorkflowText},
+    {"", kThoughts, kThought},
+    {"", kReferences, kReference},
+    {"models", kUsage, kModels},
+    {"", kModels, kModel},
 };
 
 struct StringMember {

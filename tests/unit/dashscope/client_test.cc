@@ -8,6 +8,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "unit/loop_upstream.h"
@@ -217,7 +218,7 @@ class UnreachableUpstream {
     const sockaddr_in address = address_of(listener_);
     for (UniqueFd& fd : queued_) {
       fd = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-      ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+      std::ignore = ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
     }
   }
   [[nodiscard]] std::string base_url() const { return base_url_of(listener_); }
