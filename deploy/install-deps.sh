@@ -162,7 +162,7 @@ done
 
 # shellcheck disable=SC2016,SC2086 # ${Package} is dpkg-query's; one package, one argument
 there=$(dpkg-query -W -f '${db:Status-Status}:${Package} ' $packages 2>/dev/null) || true
-# Debian has several nginx packages: any will do. Compilers, make, Node.js and npm come from other places too.
+# Debian has several nginx packages: any will do. Compilers, make, Node.js and npm may also come from elsewhere.
 ! command -v g++ >/dev/null || there="$there installed:g++ "
 ! command -v make >/dev/null || there="$there installed:make "
 [ ! -x /usr/sbin/nginx ] || there="$there installed:nginx "

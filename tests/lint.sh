@@ -64,7 +64,7 @@ while IFS=: read -r file line; do
       [[ " ${may_include[$room]} " == *" $from "* ]] ||
         fault "$file: includes $header, but $room/ may include only: ${may_include[$room]:-nothing}"
     fi
-    # The transport knows neither events nor DashScope's JSON.
+    # The transport depends neither on events nor on DashScope's JSON.
     if [[ $name =~ ^dashscope/(http_client|curl_[a-z]*|resolver)$ && $header == dashscope/* ]] &&
       [[ ! $header =~ ^dashscope/(http_client|curl_[a-z]*|resolver)\.h$ ]]; then
       fault "$file: includes $header: http_client knows nothing of DashScope"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs GoogleTest programs one after the other and sums up: tests/shards.sh PROGRAM[:PROCESSES]...
-# The number after a name says in how many processes its tests run at once, because end-to-end tests mostly wait.
+# The number after a name is how many processes run its tests at once, because end-to-end tests mostly wait.
 # FILTER is GoogleTest's filter. Prints the output of tests that fail, and at the end the totals, the names of those
 # that failed, and why others were skipped. Fails when a test fails, when a program ends before its last test or with
 # an error after it, and when no test matches.
@@ -10,7 +10,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'kill $(jobs -rp) 2>/dev/null; wait; exit 130' INT TERM
 
-# Reads what a process wrote. Prints all but the output of tests that passed; writes a line for each test to `results`.
+# Reads the output of a process. Prints all but the output of tests that passed; writes a line for each test to
+# `results`.
 read -r -d '' digest <<'DIGEST'
 function record(kind, about) { print kind "\t" about >>results; recorded[kind]++ }
 function ended(mark) { return index($0, mark " " test) }

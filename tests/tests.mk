@@ -138,8 +138,8 @@ $B/bench_micro: $(call object,$(bench_micro)) $(product)
 $(fuzzers): $B/fuzz_%: $B/tests/fuzz/%.o $(product)
 	$(link) $^ $(libs) -o $@
 
-# Libraries that a test loads into the responder. They have no sanitizer of their own; fail_nth
-# leaves a sanitizer's malloc alone.
+# Libraries that a test loads into the responder. They are built without a sanitizer; fail_nth does
+# not replace a sanitizer's malloc.
 $B/%.so: tests/harness/preload/%.cc Makefile | deps
 	@mkdir -p $(@D)
 	$(filter-out -fPIE -fsanitize=%,$(compile)) -fPIC -shared $< -o $@
@@ -149,7 +149,7 @@ $B/fail_nth.so: $(fail_nth) tests/torture/plan.h Makefile | deps
 	$Q$(CXX) -std=c++20 -O2 $(warnings) $(CXXFLAGS) $(if $(SANITIZE),-DKEEP_MALLOC) \
 	  -fPIC -shared $< -o $@
 
-# --- What the tests fetch -----------------------------------------------------------------------
+# --- Downloads of the tests ---------------------------------------------------------------------
 
 build/promtool: | deps
 	$(call say,GET ,$@)

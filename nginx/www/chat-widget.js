@@ -951,7 +951,7 @@ class BailianChat extends HTMLElement {
     return own === null && script && name in script.dataset ? script.dataset[name] : own;
   }
 
-  // --- what a page may call ---
+  // --- methods for the page ---
 
   focus() {
     this.input.focus();
@@ -1162,7 +1162,7 @@ class BailianChat extends HTMLElement {
     this.tell("answer", { question: turn.question, answer: turn.answer, stopped: turn.state === "stopped" });
   }
 
-  // Adds what follows an answer that has ended: citations, notes, buttons.
+  // Adds the parts below a complete answer: citations, notes, buttons.
   conclude(turn, view) {
     const { words } = this;
     view.summary.textContent = words.thought;

@@ -34,7 +34,7 @@ inline constexpr std::array kOutcomes = {
     OutcomeRow{Outcome::kTimeout, "timeout"},
 };
 
-/// What a request is for. A new one needs a row in kEndpoints and a route in chat/router.cc.
+/// The purpose of a request. A new one needs a row in kEndpoints and a route in chat/router.cc.
 enum class Endpoint {
   kUnknown,  // no route has the path
   kHealth,
@@ -82,7 +82,7 @@ constexpr bool is_for_operator(Endpoint endpoint) {
   return kEndpoints.at(static_cast<size_t>(endpoint)).is_for_operator;
 }
 
-/// What the log line and the metrics say about one request. Never the prompt, the answer or a key.
+/// The data of one request for the log line and the metrics. Never the prompt, the answer or a key.
 struct AccessRecord {
   Clock::time_point started;
   std::string request_id;

@@ -20,16 +20,16 @@ namespace bailian {
 class EndOfIteration;
 class IoEvent;
 
-/// Receives what a callback of the loop has thrown. The loop is C underneath, so its dispatcher catches
-/// every exception and hands it to the owner of the event, which responds by closing whatever the event
-/// served; nothing else is affected:
+/// Receives an exception that a callback of the loop has thrown. The loop is C underneath, so its dispatcher
+/// catches every exception and hands it to the owner of the event, which responds by closing whatever the
+/// event served; nothing else is affected:
 ///
 ///   readable_(loop, bind<&Connection::receive>(this), bind<&Connection::on_exception>(this))
 ///   void Connection::on_exception(const std::exception& error) noexcept { log(...); close(); }
 ///
 /// If an event is constructed without one, its exceptions are logged as `internal`.
 ///
-/// That is also how an allocation that fails ends one visitor's request and no other. Two libraries need more
+/// So a failed allocation too ends only one visitor's request. Two libraries need more
 /// than that: libevent ends the process if it cannot open its own descriptors (new_base() in event_loop.cc),
 /// and libcurl 7.88 crashes unless CurlMulti::retire() ends the transfers concerned.
 using ExceptionCallback = Callback<void(const std::exception&)>;
@@ -51,7 +51,7 @@ class EventLoop {
   /// Runs until stop().
   void run();
   void stop();
-  /// Runs `task` on the loop's thread, in its next iteration. What it throws is logged as `internal`.
+  /// Runs `task` on the loop's thread, in its next iteration. An exception of it is logged as `internal`.
   void post(std::function<void()> task);
   /// Called by an IoEvent's callback that received bytes of an answer. The rate of these decides whether the
   /// loop is busy; an iteration with any other event is never delayed.
@@ -97,7 +97,7 @@ class IoEvent {
   enum : short { kRead = 1, kWrite = 2 };
   enum class Trigger { kLevel, kEdge };
 
-  /// `callback` gets what is ready: kRead, kWrite or both.
+  /// `callback` gets the events that are ready: kRead, kWrite or both.
   IoEvent(EventLoop& loop, Callback<void(short ready)> callback, ExceptionCallback on_exception = {});
   ~IoEvent();
   IoEvent(const IoEvent&) = delete;

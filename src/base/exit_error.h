@@ -5,7 +5,7 @@
 
 namespace bailian {
 
-/// An error that ends the program with an exit code of its own (sysexits.h); others end it with EX_OSERR.
+/// An error that ends the program with a specific exit code (sysexits.h); others end it with EX_OSERR.
 class ExitError : public std::runtime_error {
  public:
   ExitError(int exit_code, const std::string& what) : std::runtime_error(what), exit_code_(exit_code) {}

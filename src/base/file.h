@@ -6,11 +6,11 @@
 
 namespace bailian {
 
-/// Throws std::system_error for errno; `what` names what failed: a verb, a path.
+/// Throws std::system_error for errno; `what` describes the operation that failed: a verb, a path.
 [[noreturn]] void throw_errno(const std::string& what);
 
 /// The first `max_bytes` of the file, or all of it when it is shorter. Nothing when it cannot be read; errno
-/// says why.
+/// gives the reason.
 std::optional<std::string> read_file(const std::string& path, size_t max_bytes);
 
 }  // namespace bailian

@@ -15,7 +15,7 @@ class KeyMask {
 
   /// The text that may be shown now. The view dies with the next call or with `piece`.
   std::string_view feed(std::string_view piece);
-  /// Ends the text and returns what was held back. The view dies with the next call.
+  /// Ends the text and returns the bytes that were held back. The view dies with the next call.
   std::string_view finish();
 
  private:
@@ -30,7 +30,7 @@ class KeyMask {
 /// Whether a value contains the key; a short key is never found.
 bool shows_key(std::string_view text, std::string_view key);
 
-/// `text` with `***` in place of the key. A prefix of the key at the end of `text` is left out: the rest may
+/// `text` with the key replaced by `***`. A prefix of the key at the end of `text` is left out: the rest may
 /// have been cut off.
 std::string without_key(std::string_view text, std::string_view key);
 

@@ -146,14 +146,14 @@ class Log {
 
   // Constant once the log is started.
   std::string path_;      // empty: stderr
-  LogFields path_field_;  // for the lines about the file, which may find no memory
+  LogFields path_field_;  // for lines about the file, in case there is no memory
   LogFormat format_ = LogFormat::kText;
 
   std::atomic<bool> is_started_{false};
   std::atomic<LogLevel> least_{LogLevel::kInfo};
   std::atomic<bool> reopens_{false};  // before the next lines, which may be empty
 
-  std::mutex mutex_;  // guards what follows, up to has_ended_
+  std::mutex mutex_;  // guards the members below, up to has_ended_
   std::condition_variable changed_;
   std::array<std::string, 1024> slots_;
   size_t first_ = 0;

@@ -22,7 +22,7 @@ class LogFileError : public ExitError {
 /// before other threads log. Throws LogFileError and std::system_error.
 void start_log(LogFormat format, LogLevel least, const std::string& file = {});
 
-/// Opens the log file by its name again, after a rotation has renamed it. If that fails, the lines go to the
+/// Reopens the log file by name, after a rotation has renamed it. If that fails, the lines go to the
 /// old file. Any thread.
 void reopen_log() noexcept;
 

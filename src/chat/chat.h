@@ -17,7 +17,7 @@
 
 namespace bailian {
 
-/// Where the chats of one loop report what happens to them.
+/// The observers of the chats of one loop.
 struct ChatObservers {
   explicit ChatObservers(ServiceState& state)
       : board(state.board.add_loop()), metrics(state.metrics), failed_streams(state.failed_streams) {}

@@ -30,7 +30,7 @@ struct ConfigSnapshot {
     bots.emplace_back(loop, kDefaultBot, config, received_bytes);
   }
 
-  /// nullptr when there is no such bot.
+  /// nullptr if no such bot exists.
   Bot* find(std::string_view name) {
     const auto bot = std::ranges::find(bots, name, &Bot::name);
     return bot != bots.end() ? &*bot : nullptr;

@@ -8,8 +8,8 @@
 namespace bailian {
 namespace {
 
-// A browser names its origin in same-origin POSTs too. A page of http://site does not belong to https://site;
-// but https://site may be ours, as TLS may end at a proxy before the web server.
+// A browser sends its origin with same-origin POSTs too. A page of http://site does not belong to
+// https://site; but https://site may be ours, as TLS may end at a proxy before the web server.
 bool is_same_origin(const Request& request) {
   if (request.is_https && !request.origin.starts_with("https://")) return false;
   const size_t scheme_end = request.origin.find("://");

@@ -24,7 +24,7 @@ class Router {
         received_bytes_(state.metrics.add_tally(Traffic::kFromUpstream)),
         snapshot_(std::make_shared<ConfigSnapshot>(loop, config, received_bytes_)) {}
 
-  /// Later requests are answered with `config`; chats under way keep the settings they began with.
+  /// Later requests are answered with `config`; chats in progress keep the settings they began with.
   void reload(const Config& config) {
     snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config, received_bytes_);
   }

@@ -38,8 +38,8 @@ std::optional<id_t> number_in(const std::string& text) {
   return number;
 }
 
-// The user that the pool's processes run as, and all its groups; nothing if this machine does not know the
-// user.
+// The user that the pool's processes run as, and all its groups; nothing if the user does not exist on this
+// machine.
 std::optional<std::pair<uid_t, std::vector<gid_t>>> identity_of(const PhpPool& pool) {
   const auto number = number_in(pool.user);
   const passwd* user = number ? getpwuid(*number) : getpwnam(pool.user.c_str());

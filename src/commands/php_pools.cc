@@ -5,7 +5,7 @@
 namespace bailian {
 namespace {
 
-// A long pool name in place of many $pool would take much memory.
+// Replacing many $pool by a long pool name would take much memory.
 constexpr size_t kMaxLineBytes = 1000;
 
 // PHP-FPM replaces each $pool by the pool's name.

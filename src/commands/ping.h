@@ -5,7 +5,7 @@
 namespace bailian {
 
 /// Asks the upstream one short question, which is billed, and prints the result on stdout: latency, model and
-/// token usage, or the exact error and what to do about it. Returns the exit code (sysexits.h). Throws
+/// token usage, or the exact error and how to fix it. Returns the exit code (sysexits.h). Throws
 /// ConfigError.
 int ping(const SettingsSource& source);
 

@@ -35,7 +35,7 @@ void mend_lone_surrogates(std::string& json) {
   }
 }
 
-// The reader's position in the answer. Of an array and its items, the array comes first.
+// The reader's position in the answer. An array comes before its items.
 enum class JsonPath : unsigned char {
   kOutside,
   kRoot,

@@ -24,7 +24,7 @@ struct AnswerFields {
   std::string_view workflow_node_type;
   std::string thought;  // the model's, from output.thoughts; without other steps of the application
   std::vector<Reference> references;
-  std::string_view finish_reason;  // empty while the answer goes on
+  std::string_view finish_reason;  // empty until the answer ends
   std::string_view session_id;
   std::string_view request_id;
   std::string_view code;

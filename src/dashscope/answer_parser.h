@@ -34,7 +34,8 @@ class AnswerParser {
  public:
   enum class State { kReading, kFinished, kFailed };
 
-  /// The longest answer: of its text as JSON, of its thoughts as JSON, and of a body that is no event stream.
+  /// The longest answer: of its text as JSON, of its thoughts as JSON, and of a body that is not an event
+  /// stream.
   static constexpr size_t kMaxAnswerBytes = size_t{4} << 20;
 
   /// `api_key` must outlive the parser.

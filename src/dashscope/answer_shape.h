@@ -4,7 +4,7 @@
 
 namespace bailian {
 
-/// What a response body is.
+/// The kind of a response body.
 enum class AnswerShape {
   kUnknown,  // not enough bytes yet
   kEvents,   // a stream of server-sent events
@@ -18,7 +18,7 @@ bool is_event_stream(std::string_view content_type);
 /// `body` without the blank lines and byte order marks that may precede an answer.
 std::string_view without_preamble(std::string_view body);
 
-/// The shape of a body by its first bytes, from which the preamble was removed.
+/// The shape of a body, judged by its first bytes after the preamble.
 AnswerShape shape_of(std::string_view body);
 
 /// Whether a body with these first bytes may still turn out to be a JSON object.

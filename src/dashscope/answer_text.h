@@ -8,10 +8,10 @@
 namespace bailian {
 
 /// Joins the pieces of one answer. The stream does not say whether a piece continues the text or repeats it
-/// from the start (tests/simulator/contract.md §3.2, §3.3): we ask for increments, but a workflow may answer
-/// cumulatively all the same. A second piece that does not begin with the first one settles it, which is
-/// nearly always the case. While each piece begins with the one before, all but the first are held back until
-/// there is enough evidence or the answer ends. A pure value: no I/O, no clock.
+/// from the start (tests/simulator/contract.md §3.2, §3.3): we ask for increments, but a workflow may still
+/// answer cumulatively. A second piece that does not begin with the first one settles it, which is nearly
+/// always the case. While each piece begins with the one before, all but the first are held back until there
+/// is enough evidence or the answer ends. A pure value: no I/O, no clock.
 class AnswerText {
  public:
   /// Takes a piece of `output.text`; the `last` has the finish reason. Returns the text that is new and
@@ -19,7 +19,7 @@ class AnswerText {
   std::string_view take(std::string_view piece, bool last);
   /// Takes a piece of a workflow message: always an increment, which a final `output.text` repeats.
   std::string_view take_message(std::string_view piece);
-  /// The answer ends here: returns what was held back, valid until the next call.
+  /// The answer ends here: returns the text that was held back, valid until the next call.
   std::string_view release();
 
   /// Whether a piece contradicts the text returned before. Then the answer is useless.

@@ -14,7 +14,7 @@ struct Message {
   std::string content;
 };
 
-/// The bot that answers when a question names no other.
+/// The default bot, for questions that do not name one.
 inline constexpr std::string_view kDefaultBot = "default";
 
 /// A visitor's question, checked and cut to the limits.
@@ -25,7 +25,7 @@ struct Question {
   std::vector<Message> history;  // oldest first, without the prompt
   std::string session_id;        // only when there is no history
   std::vector<std::string> image_urls;
-  std::string biz_params_json;  // an object of what is allowed, or empty
+  std::string biz_params_json;  // an object with the allowed names, or empty
   bool include_thoughts = false;
 };
 

@@ -76,7 +76,7 @@ TransferFault fault_of(CURLcode code) {
 
 std::string describe(CURLcode code, const char* error, CURL* easy) {
   if (code == CURLE_OK) return {};
-  if (code == CURLE_ABORTED_BY_CALLBACK) return "the connection ended before an answer came";
+  if (code == CURLE_ABORTED_BY_CALLBACK) return "the connection ended before an answer arrived";
   std::string text = *error != '\0' ? error : curl_easy_strerror(code);
   // libcurl's text contains neither "refused" nor "no route", but libcurl keeps errno.
   long number = 0;

@@ -155,7 +155,7 @@ const KnownCode* find_wrapped_code(std::string_view code, auto is_wanted) {
   }
 }
 
-// Some messages begin with a code of their own: `<400> InternalError.Algo.DataInspectionFailed: ...`.
+// Some messages begin with another code: `<400> InternalError.Algo.DataInspectionFailed: ...`.
 std::string_view code_in_message(std::string_view message) {
   if (!message.starts_with('<')) return {};
   const size_t start = message.find("> ");

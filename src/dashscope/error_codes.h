@@ -19,9 +19,9 @@ struct Fault {
 };
 const Fault& describe(UpstreamFault fault);
 
-/// What an error body means. `http_status` is the one that goes with it: the response's, or inside a stream
-/// that of the status comment; 0 when there is none. Decided by the code, then by the code wrapped in the
-/// message, then by the status.
+/// The meaning of an error body. `http_status`: the response's, or within a stream that of the status
+/// comment; 0 when there is none. Decided by the code, then by the code wrapped in the message, then by the
+/// status.
 UpstreamError classify_error(int http_status, std::string_view code, std::string_view message,
                              std::string_view request_id);
 

@@ -251,7 +251,7 @@ void Transfer::free_sent_body() {
   curl_easy_getinfo(easy_.get(), CURLINFO_SIZE_UPLOAD_T, &sent);
   if (static_cast<size_t>(sent) != body_->size()) return;
   body_.reset();
-  // For TLS libcurl has a send buffer of its own. Setting its size frees it.
+  // For TLS libcurl has a separate send buffer. Setting its size frees it.
   curl_easy_setopt(easy_.get(), CURLOPT_UPLOAD_BUFFERSIZE, kUploadBufferBytes);
 }
 

@@ -8,7 +8,7 @@
 
 namespace bailian {
 
-/// Looks up the addresses of one host: at most one lookup at a time, on a thread of its own, as the system's
+/// Looks up the addresses of one host: at most one lookup at a time, on its own thread, as the system's
 /// resolver blocks. Loop thread only.
 class Resolver {
  public:

@@ -32,7 +32,7 @@ struct FcgiHandler {
   bool (*takes_body)(std::string_view method, std::string_view path);
 };
 
-/// Where the connections of one loop report what they do.
+/// The telemetry of the connections of one loop.
 struct FcgiTelemetry {
   LoopBoard& board;
   Metrics& metrics;
@@ -45,7 +45,7 @@ struct FcgiTelemetry {
 enum class FcgiState {
   kParked,     // kept open between two requests
   kReading,    // a request is coming in
-  kAnswering,  // an exchange is under way
+  kAnswering,  // an exchange is in progress
   kFinishing,  // the answer is complete, but not all of it was sent
   kClosed,     // destroyed at the end of the iteration
   kCount

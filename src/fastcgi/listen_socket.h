@@ -42,7 +42,7 @@ class ListenSocket {
   [[nodiscard]] const std::string& name() const { return name_; }
   /// Other processes may accept from it, now or later.
   [[nodiscard]] bool is_shared() const { return shared_; }
-  /// Its name in LISTEN_FDNAMES, which says whether it becomes the successor's own.
+  /// Its name in LISTEN_FDNAMES, which shows whether the successor will own it.
   [[nodiscard]] std::string_view name_for_successor() const { return shared_ ? "inherited" : kOwn; }
   /// The predecessor has handed the socket over: from now on the destructor removes the file.
   void take_ownership_of_file() { owns_file_ = !shared_; }

@@ -119,7 +119,7 @@ void FcgiListener::add(UniqueFd fd, bool is_local) {
   telemetry_.board.connections += 1;
 }
 
-// Closes connections that have no answer under way, the longest parked first. Returns how many.
+// Closes connections that have no answer in progress, the longest parked first. Returns how many.
 size_t FcgiListener::make_room(size_t wanted) {
   size_t closed = 0;
   for (const FcgiState state : {FcgiState::kParked, FcgiState::kReading}) {

@@ -15,7 +15,7 @@
 namespace bailian {
 
 /// Counts the connections of all loops. When there are `soft_max`, a new one replaces one without an answer
-/// under way, the longest parked first.
+/// in progress, the longest parked first.
 struct ConnectionCount {
   const size_t soft_max;
   std::atomic<size_t> open{0};
@@ -34,7 +34,7 @@ class FcgiListener {
 
   /// For new connections, and for the next request of those that are kept.
   void set_limits(const FcgiLimits& limits) { context_.limits = limits; }
-  /// Connections close after their answer, or soon if there is none under way. `on_idle` is called once there
+  /// Connections close after their answer, or soon if none is in progress. `on_idle` is called once there
   /// are none.
   void drain(std::function<void()> on_idle);
   /// Every exchange ends its answer in this iteration of the loop.

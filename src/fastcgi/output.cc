@@ -155,7 +155,7 @@ void FcgiOutput::append_record(unsigned char type, std::string_view content) {
   stream_.wrNext = buffer_.data() + record_;
 }
 
-// Otherwise the buffer would grow with the answer if the reader is always a little behind.
+// Otherwise the buffer would grow with the answer if the reader always lags a little.
 void FcgiOutput::compact() {
   if (sent_ < kKeptSentBytes || sent_ < waiting_bytes()) return;
   const size_t position = write_position() - sent_;

@@ -35,8 +35,8 @@ class FcgiOutput {
 
   /// Bytes not sent yet, those of an open record included.
   [[nodiscard]] size_t waiting_bytes() const;
-  /// What to send next: the rest of a record that was sent in part, then as many whole records as fit into
-  /// `max_bytes`.
+  /// The bytes to send next: the rest of a record that was sent in part, then as many whole records as fit
+  /// into `max_bytes`.
   [[nodiscard]] std::string_view next_records(size_t max_bytes) const;
   /// All closed records.
   [[nodiscard]] std::string_view all_records() const;

@@ -14,7 +14,7 @@ namespace bailian {
 ///
 /// An event must reach the browser in one chunk: old front ends parse each network chunk on its own, and
 /// lose an event that is cut. nginx reads a FastCGI answer 4 KiB at a time and passes each read on as one
-/// chunk. An event that does not wholly fit behind the bytes nginx has not read yet would be cut, so it is
+/// chunk. An event that does not fit completely after the bytes nginx has not read yet would be cut, so it is
 /// held back until nginx has read those. Only a unix socket counts unread bytes; over TCP nothing is paced.
 class Pacer {
  public:

@@ -97,7 +97,7 @@ struct Key {
     const std::string why = value.why_unknown();
     return why.starts_with("in WordPress's database") || why.starts_with("in the environment variable");
   }
-  // Variables that hold one of two keys depending on a condition do not say which.
+  // For variables that hold one of two keys depending on a condition, it is unknown which.
   [[nodiscard]] bool shares_a_name_with(const Key& other) const {
     return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
       return name != "authorization" && other.names.contains(name);
@@ -330,7 +330,7 @@ class Mapper {
 
   // --- choices ---
 
-  // Reports the values that cannot be used. `fault` says what is wrong with a known one; empty: nothing.
+  // Reports the values that cannot be used. `fault` describes the error in a known value; empty: none.
   template <typename Fault>
   Candidates usable(std::string_view what, const Values& values, const Fault& fault) {
     Candidates good;

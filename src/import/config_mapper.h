@@ -9,7 +9,7 @@
 
 namespace bailian {
 
-/// What an old config.php, or a functions.php with the chat's code in it, means for this program. The
+/// The settings in an old config.php, or in a functions.php that contains the chat's code. The
 /// sentences name lines; they contain neither the key nor control characters.
 struct ConfigPhp {
   std::vector<std::pair<std::string, std::string>> settings;  // for .env

@@ -81,7 +81,7 @@ Size size_of(const PhpValue& value) {
   return size;
 }
 
-/// What an assignment writes to: a variable or a property, or a member of the array in it.
+/// The target of an assignment: a variable or a property, or a member of the array in it.
 struct Target {
   std::string name;
   bool is_property = false;
@@ -90,7 +90,7 @@ struct Target {
 };
 const std::string kNoKey(1, '\0');
 
-// How tightly an operator binds, from 0; -1 when the token is none.
+// The precedence of an operator, from 0; -1 when the token is not an operator.
 constexpr int kUnaryLevel = 5;
 int level_of(const PhpToken& token) {
   if (token.kind == TokenKind::kWord)
@@ -377,8 +377,8 @@ class Interpreter {
   }
 
   // What follows a value: ['key'], ->member, ::member, (arguments), and an assignment. A value that can be
-  // assigned to is given by its target, any other has a target without a name. `function` is the name of
-  // the function that a "(" calls.
+  // assigned to has a target with a name, any other a target without one. `function` is the name of the
+  // function that a "(" calls.
   PhpValue with_members(Target target, PhpValue value, std::string function = {}) {
     while (true) {
       if (peek().is("(")) {
@@ -469,7 +469,7 @@ class Interpreter {
     at_ = end + 1;
   }
 
-  // [ ... ], or ( ... ) behind array
+  // [ ... ], or ( ... ) after `array`
   PhpValue array() {
     PhpValue value = make(Kind::kArray, peek().line);
     items([&] {

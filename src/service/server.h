@@ -23,8 +23,8 @@ namespace bailian {
 /// The running service: WORKERS event loops that accept from one socket.
 ///
 /// SIGTERM and SIGINT drain it: live answers finish, within DRAIN_TIMEOUT; a second one aborts them. SIGQUIT
-/// drains it, however often it is sent. SIGHUP reloads the settings: faulty ones change nothing, and chats
-/// under way keep theirs. SIGUSR1 reopens the log file. SIGUSR2 starts a successor, and drains this process
+/// drains it, even if sent repeatedly. SIGHUP reloads the settings: faulty ones change nothing, and chats in
+/// progress keep theirs. SIGUSR1 reopens the log file. SIGUSR2 starts a successor, and drains this process
 /// when the successor is ready.
 ///
 /// After the end of its supervisor, the process serves until a successor on the same socket sends SIGQUIT; if

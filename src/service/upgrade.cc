@@ -37,7 +37,7 @@ constexpr size_t kPidDigits = 12;
 // As a shell would find it now: the file that this process runs may have been replaced or removed.
 std::string find_program(const std::string& name) {
   if (name.find('/') != std::string::npos) return name;
-  const char* const path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody changes it
+  const char* const path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): it never changes
   std::string_view rest = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
   while (!rest.empty()) {
     const std::string_view directory = split_off(rest, ':');
@@ -47,7 +47,7 @@ std::string find_program(const std::string& name) {
   throw std::system_error(ENOENT, std::generic_category(), name);
 }
 
-// The name of an abstract socket. Being random, no other process can bind it first.
+// The name of an abstract socket. It is random, so no other process can bind it first.
 std::string random_notify_name() {
   uint64_t random = 0;
   if (::getrandom(&random, sizeof random, 0) != sizeof random) throw_errno("getrandom");

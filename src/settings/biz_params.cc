@@ -12,7 +12,7 @@ constexpr std::array<std::string_view, 3> kGroups = {"user_prompt_params", "user
                                                      "user_defined_tokens"};
 
 struct Name {
-  std::string_view group;  // empty: the name stands at the top
+  std::string_view group;  // empty: a top-level name
   std::string_view member;
 };
 

@@ -9,9 +9,9 @@
 
 namespace bailian {
 
-// `input.biz_params`: what an application takes besides the question. A workflow has its own names at the
-// top; an agent has the groups user_prompt_params, user_defined_params and user_defined_tokens, of which the
-// last two have an object for each plugin (tests/simulator/contract.md §1.3).
+// `input.biz_params`: the parameters of an application besides the question. A workflow has its own names at
+// the top; an agent has the groups user_prompt_params, user_defined_params and user_defined_tokens, of which
+// the last two have an object for each plugin (tests/simulator/contract.md §1.3).
 
 /// The largest that a browser may send, and how deep its values may be nested.
 inline constexpr size_t kMaxBizParamsBytes = 16384;

@@ -12,7 +12,7 @@
 namespace bailian {
 namespace {
 
-// Both pictures are drawn here, so that no page loads them from somebody else's host.
+// Both pictures are inline, so that no page loads them from a third-party host.
 constexpr std::string_view kDefaultProfile = R"json({
   "botStatus": 0,
   "StartUpMessage": "Hi, How are you?",

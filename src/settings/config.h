@@ -24,7 +24,7 @@ namespace bailian {
 /// not; `../.env.example` describes each setting.
 struct Config {
   std::string api_key;       // empty: not configured
-  std::string api_key_file;  // where the key is looked for; empty: in no file
+  std::string api_key_file;  // the file to read the key from; empty: none
   std::string app_id;        // empty: not configured
   std::string base_url;
   std::string workspace;
@@ -63,7 +63,7 @@ struct Config {
   Seconds slow_answer{};                // 0: never
 };
 
-/// LOG_LEVEL, or without it the level that DEBUG stands for.
+/// LOG_LEVEL, or without it the level that DEBUG implies.
 LogLevel effective_log_level(const Config& config);
 
 class ConfigError : public std::exception {

@@ -20,7 +20,7 @@
 namespace bailian {
 namespace {
 
-/// Where a value came from and how it reads in a message.
+/// The source of a value and its form in a message.
 struct Found {
   std::string value;
   std::string where;

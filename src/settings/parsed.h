@@ -8,7 +8,7 @@ namespace bailian {
 
 /// Why a value is refused.
 struct ValueFault {
-  std::string expected;  // what stands in place of the setting's own description; empty: that one
+  std::string expected;  // replaces the setting's own description, unless empty
   std::string sentence;  // the whole message; empty: "expected ..., found ..."
 };
 

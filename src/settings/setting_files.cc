@@ -17,7 +17,7 @@
 namespace bailian {
 namespace {
 
-// A line of a .env file in place of a key: `DASHSCOPE_API_KEY=...`.
+// A line of a .env file instead of a key: `DASHSCOPE_API_KEY=...`.
 bool is_assignment(std::string_view text) {
   const std::string name = to_lower(text.substr(0, text.find('=')));
   return name.size() < text.size() && name.find("key") != std::string::npos;

@@ -16,7 +16,7 @@ struct SettingsSource {
 /// Throws ConfigError.
 LoadedConfig load_settings(const SettingsSource& source, KeyFileReader reader = KeyFileReader::kThisProcess);
 
-/// The address of the service. With `listen` set, no other setting is read: whoever may connect to the
+/// The address of the service. With `listen` set, no other setting is read: a user who may connect to the
 /// service may lack the right to read its settings. Throws ConfigError.
 ListenAddress service_address(const SettingsSource& source);
 

@@ -21,7 +21,8 @@ class SlowLog {
   RateLimiter limiter_;
 };
 
-/// The fields of SlowLog's lines: one line for each limit that the request exceeded. A limit of 0 is none.
+/// The fields of SlowLog's lines: one line for each limit that the request exceeded. A limit of 0 means no
+/// limit.
 std::vector<LogFields> slow_lines(const AccessRecord& record, Clock::time_point now);
 
 }  // namespace bailian

@@ -8,7 +8,7 @@
 namespace bailian {
 namespace {
 
-// They take some 50 microseconds.
+// They take about 50 microseconds.
 constexpr size_t kRowsPerIteration = 32;
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace bailian {
 
 enum class StatusFormat { kText, kJson };
 
-/// The query of `/status?...`: `json` in place of text, `full` for a row for each live chat. Other words have
+/// The query of `/status?...`: `json` instead of text, `full` for a row for each live chat. Other words have
 /// no effect.
 struct StatusQuery {
   StatusFormat format = StatusFormat::kText;

@@ -32,7 +32,7 @@ struct Target {
 class Poller {
  public:
   Poller();
-  /// Serves what is ready, after waiting at most `patience`, rounded down to whole ms.
+  /// Serves the connections that are ready, after waiting at most `patience`, rounded down to whole ms.
   void wait(Clock::duration patience);
   void wait_for(Seconds time) {
     const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(time);
@@ -44,7 +44,7 @@ class Poller {
   UniqueFd epoll_;
 };
 
-/// A TCP connection that sends one request, then passes on what it receives. All connections share one
+/// A TCP connection that sends one request, then passes on the bytes it receives. All connections share one
 /// receive buffer.
 class Connection {
  public:

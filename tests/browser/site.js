@@ -193,7 +193,7 @@ export class Site {
   }
 }
 
-// --- what a visitor does and sees; a chat's shadow root is open to Playwright ---
+// --- a visitor's actions and views; a chat's shadow root is open to Playwright ---
 
 export const input = page => page.locator("bailian-chat textarea");
 export const lastTurn = page => page.locator("bailian-chat .turn:last-child");

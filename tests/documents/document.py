@@ -238,8 +238,8 @@ def check_links(path, root):
 
 # --- Citations -----------------------------------------------------------------------------------------------------
 
-# A file that a comment names: by its path from the top, from the comment's own folder or from its room, or by its bare
-# name if it is somewhere in the tree.
+# A file named in a comment: its path from the top, from the comment's own folder or from its room, or its bare name if
+# the tree contains it.
 CITED = re.compile(r'(?<![\w<./*$}-])(?:\.{1,2}/)?((?:\.?[\w-]+/)*[\w.-]*\w\.(?:md|cc|h|py|sh|conf|awk|yml|yaml|po))(?![\w/(])')
 # A citation that does not name its document.
 UNNAMED = re.compile(r'\bcontract,? §?\d|\b(?:the )?READMEs?, "')

@@ -8,7 +8,7 @@
 # dashscope.aliyuncs.com, with TLS: the system has no network, and trusts a certificate authority of this test. So the
 # addresses in the documents work, as do any application id and any key that starts with `sk-`. The README comes first:
 # it builds the program and the package that the other documents use. Ends with `N passed, N failed` and exit code 0,
-# else 1. What was printed is in build/documents.
+# else 1. All output is in build/documents.
 # shellcheck disable=SC2016 # other programs have variables of their own
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -35,13 +35,13 @@ trap 'exit 130' INT TERM HUP
 # shellcheck source=tests/system.sh
 source tests/system.sh
 
-# What the README has built, for the other documents.
+# The files that the README has built, for the other documents.
 built=$work/built.$release
 ccache=$PWD/build/system/ccache.$release
 
 # --- For all documents ------------------------------------------------------------------------------------
 
-# The reader's own tools, then what the documents install.
+# The reader's own tools, then the packages that the documents install.
 mapfile -t packages < <(printf '%s\n' sudo ccache git make curl jq nftables && deploy/install-deps.sh --list deb)
 fetch "documents: ${packages[*]}" "${packages[@]}"
 mkdir -p "$ccache"

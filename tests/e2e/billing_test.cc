@@ -1,4 +1,4 @@
-// What one question may cost: no second request when the first may have been billed, and everything billed is
+// The cost of one question: no second request when the first may have been billed, and everything billed is
 // in the log and the metrics.
 
 #include <gtest/gtest.h>
@@ -43,7 +43,7 @@ std::string json_response(const std::string& status, const std::string& headers,
          "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
-// --- what happens while a retry waits ---
+// --- events while a retry waits ---
 
 TEST(WaitingToRetry, AHeartbeatForbidsNoRetry) {
   Site site({.settings = {{"HEARTBEAT", "0.05"}, {"UPSTREAM_RETRIES", "2"}}});

@@ -98,7 +98,7 @@ TEST_F(Examples, UsageIsTheLastOneTold) {
 TEST_F(Examples, AnEventOfTheUpstreamIsAnEventOfOurs) {
   const auto answer = read_stream(site().stream(prompt_for("02-stream-incremental")));
   EXPECT_EQ(answer.pieces.size(), 9U);
-  EXPECT_EQ(answer.pieces.at(7), "家庭 👨‍👩‍");  // half of an emoji sequence, passed on as it came
+  EXPECT_EQ(answer.pieces.at(7), "家庭 👨‍👩‍");  // half of an emoji sequence, passed on unchanged
 }
 
 TEST_F(Examples, ACumulativeStreamStillEndsWell) {

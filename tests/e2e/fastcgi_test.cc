@@ -464,7 +464,7 @@ TEST_F(FastCgi, RandomlyDamagedRequestsAreAnsweredOrDroppedAndCostNothing) {
     } catch (const std::system_error& error) {
       EXPECT_EQ(error.code(), std::errc::broken_pipe);
     }
-    // The answer proves that what was sent before has been read.
+    // The answer proves that the bytes sent before have been read.
     auto other = peer();
     other.send(fcgi::request("GET", kHealthPath));
     ASSERT_EQ(other.read_reply().response.status, 200);

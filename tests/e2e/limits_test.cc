@@ -49,7 +49,7 @@ TEST(Timeouts, AnUpstreamThatNeverAnswers) {
 }
 
 TEST(Timeouts, AWholeAnswerThatNeverComes) {
-  // A whole answer has no first token: it comes all at once, within the total limit.
+  // A whole answer has no first token: it arrives all at once, within the total limit.
   Site site({.settings = {{"TIMEOUT", "1"}, {"UPSTREAM_RETRIES", "0"}}});
   expect_error(site.ask("[[sim fault=hang]]"), 504, "upstream_timeout", "Connection timeout");
   EXPECT_TRUE(site.simulator().reaches("cut", 1));

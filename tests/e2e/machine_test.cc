@@ -1,4 +1,4 @@
-// What can happen to a running program: no descriptors, no memory, a full disk, a clock that jumps, thousands
+// Trouble for a running program: no descriptors, no memory, a full disk, a clock that jumps, thousands
 // of signals, an nginx that is reloaded and restarted.
 
 #include <fcntl.h>

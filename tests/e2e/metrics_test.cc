@@ -1,4 +1,4 @@
-// /metrics and /ping: what is counted, and who may ask.
+// /metrics and /ping: the counters, and who may read them.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>

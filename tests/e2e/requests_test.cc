@@ -1,4 +1,4 @@
-// What a visitor may send, and the errors for the rest.
+// Valid requests of visitors, and the errors for invalid ones.
 
 #include <gtest/gtest.h>
 

@@ -61,7 +61,7 @@ TEST_F(SlowResolver, TakesOneThreadHoweverManyVisitorsComeAndGo) {
     for (const Deadline deadline; active() > 0; std::this_thread::yield()) ASSERT_NE(deadline.left_ms(), 0);
   }
   EXPECT_LE(threads(), before + 1);
-}  // and the program exits although the lookup goes on
+}  // and the program exits although the lookup continues
 
 TEST_F(SlowResolver, AllWhoWaitAreAnsweredWhenItIsDone) {
   start(to_simulator("localhost"));

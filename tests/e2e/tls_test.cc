@@ -101,7 +101,7 @@ TEST_F(Tls, AConnectionServesOneChatAfterTheOther) {
   }
 }
 
-// The responder has an /etc/hosts of its own, and a name server that does not exist.
+// The responder has its own /etc/hosts, and a name server that does not exist.
 TEST_F(Tls, ANameThatCannotBeFoundIsAskedForAgain) {
   const auto hosts = dir_.write("hosts", "127.0.0.1 localhost\n");
   const auto resolver = dir_.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");

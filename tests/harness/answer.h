@@ -17,7 +17,8 @@ struct StreamedAnswer {
   Json last;                        // the terminal event
   int heartbeats = 0;
 };
-// When a browser reads more slowly than the answer comes, nginx fills its buffer, and chunks may cut events.
+// When a browser reads more slowly than the answer arrives, nginx fills its buffer, and chunks may cut
+// events.
 enum class Chunks { kHoldWholeEvents, kMayCutEvents };
 StreamedAnswer read_stream(Exchange& exchange, Chunks chunks = Chunks::kHoldWholeEvents);
 StreamedAnswer read_stream(Exchange&& exchange);

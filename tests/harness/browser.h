@@ -45,7 +45,7 @@ struct Response {
   Json json() const { return parse_json(body); }
 };
 
-// One HTTP/1.1 request and its answer, on a connection of its own. The answer is read as it arrives.
+// One HTTP/1.1 request and its answer, on its own connection. The answer is read as it arrives.
 class Exchange {
  public:
   Exchange(const Address& server, const HttpRequest& request);

@@ -16,7 +16,7 @@
 
 namespace bailian::e2e {
 
-// An edit of a file that we ship, as its comments tell the reader to make it. `from` must be in the file.
+// An edit of a file that we ship, as its comments describe it. `from` must be in the file.
 struct Edit {
   std::string from;
   std::string to;
@@ -42,7 +42,7 @@ class ExistingSite : public testing::Test {
 
   Browser browser() const { return Browser({.unix_path = dir_.socket("web")}); }
   Exchange stream(std::string_view prompt) const;
-  // True when the request reaches the site's own PHP and its answer comes back.
+  // True when the request reaches the site's own PHP and its answer is returned.
   testing::AssertionResult reaches_php(const std::string& path) const;
 
   WorkDir dir_;

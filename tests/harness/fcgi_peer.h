@@ -76,7 +76,7 @@ class FcgiPeer {
   void await_end_request(uint8_t protocol_status);
   // A whole answer, up to its END_REQUEST.
   FcgiReply read_reply();
-  // What has arrived on STDOUT since the last whole answer.
+  // The bytes received on STDOUT since the last whole answer.
   const std::string& answer_so_far() const { return out_; }
   // True when the responder closes this connection without another byte.
   bool is_dropped() const { return received_.empty() && closes_silently(socket_); }

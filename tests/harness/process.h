@@ -19,7 +19,7 @@
 
 namespace bailian::e2e {
 
-// What a process writes to one of its streams. A thread reads it, so the writer never blocks.
+// The output of a process on one of its streams. A thread reads it, so the writer never blocks.
 class Output {
  public:
   explicit Output(Fd fd);

@@ -10,7 +10,7 @@ namespace bailian::e2e {
 // `bytes` as one chunk of a body.
 std::string chunk(std::string_view bytes);
 
-// One request to a scripted upstream. The test decides step by step what comes back.
+// One request to a scripted upstream. The test decides step by step what to send back.
 class UpstreamCall {
  public:
   explicit UpstreamCall(Fd socket) : socket_(std::move(socket)) { await_request(); }

@@ -10,7 +10,7 @@
 
 namespace bailian::e2e {
 
-// Stands in for systemd: receives what a program sends to NOTIFY_SOCKET.
+// Stands in for systemd: receives the messages that a program sends to NOTIFY_SOCKET.
 class ServiceManager {
  public:
   explicit ServiceManager(const WorkDir& dir);

@@ -386,7 +386,7 @@ WithoutItsKeyFileItRunsAndSaysSo() {
   expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
 }
 
-# As deploy/README.md says: nginx.org's packages and panels run it as another user.
+# As described in deploy/README.md: nginx.org's packages and panels run it as another user.
 AnotherGroupOfNginxWorks() {
   inside useradd --system --user-group --no-create-home nginx
   inside sed -i 's/^user www-data;/user nginx;/' /etc/nginx/nginx.conf

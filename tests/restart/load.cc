@@ -146,7 +146,7 @@ class Crowd {
   size_t streams() const { return streams_; }
   size_t visitors() const { return visitors_.size(); }
 
-  // Serves what is ready and adds those that have ended to the totals.
+  // Serves the requests that are ready and adds those that have ended to the totals.
   void serve(Totals& totals) {
     poller_.wait(std::chrono::milliseconds(5));
     const auto now = Clock::now();

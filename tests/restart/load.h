@@ -21,7 +21,7 @@ struct Totals {
   std::string first_fault;
 };
 
-// Visitors of a web server on 127.0.0.1, on a thread of their own: a constant number of streams, a new one
+// Visitors of a web server on 127.0.0.1, on a separate thread: a constant number of streams, a new one
 // for each that ends, and short requests at a steady pace. Every answer is checked from start to end.
 class Load {
  public:

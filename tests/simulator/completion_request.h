@@ -5,8 +5,8 @@
 
 namespace bailian::simulator {
 
-// What the simulator looks at in the body of a completion: contract.md §1.3. The rest is ignored, as the
-// service does.
+// The members that the simulator reads in the body of a completion: contract.md §1.3. The rest is ignored, as
+// the service does.
 struct CompletionRequest {
   std::string prompt;      // the last thing the user said
   std::string session_id;  // empty when absent, or when `messages` takes precedence

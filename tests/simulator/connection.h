@@ -11,7 +11,7 @@
 
 namespace bailian::simulator {
 
-// What happens to a connection after a request.
+// The next step of a connection after a request.
 enum class Next {
   kWait,             // nothing yet
   kFinish,           // all is written: back to evhttp, for the next request or `Connection: close`

@@ -10,7 +10,7 @@
 
 namespace bailian::simulator {
 
-// What happens to the first event after `after` text events, or to the last one if there are fewer.
+// The damage to the first event after `after` text events, or to the last one if there are fewer.
 struct Damage {
   std::size_t after = 0;
   // Changes the bytes of the event, whose `id:` is given; leaves none if it is to be dropped.

@@ -40,7 +40,7 @@ enum class Fault {
 
 enum class Mode { kAgent, kMessageFormat, kFullThoughts, kThoughts, kRag };
 
-// The three framings of an error that comes before any text: contract.md §4.1, rows a to c.
+// The three framings of an error before any text: contract.md §4.1, rows a to c.
 enum class Framing { kJson, kSse200, kSse };
 
 // Messages that are not documented with a code.
@@ -48,7 +48,7 @@ enum class Message { kKey, kBudget };
 
 // The request in `[[sim key=value ...]]` of a prompt; an empty optional means the default.
 struct Directive {
-  std::string source;  // as it stands in the prompt: requests with the same one share `times`
+  std::string source;  // as written in the prompt: requests with the same text share `times`
 
   std::optional<std::chrono::milliseconds> interval;
   std::optional<std::chrono::milliseconds> delay;
@@ -68,7 +68,7 @@ struct Directive {
   std::optional<int> status;
   std::string code;
   std::optional<Framing> framing;
-  std::optional<Message> message;  // in place of the published one
+  std::optional<Message> message;  // instead of the published one
   std::optional<std::size_t> after;
   Fault fault = Fault::kNone;
   std::optional<std::size_t> times;
@@ -79,11 +79,11 @@ struct Directive {
 };
 
 struct Prompt {
-  std::string text;  // without the directive and one space behind it
+  std::string text;  // without the directive and one space after it
   Directive directive;
 };
 
-// Throws ApiError InvalidParameter that names what is wrong.
+// Throws ApiError InvalidParameter that describes the error.
 Prompt parse_prompt(std::string_view prompt);
 
 }  // namespace bailian::simulator

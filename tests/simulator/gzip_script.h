@@ -9,7 +9,7 @@
 
 namespace bailian::simulator {
 
-// Compresses another script; each event can be unpacked as soon as it has come.
+// Compresses another script; each event can be unpacked as soon as it has arrived.
 class GzipScript : public Script {
  public:
   explicit GzipScript(std::unique_ptr<Script> inner);

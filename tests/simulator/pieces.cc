@@ -17,7 +17,7 @@ std::size_t han_bytes(std::string_view text, std::size_t index) {
   return index % 3 != 0 && starts_with_han(rest) ? first + char_bytes(rest) : first;
 }
 
-// A word with the spaces before it; a character that is not ASCII is a piece of its own.
+// A word with the spaces before it; each non-ASCII character is a separate piece.
 std::size_t word_bytes(std::string_view text) {
   std::size_t length = 0;
   while (length < text.size() && text[length] == ' ') ++length;

@@ -49,7 +49,7 @@ class Player : public Exchange {
   Stats& stats_;
   Gate& gate_;
   Plan plan_;
-  HttpRequest request_;  // no body, no headers: what the framing depends on
+  HttpRequest request_;  // no body, no headers: the framing depends on these
   Timer timer_;
   const unsigned epoch_;
 

@@ -15,7 +15,7 @@ enum class Step {
   kFinished,  // nothing was added and nothing will be
 };
 
-// What happens to the connection when a script has finished.
+// The next step of the connection when a script has finished.
 enum class Ending { kDone, kClose, kReset, kSilence };
 
 // The body of one answer, event by event. A script uses no clock and no socket.

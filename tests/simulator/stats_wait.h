@@ -9,7 +9,7 @@
 
 namespace bailian::simulator {
 
-// Exactly one of the limits is given.
+// Exactly one of the limits is set.
 struct StatsGoal {
   Field field = Field::kRequests;
   std::optional<std::int64_t> at_least;
@@ -40,7 +40,7 @@ class StatsWait : public Exchange, private StatsWatcher {
   Connection& connection_;
   Stats& stats_;
   StatsGoal goal_;
-  HttpRequest request_;  // no body, no headers: what the framing depends on
+  HttpRequest request_;  // no body, no headers: the framing depends on these
   Timer timer_;
   bool is_answered_ = false;
 };

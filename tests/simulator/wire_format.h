@@ -31,7 +31,7 @@ std::string json_string(std::string_view text);
 void append_result_event(std::size_t id, const Identity& identity, const Output& output, std::string& out);
 std::string error_event(std::size_t id, int status, std::string_view error_json);
 
-// The body without SSE: contract.md §2, where the members come in another order.
+// The body without SSE: contract.md §2, where the members are in another order.
 std::string answer_json(const Identity& identity, const Output& output);
 std::string error_json(std::string_view code, std::string_view message, std::string_view request_id);
 

@@ -1,4 +1,4 @@
-// Preloaded into the responder: makes the n-th call of one function fail, as plan.h says.
+// Preloaded into the responder: makes the n-th call of one function fail, as set in plan.h.
 
 #include <dlfcn.h>
 #include <execinfo.h>
@@ -102,7 +102,7 @@ bool is_own(int fd) {
          size == sizeof(sa_family_t);
 }
 
-// False when it fails. Otherwise `bytes` is what may be transferred.
+// False when it fails. Otherwise `bytes` is the number of bytes that may be transferred.
 bool may_transfer(Call call, int fd, size_t& bytes) {
   const int saved = errno;
   const bool own = is_own(fd);

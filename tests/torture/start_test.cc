@@ -53,8 +53,8 @@ class TortureStart : public TortureBase {
 
   // It serves, or reports why not.
   Finished serve(Process& process) {
-    // The first visitor comes as early as possible, and the failing call may cost the answer. The second
-    // visitor must be served unless the process has ended.
+    // The first visitor connects as early as possible, and may get no answer because of the failing call. The
+    // second visitor must be served unless the process has ended.
     is_served(process);
     plan().disarm();
     const bool serves = is_served(process);

@@ -110,8 +110,8 @@ class Torture : public TortureBase {
   // The answer to this request, which must arrive, because no call fails any more.
   std::string get(std::string_view path) const;
 
-  // These accept, in place of the expected answer, only a whole answer that reports a failure, or the end of
-  // the connection. They return false unless the expected answer came.
+  // Instead of the expected answer, these accept only a whole answer that reports a failure, or the end of
+  // the connection. They return false unless the expected answer arrived.
   bool expect_reply(FcgiPeer& peer, int status, std::string_view body_part);
   // An answer that completes must have all of the text; any other must have a prefix of it. With `may_fail`
   // an error is accepted too.

@@ -368,7 +368,7 @@ start bailian-fcgi listening env DASHSCOPE_API_KEY=sk-test APP_ID=0123456789abcd
   DASHSCOPE_BASE_URL="$simulator_url/api/v1" BOT_CONFIG_FILE="$work/bot.json" DEBUG=False \
   "$build/bailian-fcgi" --env-file /dev/null --listen "$sockets/bailian-fcgi.sock"
 
-# The visitors of this test come through a trusted proxy, which sets their addresses.
+# The visitors of this test connect through a trusted proxy, which sets their addresses.
 for file in bailian-fcgi.conf bailian-fcgi-http.conf; do
   sed "s|/run/bailian-fcgi/bailian-fcgi.sock|$sockets/bailian-fcgi.sock|
     s|#set_real_ip_from .*|set_real_ip_from 127.0.0.1;|; s|#real_ip_header|real_ip_header|" "nginx/$file" >"$work/$file"

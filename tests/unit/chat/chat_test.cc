@@ -183,7 +183,7 @@ class Chats : public testing::Test {
   std::deque<Step> steps_;
 };
 
-// --- every phase, and what may happen in it ---
+// --- every phase, and the events in it ---
 
 enum class Happens {
   kAnswerEnds,
@@ -224,7 +224,7 @@ class ChatPhases : public Chats, public testing::WithParamInterface<Case> {
     if (GetParam().phase != ChatPhase::kWaiting) when_phase(GetParam().phase);
   }
 
-  // On a slow machine a heartbeat may come before the first piece.
+  // On a slow machine a heartbeat may be sent before the first piece.
   [[nodiscard]] std::string log() const {
     std::string log = browser_.log;
     if (const size_t early = log.find("beat;a;"); early != std::string::npos) log.erase(early, 5);

@@ -9,7 +9,7 @@ namespace bailian {
 namespace {
 
 struct Told {
-  std::vector<std::string> after;  // what was returned with each piece
+  std::vector<std::string> after;  // the text returned for each piece
   std::string text;
   bool is_contradictory = false;
 };
@@ -27,7 +27,7 @@ Told told(const std::vector<std::string>& pieces) {
 
 struct Pieces {
   const char* name;
-  std::vector<std::string> pieces;  // the last comes with the finish reason
+  std::vector<std::string> pieces;  // the last has the finish reason
   std::string text;
 };
 class AnswerPieces : public testing::TestWithParam<Pieces> {};

@@ -19,7 +19,7 @@ namespace {
 
 using Environment = std::vector<std::string>;
 
-/// A folder of its own, removed at the end.
+/// A separate folder, removed at the end.
 class Folder {
  public:
   Folder() {
