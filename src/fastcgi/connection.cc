@@ -36,18 +36,23 @@ bool would_block() { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
 }  // namespace
 
-FcgiConnection::FcgiConnection(const FcgiContext& context, UniqueFd fd, bool is_local)
+FcgiConnection::FcgiConnection(FcgiContext& context, UniqueFd fd, bool is_local)
     : context_(context),
       fd_(std::move(fd)),
       is_local_(is_local),
       intake_(context),
       readable_(context.loop, bind<&FcgiConnection::on_readable>(this),
                 bind<&FcgiConnection::on_exception>(this)),
+      writable_(context.loop, bind<&FcgiConnection::on_writable>(this),
+                bind<&FcgiConnection::on_exception>(this)),
+      deadline_(context.loop, bind<&FcgiConnection::on_deadline>(this),
+                bind<&FcgiConnection::on_exception>(this)),
+      peer_read_(context.loop, bind<&FcgiConnection::on_peer_read>(this)),
       iteration_end_(context.loop, bind<&FcgiConnection::on_iteration_end>(this),
                      bind<&FcgiConnection::on_exception>(this)) {
   // One descriptor cannot be watched with both triggers, and writable_ needs the edge.
   readable_.watch(fd_.get(), IoEvent::kRead, IoEvent::Trigger::kEdge);
-  start_deadline(intake_.deadline());
+  deadline_.start(intake_.deadline());
 }
 
 FcgiConnection::~FcgiConnection() {
@@ -63,9 +68,9 @@ void FcgiConnection::enter(FcgiState next) noexcept {
 
 void FcgiConnection::stop_events() noexcept {
   readable_.unwatch();
-  if (writable_) writable_->unwatch();
-  if (deadline_) deadline_->cancel();
-  if (peer_read_) peer_read_->cancel();
+  writable_.unwatch();
+  deadline_.cancel();
+  peer_read_.cancel();
 }
 
 bool FcgiConnection::has_request() const {
@@ -99,7 +104,7 @@ bool FcgiConnection::take(std::span<const unsigned char> bytes) {
   if (state_ == FcgiState::kReading && intake_.phase() == FcgiIntake::Phase::kComplete) {
     start_exchange();
   } else if (state_ == FcgiState::kReading && intake_.phase() != phase) {
-    start_deadline(intake_.deadline());
+    deadline_.start(intake_.deadline());
   }
   if (intake_.aborted()) abort_exchange();
   return state_ != FcgiState::kClosed;
@@ -120,7 +125,7 @@ void FcgiConnection::send_replies(std::string_view records) {
 void FcgiConnection::start_exchange() {
   const auto request = intake_.read_request();
   if (!request) return close(Outcome::kError);
-  deadline_.reset();
+  deadline_.cancel();
   keep_ = intake_.keep_conn();
   is_head_ = request->method == "HEAD";
   flushed_notified_ = true;
@@ -131,7 +136,7 @@ void FcgiConnection::start_exchange() {
   record_.request_id = request->request_id;
   record_.method = request->method;
   record_.path = request->path.substr(0, kMaxLoggedPathBytes);
-  context_.telemetry.board.requests += 1;
+  context_.board.requests += 1;
   enter(FcgiState::kAnswering);
   exchange_ = context_.handler.handle(*request, *this);
   assert(exchange_ || state_ != FcgiState::kAnswering);
@@ -156,7 +161,7 @@ void FcgiConnection::send(const Reply& reply) {
   record_.endpoint = reply.endpoint;
   record_.upstream_code = reply.upstream_code;
   record_.detail = reply.detail;
-  output_.write(reply_head(reply, BodyLength::kDeclared));
+  output_.write(reply_head(reply, reply.body.size()));
   record_.status = reply.status;
   if (!is_head_ && has_body(reply.status)) output_.write(reply.body);
   finish();
@@ -166,7 +171,7 @@ void FcgiConnection::begin(const Reply& head) {
   if (state_ != FcgiState::kAnswering) return;
   assert(record_.status == 0);
   pacer_ = Pacer(is_local_);
-  output_.write(reply_head(head, BodyLength::kOpen));
+  output_.write(reply_head(head));
   record_.status = head.status;
   iteration_end_.schedule();
 }
@@ -220,9 +225,9 @@ bool FcgiConnection::send_some() {
   const auto bytes = static_cast<size_t>(sent);
   output_.consume(bytes);
   pacer_.on_sent(bytes, Clock::now());
-  if (peer_read_) peer_read_->cancel();
+  peer_read_.cancel();
   record_.sent_bytes += bytes;
-  context_.telemetry.sent_bytes += bytes;
+  context_.sent_bytes += bytes;
   if (exchange_) exchange_->on_sent();
   return true;
 }
@@ -234,7 +239,7 @@ std::string_view FcgiConnection::sendable() {
     records = output_.next_records(pacer_.room());
   }
   // A record that is longer than a read is cut in any case.
-  return records.empty() && !pacer_.has_unread() ? output_.all_records() : records;
+  return records.empty() && !pacer_.has_unread() ? output_.next_records() : records;
 }
 
 // An error is no reason to hold bytes back.
@@ -247,8 +252,7 @@ bool FcgiConnection::peer_has_read_all() const {
 void FcgiConnection::on_writable() {
   if (!pacer_.has_unread()) return iteration_end_.schedule();
   if (!peer_has_read_all()) return;
-  if (!peer_read_) peer_read_.emplace(context_.loop, bind<&FcgiConnection::on_peer_read>(this));
-  peer_read_->start(Pacer::kPeerReadTime);
+  peer_read_.start(Pacer::kPeerReadTime);
 }
 
 void FcgiConnection::on_peer_read() {
@@ -258,23 +262,20 @@ void FcgiConnection::on_peer_read() {
 
 // While bytes wait: edge-triggered, as only the peer's reads matter, and each should come soon.
 void FcgiConnection::arm_writable() {
-  if (!writable_)
-    writable_.emplace(context_.loop, bind<&FcgiConnection::on_writable>(this),
-                      bind<&FcgiConnection::on_exception>(this));
-  writable_->watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
+  writable_.watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
   if (stalled_at_ == record_.sent_bytes) return;
   stalled_at_ = record_.sent_bytes;
   Clock::duration limit = context_.limits.client_stall_timeout;
   // A browser that reads a little now and then must not hold the connection forever.
   if (state_ == FcgiState::kFinishing)
     limit = std::clamp(finish_by_ - Clock::now(), Clock::duration::zero(), limit);
-  start_deadline(limit);
+  deadline_.start(limit);
 }
 
 void FcgiConnection::disarm_writable() noexcept {
   if (!stalled_at_) return;
-  writable_->unwatch();
-  deadline_.reset();
+  writable_.unwatch();
+  deadline_.cancel();
   stalled_at_.reset();
 }
 
@@ -286,7 +287,7 @@ void FcgiConnection::end_exchange() {
   if (!keep_) return enter(FcgiState::kClosed);
   enter(FcgiState::kParked);
   intake_.park();
-  start_deadline(intake_.deadline());
+  deadline_.start(intake_.deadline());
 }
 
 // `outcome`, if the connection ended the exchange, overrides the exchange's own.
@@ -295,8 +296,8 @@ void FcgiConnection::record_end(std::optional<Outcome> outcome, std::string_view
   if (outcome) record_.outcome = *outcome;
   const auto now = Clock::now();
   log_request(record_, now);
-  context_.telemetry.slow_log.note(record_, now);
-  context_.telemetry.metrics.count_request(record_, now);
+  context_.slow_log.note(record_, now);
+  context_.metrics.count_request(record_, now);
 }
 
 void FcgiConnection::describe_exchange(std::string_view detail) noexcept {
@@ -315,14 +316,7 @@ void FcgiConnection::stop() noexcept {
 
 void FcgiConnection::drain() {
   assert(context_.draining);
-  if (!has_request() && state_ != FcgiState::kClosed) start_deadline(intake_.deadline());
-}
-
-void FcgiConnection::start_deadline(Clock::duration after) {
-  if (!deadline_)
-    deadline_.emplace(context_.loop, bind<&FcgiConnection::on_deadline>(this),
-                      bind<&FcgiConnection::on_exception>(this));
-  deadline_->start(after);
+  if (!has_request() && state_ != FcgiState::kClosed) deadline_.start(intake_.deadline());
 }
 
 void FcgiConnection::on_deadline() {

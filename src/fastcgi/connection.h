@@ -21,7 +21,7 @@ namespace bailian {
 class FcgiConnection final : public ClientStream {
  public:
   /// `is_local`: a unix socket, whose unread bytes can be counted. Throws std::bad_alloc, std::system_error.
-  FcgiConnection(const FcgiContext& context, UniqueFd fd, bool is_local);
+  FcgiConnection(FcgiContext& context, UniqueFd fd, bool is_local);
   ~FcgiConnection() override;
 
   void send(const Reply& reply) override;
@@ -62,7 +62,6 @@ class FcgiConnection final : public ClientStream {
   [[nodiscard]] bool peer_has_read_all() const;
   void arm_writable();
   void disarm_writable() noexcept;
-  void start_deadline(Clock::duration after);
   void on_deadline();
   void end_exchange();
   void record_end(std::optional<Outcome> outcome, std::string_view detail) noexcept;
@@ -70,7 +69,7 @@ class FcgiConnection final : public ClientStream {
   void on_exception(const std::exception& error) noexcept;
   void close(Outcome outcome) noexcept;
 
-  const FcgiContext& context_;
+  FcgiContext& context_;
   Handle handle_;
   const UniqueFd fd_;
   const bool is_local_;
@@ -87,10 +86,9 @@ class FcgiConnection final : public ClientStream {
   AccessRecord record_;
   std::unique_ptr<Exchange> exchange_;
   IoEvent readable_;
-  // Allocated when first used: most streams never need them.
-  std::optional<Timer> deadline_;
-  std::optional<IoEvent> writable_;
-  std::optional<Timer> peer_read_;
+  IoEvent writable_;
+  Timer deadline_;
+  Timer peer_read_;
   EndOfIteration iteration_end_;
 };
 

@@ -32,15 +32,6 @@ struct FcgiHandler {
   bool (*takes_body)(std::string_view method, std::string_view path);
 };
 
-/// The telemetry of the connections of one loop.
-struct FcgiTelemetry {
-  LoopBoard& board;
-  Metrics& metrics;
-  Tally& sent_bytes;
-  SlowLog slow_log;
-  RateLimiter bad_requests;
-};
-
 /// The state of a connection.
 enum class FcgiState {
   kParked,     // kept open between two requests
@@ -56,8 +47,12 @@ struct FcgiContext {
   EventLoop& loop;
   FcgiLimits limits;
   FcgiHandler handler;
-  FcgiRequestReader& reader;
-  FcgiTelemetry& telemetry;
+  FcgiRequestReader reader{};
+  LoopBoard& board;
+  Metrics& metrics;
+  Tally& sent_bytes;
+  SlowLog slow_log;
+  RateLimiter bad_requests;
   Callback<void(FcgiConnection&, FcgiState next)> before_enter;  // a connection changes its state
   bool draining = false;  // connections close soon, or after their answer
   bool stopping = false;  // answers end now

@@ -1,45 +1,29 @@
 #include "fastcgi/intake.h"
 
-#include <array>
 #include <cassert>
 
 #include "base/log.h"
 
 namespace bailian {
-namespace {
+
+FcgiIntake::FcgiIntake(FcgiContext& context)
+    : context_(context), parser_(context.limits.max_body_bytes, context.limits.max_streams) {}
 
 // Only a broken or hostile peer is slow: nginx sends a request in one go. It also closes idle connections
 // itself (keepalive_timeout, 60 s). While the process drains, a request may still be on its way on a parked
 // connection.
-struct Deadline {
-  FcgiIntake::Phase phase;
-  std::chrono::seconds serving;
-  std::chrono::seconds draining;
-};
-using Phase = FcgiIntake::Phase;
-using std::chrono::seconds;
-constexpr std::array kDeadlines = {
-    Deadline{Phase::kParked, seconds(300), seconds(2)},
-    Deadline{Phase::kHead, seconds(10), seconds(1)},
-    Deadline{Phase::kBody, seconds(30), seconds(1)},
-};
-static_assert(kDeadlines[static_cast<size_t>(Phase::kBody)].phase == Phase::kBody);
-
-}  // namespace
-
-FcgiIntake::FcgiIntake(const FcgiContext& context)
-    : context_(context), parser_(context.limits.max_body_bytes, context.limits.max_streams) {}
-
 Clock::duration FcgiIntake::deadline() const {
   assert(phase_ != Phase::kComplete);
-  const Deadline& deadline = kDeadlines.at(static_cast<size_t>(phase_));
-  return context_.draining ? deadline.draining : deadline.serving;
+  using std::chrono::seconds;
+  if (phase_ == Phase::kParked) return context_.draining ? seconds(2) : seconds(300);
+  if (context_.draining) return seconds(1);
+  return phase_ == Phase::kHead ? seconds(10) : seconds(30);
 }
 
 bool FcgiIntake::take(std::span<const unsigned char> bytes) {
   const bool had_params = parser_.has_params();
   if (!parser_.feed(bytes)) {
-    if (context_.telemetry.bad_requests.admit())
+    if (context_.bad_requests.admit())
       log(LogLevel::kWarning, "bad_request", "a peer violates the FastCGI protocol",
           {{"fault", parser_.fault()}});
     return false;

@@ -21,7 +21,7 @@ class FcgiIntake {
     kComplete  // read_request() can have it
   };
 
-  explicit FcgiIntake(const FcgiContext& context);
+  explicit FcgiIntake(FcgiContext& context);
 
   /// Takes what was received. False: the peer broke the protocol (logged); close the connection.
   [[nodiscard]] bool take(std::span<const unsigned char> bytes);
@@ -47,7 +47,7 @@ class FcgiIntake {
   void park();
 
  private:
-  const FcgiContext& context_;
+  FcgiContext& context_;
   FcgiRequestParser parser_;
   Phase phase_ = Phase::kHead;
 };

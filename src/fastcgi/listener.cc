@@ -21,10 +21,8 @@ namespace {
 constexpr int kAcceptsPerIteration = 64;
 // Connections closed at once when descriptors run out: a chat needs one for the upstream too.
 constexpr size_t kRoomAtOnce = 16;
-constexpr std::chrono::seconds kClosedLinesWindow{10};
-// A broken peer may connect repeatedly.
-constexpr int kMaxBadRequestLines = 10;
-constexpr std::chrono::seconds kBadRequestWindow{10};
+constexpr std::chrono::seconds kLinesWindow{10};
+constexpr int kMaxBadRequestLines = 10;  // a broken peer may connect repeatedly
 // If no descriptor can be freed, the socket stays readable, and the loop would spin.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
@@ -50,25 +48,21 @@ FcgiListener::FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& 
                            FcgiHandler handler)
     : listening_fd_(listening_fd),
       count_(connections),
-      telemetry_{.board = board,
-                 .metrics = metrics,
-                 .sent_bytes = metrics.add_tally(Traffic::kToClients),
-                 .slow_log = SlowLog(loop),
-                 .bad_requests = {loop, kMaxBadRequestLines, kBadRequestWindow, log_bad_requests}},
       context_{.loop = loop,
                .limits = limits,
                .handler = std::move(handler),
-               .reader = reader_,
-               .telemetry = telemetry_,
+               .board = board,
+               .metrics = metrics,
+               .sent_bytes = metrics.add_tally(Traffic::kToClients),
+               .slow_log = SlowLog(loop),
+               .bad_requests = {loop, kMaxBadRequestLines, kLinesWindow, log_bad_requests},
                .before_enter = bind<&FcgiListener::before_enter>(this)},
       acceptable_(loop, bind<&FcgiListener::accept_some>(this), bind<&FcgiListener::on_exception>(this)),
       accept_again_(loop, bind<&FcgiListener::accept_again>(this), bind<&FcgiListener::on_exception>(this)),
-      closed_lines_(loop, 1, kClosedLinesWindow, log_closed),
+      closed_lines_(loop, 1, kLinesWindow, log_closed),
       destroy_closed_(loop, bind<&FcgiListener::destroy_closed>(this)) {
   acceptable_.watch(listening_fd_, IoEvent::kRead);
 }
-
-FcgiListener::~FcgiListener() = default;
 
 void FcgiListener::accept_some() {
   for (int i = 0; i < kAcceptsPerIteration; ++i) {
@@ -116,21 +110,21 @@ void FcgiListener::add(UniqueFd fd, bool is_local) {
   assert(connection.state() == kFirst);
   connection.set_handle(std::prev(at(kFirst).end()));
   count_.open += 1;
-  telemetry_.board.connections += 1;
+  context_.board.connections += 1;
 }
 
 // Closes connections that have no answer in progress, the longest parked first. Returns how many.
 size_t FcgiListener::make_room(size_t wanted) {
   size_t closed = 0;
   for (const FcgiState state : {FcgiState::kParked, FcgiState::kReading}) {
-    for (; closed < wanted && !at(state).empty(); ++closed) at(state).front().abort();
-  }
-  for (size_t i = 0; i < closed; ++i) {
-    if (!closed_lines_.admit()) continue;
-    log(LogLevel::kWarning, "connections_closed",
-        "idle connections were closed to make room. If only the web server "
-        "connects here, raise LimitNOFILE (ulimit -n)",
-        {{"open", static_cast<double>(count_.open)}});
+    for (; closed < wanted && !at(state).empty(); ++closed) {
+      at(state).front().abort();
+      if (!closed_lines_.admit()) continue;
+      log(LogLevel::kWarning, "connections_closed",
+          "idle connections were closed to make room. If only the web server "
+          "connects here, raise LimitNOFILE (ulimit -n)",
+          {{"open", static_cast<double>(count_.open)}});
+    }
   }
   return closed;
 }

@@ -10,7 +10,6 @@
 #include "base/unique_fd.h"
 #include "fastcgi/connection.h"
 #include "fastcgi/context.h"
-#include "fastcgi/request_reader.h"
 
 namespace bailian {
 
@@ -28,7 +27,6 @@ class FcgiListener {
   /// Throws std::system_error.
   FcgiListener(EventLoop& loop, int listening_fd, const FcgiLimits& limits, ConnectionCount& connections,
                LoopBoard& board, Metrics& metrics, FcgiHandler handler);
-  ~FcgiListener();
   FcgiListener(const FcgiListener&) = delete;
   FcgiListener& operator=(const FcgiListener&) = delete;
 
@@ -60,8 +58,6 @@ class FcgiListener {
 
   const int listening_fd_;
   ConnectionCount& count_;
-  FcgiRequestReader reader_;
-  FcgiTelemetry telemetry_;
   FcgiContext context_;
   std::function<void()> on_idle_;
   IoEvent acceptable_;

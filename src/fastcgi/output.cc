@@ -126,9 +126,7 @@ void FcgiOutput::close_record() {
 void FcgiOutput::open_record(size_t room) {
   const size_t start = record_ + FCGI_HEADER_LEN;
   if (buffer_.size() < start + room) buffer_.resize(std::max(start + room, kFirstBufferBytes));
-  stream_.wrNext = buffer_.data() + start;
-  stream_.stop = buffer_.data() + std::min(buffer_.size(), start + kMaxRecordBytes);
-  stream_.rdNext = stream_.stop;
+  point_stream_at(start);
 }
 
 // Makes room for `bytes` more in the open record.
@@ -187,10 +185,6 @@ std::string_view FcgiOutput::next_records(size_t max_bytes) const {
   size_t end = sent_ + partial_;
   while (end < record_ && end + record_size(end) - sent_ <= max_bytes) end += record_size(end);
   return {reinterpret_cast<const char*>(buffer_.data()) + sent_, end - sent_};
-}
-
-std::string_view FcgiOutput::all_records() const {
-  return {reinterpret_cast<const char*>(buffer_.data()) + sent_, record_ - sent_};
 }
 
 void FcgiOutput::consume(size_t bytes) {

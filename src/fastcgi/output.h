@@ -37,9 +37,7 @@ class FcgiOutput {
   [[nodiscard]] size_t waiting_bytes() const;
   /// The bytes to send next: the rest of a record that was sent in part, then as many whole records as fit
   /// into `max_bytes`.
-  [[nodiscard]] std::string_view next_records(size_t max_bytes) const;
-  /// All closed records.
-  [[nodiscard]] std::string_view all_records() const;
+  [[nodiscard]] std::string_view next_records(size_t max_bytes = SIZE_MAX) const;
   /// Removes bytes that were sent.
   void consume(size_t bytes);
 

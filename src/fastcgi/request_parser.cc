@@ -181,14 +181,15 @@ bool FcgiRequestParser::end_record() {
   const bool is_ours = state_ != State::kBegin && record_id(header_) == request_id_;
   if (is_ours && header_[1] == FCGI_ABORT_REQUEST) return abort();
   if (content_ == Content::kNothing || content_bytes(header_) > 0) return true;
+  if (content_ == Content::kParams && !take_params())
+    return reject("name or value longer than its record stream");
+  // A stream ends with an empty record: the open one, if it is empty.
+  if (wire_.size() - open_record_ > FCGI_HEADER_LEN) append(header_[1], {});
   if (content_ == Content::kParams) {
-    if (!take_params()) return reject("name or value longer than its record stream");
-    close_stream(FCGI_PARAMS);
     state_ = State::kStdin;
     body_start_ = wire_.size();
     append(FCGI_STDIN, {});
   } else {
-    close_stream(FCGI_STDIN);
     state_ = State::kComplete;
   }
   return true;
@@ -202,12 +203,6 @@ bool FcgiRequestParser::end_begin() {
     return refuse(record_id(header_), FCGI_UNKNOWN_ROLE);
   }
   request_id_ = record_id(header_);
-  begin_request();
-  return true;
-}
-
-void FcgiRequestParser::begin_request() {
-  assert(state_ == State::kBegin);
   // libfcgi closes the descriptor it reads from unless the request says otherwise.
   begin_body_[2] |= FCGI_KEEP_CONN;
   wire_.clear();
@@ -216,6 +211,7 @@ void FcgiRequestParser::begin_request() {
   append(FCGI_BEGIN_REQUEST, begin_body_);
   state_ = State::kParams;
   append(FCGI_PARAMS, {});
+  return true;
 }
 
 // Section 4.1: the requested values that are known.
@@ -295,11 +291,6 @@ void FcgiRequestParser::append(unsigned char type, std::span<const unsigned char
   } while (!content.empty());
 }
 
-// A stream ends with an empty record: the open one, if it is empty.
-void FcgiRequestParser::close_stream(unsigned char type) {
-  if (wire_.size() - open_record_ > FCGI_HEADER_LEN) append(type, {});
-}
-
 // Keeps only kParamsRead in the PARAMS record. If the parameters were too large, the last one may be cut.
 bool FcgiRequestParser::take_params() {
   const size_t content = open_record_ + FCGI_HEADER_LEN;
@@ -320,16 +311,11 @@ bool FcgiRequestParser::take_params() {
   return true;
 }
 
-// The PARAMS record follows BEGIN_REQUEST.
-std::string_view FcgiRequestParser::kept_params() const {
-  constexpr size_t kHeader = sizeof(FCGI_BeginRequestRecord);
-  const size_t content = content_bytes(reinterpret_cast<const unsigned char*>(&wire_[kHeader]));
-  return std::string_view(wire_).substr(kHeader + FCGI_HEADER_LEN, content);
-}
-
 std::string_view FcgiRequestParser::param(std::string_view name) const {
   if (!has_params()) return {};
-  std::string_view left = kept_params();
+  constexpr size_t kRecord = sizeof(FCGI_BeginRequestRecord);  // the PARAMS record follows
+  const size_t content = content_bytes(reinterpret_cast<const unsigned char*>(&wire_[kRecord]));
+  std::string_view left = std::string_view(wire_).substr(kRecord + FCGI_HEADER_LEN, content);
   while (const auto pair = take_pair(left)) {
     if (pair->name == name) return pair->value.substr(0, pair->value.find('\0'));  // as libfcgi reads it
   }

@@ -19,19 +19,10 @@ class FcgiRequestParser {
  public:
   /// The parameters that this program reads. If one appears twice, the first is used. libfcgi has room for
   /// 30; for more it allocates memory without checking the result.
-  static constexpr std::array<std::string_view, 13> kParamsRead = {"REQUEST_METHOD",
-                                                                   "REQUEST_URI",
-                                                                   "DOCUMENT_URI",
-                                                                   "SCRIPT_NAME",
-                                                                   "QUERY_STRING",
-                                                                   "HTTP_HOST",
-                                                                   "HTTP_ORIGIN",
-                                                                   "REQUEST_ID",
-                                                                   "CONTENT_LENGTH",
-                                                                   "HTTP_IF_NONE_MATCH",
-                                                                   "HTTPS",
-                                                                   "REMOTE_ADDR",
-                                                                   "HTTP_ACCESS_CONTROL_REQUEST_HEADERS"};
+  static constexpr auto kParamsRead = std::to_array<std::string_view>(
+      {"REQUEST_METHOD", "REQUEST_URI", "DOCUMENT_URI", "SCRIPT_NAME", "QUERY_STRING", "HTTP_HOST",
+       "HTTP_ORIGIN", "REQUEST_ID", "CONTENT_LENGTH", "HTTP_IF_NONE_MATCH", "HTTPS", "REMOTE_ADDR",
+       "HTTP_ACCESS_CONTROL_REQUEST_HEADERS"});
 
   /// nginx's own limit is 32 KiB of headers (large_client_header_buffers); one record holds 65535 bytes.
   static constexpr size_t kMaxParamsBytes = 65535;
@@ -96,7 +87,6 @@ class FcgiRequestParser {
   enum class Content { kBegin, kParams, kStdin, kGetValues, kNothing };
 
   bool take_header();
-  [[nodiscard]] std::string_view kept_params() const;
   bool take_management(unsigned char type);
   bool take_content(std::span<const unsigned char> content);
   bool take_params_content(std::span<const unsigned char> content);
@@ -104,13 +94,11 @@ class FcgiRequestParser {
   bool end_record();
   bool end_begin();
   bool end_get_values();
-  void begin_request();
   bool refuse(uint16_t id, unsigned char protocol_status);
   bool abort();
   void forget_request();
   bool reply(unsigned char type, uint16_t id, std::string_view content);
   void append(unsigned char type, std::span<const unsigned char> content);
-  void close_stream(unsigned char type);
   bool take_params();
   bool reject(std::string_view why);
 

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
-#include <charconv>
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
@@ -17,6 +16,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "settings/parse_value.h"
 
 namespace {
 
@@ -115,10 +115,7 @@ std::string_view request_uri(const Params& request) {
 // Caddy sends "-1" for a chunked body of unknown length.
 bool has_declared_length(std::string_view content_length, size_t size) {
   if (content_length.empty() || content_length == "-1") return true;
-  size_t declared = 0;
-  const auto [end, error] =
-      std::from_chars(content_length.data(), content_length.data() + content_length.size(), declared);
-  return error == std::errc() && end == content_length.data() + content_length.size() && declared == size;
+  return parse_number<size_t>(content_length) == size;
 }
 
 RequestFault fault_of(const FcgiRequestParser& parser, std::string_view content_length) {

@@ -111,7 +111,6 @@ class Connections : public testing::Test {
   EventLoop loop_{std::chrono::nanoseconds::zero()};
   LoopBoard board_;
   Metrics metrics_;
-  FcgiRequestReader reader_;
   std::function<void(ClientStream&)> answer_;
   std::string log_;
 
@@ -136,18 +135,16 @@ class Connections : public testing::Test {
   }
   std::list<FcgiConnection>& at(FcgiState state) { return connections_[static_cast<size_t>(state)]; }
 
-  FcgiTelemetry telemetry_{board_,
-                           metrics_,
-                           metrics_.add_tally(Traffic::kToClients),
-                           SlowLog(loop_),
-                           {loop_, 1, milliseconds(1), [](int) {}}};
   FcgiContext context_{
       .loop = loop_,
       .limits = limits_,
       .handler = {[this](const Request& asked, ClientStream& client) { return handle(asked, client); },
                   [](std::string_view, std::string_view) { return false; }},
-      .reader = reader_,
-      .telemetry = telemetry_,
+      .board = board_,
+      .metrics = metrics_,
+      .sent_bytes = metrics_.add_tally(Traffic::kToClients),
+      .slow_log = SlowLog(loop_),
+      .bad_requests = {loop_, 1, milliseconds(1), [](int) {}},
       .before_enter = bind<&Connections::before_enter>(this)};
   EndOfIteration destroy_{loop_, bind<&Connections::destroy>(this)};
   Timer hang_{loop_, bind<&Connections::on_hang>(this)};

@@ -37,7 +37,7 @@ std::vector<Record> records_of(std::string_view bytes) {
 }
 
 std::string take_all(FcgiOutput& output) {
-  std::string bytes(output.all_records());
+  std::string bytes(output.next_records());
   output.consume(bytes.size());
   return bytes;
 }
@@ -52,7 +52,7 @@ TEST_F(Output, EventsWrittenTogetherShareARecord) {
   output_.write("Status: 200\r\n\r\n");
   output_.write_event("one");
   output_.write_event("two");
-  EXPECT_EQ(output_.all_records(), "") << "an open record is not sent";
+  EXPECT_EQ(output_.next_records(), "") << "an open record is not sent";
   EXPECT_EQ(output_.waiting_bytes(), 8 + 15 + 6U);
   output_.flush();
   const auto records = records_of(take_all(output_));
@@ -107,7 +107,7 @@ TEST_F(Output, ALargeBodyGoesInLargeRecords) {
 TEST_F(Output, AFlushOfNothingIsNothing) {
   output_.flush();
   output_.flush();
-  EXPECT_EQ(output_.all_records(), "");
+  EXPECT_EQ(output_.next_records(), "");
   EXPECT_EQ(output_.waiting_bytes(), 0U);
 }
 
@@ -136,7 +136,7 @@ TEST_F(Output, BytesSentAnyhowAreTheBytesWritten) {
     output_.write_event(event);
     written += event;
     if (random() % 3 != 0) output_.flush();
-    const std::string_view ready = random() % 2 != 0 ? output_.all_records() : output_.next_records(4096);
+    const std::string_view ready = random() % 2 != 0 ? output_.next_records() : output_.next_records(4096);
     const size_t part = ready.empty() ? 0 : random() % (ready.size() + 1);
     sent += ready.substr(0, part);
     output_.consume(part);
@@ -186,7 +186,7 @@ TEST_F(Output, DropsTheRestOfAnAbortedAnswer) {
   output_.write_event("second");
   output_.flush();
   output_.write_event("third");
-  std::string sent(output_.all_records().substr(0, 3));  // a part of the first record was sent
+  std::string sent(output_.next_records().substr(0, 3));  // a part of the first record was sent
   output_.consume(3);
   output_.abort();
   sent += take_all(output_);
@@ -203,7 +203,7 @@ TEST_F(Output, PutsOtherRecordsBehindAnAbortedAnswer) {
   constexpr std::string_view kOther{"\1\12\0\7\0\0\0\0", 8};
   output_.write(std::string(1000, 'x'));
   output_.flush();
-  std::string sent(output_.all_records().substr(0, 3));  // the end of the record is the end of the buffer
+  std::string sent(output_.next_records().substr(0, 3));  // the end of the record is the end of the buffer
   output_.consume(3);
   output_.abort();
   output_.add_records(kOther);

@@ -7,15 +7,15 @@ namespace {
 
 TEST(ReplyHead, HasStatusHeadersAndLength) {
   const Reply reply = {429, {{"A", "1"}, {"B", "2"}}, "body"};
-  EXPECT_EQ(reply_head(reply, BodyLength::kDeclared),
+  EXPECT_EQ(reply_head(reply, 4),
             "Status: 429 Too Many Requests\r\nA: 1\r\nB: 2\r\nContent-Length: 4\r\n\r\n");
-  EXPECT_EQ(reply_head(reply, BodyLength::kOpen), "Status: 429 Too Many Requests\r\nA: 1\r\nB: 2\r\n\r\n");
+  EXPECT_EQ(reply_head(reply), "Status: 429 Too Many Requests\r\nA: 1\r\nB: 2\r\n\r\n");
 }
 
 TEST(ReplyHead, HasNoLengthWhereThereIsNoBody) {
-  EXPECT_EQ(reply_head({204, {}, {}}, BodyLength::kDeclared), "Status: 204 No Content\r\n\r\n");
-  EXPECT_EQ(reply_head({304, {}, {}}, BodyLength::kDeclared), "Status: 304 Not Modified\r\n\r\n");
-  EXPECT_EQ(reply_head({200, {}, {}}, BodyLength::kDeclared), "Status: 200 OK\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_EQ(reply_head({204, {}, {}}, 0), "Status: 204 No Content\r\n\r\n");
+  EXPECT_EQ(reply_head({304, {}, {}}, 0), "Status: 304 Not Modified\r\n\r\n");
+  EXPECT_EQ(reply_head({200, {}, {}}, 0), "Status: 200 OK\r\nContent-Length: 0\r\n\r\n");
 }
 
 TEST(ReplyHead, NamesEveryStatus) {
@@ -25,8 +25,7 @@ TEST(ReplyHead, NamesEveryStatus) {
                                        {199, "Unknown"},
                                        {402, "Unknown"},
                                        {999, "Unknown"}}) {
-    EXPECT_EQ(reply_head({status, {}, {}}, BodyLength::kOpen),
-              "Status: " + std::to_string(status) + " " + phrase + "\r\n\r\n");
+    EXPECT_EQ(reply_head({status, {}, {}}), "Status: " + std::to_string(status) + " " + phrase + "\r\n\r\n");
   }
 }
 
