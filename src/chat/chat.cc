@@ -8,10 +8,6 @@
 namespace bailian {
 namespace {
 
-Outcome outcome_of(const UpstreamError& error) {
-  return error.fault == UpstreamFault::kTimeout ? Outcome::kTimeout : Outcome::kError;
-}
-
 bool may_follow(ChatPhase phase, ChatPhase next) {
   using enum ChatPhase;
   if (next == kFinished) return phase != kFinished;
@@ -22,24 +18,18 @@ bool may_follow(ChatPhase phase, ChatPhase next) {
 
 }  // namespace
 
-Chat::Chat(EventLoop& loop, ChatObservers& observers, ClientStream& client, AdmittedChat chat)
-    : observers_(observers),
-      request_id_(std::move(chat.request_id)),
-      endpoint_(chat.endpoint),
-      snapshot_(std::move(chat.snapshot)),
-      config_(chat.bot.config),
-      permit_(std::move(chat.permit)),
+Chat::Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream& client,
+           const Question& question, AdmittedChat chat)
+    : state_(state),
       client_(client),
-      dialect_(chat.dialect),
-      writer_(std::move(chat.parsed.writer)),
-      mode_(chat.parsed.question.mode),
-      include_thoughts_(chat.parsed.question.include_thoughts),
-      headers_(std::move(chat.headers)),
-      key_(chat.key),
-      live_(observers.board, request_id_, mode_, Clock::now()),
+      chat_(std::move(chat)),
+      config_(chat_.bot.config),
+      mode_(question.mode),
+      include_thoughts_(question.include_thoughts),
+      live_(board, chat_.request_id, mode_, Clock::now()),
       last_write_(Clock::now()),
       heartbeat_(loop, bind<&Chat::on_heartbeat>(this), bind<&Chat::on_exception>(this)),
-      completion_(chat.bot.upstream.ask(chat.parsed.question, mode_, *this)) {
+      completion_(chat_.bot.upstream.ask(question, mode_, *this)) {
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero())
     heartbeat_.start(to_duration(config_.heartbeat));
 }
@@ -55,37 +45,37 @@ void Chat::enter(ChatPhase next) {
 
 void Chat::on_text(std::string_view text) {
   if (!first_token_) first_token_ = Clock::now();
-  writer_->text(text, completion_->answer());
+  chat_.writer->text(text, completion_->answer());
   send_piece();
 }
 
 void Chat::on_thought(std::string_view thought) {
   if (!include_thoughts_) return;
-  writer_->thought(thought, completion_->answer());
+  chat_.writer->thought(thought, completion_->answer());
   send_piece();
 }
 
 void Chat::on_finished(const Answer& answer) {
-  permit_.give_back();  // a slow browser must not keep the next visitor out
+  chat_.permit.reset();  // a slow browser must not keep the next visitor out
   is_complete_ = true;
-  std::string last = writer_->finish(answer);
+  std::string last = chat_.writer->finish(answer);
   if (mode_ == AnswerMode::kStream) {
     if (phase_ == ChatPhase::kWaiting) open_stream();
     return finish_stream(last);
   }
-  writer_->begin(headers_);
+  chat_.writer->begin(chat_.headers);
   enter(ChatPhase::kFinished);
-  client_.send({200, std::move(headers_), std::move(last)});
+  client_.send({200, std::move(chat_.headers), std::move(last)});
 }
 
 void Chat::on_retry(const UpstreamError& error) {
-  observers_.metrics.count_upstream_error(error_label(error.code), bailian::describe(error.fault).label);
-  observers_.metrics.count_retry();
+  state_.metrics.count_upstream_error(error_label(error.code), bailian::describe(error.fault).label);
+  state_.metrics.count_retry();
   ++retries_;
 }
 
 void Chat::on_failed(const UpstreamError& error) {
-  observers_.metrics.count_upstream_error(error_label(error.code), bailian::describe(error.fault).label);
+  state_.metrics.count_upstream_error(error_label(error.code), bailian::describe(error.fault).label);
   fail(error);
 }
 
@@ -100,8 +90,8 @@ void Chat::on_exception(const std::exception&) noexcept {
 void Chat::open_stream() {
   assert(mode_ == AnswerMode::kStream);
   enter(ChatPhase::kOpen);
-  writer_->begin(headers_);
-  client_.begin({200, std::move(headers_), {}});
+  chat_.writer->begin(chat_.headers);
+  client_.begin({200, std::move(chat_.headers), {}});
 }
 
 void Chat::start_pieces() {
@@ -116,7 +106,7 @@ void Chat::send_piece() {
   const Answer& answer = completion_->answer();
   if (++pieces_ == 1) start_pieces();
   live_.set_tokens(answer.has_usage ? answer.usage.output_tokens : pieces_);
-  while (const auto event = writer_->next_event()) {
+  while (const auto event = chat_.writer->next_event()) {
     client_.write(*event);
     last_write_ = Clock::now();
   }
@@ -128,7 +118,7 @@ void Chat::pause_if_behind() {
   // The other three quarters are for what libcurl still holds, and for a long event.
   if (phase_ == ChatPhase::kPaused || client_.unsent_bytes() <= config_.client_buffer_bytes / 4) return;
   enter(ChatPhase::kPaused);
-  if (completion_->pause()) observers_.metrics.count_pause();
+  if (completion_->pause()) state_.metrics.count_pause();
 }
 
 void Chat::on_sent() { live_.set_bytes(client_.sent_bytes(), client_.unsent_bytes()); }
@@ -147,7 +137,7 @@ void Chat::on_heartbeat() {
   if (now < due) return heartbeat_.start(due - now);
   const bool browser_keeps_up = client_.unsent_bytes() == 0;
   if (phase_ == ChatPhase::kWaiting) open_stream();
-  if (browser_keeps_up) client_.write(writer_->heartbeat());
+  if (browser_keeps_up) client_.write(chat_.writer->heartbeat());
   last_write_ = now;
   heartbeat_.start(to_duration(config_.heartbeat));
 }
@@ -160,15 +150,16 @@ void Chat::finish_stream(std::string_view last_event) {
 }
 
 void Chat::fail(const UpstreamError& error) {
-  permit_.give_back();
-  failure_ = {outcome_of(error), scrub(error.code, config_.api_key), scrub(error.message, config_.api_key)};
+  chat_.permit.reset();
+  failure_ = {error.fault == UpstreamFault::kTimeout ? Outcome::kTimeout : Outcome::kError,
+              scrub(error.code, config_.api_key), scrub(error.message, config_.api_key)};
   const HttpError shown = to_http_error(error, config_.debug, config_.api_key);
   // After a failure that certainly cost nothing, the question may be asked again.
   if (mode_ == AnswerMode::kStream && !error.retryable)
-    observers_.failed_streams.remember(key_, {shown, failure_->code}, Clock::now());
+    state_.failed_streams.remember(chat_.key, {shown, failure_->code}, Clock::now());
   if (mode_ == AnswerMode::kStream && phase_ != ChatPhase::kWaiting)
-    return finish_stream(writer_->fail(shown));
-  const Reply reply = dialect_.refuse(shown, request_id_, std::move(headers_));
+    return finish_stream(chat_.writer->fail(shown));
+  const Reply reply = chat_.dialect.refuse(shown, chat_.request_id, std::move(chat_.headers));
   enter(ChatPhase::kFinished);
   client_.send(reply);
 }
@@ -183,7 +174,7 @@ void Chat::on_shutdown() {
 
 void Chat::describe(AccessRecord& record) const {
   const Answer& answer = completion_ ? completion_->answer() : answer_;
-  record.endpoint = endpoint_;
+  record.endpoint = chat_.endpoint;
   record.is_chat = true;
   record.is_complete = is_complete_;
   record.first_token = first_token_;

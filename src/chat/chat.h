@@ -17,15 +17,6 @@
 
 namespace bailian {
 
-/// The observers of the chats of one loop.
-struct ChatObservers {
-  explicit ChatObservers(ServiceState& state)
-      : board(state.board.add_loop()), metrics(state.metrics), failed_streams(state.failed_streams) {}
-  LoopBoard& board;
-  Metrics& metrics;
-  FailedStreams& failed_streams;
-};
-
 /// A chat request that may go to the upstream.
 struct AdmittedChat {
   std::string request_id;
@@ -33,7 +24,7 @@ struct AdmittedChat {
   std::shared_ptr<ConfigSnapshot> snapshot;
   Bot& bot;  // of the snapshot
   StreamLimit::Permit permit;
-  ParsedRequest parsed;
+  std::unique_ptr<AnswerWriter> writer;
   const Dialect& dialect;
   Headers headers;  // of every reply to this request
   FailedStreams::Key key;
@@ -43,7 +34,9 @@ struct AdmittedChat {
 /// end owns it; its destruction cancels the upstream transfer. Loop thread only.
 class Chat final : public Exchange, private AnswerHandler {
  public:
-  Chat(EventLoop& loop, ChatObservers& observers, ClientStream& client, AdmittedChat chat);
+  /// `question` may go when the constructor returns.
+  Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream& client, const Question& question,
+       AdmittedChat chat);
   void on_flushed() override;
   void on_sent() override;
   void on_shutdown() override;
@@ -60,7 +53,7 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_text(std::string_view text) override;
   void on_thought(std::string_view thought) override;
   void on_bytes(Clock::time_point now) override { live_.set_last_bytes(now); }
-  void on_request() noexcept override { observers_.metrics.count_upstream_request(); }
+  void on_request() noexcept override { state_.metrics.count_upstream_request(); }
   void on_finished(const Answer& answer) override;
   void on_retry(const UpstreamError& error) override;
   void on_failed(const UpstreamError& error) override;
@@ -75,19 +68,12 @@ class Chat final : public Exchange, private AnswerHandler {
   void finish_stream(std::string_view last_event);
   void fail(const UpstreamError& error);
 
-  ChatObservers& observers_;
-  const std::string request_id_;
-  const Endpoint endpoint_;
-  const std::shared_ptr<ConfigSnapshot> snapshot_;
-  const Config& config_;
-  StreamLimit::Permit permit_;
+  ServiceState& state_;
   ClientStream& client_;
-  const Dialect& dialect_;
-  const std::unique_ptr<AnswerWriter> writer_;
+  AdmittedChat chat_;
+  const Config& config_;
   const AnswerMode mode_;
   const bool include_thoughts_;
-  Headers headers_;
-  const FailedStreams::Key key_;
   ChatPhase phase_ = ChatPhase::kWaiting;
   uint64_t pieces_ = 0;
   int retries_ = 0;

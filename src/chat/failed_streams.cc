@@ -1,7 +1,7 @@
 #include "chat/failed_streams.h"
 
+#include <algorithm>
 #include <array>
-#include <cassert>
 #include <functional>
 
 namespace bailian {
@@ -26,32 +26,23 @@ FailedStreams::Key FailedStreams::key(std::string_view visitor, const Question& 
   return sum;
 }
 
-void FailedStreams::forget_oldest() {
-  const Expiry& oldest = expiries_.front();
-  const auto entry = entries_.find(oldest.key);
-  if (entry != entries_.end() && entry->second.since == oldest.since) entries_.erase(entry);
-  expiries_.pop_front();
-}
-
 void FailedStreams::remember(Key key, const Failure& failure, Clock::time_point now) noexcept {
   try {
     const std::lock_guard lock(mutex_);
-    while (!expiries_.empty() &&
-           (expiries_.size() >= kMaxQuestions || expiries_.front().since + kRemembered <= now))
-      forget_oldest();
-    expiries_.push_back({key, now});
-    entries_.insert_or_assign(key, Entry{failure, now});
-    assert(entries_.size() <= expiries_.size());
+    std::erase_if(entries_,
+                  [&](const Entry& entry) { return entry.key == key || entry.since + kRemembered <= now; });
+    if (entries_.size() == kMaxQuestions) entries_.pop_front();
+    entries_.push_back({key, failure, now});
   } catch (const std::exception&) {  // out of memory
   }
 }
 
 std::optional<FailedStreams::Failure> FailedStreams::take(Key key, Clock::time_point now) {
   const std::lock_guard lock(mutex_);
-  const auto entry = entries_.find(key);
+  const auto entry = std::ranges::find(entries_, key, &Entry::key);
   if (entry == entries_.end()) return std::nullopt;
   std::optional<Failure> failure;
-  if (now < entry->second.since + kRemembered) failure = std::move(entry->second.failure);
+  if (now < entry->since + kRemembered) failure = std::move(entry->failure);
   entries_.erase(entry);
   return failure;
 }

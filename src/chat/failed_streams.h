@@ -9,7 +9,6 @@
 #include <random>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "base/clock.h"
 #include "base/exchange.h"
@@ -42,19 +41,14 @@ class FailedStreams {
 
  private:
   struct Entry {
+    Key key;
     Failure failure;
     Clock::time_point since;
   };
-  struct Expiry {
-    Key key;
-    Clock::time_point since;
-  };
-  void forget_oldest();
 
   const uint64_t salt_ = std::random_device{}();
-  std::mutex mutex_;  // guards all members below
-  std::unordered_map<Key, Entry> entries_;
-  std::deque<Expiry> expiries_;  // oldest first; may name entries that are gone
+  std::mutex mutex_;           // guards entries_
+  std::deque<Entry> entries_;  // oldest first, each key once
 };
 
 }  // namespace bailian

@@ -1,6 +1,7 @@
 #include "chat/router.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -8,7 +9,6 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "chat/cors.h"
 #include "dialects/myapi.h"
 #include "telemetry/status_exchange.h"
 
@@ -23,6 +23,8 @@ struct Router::Route {
 };
 
 namespace {
+
+using Origins = std::vector<std::string>;  // ALLOWED_ORIGINS; empty: every origin is allowed
 
 constexpr std::string_view kReads = "GET, HEAD, OPTIONS";
 constexpr std::string_view kPosts = "POST, OPTIONS";
@@ -77,6 +79,93 @@ Reply state_reply(int status, std::string_view state) {
           {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
           fmt::format(R"({{"status":"{}","service":"Bailian-chatbot-backend","version":"{}"}})", state,
                       BAILIAN_VERSION)};
+}
+
+// The figures at the top of the status page.
+std::vector<StatusFigure> status_figures(const ServiceState& state) {
+  const StatusBoard& board = state.board;
+  const Totals totals = state.metrics.totals();
+  const auto ended = [&totals](Outcome outcome) { return totals.requests.at(static_cast<size_t>(outcome)); };
+  const auto uptime = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - board.started);
+  return {{"program", "bailian-fcgi"},
+          {"version", BAILIAN_VERSION},
+          {"pid", static_cast<uint64_t>(::getpid())},
+          {"start time", board.start_time},
+          {"uptime", static_cast<uint64_t>(uptime.count())},
+          {"state", state.draining        ? "draining"
+                    : state.misconfigured ? "misconfigured"
+                                          : "accepting"},
+          {"listening", board.address},
+          {"workers", static_cast<uint64_t>(board.loops().size())},
+          {"active streams", static_cast<uint64_t>(state.streams.taken())},
+          {"max active streams", static_cast<uint64_t>(state.streams.peak())},
+          {"max streams", static_cast<uint64_t>(state.streams.limit())},
+          {"connections", board.sum(&LoopBoard::connections)},
+          {"requests", board.sum(&LoopBoard::requests)},
+          {"requests done", ended(Outcome::kDone)},
+          {"requests error", ended(Outcome::kError)},
+          {"requests timeout", ended(Outcome::kTimeout)},
+          {"requests client gone", ended(Outcome::kClientGone)},
+          {"requests rejected", board.sum(&LoopBoard::rejected)},
+          {"input tokens", totals.input_tokens},
+          {"output tokens", totals.output_tokens},
+          {"upstream errors", totals.upstream_errors},
+          {"retries", totals.retries},
+          {"reloads", totals.reloads},
+          {"failed reloads", totals.failed_reloads}};
+}
+
+// --- cross-origin requests (the Fetch standard, "CORS protocol") ---
+
+// A browser sends its origin with same-origin POSTs too. A page of http://site does not belong to
+// https://site; but https://site may be ours, as TLS may end at a proxy before the web server.
+bool is_same_origin(const Request& request) {
+  if (request.is_https && !request.origin.starts_with("https://")) return false;
+  const size_t scheme_end = request.origin.find("://");
+  return scheme_end != std::string::npos && request.origin.substr(scheme_end + 3) == request.host;
+}
+
+// A list of header names (RFC 9110, 5.6.2) of a plausible length.
+bool are_header_names(std::string_view list) {
+  constexpr size_t kMaxListBytes = 1024;
+  constexpr std::string_view kOtherNameChars = "!#$%&'*+-.^_`|~";
+  const auto in_name = [&](char c) { return is_alnum(c) || kOtherNameChars.find(c) != list.npos; };
+  const auto in_list = [&](char c) { return in_name(c) || c == ',' || c == ' '; };
+  return list.size() <= kMaxListBytes && std::ranges::all_of(list, in_list) &&
+         std::ranges::any_of(list, in_name);
+}
+
+// True also for the site's own pages, and for requests without an origin, which no page sends.
+bool is_allowed_origin(const Request& request, const Origins& allowed) {
+  return allowed.empty() || request.origin.empty() || is_same_origin(request) ||
+         std::ranges::find(allowed, request.origin) != allowed.end();
+}
+
+// Adds the fields that let an allowed page read the reply.
+void add_cors_headers(Headers& headers, const Request& request, const Origins& allowed) {
+  if (allowed.empty()) {
+    headers.emplace_back("Access-Control-Allow-Origin", "*");
+  } else {
+    headers.emplace_back("Vary", "Origin");
+    if (!request.origin.empty() && is_allowed_origin(request, allowed)) {
+      headers.emplace_back("Access-Control-Allow-Origin", request.origin);
+    }
+  }
+  headers.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+}
+
+// Tracing in a page (Sentry, OpenTelemetry) adds headers to each request. Any header is allowed, because none
+// has a meaning here.
+Reply preflight_reply(const Request& request) {
+  constexpr std::string_view kUsualHeaders =
+      "Content-Type, Accept, Authorization, Cache-Control, X-Requested-With, X-WP-Nonce";
+  const std::string_view allowed =
+      are_header_names(request.requested_headers) ? request.requested_headers : kUsualHeaders;
+  return {204,
+          {{"Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"},
+           {"Access-Control-Allow-Headers", std::string(allowed)},
+           {"Access-Control-Max-Age", "86400"}},
+          {}};
 }
 
 }  // namespace
@@ -205,9 +294,10 @@ Router::Result Router::chat(const Visit& visit) {
   // Only a whole answer repeats a failed stream; another stream is a new question.
   const auto failure = state_.failed_streams.take(key, Clock::now());
   if (failure && parsed.question.mode == AnswerMode::kJson) return repeat_failure(visit, *failure);
-  return std::make_unique<Chat>(loop_, observers_, visit.client,
-                                AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, *bot,
-                                             take_permit(), std::move(parsed), dialect, visit.headers, key});
+  return std::make_unique<Chat>(
+      loop_, board_, state_, visit.client, parsed.question,
+      AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, *bot, take_permit(),
+                   std::move(parsed.writer), dialect, visit.headers, key});
 }
 
 void Router::check_chat(const Request& request) const {
@@ -234,7 +324,7 @@ Reply Router::repeat_failure(const Visit& visit, const FailedStreams::Failure& f
 StreamLimit::Permit Router::take_permit() {
   StreamLimit::Permit permit = state_.refusing ? StreamLimit::Permit() : state_.streams.take();
   if (permit) return permit;
-  if (!state_.refusing) observers_.board.rejected += 1;
+  if (!state_.refusing) board_.rejected += 1;
   throw HttpError(503, "overloaded", "Server busy");
 }
 

@@ -20,7 +20,7 @@ class Router {
   Router(EventLoop& loop, const Config& config, ServiceState& state)
       : loop_(loop),
         state_(state),
-        observers_(state),
+        board_(state.board.add_loop()),
         received_bytes_(state.metrics.add_tally(Traffic::kFromUpstream)),
         snapshot_(std::make_shared<ConfigSnapshot>(loop, config, received_bytes_)) {}
 
@@ -35,7 +35,7 @@ class Router {
   /// Returns the exchange that will send the reply, or nothing when it was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
 
-  [[nodiscard]] LoopBoard& board() const { return observers_.board; }
+  [[nodiscard]] LoopBoard& board() const { return board_; }
 
  private:
   struct Route;
@@ -70,7 +70,7 @@ class Router {
 
   EventLoop& loop_;
   ServiceState& state_;
-  ChatObservers observers_;
+  LoopBoard& board_;
   Tally& received_bytes_;
   std::shared_ptr<ConfigSnapshot> snapshot_;
 };

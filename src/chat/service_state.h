@@ -1,7 +1,6 @@
 #pragma once
 
 #include <atomic>
-#include <vector>
 
 #include "chat/failed_streams.h"
 #include "chat/stream_limit.h"
@@ -9,7 +8,6 @@
 #include "settings/config.h"
 #include "telemetry/metrics.h"
 #include "telemetry/status_board.h"
-#include "telemetry/status_page.h"
 
 namespace bailian {
 
@@ -27,8 +25,5 @@ struct ServiceState {
   bool misconfigured = false;
   StatusBoard board;
 };
-
-/// The figures at the top of the status page.
-std::vector<StatusFigure> status_figures(const ServiceState& state);
 
 }  // namespace bailian

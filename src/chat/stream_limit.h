@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cassert>
-#include <utility>
+#include <memory>
 
 namespace bailian {
 
@@ -12,24 +12,14 @@ class StreamLimit {
  public:
   explicit StreamLimit(int limit) : limit_(limit) {}
 
-  /// The right to run one chat, given back on destruction. False: there was none left.
-  class Permit {
-   public:
-    Permit() = default;
-    explicit Permit(StreamLimit& limit) : limit_(&limit) {}
-    Permit(Permit&& other) noexcept : limit_(std::exchange(other.limit_, nullptr)) {}
-    Permit& operator=(Permit&&) = delete;
-    ~Permit() { give_back(); }
-    void give_back() {
-      if (limit_ == nullptr) return;
-      [[maybe_unused]] const int taken = std::exchange(limit_, nullptr)->taken_--;
+  struct GiveBack {
+    void operator()(StreamLimit* limit) const {
+      [[maybe_unused]] const int taken = limit->taken_--;
       assert(taken > 0);
     }
-    explicit operator bool() const { return limit_ != nullptr; }
-
-   private:
-    StreamLimit* limit_ = nullptr;
   };
+  /// The right to run one chat, given back on reset() or destruction. False: there was none left.
+  using Permit = std::unique_ptr<StreamLimit, GiveBack>;
   Permit take() {
     const int taken = ++taken_;
     if (taken > limit_) {
@@ -38,7 +28,7 @@ class StreamLimit {
     }
     for (int peak = peak_; peak < taken && !peak_.compare_exchange_weak(peak, taken);) {
     }
-    return Permit(*this);
+    return Permit(this);
   }
   [[nodiscard]] int taken() const { return std::min(taken_.load(), limit_); }
   [[nodiscard]] int peak() const { return peak_; }

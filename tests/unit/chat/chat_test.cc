@@ -104,15 +104,16 @@ class Chats : public testing::Test {
     request.request_id = "r";
     const char* path = mode == AnswerMode::kStream ? "/chat/stream" : "/chat";
     snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config_, received_);
+    ParsedRequest parsed = kMyapi.parse(request, path, {100, 10});
     chat_ = std::make_unique<Chat>(
-        loop_, observers_, browser_,
+        loop_, board_, state_, browser_, parsed.question,
         AdmittedChat{"r", Endpoint::kChatStream, snapshot_, *snapshot_->find(kDefaultBot),
-                     state_.streams.take(), kMyapi.parse(request, path, {100, 10}), kMyapi, Headers{}, kKey});
+                     state_.streams.take(), std::move(parsed.writer), kMyapi, Headers{}, kKey});
   }
 
   [[nodiscard]] std::optional<ChatPhase> phase() const {
     std::vector<ChatView> views;
-    static_cast<void>(observers_.board.read(0, 1, Clock::now(), views));
+    static_cast<void>(board_.read(0, 1, Clock::now(), views));
     return views.empty() ? std::nullopt : std::optional(views.front().phase);
   }
 
@@ -154,7 +155,7 @@ class Chats : public testing::Test {
     return limits;
   }();
   ServiceState state_{limits_};
-  ChatObservers observers_{state_};
+  LoopBoard& board_ = state_.board.add_loop();
   std::shared_ptr<ConfigSnapshot> snapshot_;
   Browser browser_;
   std::unique_ptr<Chat> chat_;
