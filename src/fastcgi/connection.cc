@@ -61,16 +61,14 @@ FcgiConnection::~FcgiConnection() {
 
 void FcgiConnection::enter(FcgiState next) noexcept {
   assert(may_follow(state_, next));
-  if (next == FcgiState::kClosed) stop_events();
+  if (next == FcgiState::kClosed) {
+    readable_.unwatch();
+    writable_.unwatch();
+    deadline_.cancel();
+    peer_read_.cancel();
+  }
   context_.before_enter(*this, next);
   state_ = next;
-}
-
-void FcgiConnection::stop_events() noexcept {
-  readable_.unwatch();
-  writable_.unwatch();
-  deadline_.cancel();
-  peer_read_.cancel();
 }
 
 bool FcgiConnection::has_request() const {

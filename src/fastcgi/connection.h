@@ -46,7 +46,6 @@ class FcgiConnection final : public ClientStream {
 
  private:
   void enter(FcgiState next) noexcept;
-  void stop_events() noexcept;
   [[nodiscard]] bool has_request() const;
   void on_readable();
   bool take(std::span<const unsigned char> bytes);

@@ -29,7 +29,6 @@ namespace {
 constexpr int kBacklog = 4096;
 constexpr int kLockAttempts = 20;
 constexpr std::chrono::milliseconds kLockPause{100};
-constexpr int kSystemdFirstFd = SD_LISTEN_FDS_START;
 constexpr int kFastCgiFd = 0;  // FCGI_LISTENSOCK_FILENO
 
 [[noreturn]] void fail(const std::string& name, std::string_view what) {
@@ -118,7 +117,7 @@ std::optional<ListenSocket> ListenSocket::inherited() {
   const bool is_own = names != nullptr && names == kOwn;
   const int passed = ::sd_listen_fds(1);
   if (passed > 1) throw ListenError(fmt::format("{} sockets were passed, but only one is supported", passed));
-  const int fd = passed == 1 ? kSystemdFirstFd : kFastCgiFd;
+  const int fd = passed == 1 ? SD_LISTEN_FDS_START : kFastCgiFd;
   if (!is_listening(fd)) {
     if (passed == 1) throw ListenError("the descriptor passed by LISTEN_FDS is not a listening socket");
     return std::nullopt;
@@ -126,15 +125,14 @@ std::optional<ListenSocket> ListenSocket::inherited() {
   UniqueFd owned(fd);
   if (::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
     fail_errno(fmt::format("descriptor {}", fd));
-  if (passed == 1 && is_own) return from_descriptor(std::move(owned), false);
-  ListenSocket socket = from_descriptor(std::move(owned), true);
+  ListenSocket socket = from_descriptor(std::move(owned), passed == 0 || !is_own);
   if (socket.name_.empty()) socket.name_ = fmt::format("inherited descriptor {}", fd);
   return socket;
 }
 
 int ListenSocket::inherited_fd() {
   const char* const count = ::getenv("LISTEN_FDS");  // NOLINT(concurrency-mt-unsafe)
-  const int fd = count != nullptr ? kSystemdFirstFd : kFastCgiFd;
+  const int fd = count != nullptr ? SD_LISTEN_FDS_START : kFastCgiFd;
   return is_listening(fd) ? fd : -1;
 }
 

@@ -84,7 +84,14 @@ void FcgiOutput::add_records(std::string_view records) {
 void FcgiOutput::empty_buffer(FCGX_Stream* stream, int do_close) noexcept {
   auto& output = *static_cast<FcgiOutput*>(stream->data);
   try {
-    output.next_record(do_close);
+    output.close_record();
+    if (do_close != 0) {
+      output.append_record(FCGI_STDOUT, {});
+      output.append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
+    } else {
+      // A full record means that more bytes follow; after a flush that is not certain.
+      output.open_record(stream->wrNext == stream->stop ? kMaxRecordBytes : 0);
+    }
   } catch (const std::exception&) {
     output.out_of_memory_ = true;
     stream->isClosed = 1;
@@ -95,24 +102,8 @@ void FcgiOutput::check() const {
   if (out_of_memory_) throw std::bad_alloc();
 }
 
-void FcgiOutput::next_record(int do_close) {
-  close_record();
-  if (do_close == 0) {
-    // A full record means that more bytes follow; after a flush that is not certain.
-    return open_record(stream_.wrNext == stream_.stop ? kMaxRecordBytes : 0);
-  }
-  append_record(FCGI_STDOUT, {});
-  append_record(FCGI_END_REQUEST, {kCompleted, sizeof kCompleted});
-}
-
 void FcgiOutput::take_buffer() {
   if (buffer_.empty()) open_record(kFirstBufferBytes - FCGI_HEADER_LEN);
-}
-
-// A stream holds no buffer between two tokens.
-void FcgiOutput::free_buffer() {
-  buffer_ = {};
-  stream_.wrNext = stream_.stop = stream_.rdNext = nullptr;
 }
 
 void FcgiOutput::close_record() {
@@ -195,7 +186,8 @@ void FcgiOutput::consume(size_t bytes) {
   partial_ = end - sent_;
   if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return compact();
   sent_ = record_ = partial_ = 0;
-  free_buffer();
+  buffer_ = {};  // a stream holds none between two tokens
+  stream_.wrNext = stream_.stop = stream_.rdNext = nullptr;
 }
 
 }  // namespace bailian

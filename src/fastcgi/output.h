@@ -43,10 +43,8 @@ class FcgiOutput {
 
  private:
   static void empty_buffer(FCGX_Stream* stream, int do_close) noexcept;
-  void next_record(int do_close);
   void check() const;
   void take_buffer();
-  void free_buffer();
   void close_record();
   void open_record(size_t room);
   void reserve(size_t bytes);
