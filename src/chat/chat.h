@@ -9,10 +9,8 @@
 #include "chat/config_snapshot.h"
 #include "chat/failed_streams.h"
 #include "chat/service_state.h"
-#include "chat/stream_limit.h"
 #include "dashscope/client.h"
 #include "dialects/dialect.h"
-#include "telemetry/metrics.h"
 #include "telemetry/status_board.h"
 
 namespace bailian {

@@ -68,20 +68,6 @@ std::string finished_event(const Answer& answer, std::string_view request_id) {
   return event;
 }
 
-std::string failed_event(const HttpError& error, std::string_view request_id) {
-  std::string event =
-      fmt::format(R"(data: {{"success":false,"finished":true,"message":{},"code":{},"request_id":{})",
-                  quoted(error.what()), quoted(error.code()), quoted(request_id));
-  event += kEventEnd;
-  assert(event.size() <= kMaxEventBytes);
-  return event;
-}
-
-std::string error_json(const HttpError& error, std::string_view request_id) {
-  return fmt::format(R"({{"success":false,"message":{},"code":{},"result":"","request_id":{}}})",
-                     quoted(error.what()), quoted(error.code()), quoted(request_id));
-}
-
 // The text may have megabytes. It is in memory three times at most, and twice once this returns.
 std::string answer_json(std::string text, std::string thought, const Answer& answer,
                         std::string_view request_id) {
@@ -164,7 +150,12 @@ class MyapiWriter final : public AnswerWriter {
 
   std::string fail(const HttpError& error) override {
     assert(mode_ == AnswerMode::kStream);
-    return failed_event(error, request_id_);
+    std::string event =
+        fmt::format(R"(data: {{"success":false,"finished":true,"message":{},"code":{},"request_id":{})",
+                    quoted(error.what()), quoted(error.code()), quoted(request_id_));
+    event += kEventEnd;
+    assert(event.size() <= kMaxEventBytes);
+    return event;
   }
 
  private:
@@ -276,8 +267,23 @@ std::string parse_biz_params(const JsonValue* sent, std::span<const std::string>
   return std::get<std::string>(std::move(params));
 }
 
+Question parse_question(std::string_view body, const QuestionLimits& limits) {
+  const JsonDocument document = parse_body(body);
+  Question question;
+  question.prompt = parse_prompt(find_member(document, "last_prompt"), limits.max_prompt_bytes);
+  question.history = parse_history(find_member(document, "conversation_history"), question.prompt,
+                                   limits.max_history_messages);
+  const JsonValue* session = find_member(document, "session_id");
+  if (is_string(session) && question.history.empty()) question.session_id = as_view(*session);
+  question.image_urls = parse_image_urls(find_member(document, "image_urls"));
+  question.biz_params_json = parse_biz_params(find_member(document, "biz_params"), limits.visitor_params);
+  const JsonValue* thoughts = find_member(document, "include_thoughts");
+  question.include_thoughts = thoughts != nullptr && thoughts->IsTrue();
+  return question;
+}
+
 ParsedRequest parse(const Request& request, std::string_view path, const QuestionLimits& limits) {
-  ParsedRequest parsed{parse_myapi_question(request.body, limits), nullptr};
+  ParsedRequest parsed{parse_question(request.body, limits), nullptr};
   parsed.question.mode = path.ends_with("/stream") ? AnswerMode::kStream : AnswerMode::kJson;
   parsed.writer = std::make_unique<MyapiWriter>(parsed.question.mode, request.request_id);
   return parsed;
@@ -296,25 +302,12 @@ Reply refuse(const HttpError& error, std::string_view request_id, Headers header
                          seconds > 0 ? std::to_string(seconds) : std::string(kThrottledRetryAfter));
   }
   if (error.code() == "overloaded") headers.emplace_back("Retry-After", kBusyRetryAfter);
-  return {error.status(), std::move(headers), error_json(error, request_id)};
+  return {error.status(), std::move(headers),
+          fmt::format(R"({{"success":false,"message":{},"code":{},"result":"","request_id":{}}})",
+                      quoted(error.what()), quoted(error.code()), quoted(request_id))};
 }
 
 }  // namespace
-
-Question parse_myapi_question(std::string_view body, const QuestionLimits& limits) {
-  const JsonDocument document = parse_body(body);
-  Question question;
-  question.prompt = parse_prompt(find_member(document, "last_prompt"), limits.max_prompt_bytes);
-  question.history = parse_history(find_member(document, "conversation_history"), question.prompt,
-                                   limits.max_history_messages);
-  const JsonValue* session = find_member(document, "session_id");
-  if (is_string(session) && question.history.empty()) question.session_id = as_view(*session);
-  question.image_urls = parse_image_urls(find_member(document, "image_urls"));
-  question.biz_params_json = parse_biz_params(find_member(document, "biz_params"), limits.visitor_params);
-  const JsonValue* thoughts = find_member(document, "include_thoughts");
-  question.include_thoughts = thoughts != nullptr && thoughts->IsTrue();
-  return question;
-}
 
 constinit const Dialect kMyapi{&parse, &refuse};
 
