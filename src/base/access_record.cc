@@ -3,10 +3,6 @@
 namespace bailian {
 namespace {
 
-double ms_between(Clock::time_point from, Clock::time_point to) {
-  return std::chrono::duration<double, std::milli>(to - from).count();
-}
-
 void add_upstream_fields(LogFields& fields, const AccessRecord& record) {
   if (record.usage) {
     fields.emplace_back("input_tokens", static_cast<double>(record.usage->input_tokens));
@@ -35,8 +31,9 @@ LogFields request_fields(const AccessRecord& record, Clock::time_point now) {
                       {"status", double(record.status)},
                       {"outcome", name_of(record.outcome)},
                       {"bytes", static_cast<double>(record.sent_bytes)}};
-  if (record.first_token) fields.emplace_back("ttft_ms", ms_between(record.started, *record.first_token));
-  fields.emplace_back("duration_ms", ms_between(record.started, now));
+  if (record.first_token)
+    fields.emplace_back("ttft_ms", Milliseconds(*record.first_token - record.started).count());
+  fields.emplace_back("duration_ms", Milliseconds(now - record.started).count());
   add_upstream_fields(fields, record);
   return fields;
 }

@@ -199,11 +199,7 @@ LogBatch::~LogBatch() {
 }
 
 void LogBatch::add(std::string&& line) {
-  if (lines_.empty()) {
-    lines_ = std::move(line);
-  } else {
-    lines_.append(line);
-  }
+  lines_.empty() ? lines_ = std::move(line) : lines_ += line;
   if (lines_.size() >= kMaxBatchBytes) flush();
 }
 

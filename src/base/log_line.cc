@@ -25,14 +25,14 @@ std::string hex_bytes(std::string_view bytes) {
   return out;
 }
 
-// Control characters could forge lines or move a terminal's cursor. The characters of `others` are escaped
-// with a backslash.
-std::string escape_controls(std::string_view text, std::string_view others = "") {
+// Control characters could forge lines or move a terminal's cursor; `escape` makes the text for each. The
+// characters of `others` are escaped with a backslash.
+std::string escape_controls(std::string_view text, const auto& escape, std::string_view others = "") {
   std::string out;
   while (!text.empty()) {
     const size_t control = control_character_bytes(text);
     if (control == 0 && others.find(text.front()) != std::string_view::npos) out += '\\';
-    out += control > 0 ? hex_bytes(text.substr(0, control)) : std::string(1, text.front());
+    out += control > 0 ? escape(text.substr(0, control)) : std::string(1, text.front());
     text.remove_prefix(std::max(control, size_t{1}));
   }
   return out;
@@ -46,17 +46,7 @@ unsigned decode(std::string_view utf8) {
   return (byte(0) & 0x0f) << 12 | (byte(1) & 0x3f) << 6 | (byte(2) & 0x3f);
 }
 
-// A JSON writer escapes C0 only, but a terminal interprets more.
-std::string escape_controls_in_json(std::string_view json) {
-  std::string out;
-  while (!json.empty()) {
-    const size_t control = control_character_bytes(json);
-    out += control > 0 ? fmt::format("\\u{:04x}", decode(json.substr(0, control)))
-                       : std::string(1, json.front());
-    json.remove_prefix(std::max(control, size_t{1}));
-  }
-  return out;
-}
+std::string json_escape(std::string_view control) { return fmt::format("\\u{:04x}", decode(control)); }
 
 std::string as_utf8(std::string_view bytes) {
   if (is_utf8(bytes)) return std::string(bytes);
@@ -67,14 +57,15 @@ std::string as_utf8(std::string_view bytes) {
 }
 
 std::string quoted_if_needed(std::string_view text) {
-  if (!text.empty() && text.find_first_of(" \"=\\") == std::string_view::npos) return escape_controls(text);
-  return fmt::format("\"{}\"", escape_controls(text, "\"\\"));
+  if (!text.empty() && text.find_first_of(" \"=\\") == std::string_view::npos)
+    return escape_controls(text, hex_bytes);
+  return fmt::format("\"{}\"", escape_controls(text, hex_bytes, "\"\\"));
 }
 
 std::string text_line(std::string_view time, LogLevel level, std::string_view event, std::string_view message,
                       const LogFields& fields) {
   std::string line = fmt::format("{} {:7} {}", time, name_of(level), event);
-  if (!message.empty()) line += ": " + escape_controls(as_utf8(message));
+  if (!message.empty()) line += ": " + escape_controls(as_utf8(message), hex_bytes);
   for (const LogField& field : fields) {
     line += fmt::format(" {}={}", field.key,
                         field.is_number ? number_text(field.number) : quoted_if_needed(as_utf8(field.text)));
@@ -100,9 +91,11 @@ std::string json_line(std::string_view time, LogLevel level, std::string_view ev
   if (!message.empty()) write_member(writer, "message", as_utf8(message));
   for (const LogField& field : fields) write_field(writer, field);
   writer.EndObject();
+  // The writer escapes C0 only, but a terminal interprets more.
   constexpr std::string_view kFirstBytes = "\x7f\xc2\xd8\xe2";  // of the control characters beyond C0
   const std::string_view line = written(buffer);
-  return line.find_first_of(kFirstBytes) == line.npos ? std::string(line) : escape_controls_in_json(line);
+  return line.find_first_of(kFirstBytes) == line.npos ? std::string(line)
+                                                      : escape_controls(line, json_escape);
 }
 
 }  // namespace

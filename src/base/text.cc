@@ -70,14 +70,8 @@ std::string printable(std::string_view text) {
   while (!text.empty()) {
     const size_t control = control_character_bytes(text);
     const size_t character = character_bytes(text);
-    if (control > 0) {
-      line += ' ';
-    } else if (character == 0) {
-      line += '?';
-    } else {
-      line.append(text, 0, character);
-    }
-    text.remove_prefix(control > 0 ? control : character > 0 ? character : 1);
+    line += control > 0 ? " " : character == 0 ? "?" : text.substr(0, character);
+    text.remove_prefix(std::max({control, character, size_t{1}}));
   }
   return line;
 }

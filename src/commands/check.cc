@@ -50,14 +50,12 @@ std::optional<std::pair<uid_t, std::vector<gid_t>>> identity_of(const PhpPool& p
     gid = named->gr_gid;
   if (!gid && user != nullptr) gid = user->pw_gid;
   if (!gid) return std::nullopt;
-  int count = 256;
-  std::vector<gid_t> groups(static_cast<size_t>(count), *gid);
-  if (user == nullptr) {
-    count = 1;
-  } else if (getgrouplist(user->pw_name, *gid, groups.data(), &count) < 0) {
-    count = static_cast<int>(groups.size());  // there are more; these are the first
-  }
-  groups.resize(static_cast<size_t>(count));
+  if (user == nullptr) return {{uid, {*gid}}};
+  std::vector<gid_t> groups(256);
+  int count = static_cast<int>(groups.size());
+  // If there are more, it finds the first of them.
+  if (getgrouplist(user->pw_name, *gid, groups.data(), &count) >= 0)
+    groups.resize(static_cast<size_t>(count));
   return {{uid, groups}};
 }
 
@@ -122,16 +120,12 @@ bool service_may_read(const std::string& path) {
   return status == 0;
 }
 
-// The unit hides these from the service, whatever their modes are (ProtectHome=).
-bool is_hidden_by_unit(const std::string& path) {
-  return path.starts_with("/home/") || path.starts_with("/root/");
-}
-
 std::vector<std::string> faults_for_service(const Config& config, const std::string& env_file) {
   std::vector<std::string> faults;
   for (const std::string& path : {env_file, config.bot_config_file}) {
     if (path.empty()) continue;
-    if (is_hidden_by_unit(path)) {
+    // The unit hides these from the service, whatever their modes are (ProtectHome=).
+    if (path.starts_with("/home/") || path.starts_with("/root/")) {
       faults.push_back(
           fmt::format("{}: the service cannot see this folder; put the file in /etc/bailian-fcgi", path));
     } else if (!service_may_read(path)) {

@@ -90,9 +90,8 @@ class Top {
   }
 
   int run() {
-    const bool live = ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
-    if (!live) once_ = true;
-    if (live) watch_terminal();
+    once_ = ::isatty(STDIN_FILENO) == 0 || ::isatty(STDOUT_FILENO) == 0;
+    if (!once_) watch_terminal();
     ask();
     loop_.run();
     screen_.reset();

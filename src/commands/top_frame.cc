@@ -67,7 +67,7 @@ std::string seconds_text(const std::optional<double>& seconds) {
 class Rates {
  public:
   Rates(const TopSample& now, const TopSample* before)
-      : seconds_(before != nullptr && before->pid == now.pid
+      : seconds_(before != nullptr && before->number("pid") == now.number("pid")
                      ? std::chrono::duration<double>(now.taken - before->taken).count()
                      : 0) {}
 
@@ -83,7 +83,7 @@ class Rates {
 
 // The program's sum does not include the tokens of live chats yet.
 uint64_t tokens_so_far(const TopSample& sample) {
-  uint64_t sum = sample.output_tokens;
+  uint64_t sum = sample.number("output_tokens");
   for (const auto& stream : sample.streams) sum += stream.tokens;
   return sum;
 }
@@ -103,25 +103,8 @@ std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_poi
   sample.version = text_of(page, "version");
   sample.state = text_of(page, "state");
   sample.listening = text_of(page, "listening");
-  const std::pair<std::string_view, uint64_t*> numbers[] = {
-      {"pid", &sample.pid},
-      {"uptime", &sample.uptime},
-      {"workers", &sample.workers},
-      {"active_streams", &sample.active_streams},
-      {"max_active_streams", &sample.max_active_streams},
-      {"max_streams", &sample.max_streams},
-      {"requests", &sample.requests},
-      {"requests_done", &sample.done},
-      {"requests_error", &sample.error},
-      {"requests_timeout", &sample.timeout},
-      {"requests_client_gone", &sample.client_gone},
-      {"requests_rejected", &sample.rejected},
-      {"input_tokens", &sample.input_tokens},
-      {"output_tokens", &sample.output_tokens},
-      {"upstream_errors", &sample.upstream_errors},
-      {"retries", &sample.retries},
-  };
-  for (const auto& [name, number] : numbers) *number = number_of(page, name);
+  for (const auto& [name, value] : page.GetObject())
+    if (value.IsUint64()) sample.numbers.insert_or_assign(std::string(as_view(name)), value.GetUint64());
   const JsonValue* streams = find_member(page, "streams");
   if (streams != nullptr && streams->IsArray()) {
     for (const JsonValue& row : streams->GetArray()) sample.streams.push_back(stream_of(row));
@@ -133,20 +116,22 @@ std::vector<std::string> top_frame(const TopSample& now, const TopSample* before
   const TopSample nothing;
   const TopSample& then = before != nullptr ? *before : nothing;
   const Rates rates(now, before);
+  const auto number = [&now](std::string_view name) { return now.number(name); };
+  const auto rate = [&](std::string_view name) { return rates.text(now.number(name), then.number(name)); };
   std::vector<std::string> lines = {
-      fmt::format("bailian-fcgi {}  pid {}  up {}  {}  {}", printable(now.version), now.pid,
-                  duration_text(now.uptime), printable(now.state), printable(now.listening)),
-      fmt::format("streams   {} active, {} at most so far, {} allowed, {} workers", now.active_streams,
-                  now.max_active_streams, now.max_streams, now.workers),
+      fmt::format("bailian-fcgi {}  pid {}  up {}  {}  {}", printable(now.version), number("pid"),
+                  duration_text(number("uptime")), printable(now.state), printable(now.listening)),
+      fmt::format("streams   {} active, {} at most so far, {} allowed, {} workers", number("active_streams"),
+                  number("max_active_streams"), number("max_streams"), number("workers")),
       fmt::format("          {} waiting, {} streaming, {} paused, {} finishing", in_state(now, "waiting"),
                   in_state(now, "streaming"), in_state(now, "paused"), in_state(now, "finishing")),
       fmt::format("requests  {} ({}): {} done, {} error, {} timeout, {} client gone, {} rejected",
-                  now.requests, rates.text(now.requests, then.requests), now.done, now.error, now.timeout,
-                  now.client_gone, now.rejected),
+                  number("requests"), rate("requests"), number("requests_done"), number("requests_error"),
+                  number("requests_timeout"), number("requests_client_gone"), number("requests_rejected")),
       fmt::format("tokens    {} out ({}), {} in ({})", tokens_so_far(now),
-                  rates.text(tokens_so_far(now), tokens_so_far(then)), now.input_tokens,
-                  rates.text(now.input_tokens, then.input_tokens)),
-      fmt::format("upstream  {} errors, {} retries", now.upstream_errors, now.retries),
+                  rates.text(tokens_so_far(now), tokens_so_far(then)), number("input_tokens"),
+                  rate("input_tokens")),
+      fmt::format("upstream  {} errors, {} retries", number("upstream_errors"), number("retries")),
       "",
       fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {}", "age", "state", "mode",
                   "tokens", "sent", "waiting", "first", "silent", "worker", "request id")};

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,23 +31,13 @@ struct TopSample {
   std::string version;
   std::string state;
   std::string listening;
-  uint64_t pid = 0;
-  uint64_t uptime = 0;  // seconds
-  uint64_t workers = 0;
-  uint64_t active_streams = 0;
-  uint64_t max_active_streams = 0;
-  uint64_t max_streams = 0;
-  uint64_t requests = 0;
-  uint64_t done = 0;
-  uint64_t error = 0;
-  uint64_t timeout = 0;
-  uint64_t client_gone = 0;
-  uint64_t rejected = 0;
-  uint64_t input_tokens = 0;
-  uint64_t output_tokens = 0;
-  uint64_t upstream_errors = 0;
-  uint64_t retries = 0;
+  std::map<std::string, uint64_t, std::less<>> numbers;  // by their names in the answer
   std::vector<Stream> streams;
+
+  [[nodiscard]] uint64_t number(std::string_view name) const {
+    const auto found = numbers.find(name);
+    return found != numbers.end() ? found->second : 0;
+  }
 };
 
 /// Nothing if the text is not a status page. Members that are missing or of another type count as 0.

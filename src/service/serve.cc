@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "fastcgi/listen_socket.h"
 #include "fastcgi/request_reader.h"
-#include "service/file_limit.h"
 #include "service/server.h"
 #include "service/supervisor.h"
 
@@ -82,11 +81,9 @@ int run_server(const ServeOptions& options, pid_t supervisor) {
   init_libfcgi();
   prepare_signals();
   auto [loaded, faults] = read_settings_and_start_log(options);
-  raise_file_limit(loaded.config);
   ListenSocket socket = take_socket(loaded.config, options.supervise);
-  const bool restarts = Server(loaded.config, socket, [&options] { return load_settings(options.source); },
-                               {options.argv, supervisor, std::move(faults)})
-                            .run();
+  Server server(loaded.config, socket, {options.source, options.argv, supervisor, std::move(faults)});
+  const bool restarts = server.run();
   log(LogLevel::kInfo, "stopped", "");
   return restarts ? kStartAgain : EX_OK;
 }

@@ -1,6 +1,7 @@
 #include "service/server.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,8 +11,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "service/file_limit.h"
-#include "service/serving_process.h"
 #include "service/supervisor.h"
 
 namespace bailian {
@@ -20,6 +19,8 @@ namespace {
 constexpr std::chrono::seconds kStatusInterval{1};
 // How long answers may take to finish in a program that restarts with mended settings.
 constexpr std::chrono::seconds kRestartDrain{1};
+// Descriptors that belong to no stream: logs, loops, libraries, connections without a stream.
+constexpr rlim_t kOtherFiles = 256;
 
 std::vector<std::string> faults_of(const std::exception& error) {
   if (const auto* const config_error = dynamic_cast<const ConfigError*>(&error))
@@ -27,12 +28,37 @@ std::vector<std::string> faults_of(const std::exception& error) {
   return {error.what()};
 }
 
+// Raises the limit on open files to what MAX_STREAMS needs, or logs by how much it falls short.
+void raise_file_limit(const Config& config) {
+  // Per stream, one descriptor for the web server and one for the upstream.
+  const rlim_t wanted = static_cast<rlim_t>(config.max_streams) * 2 + kOtherFiles;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  rlimit raised = {wanted, std::max(wanted, limit.rlim_max)};
+  if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) return;
+  raised = {std::min(wanted, limit.rlim_max), limit.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &raised);
+  if (raised.rlim_cur >= wanted) return;
+  log(LogLevel::kWarning, "file_limit",
+      fmt::format("MAX_STREAMS={} needs {} open files, {} more than allowed; raise LimitNOFILE (ulimit -n)",
+                  config.max_streams, wanted, wanted - raised.rlim_cur));
+}
+
+// How many connections may be open before idle ones are closed, so that idle peers leave descriptors for the
+// upstream connections of all streams.
+size_t soft_max_connections(const Config& config) {
+  raise_file_limit(config);
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return SIZE_MAX;
+  const rlim_t for_others = static_cast<rlim_t>(config.max_streams) + kOtherFiles / 2;
+  return std::max(limit.rlim_cur / 4, limit.rlim_cur - std::min(limit.rlim_cur, for_others));
+}
+
 }  // namespace
 
-Server::Server(Config config, ListenSocket& socket, Load load, Start start)
+Server::Server(Config config, ListenSocket& socket, Start start)
     : config_(std::move(config)),
       socket_(socket),
-      load_(std::move(load)),
       start_(std::move(start)),
       state_(config_),
       connections_{soft_max_connections(config_)},
@@ -187,7 +213,7 @@ void Server::reload() {
 // Puts good settings into use, unless this process has to restart for that. Returns their faults.
 std::vector<std::string> Server::read_settings() {
   try {
-    LoadedConfig loaded = load_();
+    LoadedConfig loaded = load_settings(start_.source);
     if (!state_.misconfigured) apply(std::move(loaded));
     return {};
   } catch (const std::exception& error) {

@@ -3,7 +3,6 @@
 #include <sys/types.h>
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,7 +15,7 @@
 #include "service/upgrade.h"
 #include "service/watchdog.h"
 #include "service/worker.h"
-#include "settings/config.h"
+#include "settings/settings_source.h"
 
 namespace bailian {
 
@@ -32,18 +31,16 @@ namespace bailian {
 /// predecessor; without one, it answers every chat with an error.
 class Server {
  public:
-  /// Reads the settings again. Throws ConfigError.
-  using Load = std::function<LoadedConfig()>;
-
   /// How the program was started.
   struct Start {
+    SettingsSource source;  // which a reload reads again
     std::vector<std::string> argv;
     pid_t supervisor = 0;             // the parent, see supervise(); 0: none
     std::vector<std::string> faults;  // of the settings; with any, `config` has the defaults
   };
 
   /// `socket` must outlive it. Throws std::system_error.
-  Server(Config config, ListenSocket& socket, Load load, Start start);
+  Server(Config config, ListenSocket& socket, Start start);
 
   /// Serves until a signal ends it. The first loop runs on the calling thread. Returns true if the program
   /// should start again, because the faults of the settings are mended.
@@ -81,7 +78,6 @@ class Server {
 
   Config config_;
   ListenSocket& socket_;
-  const Load load_;
   Start start_;
   ServiceManager service_manager_;
   ServiceState state_;

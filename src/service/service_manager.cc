@@ -53,10 +53,6 @@ void ServiceManager::notify_reloading() {
   notify(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()));
 }
 
-void ServiceManager::notify_stopping() { notify("STOPPING=1"); }
-
-void ServiceManager::notify_watchdog() { notify("WATCHDOG=1"); }
-
 void ServiceManager::notify_status(std::string text) {
   text = one_line(std::move(text));
   if (text == status_) return;

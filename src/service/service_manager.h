@@ -25,8 +25,8 @@ class ServiceManager {
   /// Throws std::system_error if a predecessor cannot be notified: it would end this process later.
   void notify_ready();
   void notify_reloading();
-  void notify_stopping();
-  void notify_watchdog();
+  void notify_stopping() { notify("STOPPING=1"); }
+  void notify_watchdog() { notify("WATCHDOG=1"); }
   /// Sent as one line of valid UTF-8, and only if it has changed.
   void notify_status(std::string text);
   /// No notifications from now on: the service manager would take them for the successor's.

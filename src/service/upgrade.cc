@@ -74,10 +74,11 @@ bool is_set_for_successor(std::string_view variable) {
   return false;
 }
 
+// LISTEN_PID, with room for its value, comes first.
 std::vector<std::string> environment_for_successor(const ListenSocket& socket, const std::string& notify) {
-  std::vector<std::string> variables = {"LISTEN_FDS=1", "NOTIFY_SOCKET=" + notify,
-                                        fmt::format("LISTEN_FDNAMES={}", socket.name_for_successor()),
-                                        std::string(kListenPid) + std::string(kPidDigits, '\0')};
+  std::vector<std::string> variables = {std::string(kListenPid) + std::string(kPidDigits, '\0'),
+                                        "LISTEN_FDS=1", "NOTIFY_SOCKET=" + notify,
+                                        fmt::format("LISTEN_FDNAMES={}", socket.name_for_successor())};
   for (char** variable = environ; *variable != nullptr; ++variable)
     if (!is_set_for_successor(*variable)) variables.emplace_back(*variable);
   return variables;
@@ -99,10 +100,8 @@ struct Launch {
         env_strings(environment_for_successor(socket, notify)),
         argv(pointers_to(argv_strings)),
         env(pointers_to(env_strings)),
-        listening_fd(socket.fd()) {
-    for (std::string& variable : env_strings)
-      if (variable.starts_with(kListenPid)) listen_pid = variable.data() + kListenPid.size();
-  }
+        listening_fd(socket.fd()),
+        listen_pid(env_strings.front().data() + kListenPid.size()) {}
 
   pid_t run() {
     // A signal handler that runs in the child before its exec would write to the pipe of our loop.
@@ -139,7 +138,7 @@ struct Launch {
   std::vector<char*> argv;
   std::vector<char*> env;
   int listening_fd;
-  char* listen_pid = nullptr;
+  char* listen_pid;  // the value of LISTEN_PID, which the child writes
 };
 
 struct Message {
@@ -169,9 +168,8 @@ std::optional<Message> receive(int fd, std::array<char, 4096>& buffer) {
 }
 
 bool has_line(std::string_view text, std::string_view wanted) {
-  while (!text.empty()) {
+  while (!text.empty())
     if (split_off(text, '\n') == wanted) return true;
-  }
   return false;
 }
 

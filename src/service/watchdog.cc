@@ -8,13 +8,8 @@
 #include "base/log.h"
 
 namespace bailian {
-namespace {
 
-// For a process that no service manager watches.
-constexpr std::chrono::microseconds kDefaultLimit = std::chrono::seconds(30);
 constexpr int kChecksPerLimit = 4;
-
-}  // namespace
 
 Watchdog::Watchdog(const std::vector<EventLoop*>& loops, ServiceManager& service_manager,
                    Callback<void()> on_check)
@@ -24,7 +19,8 @@ Watchdog::Watchdog(const std::vector<EventLoop*>& loops, ServiceManager& service
       next_check_(*loops.front(), bind<&Watchdog::check>(this)) {}
 
 std::chrono::microseconds Watchdog::limit() const {
-  return service_manager_.watchdog().value_or(kDefaultLimit);
+  constexpr std::chrono::seconds kUnmanagedLimit{30};
+  return service_manager_.watchdog().value_or(kUnmanagedLimit);
 }
 
 void Watchdog::start() {

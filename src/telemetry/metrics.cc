@@ -46,20 +46,12 @@ const char* mode_of(const AccessRecord& record) {
   return record.endpoint == Endpoint::kChatStream ? "stream" : "json";
 }
 
-// A family of one number, which is read only when it is asked for.
-struct Sample {
-  const char* name;
-  const char* help;
-  MetricType type;
-  double value;
-};
-
-MetricFamily family_of(const Sample& sample) {
-  MetricFamily family{sample.name, sample.help, sample.type, {}};
-  family.metric.resize(1);
-  family.metric.front().gauge.value = sample.value;
-  family.metric.front().counter.value = sample.value;
-  return family;
+// Adds a family of one number, which is read only when it is asked for: a counter if the name says so.
+void add(std::vector<MetricFamily>& families, const std::string& name, const char* help, double value) {
+  const MetricType type = name.ends_with("_total") ? MetricType::Counter : MetricType::Gauge;
+  families.push_back({name, help, type, {}});
+  auto& metric = families.back().metric.emplace_back();
+  metric.gauge.value = metric.counter.value = value;
 }
 
 // Of the series with this label, or of all.
@@ -84,23 +76,21 @@ void count_safely(const auto& count) noexcept {
 }
 
 // With the names that all Prometheus clients use.
-void add_process(std::vector<Sample>& samples, std::optional<uint64_t> open_files) {
-  const auto add = [&](const char* name, const char* help, double value) {
-    const bool is_total = std::string_view(name).ends_with("_total");
-    samples.push_back({name, help, is_total ? MetricType::Counter : MetricType::Gauge, value});
-  };
+void add_process(std::vector<MetricFamily>& families, std::optional<uint64_t> open_files) {
   if (const auto stats = read_process_stats()) {
-    add("process_cpu_seconds_total", "User and system CPU time of the process.", stats->cpu_seconds);
-    add("process_start_time_seconds", "Start of the process, in seconds since 1970.",
+    add(families, "process_cpu_seconds_total", "User and system CPU time of the process.",
+        stats->cpu_seconds);
+    add(families, "process_start_time_seconds", "Start of the process, in seconds since 1970.",
         stats->start_time_seconds);
-    add("process_resident_memory_bytes", "Resident memory.", stats->resident_bytes);
-    add("process_virtual_memory_bytes", "Virtual memory.", stats->virtual_bytes);
-    add("process_threads", "Threads.", stats->threads);
+    add(families, "process_resident_memory_bytes", "Resident memory.", stats->resident_bytes);
+    add(families, "process_virtual_memory_bytes", "Virtual memory.", stats->virtual_bytes);
+    add(families, "process_threads", "Threads.", stats->threads);
   }
-  if (open_files) add("process_open_fds", "Open file descriptors.", static_cast<double>(*open_files));
+  if (open_files)
+    add(families, "process_open_fds", "Open file descriptors.", static_cast<double>(*open_files));
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
-  add("process_max_fds", "Limit on open file descriptors.", static_cast<double>(limit.rlim_cur));
+  add(families, "process_max_fds", "Limit on open file descriptors.", static_cast<double>(limit.rlim_cur));
 }
 
 }  // namespace
@@ -302,21 +292,18 @@ Totals Metrics::totals() const {
 }
 
 std::string Metrics::text(const Gauges& gauges) const {
-  std::vector<Sample> samples = {
-      {"bailian_streams_active", "Chats in progress.", MetricType::Gauge, double(gauges.active_streams)},
-      {"bailian_streams_limit", "MAX_STREAMS, the limit of bailian_streams_active.", MetricType::Gauge,
-       double(gauges.stream_limit)},
-      {"bailian_log_writes_lost_total", "Writes to the log, each of one or more lines, that were lost.",
-       MetricType::Counter, static_cast<double>(gauges.lost_log_writes)},
-      {"bailian_client_sent_bytes_total",
-       "Bytes sent to the web server, including headers and FastCGI framing.", MetricType::Counter,
-       families_->traffic(Traffic::kToClients)},
-      {"bailian_upstream_received_bytes_total",
-       "Bytes of answers received from DashScope, without HTTP and TLS overhead.", MetricType::Counter,
-       families_->traffic(Traffic::kFromUpstream)}};
-  add_process(samples, families_->count_open_files());
   std::vector<MetricFamily> all = families_->registry.Collect();
-  for (const Sample& sample : samples) all.push_back(family_of(sample));
+  add(all, "bailian_streams_active", "Chats in progress.", gauges.active_streams);
+  add(all, "bailian_streams_limit", "MAX_STREAMS, the limit of bailian_streams_active.", gauges.stream_limit);
+  add(all, "bailian_log_writes_lost_total", "Writes to the log, each of one or more lines, that were lost.",
+      static_cast<double>(gauges.lost_log_writes));
+  add(all, "bailian_client_sent_bytes_total",
+      "Bytes sent to the web server, including headers and FastCGI framing.",
+      families_->traffic(Traffic::kToClients));
+  add(all, "bailian_upstream_received_bytes_total",
+      "Bytes of answers received from DashScope, without HTTP and TLS overhead.",
+      families_->traffic(Traffic::kFromUpstream));
+  add_process(all, families_->count_open_files());
   std::ostringstream text;
   text.exceptions(std::ios::badbit);  // without memory the text would end early and look complete
   prometheus::TextSerializer().Serialize(text, all);

@@ -63,8 +63,6 @@ std::optional<ProcessStats> read_process_stats() {
 
 bool OpenFiles::kernel_counts_files() { return counted_by_kernel() > 0; }
 
-OpenFiles::OpenFiles(bool kernel_counts) : kernel_counts_(kernel_counts) {}
-
 std::optional<uint64_t> OpenFiles::count() {
   if (kernel_counts_) return counted_by_kernel();
   using std::chrono::seconds;

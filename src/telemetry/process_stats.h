@@ -20,7 +20,7 @@ std::optional<ProcessStats> read_process_stats();
 /// Counts the open files of the process. One thread at a time.
 class OpenFiles {
  public:
-  explicit OpenFiles(bool kernel_counts = kernel_counts_files());
+  explicit OpenFiles(bool kernel_counts = kernel_counts_files()) : kernel_counts_(kernel_counts) {}
 
   /// Kernels before 6.2 do not count them. Listing thousands takes milliseconds, so a thread does it for
   /// the next call; the first call returns nothing.

@@ -6,12 +6,9 @@
 #include <utility>
 
 namespace bailian {
-namespace {
 
 constexpr int kMaxLines = 10;
 constexpr std::chrono::seconds kWindow{10};
-
-}  // namespace
 
 SlowLog::SlowLog(EventLoop& loop)
     : limiter_(loop, kMaxLines, kWindow, [](int suppressed) {

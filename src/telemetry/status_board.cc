@@ -5,14 +5,6 @@
 #include "base/log.h"
 
 namespace bailian {
-namespace {
-
-std::optional<Clock::duration> between(Clock::time_point from, Clock::time_point to) {
-  if (from == Clock::time_point::min()) return std::nullopt;
-  return std::max(to - from, Clock::duration::zero());
-}
-
-}  // namespace
 
 LiveChat::LiveChat(LoopBoard& board, std::string request_id, AnswerMode mode, Clock::time_point started)
     : board_(board), request_id_(std::move(request_id)), mode_(mode), started_(started) {
@@ -32,7 +24,9 @@ ChatView LiveChat::view(Clock::time_point now) const {
   view.waiting_bytes = waiting_bytes_.load(std::memory_order_relaxed);
   const auto first_token = first_token_.load(std::memory_order_relaxed);
   if (first_token != Clock::time_point::min()) view.first_token = first_token - started_;
-  view.silence = between(last_bytes_.load(std::memory_order_relaxed), now);
+  const auto last_bytes = last_bytes_.load(std::memory_order_relaxed);
+  if (last_bytes != Clock::time_point::min())
+    view.silence = std::max(now - last_bytes, Clock::duration::zero());
   return view;
 }
 

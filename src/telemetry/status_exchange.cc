@@ -6,12 +6,6 @@
 #include "base/log.h"
 
 namespace bailian {
-namespace {
-
-// They take about 50 microseconds.
-constexpr size_t kRowsPerIteration = 32;
-
-}  // namespace
 
 StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board,
                                const std::vector<StatusFigure>& figures, ClientStream& client,
@@ -42,6 +36,7 @@ void StatusExchange::add_rows() {
     reply_.body = writer_.finish();
     return client_.send(reply_);
   }
+  constexpr size_t kRowsPerIteration = 32;  // they take about 50 microseconds
   chats_.clear();
   const auto next = board_.loops()[loop_index_]->read(slot_, kRowsPerIteration, Clock::now(), chats_);
   for (ChatView& chat : chats_) {

@@ -24,40 +24,22 @@ static_assert(has_a_row_for_each(kPhases, static_cast<size_t>(ChatPhase::kFinish
 // Numbers are aligned to the right.
 constexpr const char* kRow = "{:>6} {:>9} {:<9} {:<6} {:>8} {:>11} {:>11} {:>11} {:>9} {}\n";
 
-double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-std::string optional_seconds(const std::optional<Clock::duration>& duration) {
-  return duration ? fmt::format("{:.3f}", seconds(*duration)) : "-";
+std::string seconds_text(const std::optional<Clock::duration>& duration, const char* if_none = "-") {
+  return duration ? fmt::format("{:.3f}", Seconds(*duration).count()) : if_none;
 }
 
 std::string_view word_of(ChatPhase phase) { return kPhases.at(static_cast<size_t>(phase)).word; }
 std::string_view mode_name(AnswerMode mode) { return mode == AnswerMode::kStream ? "stream" : "json"; }
 
-std::string text_header() {
-  return fmt::format(kRow, "worker", "age", "state", "mode", "tokens", "sent", "waiting", "first token",
-                     "silent", "request id");
-}
-
 std::string text_row(const ChatView& chat) {
-  return fmt::format(kRow, chat.worker, optional_seconds(chat.age), word_of(chat.phase), mode_name(chat.mode),
-                     chat.tokens, chat.sent_bytes, chat.waiting_bytes, optional_seconds(chat.first_token),
-                     optional_seconds(chat.silence), chat.request_id);
-}
-
-std::string value_text(const StatusFigure& figure) {
-  if (const auto* number = std::get_if<uint64_t>(&figure.second)) return fmt::format("{}", *number);
-  return std::get<std::string>(figure.second);
-}
-
-std::string json_key(std::string_view name) {
-  std::string key(name);
-  std::replace(key.begin(), key.end(), ' ', '_');
-  return key;
+  return fmt::format(kRow, chat.worker, seconds_text(chat.age), word_of(chat.phase), mode_name(chat.mode),
+                     chat.tokens, chat.sent_bytes, chat.waiting_bytes, seconds_text(chat.first_token),
+                     seconds_text(chat.silence), chat.request_id);
 }
 
 void write_seconds(JsonWriter& writer, std::string_view key, const std::optional<Clock::duration>& duration) {
   writer.Key(key.data(), static_cast<rapidjson::SizeType>(key.size()));
-  const std::string number = duration ? fmt::format("{:.3f}", seconds(*duration)) : "null";
+  const std::string number = seconds_text(duration, "null");
   writer.RawValue(number.data(), number.size(), rapidjson::kNumberType);
 }
 
@@ -89,12 +71,13 @@ std::string json_start(const std::vector<StatusFigure>& figures) {
   JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
-  for (const StatusFigure& figure : figures) {
-    const std::string key = json_key(figure.first);
-    if (const auto* number = std::get_if<uint64_t>(&figure.second)) {
+  for (const auto& [name, value] : figures) {
+    std::string key(name);
+    std::replace(key.begin(), key.end(), ' ', '_');
+    if (const auto* number = std::get_if<uint64_t>(&value)) {
       write_number(writer, key, *number);
     } else {
-      write_member(writer, key, std::get<std::string>(figure.second));
+      write_member(writer, key, std::get<std::string>(value));
     }
   }
   return std::string(written(buffer));
@@ -123,9 +106,15 @@ void StatusWriter::start(const std::vector<StatusFigure>& figures) {
     if (query_.full) page_ += R"(,"streams":[)";
     return;
   }
-  for (const StatusFigure& figure : figures)
-    page_ += fmt::format("{:<22}{}\n", std::string(figure.first) + ':', value_text(figure));
-  if (query_.full) page_ += '\n' + text_header();
+  for (const auto& [name, value] : figures) {
+    page_ += fmt::format("{:<22}", std::string(name) + ':');
+    std::visit([this](const auto& shown) { page_ += fmt::format("{}\n", shown); }, value);
+  }
+  if (query_.full) {
+    page_ += '\n';
+    page_ += fmt::format(kRow, "worker", "age", "state", "mode", "tokens", "sent", "waiting", "first token",
+                         "silent", "request id");
+  }
 }
 
 void StatusWriter::add(const ChatView& chat) {

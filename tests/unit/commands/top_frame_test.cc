@@ -60,10 +60,10 @@ TEST(TopFrame, TellsRatesByDifference) {
 TEST(TopFrame, KnowsNoRateAcrossARestart) {
   const Clock::time_point start;
   auto before = sample(page(R"("requests":10,)"), start);
-  before.pid = 6;
+  before.numbers["pid"] = 6;
   const auto now = sample(page(R"("requests":13,)"), start + std::chrono::seconds(2));
   EXPECT_TRUE(top_frame(now, &before, kLarge)[3].starts_with("requests  13 (-/s):"));
-  before.pid = 7;
+  before.numbers["pid"] = 7;
   before.taken = now.taken;
   EXPECT_TRUE(top_frame(now, &before, kLarge)[3].starts_with("requests  13 (-/s):"));
 }
