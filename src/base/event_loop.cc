@@ -36,10 +36,7 @@ event* checked(event* made) {
   return made;
 }
 
-short to_libevent(short interest) {
-  return static_cast<short>(((interest & IoEvent::kRead) != 0 ? EV_READ : 0) |
-                            ((interest & IoEvent::kWrite) != 0 ? EV_WRITE : 0));
-}
+static_assert(short{IoEvent::kRead} == EV_READ && short{IoEvent::kWrite} == EV_WRITE);
 
 // The boundary described at ExceptionCallback: every callback of the loop is called through this function.
 template <typename Function, typename... Args>
@@ -165,9 +162,8 @@ void IoEvent::watch(int fd, short interest, Trigger trigger) {
   assert(fd >= 0 && interest != 0);
   if (interest == interest_ && fd == event_get_fd(event_)) return;
   unwatch();
-  const short how = static_cast<short>(EV_PERSIST | (trigger == Trigger::kEdge ? EV_ET : 0));
-  event_assign(event_, loop_.base(), fd, static_cast<short>(to_libevent(interest) | how), &IoEvent::on_event,
-               this);
+  const auto what = static_cast<short>(interest | EV_PERSIST | (trigger == Trigger::kEdge ? EV_ET : 0));
+  event_assign(event_, loop_.base(), fd, what, &IoEvent::on_event, this);
   if (event_add(event_, nullptr) != 0) throw_errno("watch a descriptor");
   interest_ = interest;
 }
@@ -186,9 +182,7 @@ void IoEvent::again() {
 void IoEvent::on_event(int, short what, void* self) noexcept {
   const auto& io = *static_cast<IoEvent*>(self);
   ++io.loop_.events_;
-  const auto ready =
-      static_cast<short>(((what & EV_READ) != 0 ? kRead : 0) | ((what & EV_WRITE) != 0 ? kWrite : 0));
-  dispatch(io.callback_, io.on_exception_, ready);
+  dispatch(io.callback_, io.on_exception_, static_cast<short>(what & (kRead | kWrite)));
 }
 
 Timer::Timer(EventLoop& loop, Callback<void()> callback, ExceptionCallback on_exception)

@@ -94,7 +94,7 @@ class EventLoop {
 /// Watches a descriptor that it does not own, until it is destroyed.
 class IoEvent {
  public:
-  enum : short { kRead = 1, kWrite = 2 };
+  enum : short { kRead = 2, kWrite = 4 };  // as libevent's EV_READ and EV_WRITE
   enum class Trigger { kLevel, kEdge };
 
   /// `callback` gets the events that are ready: kRead, kWrite or both.

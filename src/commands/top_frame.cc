@@ -63,23 +63,12 @@ std::string seconds_text(const std::optional<double>& seconds) {
   return fmt::format("{:.1f}", std::clamp(*seconds, 0.0, kMax));
 }
 
-/// The rate at which a number has grown since an earlier sample of the same process.
-class Rates {
- public:
-  Rates(const TopSample& now, const TopSample* before)
-      : seconds_(before != nullptr && before->number("pid") == now.number("pid")
-                     ? std::chrono::duration<double>(now.taken - before->taken).count()
-                     : 0) {}
-
-  [[nodiscard]] std::string text(uint64_t now, uint64_t before) const {
-    if (seconds_ <= 0) return "-/s";
-    const double grown = now > before ? static_cast<double>(now - before) : 0;
-    return fmt::format("{:.1f}/s", grown / seconds_);
-  }
-
- private:
-  double seconds_;
-};
+// The rate at which a number has grown in `seconds`; 0: they are unknown.
+std::string rate_text(double seconds, uint64_t before, uint64_t now) {
+  if (seconds <= 0) return "-/s";
+  const double grown = now > before ? static_cast<double>(now - before) : 0;
+  return fmt::format("{:.1f}/s", grown / seconds);
+}
 
 // The program's sum does not include the tokens of live chats yet.
 uint64_t tokens_so_far(const TopSample& sample) {
@@ -91,6 +80,18 @@ uint64_t tokens_so_far(const TopSample& sample) {
 uint64_t in_state(const TopSample& sample, std::string_view state) {
   return static_cast<uint64_t>(std::count_if(sample.streams.begin(), sample.streams.end(),
                                              [&](const auto& stream) { return stream.state == state; }));
+}
+
+// At most `most` of them, the oldest first.
+std::vector<const TopSample::Stream*> oldest_streams(const TopSample& sample, size_t most) {
+  std::vector<const TopSample::Stream*> streams;
+  streams.reserve(sample.streams.size());
+  for (const auto& stream : sample.streams) streams.push_back(&stream);
+  const size_t shown = std::min(streams.size(), most);
+  std::partial_sort(streams.begin(), streams.begin() + static_cast<ptrdiff_t>(shown), streams.end(),
+                    [](const auto* a, const auto* b) { return a->age > b->age; });
+  streams.resize(shown);
+  return streams;
 }
 
 }  // namespace
@@ -115,9 +116,12 @@ std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_poi
 std::vector<std::string> top_frame(const TopSample& now, const TopSample* before, ScreenSize size) {
   const TopSample nothing;
   const TopSample& then = before != nullptr ? *before : nothing;
-  const Rates rates(now, before);
+  const bool is_same_process = then.number("pid") == now.number("pid");
+  const double passed = before != nullptr && is_same_process ? Seconds(now.taken - then.taken).count() : 0;
   const auto number = [&now](std::string_view name) { return now.number(name); };
-  const auto rate = [&](std::string_view name) { return rates.text(now.number(name), then.number(name)); };
+  const auto rate = [&](std::string_view name) {
+    return rate_text(passed, then.number(name), now.number(name));
+  };
   std::vector<std::string> lines = {
       fmt::format("bailian-fcgi {}  pid {}  up {}  {}  {}", printable(now.version), number("pid"),
                   duration_text(number("uptime")), printable(now.state), printable(now.listening)),
@@ -129,21 +133,14 @@ std::vector<std::string> top_frame(const TopSample& now, const TopSample* before
                   number("requests"), rate("requests"), number("requests_done"), number("requests_error"),
                   number("requests_timeout"), number("requests_client_gone"), number("requests_rejected")),
       fmt::format("tokens    {} out ({}), {} in ({})", tokens_so_far(now),
-                  rates.text(tokens_so_far(now), tokens_so_far(then)), number("input_tokens"),
+                  rate_text(passed, tokens_so_far(then), tokens_so_far(now)), number("input_tokens"),
                   rate("input_tokens")),
       fmt::format("upstream  {} errors, {} retries", number("upstream_errors"), number("retries")),
       "",
       fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {}", "age", "state", "mode",
                   "tokens", "sent", "waiting", "first", "silent", "worker", "request id")};
 
-  std::vector<const TopSample::Stream*> oldest;
-  oldest.reserve(now.streams.size());
-  for (const auto& stream : now.streams) oldest.push_back(&stream);
-  const size_t shown = std::min(oldest.size(), size.rows - std::min(size.rows, lines.size()));
-  std::partial_sort(oldest.begin(), oldest.begin() + static_cast<ptrdiff_t>(shown), oldest.end(),
-                    [](const auto* a, const auto* b) { return a->age > b->age; });
-  oldest.resize(shown);
-  for (const auto* stream : oldest) {
+  for (const auto* stream : oldest_streams(now, size.rows - std::min(size.rows, lines.size()))) {
     lines.push_back(fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {}",
                                 seconds_text(stream->age), printable(stream->state), printable(stream->mode),
                                 stream->tokens, stream->sent_bytes, stream->waiting_bytes,

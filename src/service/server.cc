@@ -28,7 +28,7 @@ std::vector<std::string> faults_of(const std::exception& error) {
   return {error.what()};
 }
 
-// Raises the limit on open files to what MAX_STREAMS needs, or logs by how much it falls short.
+// Raises the limit on open files as MAX_STREAMS requires, or logs how many are missing.
 void raise_file_limit(const Config& config) {
   // Per stream, one descriptor for the web server and one for the upstream.
   const rlim_t wanted = static_cast<rlim_t>(config.max_streams) * 2 + kOtherFiles;

@@ -1,8 +1,7 @@
 #include "telemetry/status_board.h"
 
 #include <algorithm>
-
-#include "base/log.h"
+#include <utility>
 
 namespace bailian {
 
@@ -58,9 +57,5 @@ std::optional<size_t> LoopBoard::read(size_t slot, size_t max_slots, Clock::time
   if (end == slots_.size()) return std::nullopt;
   return end;
 }
-
-StatusBoard::StatusBoard() : started(Clock::now()), start_time(now_rfc3339()) {}
-
-LoopBoard& StatusBoard::add_loop() { return *loops_.emplace_back(std::make_unique<LoopBoard>()); }
 
 }  // namespace bailian

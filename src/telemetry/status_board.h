@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/access_record.h"
+#include "base/log_line.h"
 #include "telemetry/metrics.h"
 
 namespace bailian {
@@ -103,10 +104,8 @@ class LoopBoard {
 /// The contents of the status page: the boards of the loops, and the facts that do not belong to a loop.
 class StatusBoard {
  public:
-  StatusBoard();
-
   /// Call it before any thread is started.
-  LoopBoard& add_loop();
+  LoopBoard& add_loop() { return *loops_.emplace_back(std::make_unique<LoopBoard>()); }
   [[nodiscard]] const std::vector<std::unique_ptr<LoopBoard>>& loops() const { return loops_; }
 
   [[nodiscard]] uint64_t sum(Tally LoopBoard::*tally) const {
@@ -115,9 +114,9 @@ class StatusBoard {
     return sum;
   }
 
-  const Clock::time_point started;
-  const std::string start_time;  // wall clock
-  std::string address;           // set before any thread is started
+  const Clock::time_point started = Clock::now();
+  const std::string start_time = now_rfc3339();
+  std::string address;  // set before any thread is started
 
  private:
   std::vector<std::unique_ptr<LoopBoard>> loops_;

@@ -15,7 +15,7 @@ StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board,
       reply_{200, std::move(headers), {}},
       writer_(query),
       next_rows_(loop, bind<&StatusExchange::add_rows>(this), bind<&StatusExchange::on_exception>(this)) {
-  reply_.headers.emplace_back("Content-Type", content_type(query.format));
+  reply_.headers.emplace_back("Content-Type", query.json ? "application/json" : "text/plain; charset=utf-8");
   writer_.start(figures);
   if (!query.full) loop_index_ = board_.loops().size();
   next_rows_.start(Clock::duration::zero());

@@ -90,18 +90,14 @@ StatusQuery parse_status_query(std::string_view query) {
   while (!query.empty()) {
     std::string_view item = split_off(query, '&');
     const std::string_view name = split_off(item, '=');
-    if (name == "json") asked.format = StatusFormat::kJson;
+    if (name == "json") asked.json = true;
     if (name == "full") asked.full = true;
   }
   return asked;
 }
 
-std::string_view content_type(StatusFormat format) {
-  return format == StatusFormat::kJson ? "application/json" : "text/plain; charset=utf-8";
-}
-
 void StatusWriter::start(const std::vector<StatusFigure>& figures) {
-  if (query_.format == StatusFormat::kJson) {
+  if (query_.json) {
     page_ = json_start(figures);
     if (query_.full) page_ += R"(,"streams":[)";
     return;
@@ -118,7 +114,7 @@ void StatusWriter::start(const std::vector<StatusFigure>& figures) {
 }
 
 void StatusWriter::add(const ChatView& chat) {
-  if (query_.format == StatusFormat::kText) {
+  if (!query_.json) {
     page_ += text_row(chat);
     return;
   }
@@ -128,7 +124,7 @@ void StatusWriter::add(const ChatView& chat) {
 }
 
 std::string StatusWriter::finish() {
-  if (query_.format == StatusFormat::kJson) page_ += query_.full ? "]}\n" : "}\n";
+  if (query_.json) page_ += query_.full ? "]}\n" : "}\n";
   return std::move(page_);
 }
 

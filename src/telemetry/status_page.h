@@ -10,17 +10,13 @@
 
 namespace bailian {
 
-enum class StatusFormat { kText, kJson };
-
 /// The query of `/status?...`: `json` instead of text, `full` for a row for each live chat. Other words have
 /// no effect.
 struct StatusQuery {
-  StatusFormat format = StatusFormat::kText;
+  bool json = false;
   bool full = false;
 };
 StatusQuery parse_status_query(std::string_view query);
-
-std::string_view content_type(StatusFormat format);
 
 /// A name and a value of the page's upper part. In JSON, each space of the name is a `_`.
 using StatusFigure = std::pair<std::string_view, std::variant<uint64_t, std::string>>;

@@ -68,16 +68,15 @@ TEST(StatusPage, IsJson) {
 TEST(StatusPage, UnderstandsItsQueryInAnyOrder) {
   struct Row {
     const char* query;
-    StatusFormat format;
+    bool json;
     bool full;
   };
-  for (const auto& [query, format, full] :
-       {Row{"", StatusFormat::kText, false}, Row{"json", StatusFormat::kJson, false},
-        Row{"full&html=", StatusFormat::kText, true}, Row{"json=1&&full=1", StatusFormat::kJson, true},
-        Row{"jsonx&fulll&JSON", StatusFormat::kText, false}, Row{"a=json&=full", StatusFormat::kText, false},
-        Row{"&&&=&", StatusFormat::kText, false}}) {
+  for (const auto& [query, json, full] :
+       {Row{"", false, false}, Row{"json", true, false}, Row{"full&html=", false, true},
+        Row{"json=1&&full=1", true, true}, Row{"jsonx&fulll&JSON", false, false},
+        Row{"a=json&=full", false, false}, Row{"&&&=&", false, false}}) {
     const StatusQuery asked = parse_status_query(query);
-    EXPECT_EQ(asked.format, format) << query;
+    EXPECT_EQ(asked.json, json) << query;
     EXPECT_EQ(asked.full, full) << query;
   }
 }
