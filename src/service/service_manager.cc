@@ -6,27 +6,10 @@
 
 #include <cstdlib>
 #include <system_error>
-#include <utility>
 
-#include "base/json.h"
 #include "base/text.h"
 
 namespace bailian {
-namespace {
-
-constexpr size_t kMaxStatusBytes = 400;
-
-std::string one_line(std::string text) {
-  const bool is_text = is_utf8(text);
-  for (char& c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f || (byte >= 0x80 && !is_text)) c = '?';
-  }
-  text.resize(utf8_prefix(text, kMaxStatusBytes).size());
-  return text;
-}
-
-}  // namespace
 
 ServiceManager::ServiceManager() {
   const char* const socket = ::getenv("NOTIFY_SOCKET");      // NOLINT(concurrency-mt-unsafe)
@@ -53,11 +36,13 @@ void ServiceManager::notify_reloading() {
   notify(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now.count()));
 }
 
-void ServiceManager::notify_status(std::string text) {
-  text = one_line(std::move(text));
-  if (text == status_) return;
-  notify("STATUS=" + text);
-  status_ = std::move(text);
+void ServiceManager::notify_status(std::string_view text) {
+  constexpr size_t kMaxStatusBytes = 400;
+  const std::string line = printable(text);
+  const std::string_view status = utf8_prefix(line, kMaxStatusBytes);
+  if (status == status_) return;
+  status_ = status;
+  notify("STATUS=" + status_);
 }
 
 }  // namespace bailian

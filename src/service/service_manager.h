@@ -28,7 +28,7 @@ class ServiceManager {
   void notify_stopping() { notify("STOPPING=1"); }
   void notify_watchdog() { notify("WATCHDOG=1"); }
   /// Sent as one line of valid UTF-8, and only if it has changed.
-  void notify_status(std::string text);
+  void notify_status(std::string_view text);
   /// No notifications from now on: the service manager would take them for the successor's.
   void mute() { muted_ = true; }
 
