@@ -216,7 +216,7 @@ struct Findings : PhpListener {
                    "frequencypenalty", "stop"}) &&
                value.is_known() && !value.is_array()) {
       remark("", fmt::format("{} {}", original, value.text), value.line,
-             "if the application shall have it, put it into DASHSCOPE_PARAMETERS");
+             "to pass it to the application, put it into DASHSCOPE_PARAMETERS");
     }
   }
 
@@ -267,7 +267,7 @@ struct Findings : PhpListener {
         remark("the route", route, line, "not served here, it stays with WordPress");
     } else if (name == "set_time_limit" || name == "ini_set") {
       remark(name == "ini_set" ? "ini_set" : "set_time_limit", "", line,
-             "a limit of PHP, which does not wait here any more");
+             "a limit of PHP, which no longer applies");
     }
   }
 };
@@ -354,7 +354,8 @@ class Mapper {
       lines += i == 0 ? "" : i + 1 == candidates.size() ? " and " : ", ";
       lines += fmt::format("line {}", candidates[i]->line);
     }
-    not_taken(fmt::format("{} ({}): each may be the one, so none is taken; put yours in", what, lines));
+    not_taken(fmt::format("{} ({}): any of them may be the right one, so none is taken; set it yourself",
+                          what, lines));
     return nullptr;
   }
 
@@ -391,8 +392,8 @@ class Mapper {
     taken(fmt::format("DASHSCOPE_API_KEY (line {}){}", best->value.line,
                       foreign == urls_.end()
                           ? ""
-                          : fmt::format("; it was used for {}: unless it is DashScope's too, put one of "
-                                        "DashScope's in its place before you start",
+                          : fmt::format("; it was used for {}: unless it is a DashScope key too, replace it "
+                                        "with one before you start",
                                         shown((*foreign)->host))));
   }
 
@@ -437,7 +438,8 @@ class Mapper {
       }
     }
     if (candidates.empty() && !called.empty())
-      not_taken("the application's id: several applications are called, so none is taken; put yours in");
+      not_taken(
+          "the application's id: the file calls several applications, so none is taken; set it yourself");
     const PhpValue* id = the_only(kWhat, candidates);
     if (id != nullptr) taken(fmt::format("APP_ID {} (line {})", shown(id->text), id->line));
     set("APP_ID", id != nullptr ? id->text : "");
@@ -450,9 +452,10 @@ class Mapper {
       if (is_dashscope(url->host)) regions.insert(url->host);
     }
     if (regions.size() > 1) {
-      return not_taken(fmt::format(
-          "the region: {} and {} are called, so neither is taken; set DASHSCOPE_BASE_URL to that of your key",
-          shown(*regions.begin()), shown(*std::next(regions.begin()))));
+      return not_taken(
+          fmt::format("the region: the file calls {} and {}, so neither is taken; set DASHSCOPE_BASE_URL to "
+                      "that of your key",
+                      shown(*regions.begin()), shown(*std::next(regions.begin()))));
     }
     if (regions.empty() || *regions.begin() == "dashscope.aliyuncs.com") return;
     const std::string url = fmt::format("https://{}/api/v1", *regions.begin());
@@ -476,14 +479,14 @@ class Mapper {
     if (prompts.empty() &&
         std::any_of(urls_.begin(), urls_.end(), [](const Url* url) { return is_this_machine(url->host); }))
       not_taken(
-          "the prompt and the temperature of the program on this machine that is called: see its .env and "
+          "the file calls a program on this machine: for its prompt and temperature see its .env and "
           "its code");
   }
 
   void take_temperature() {
     const auto fault = [](const PhpValue& value) {
       const auto number = as_number(value);
-      return number && *number >= 0 && *number < 2 ? "" : "not a number from 0 to below 2";
+      return number && *number >= 0 && *number < 2 ? "" : "not a number of at least 0 and less than 2";
     };
     const PhpValue* value = the_only("temperature", usable("temperature", found_.temperatures, fault));
     set("TEMPERATURE", value != nullptr ? fmt::format("{}", *as_number(*value)) : "");

@@ -131,7 +131,7 @@ class Loader {
       return;
     warn(path,
          "a Flask program's file without SYSTEM_PROMPT: the prompt that was in its code is not sent; "
-         "SYSTEM_PROMPT= says that this is meant");
+         "if that is intended, set SYSTEM_PROMPT=");
   }
 
   // In order of precedence, highest first.

@@ -41,10 +41,10 @@ Parsed<std::string> read_key_file(const std::string& path) {
   const auto refuse = [&path](std::string_view what) { return refused(fmt::format("{} {}", path, what)); };
   if (is_placeholder(key)) return key;
   if (const auto ends = std::count(key.begin(), key.end(), '\n'); ends > 0)
-    return refuse(fmt::format("has {} lines: put the key on one line, alone", ends + 1));
-  if (is_assignment(key)) return refuse("has NAME=... in it: put the key there alone");
-  if (is_quoted(key)) return refuse("has the key in quotes: remove them");
-  if (!is_visible_ascii(key)) return refuse("holds no key: it has blanks or non-ASCII characters");
+    return refuse(fmt::format("has {} lines: it must contain the key alone, on one line", ends + 1));
+  if (is_assignment(key)) return refuse("contains NAME=...: it must contain the key alone");
+  if (is_quoted(key)) return refuse("contains the key in quotes: remove the quotes");
+  if (!is_visible_ascii(key)) return refuse("holds no key: it contains blanks or non-ASCII characters");
   return key;
 }
 

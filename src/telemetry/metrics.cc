@@ -225,16 +225,16 @@ struct Metrics::Families {
       counters("bailian_client_aborts_total",
                "Chats whose visitor left or read too slowly: before the first text, while it streamed, or "
                "after the answer was complete but not sent in full.");
-  Counter& not_generated =
-      counter("bailian_tokens_not_generated_estimate_total",
-              "Estimate of the output tokens saved by cancelling the answers of visitors who left: for each, "
-              "the mean of complete answers since the start less what had arrived. Nothing is added before "
-              "the first complete answer, nor for text without a token count.");
-  Counter& pauses =
-      counter("bailian_backpressure_pauses_total", "Pauses of an answer because the browser reads slowly.");
+  Counter& not_generated = counter(
+      "bailian_tokens_not_generated_estimate_total",
+      "Estimate of the output tokens saved by cancelling the answers of visitors who left: for each, "
+      "the mean of complete answers since the start minus the tokens received. Nothing is added before "
+      "the first complete answer, nor for text without a token count.");
+  Counter& pauses = counter("bailian_backpressure_pauses_total",
+                            "Times that an answer was paused because the browser reads slowly.");
   Family<Counter>& reloads = counters("bailian_reloads_total", "Reloads of the settings, by result.");
 
-  std::mutex mutex;  // guards what follows
+  std::mutex mutex;  // guards the members below
   std::set<std::string> models;
   double whole_answers = 0;
   double whole_answers_tokens = 0;
@@ -295,7 +295,7 @@ std::string Metrics::text(const Gauges& gauges) const {
   std::vector<MetricFamily> all = families_->registry.Collect();
   add(all, "bailian_streams_active", "Chats in progress.", gauges.active_streams);
   add(all, "bailian_streams_limit", "MAX_STREAMS, the limit of bailian_streams_active.", gauges.stream_limit);
-  add(all, "bailian_log_writes_lost_total", "Writes to the log, each of one or more lines, that were lost.",
+  add(all, "bailian_log_writes_lost_total", "Lost writes to the log, each of one or more lines.",
       static_cast<double>(gauges.lost_log_writes));
   add(all, "bailian_client_sent_bytes_total",
       "Bytes sent to the web server, including headers and FastCGI framing.",

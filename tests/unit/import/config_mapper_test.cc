@@ -93,10 +93,10 @@ const Variant kVariants[] = {
      "the key (line 19): a placeholder\nCONNECT_TIMEOUT 25 (line 13): a longer one was taken\nTIMEOUT 25 "
      "(line 8): a "
      "longer one was taken\nlanguage (line 48): not a key of the profile\n"
-     "set_time_limit (line 3): a limit of PHP, which does not wait here any more\n"
-     "ini_set (line 4): a limit of PHP, which does not wait here any more\n"
+     "set_time_limit (line 3): a limit of PHP, which no longer applies\n"
+     "ini_set (line 4): a limit of PHP, which no longer applies\n"
      "model gpt-4o-mini (line 22): the application decides; choose its model in the console\n"
-     "max_tokens 500 (line 25): if the application shall have it, put it into DASHSCOPE_PARAMETERS\n"
+     "max_tokens 500 (line 25): to pass it to the application, put it into DASHSCOPE_PARAMETERS\n"
      "conversation_id (line 26): each visitor has a conversation of their own\n"
      "certificates not checked (line 35): they always are\n",
      "http://127.0.0.1:8000/chat\n"},
@@ -117,8 +117,8 @@ const Variant kVariants[] = {
      "(line 26)\nbotStatus (line 44)\nStartUpMessage (line 44)\nfontSize (line 45)\nuserAvatarURL (line "
      "46)\nbotImageURL (line 47)\ncommonButtons (line 41)\n",
      "model qwen-plus (line 9): the application decides; choose its model in the console\ntop_p 0.8 (line "
-     "32): if the "
-     "application shall have it, put it into DASHSCOPE_PARAMETERS\n",
+     "32): to pass it to the "
+     "application, put it into DASHSCOPE_PARAMETERS\n",
      "https://dashscope-intl.aliyuncs.com/compatible-mode/v1/chat/completions\n"},
     {"plugin-class.php", "DASHSCOPE_API_KEY=\nAPP_ID=\nSYSTEM_PROMPT=\nTEMPERATURE=0.4\nTIMEOUT=45\n",
      nullptr,
@@ -282,10 +282,10 @@ TEST(ConfigPhps, TheLikeliestKeyIsTaken) {
   const ConfigPhp foreign =
       read_config_php("$api_key = 'sk-some'; wp_remote_post('https://api.openai.com/v1/x');");
   EXPECT_EQ(foreign.settings.front().second, "sk-some");
-  EXPECT_EQ(
-      foreign.taken.front(),
-      "DASHSCOPE_API_KEY (line 1); it was used for api.openai.com: unless it is DashScope's too, put one of "
-      "DashScope's in its place before you start");
+  EXPECT_EQ(foreign.taken.front(),
+            "DASHSCOPE_API_KEY (line 1); it was used for api.openai.com: unless it is a DashScope key too, "
+            "replace it "
+            "with one before you start");
 }
 
 // The report on the key and the application id, and the values taken.
@@ -329,24 +329,27 @@ TEST(ConfigPhps, PlaceholdersAreNamedAndNotTaken) {
 
 TEST(ConfigPhps, OfTwoCandidatesNoneIsTakenAndBothLinesAreNamed) {
   const std::pair<const char*, const char*> table[] = {
-      {"$api_key = 'sk-one';\n$api_key = 'sk-two';", "the key (line 1 and line 2): each may be the one"},
+      {"$api_key = 'sk-one';\n$api_key = 'sk-two';",
+       "the key (line 1 and line 2): any of them may be the right one"},
       {"$api_key = $a ? 'x' : 'y';\nif ($b) { $api_key = 'sk-one'; }\nelse { $api_key = 'sk-two'; }\n"
        "$h = ['Authorization' => 'Bearer ' . $api_key];",
-       "the key (line 2 and line 3): each may be the one"},
+       "the key (line 2 and line 3): any of them may be the right one"},
       {"$api_key = get_option('k');\nif (!$api_key) $api_key = 'sk-one';",
-       "the key (line 1 and line 2): each may be the one"},
+       "the key (line 1 and line 2): any of them may be the right one"},
       {"$api_key = getenv('K');\nif (!$api_key) $api_key = 'sk-one';",
-       "the key (line 1 and line 2): each may be the one"},
+       "the key (line 1 and line 2): any of them may be the right one"},
       {"$h = ['Authorization' => 'Bearer sk-one'];\n$g = ['Authorization' => 'Bearer sk-two'];",
-       "the key (line 1 and line 2): each"},
+       "the key (line 1 and line 2): any"},
       {"$app_id = 'shop';\n$app_id = 'help';",
-       "the application's id (line 1 and line 2): each may be the one"},
+       "the application's id (line 1 and line 2): any of them may be the right one"},
       {"$m = ['role' => 'system', 'content' => 'One.'];\n$m = ['role' => 'system', 'content' => 'Two.'];",
-       "the system message (line 1 and line 2): each may be the one"},
-      {"$temperature = 0.1;\n$temperature = 0.2;", "temperature (line 1 and line 2): each may be the one"},
+       "the system message (line 1 and line 2): any of them may be the right one"},
+      {"$temperature = 0.1;\n$temperature = 0.2;",
+       "temperature (line 1 and line 2): any of them may be the right one"},
       {"$temperature = 1; wp_remote_post('https://dashscope-intl.aliyuncs.com/x'); "
        "wp_remote_post('https://dashscope.aliyuncs.com/x');",
-       "the region: dashscope-intl.aliyuncs.com and dashscope.aliyuncs.com are called, so neither is taken"},
+       "the region: the file calls dashscope-intl.aliyuncs.com and dashscope.aliyuncs.com, so neither is "
+       "taken"},
   };
   for (const auto& [text, sentence] : table) {
     const Told told = told_of(text);
@@ -374,10 +377,9 @@ TEST(ConfigPhps, TheHostOfAWorkspaceIsDashScopesToo) {
 }
 
 TEST(ConfigPhps, TheProgramBehindOneWithoutAPromptIsNamed) {
-  EXPECT_NE(
-      told_of("$temperature = 1; wp_remote_post('http://127.0.0.1:8000/chat');")
-          .not_taken.find("the prompt and the temperature of the program on this machine that is called"),
-      std::string::npos);
+  EXPECT_NE(told_of("$temperature = 1; wp_remote_post('http://127.0.0.1:8000/chat');")
+                .not_taken.find("the file calls a program on this machine: for its prompt and temperature"),
+            std::string::npos);
   EXPECT_EQ(told_of("$temperature = 1; wp_remote_post('https://dashscope.aliyuncs.com/x');")
                 .not_taken.find("this machine"),
             std::string::npos);

@@ -355,7 +355,8 @@ TEST_F(Configs, AllFaultsAreToldTogetherWithTheirPlace) {
   const auto all = faults({"WORKERS=0"}, "PORT=http\nplain nonsense\nDEBUG=perhaps\nTEMPERATURE=2\n");
   ASSERT_EQ(all.size(), 5U);
   EXPECT_NE(all[0].find("env:2: the line is not of the form KEY=value"), std::string::npos);
-  EXPECT_NE(all[1].find("env:4: TEMPERATURE: expected a number from 0 to below 2, or nothing, found \"2\""),
+  EXPECT_NE(all[1].find(
+                "env:4: TEMPERATURE: expected a number of at least 0 and less than 2, or empty, found \"2\""),
             std::string::npos);
   EXPECT_NE(all[2].find("env:1: PORT: expected a port from 1 to 65535, found \"http\""), std::string::npos);
   EXPECT_NE(all[3].find("env:3: DEBUG: expected True or False, found \"perhaps\""), std::string::npos);
@@ -458,11 +459,13 @@ TEST_F(Configs, WhatIsWrongWithAKeyFileIsOneSentence) {
                                                         : "not one: " + testing::PrintToString(all);
   };
   EXPECT_EQ(told("sk-0123456789abcdef\n", 0644), "can be read by others (mode 0644): chmod 600 it");
-  EXPECT_EQ(told("sk-0123456789abcdef\nsk-another\n"), "has 2 lines: put the key on one line, alone");
-  EXPECT_EQ(told("DASHSCOPE_API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
-  EXPECT_EQ(told("export API_KEY=sk-0123456789abcdef\n"), "has NAME=... in it: put the key there alone");
-  EXPECT_EQ(told("\"sk-0123456789abcdef\"\n"), "has the key in quotes: remove them");
-  EXPECT_EQ(told("sk-0123 456789\n"), "holds no key: it has blanks or non-ASCII characters");
+  EXPECT_EQ(told("sk-0123456789abcdef\nsk-another\n"),
+            "has 2 lines: it must contain the key alone, on one line");
+  EXPECT_EQ(told("DASHSCOPE_API_KEY=sk-0123456789abcdef\n"),
+            "contains NAME=...: it must contain the key alone");
+  EXPECT_EQ(told("export API_KEY=sk-0123456789abcdef\n"), "contains NAME=...: it must contain the key alone");
+  EXPECT_EQ(told("\"sk-0123456789abcdef\"\n"), "contains the key in quotes: remove the quotes");
+  EXPECT_EQ(told("sk-0123 456789\n"), "holds no key: it contains blanks or non-ASCII characters");
   EXPECT_EQ(
       faults({"DASHSCOPE_API_KEY_FILE=/no/such/file"}),
       (std::vector<std::string>{

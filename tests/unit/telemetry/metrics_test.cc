@@ -69,7 +69,7 @@ TEST(Estimates, AreTheMeanOfCompleteAnswersLessWhatHadCome) {
   };
   Metrics metrics;
   metrics.count_request(left(false, 0), Clock::time_point());
-  EXPECT_TRUE(estimate(metrics, 0)) << "no answer to go by yet";
+  EXPECT_TRUE(estimate(metrics, 0)) << "no complete answer yet";
   metrics.count_request(answered("m", 10), Clock::time_point());
   metrics.count_request(answered("m", 30), Clock::time_point());
   metrics.count_request(left(false, 0), Clock::time_point());
