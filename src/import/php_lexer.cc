@@ -195,7 +195,7 @@ class Lexer : Scanner {
     return taken;
   }
 
-  // Moves after the next <?php or <?=.
+  // Moves past the next <?php or <?=.
   void skip_to_php() {
     for (size_t at = text_.find("<?", at_); at != std::string_view::npos; at = text_.find("<?", at + 2)) {
       const std::string_view opening = text_.substr(at);

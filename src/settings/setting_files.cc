@@ -52,7 +52,7 @@ std::string fault_of_key_file_mode(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return "";  // reading it reports that
   // systemd lets one user read a credential by an access list, which shows in the mode as the group's right.
-  // Nobody but root is in root's group.
+  // Only root is in root's group.
   const mode_t others = status.st_uid == 0 && status.st_gid == 0 ? 037 : 077;
   if ((status.st_mode & others) == 0) return "";
   return fmt::format("{} can be read by others (mode {:04o}): chmod 600 it", path, status.st_mode & 07777);

@@ -46,7 +46,7 @@ const char* mode_of(const AccessRecord& record) {
   return record.endpoint == Endpoint::kChatStream ? "stream" : "json";
 }
 
-// Adds a family of one number, which is read only when it is asked for: a counter if the name says so.
+// Adds a family with one value, computed on each scrape: a counter if its name ends in `_total`.
 void add(std::vector<MetricFamily>& families, const std::string& name, const char* help, double value) {
   const MetricType type = name.ends_with("_total") ? MetricType::Counter : MetricType::Gauge;
   families.push_back({name, help, type, {}});

@@ -15,7 +15,7 @@
 
 namespace bailian {
 
-/// How far a chat is.
+/// The progress of a chat.
 enum class ChatPhase : uint8_t {
   kWaiting,     // nothing was sent: a failure is an HTTP error
   kOpen,        // the head of a stream was sent, and perhaps heartbeats; from here a failure is an event

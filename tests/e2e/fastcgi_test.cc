@@ -315,7 +315,7 @@ TEST_F(FastCgi, ABodyThatIsNotAsLongAsItSaysIsRefusedWithAnAnswer) {
   expect_others_are_served();
 }
 
-// What Caddy sends for a chunked body.
+// The request that Caddy sends for a chunked body.
 TEST_F(FastCgi, ABodyOfUnknownLengthIsTakenAsItComes) {
   const auto body = chat_body("[[sim events=3]]");
   auto params = fcgi::params_for("POST", kChatPath);

@@ -200,7 +200,7 @@ TEST_F(MemoryPerRequest, WhosePeerReadsNothing) {
       [&] { return peer_that_sent(fcgi::request("POST", kStreamPath, chat_body("[[sim fault=flood]]"))); });
 }
 
-// The longest answers there are: of plain characters, and of some that JSON writes with six bytes each.
+// The longest possible answers: of plain characters, and of characters that take six bytes each in JSON.
 TEST(WholeAnswer, OfMegabytesTakesFewTimesItsSize) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
   constexpr int kBytes = 4'000'000;

@@ -15,7 +15,7 @@ struct Damage {
   std::size_t after = 0;
   // Changes the bytes of the event, whose `id:` is given; leaves none if it is to be dropped.
   std::function<void(std::string& event, std::size_t id)> edit;
-  // How the answer ends there; without it, the answer continues.
+  // How the answer ends there; if empty, the answer continues.
   std::optional<Ending> ending;
   bool overruns = false;  // the event goes into a chunk that promises more
 };
