@@ -164,7 +164,7 @@ void AnswerParser::keep_if_object(std::string_view bytes) {
 
 void AnswerParser::take_object(std::string& json, int http_status, bool is_error) {
   fields_ = parse_answer_fields(json);
-  if (!fields_) return fail_protocol("invalid_answer", "the answer is not the JSON it should be");
+  if (!fields_) return fail_protocol("invalid_answer", "the answer is not a valid JSON object");
   step_ = Step::kThought;
   has_begun_ = true;
   if (answer_.request_id.empty()) answer_.request_id = shown_id(fields_->request_id);

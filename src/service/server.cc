@@ -17,7 +17,7 @@ namespace bailian {
 namespace {
 
 constexpr std::chrono::seconds kStatusInterval{1};
-// How long answers may take to finish in a program that restarts with mended settings.
+// How long answers may take to finish in a program that restarts with corrected settings.
 constexpr std::chrono::seconds kRestartDrain{1};
 // Descriptors that belong to no stream: logs, loops, libraries, connections without a stream.
 constexpr rlim_t kOtherFiles = 256;

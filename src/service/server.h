@@ -43,7 +43,7 @@ class Server {
   Server(Config config, ListenSocket& socket, Start start);
 
   /// Serves until a signal ends it. The first loop runs on the calling thread. Returns true if the program
-  /// should start again, because the faults of the settings are mended.
+  /// should start again, because the faults of the settings are fixed.
   bool run();
 
  private:

@@ -8,7 +8,7 @@
 
 namespace bailian {
 
-/// The exit code of a child that wants to be started again, because the faults of its settings are mended.
+/// The exit code of a child that wants to be started again, because the faults of its settings are fixed.
 constexpr int kStartAgain = 254;
 
 /// A service manager sends it to the supervisor to restart the program (systemd's RestartKillSignal=), and

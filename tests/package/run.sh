@@ -114,7 +114,7 @@ await_status() { # PART: the status line, once it has it
   echo "$found"
 }
 
-# Every file of the system that does not change all the time, with owner and mode, and every account.
+# Every file of the system that does not change constantly, with owner and mode, and every account.
 list_system() {
   inside find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /root -o -path /var/cache \
     -o -path /var/log/journal -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/systemd/timers -o -path /run \) \
