@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 build=$1
 least=96
-parsers='dashscope/sse fastcgi/request_parser settings/dotenv base/json dialects/myapi dashscope/api dashscope/answer_fields dashscope/error_codes dashscope/answer_parser dashscope/answer_shape settings/bot_profile settings/parse_value'
+parsers='dashscope/sse fastcgi/request_parser settings/dotenv base/json dialects/myapi dashscope/api dashscope/answer_fields dashscope/error_codes dashscope/answer_parser settings/bot_profile settings/parse_value'
 
 # Branches for exceptions of a callee and for code that the compiler generated are left out. The counts of an inline
 # function are in the object whose copy was linked, which may be a test's.

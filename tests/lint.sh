@@ -30,7 +30,7 @@ declare -A may_include=(
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
-  "curl/:dashscope/http_client dashscope/curl_options dashscope/curl_pool dashscope/curl_library"
+  "curl/:dashscope/http_client dashscope/curl_pool"
   "event2/:base/event_loop"
   "rapidjson/:base/json"
   "fcgiapp.h:fastcgi/output fastcgi/request_reader"

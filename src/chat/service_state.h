@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "chat/failed_streams.h"
-#include "dashscope/curl_library.h"
+#include "dashscope/http_client.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
 #include "telemetry/status_board.h"

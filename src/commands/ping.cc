@@ -9,8 +9,8 @@
 #include "base/event_loop.h"
 #include "base/key_mask.h"
 #include "dashscope/client.h"
-#include "dashscope/curl_library.h"
 #include "dashscope/error_codes.h"
+#include "dashscope/http_client.h"
 
 namespace bailian {
 namespace {

@@ -6,7 +6,6 @@
 
 #include "base/key_mask.h"
 #include "dashscope/answer_fields.h"
-#include "dashscope/answer_shape.h"
 #include "dashscope/answer_text.h"
 #include "dashscope/chat_types.h"
 #include "dashscope/sse.h"
@@ -21,6 +20,14 @@ struct AnswerPiece {
   };
   Kind kind;
   std::string_view text;  // valid until the parser is used again
+};
+
+/// The kind of a response body.
+enum class AnswerShape {
+  kUnknown,  // not enough bytes yet
+  kEvents,   // a stream of server-sent events
+  kJson,     // one JSON object
+  kOther     // a gateway's error page, or nonsense
 };
 
 /// Reads one DashScope answer from the bytes of an HTTP response body, cut anywhere:

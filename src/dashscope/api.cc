@@ -9,8 +9,6 @@
 namespace bailian {
 namespace {
 
-bool has_system_prompt(const Config& config) { return !config.system_prompt.empty(); }
-
 void write_message(JsonWriter& writer, std::string_view role, std::string_view content) {
   writer.StartObject();
   write_member(writer, "role", role);
@@ -20,14 +18,15 @@ void write_message(JsonWriter& writer, std::string_view role, std::string_view c
 
 void write_input(JsonWriter& writer, const Question& chat, const Config& config) {
   writer.StartObject();
-  const bool prompt_alone = !chat.session_id.empty() || (chat.history.empty() && !has_system_prompt(config));
+  const bool prompt_alone =
+      !chat.session_id.empty() || (chat.history.empty() && config.system_prompt.empty());
   if (prompt_alone) {
     write_member(writer, "prompt", chat.prompt);
     if (!chat.session_id.empty()) write_member(writer, "session_id", chat.session_id);
   } else {
     writer.Key("messages");
     writer.StartArray();
-    if (has_system_prompt(config)) write_message(writer, "system", config.system_prompt);
+    if (!config.system_prompt.empty()) write_message(writer, "system", config.system_prompt);
     for (const Message& message : chat.history) write_message(writer, message.role, message.content);
     write_message(writer, "user", chat.prompt);
     writer.EndArray();

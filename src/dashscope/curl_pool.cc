@@ -1,15 +1,23 @@
 #include "dashscope/curl_pool.h"
 
+#include <arpa/inet.h>
+
 #include <cassert>
-#include <new>
+#include <cstdlib>
 #include <utility>
 
-#include "dashscope/curl_options.h"
 #include "dashscope/http_client.h"
 
 namespace bailian {
 namespace {
 
+// Each stream has a read buffer, so this decides its memory. The event of a token has about 300 bytes: four
+// of them still arrive in one read.
+constexpr long kReadBufferBytes = 1280;
+// Alibaba Cloud's load balancers close a connection after 15 s without traffic. If they do so while a request
+// is on its way, the request is lost, as it is unknown whether it was processed. Therefore no request is sent
+// on a connection that has been idle for longer than this.
+constexpr long kMaxIdleSeconds = 10;
 constexpr size_t kMaxIdleHandles = 64;
 // To reuse a connection libcurl searches all connections that the multi handle has to the host, so the cost
 // of a new stream grows with the number of streams. But with TLS each additional multi handle parses the CA
@@ -36,6 +44,67 @@ template <typename Handle>
 Handle checked(Handle handle) {
   if (!handle) throw std::bad_alloc();
   return handle;
+}
+
+const char* ca_bundle() {
+  const char* chosen =
+      std::getenv("SSL_CERT_FILE");  // NOLINT(concurrency-mt-unsafe): the environment is never changed
+  return chosen != nullptr && *chosen != '\0' ? chosen : curl_version_info(CURLVERSION_NOW)->cainfo;
+}
+
+// Sets the options that all transfers have in common. `error` has CURL_ERROR_SIZE bytes and outlives the
+// handle.
+void set_common_options(CURL* easy, CURLSH* share, char* error) {
+  set_option(easy, CURLOPT_SHARE, share);
+  set_option(easy, CURLOPT_ERRORBUFFER, error);
+  set_option(easy, CURLOPT_NOSIGNAL, 1L);
+  set_option(easy, CURLOPT_POST, 1L);
+  set_option(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  set_option(easy, CURLOPT_PROXY, "");  // ignores http_proxy and the like
+  set_option(easy, CURLOPT_USERAGENT, "bailian-fcgi/" BAILIAN_VERSION);
+#if LIBCURL_VERSION_NUM >= 0x075500
+  set_option(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+  set_option(easy, CURLOPT_PROTOCOLS, static_cast<long>(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075700
+  // Otherwise a cancel during a name lookup waits for the thread of libcurl's resolver.
+  set_option(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
+  // Over HTTP/2, libcurl 7.88 delays a cancel until the connection is next active, and a paused transfer does
+  // not slow down the peer.
+  set_option(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  set_option(easy, CURLOPT_BUFFERSIZE, kReadBufferBytes);
+  set_option(easy, CURLOPT_UPLOAD_BUFFERSIZE, kUploadBufferBytes);
+  set_option(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  set_option(easy, CURLOPT_MAXAGE_CONN, kMaxIdleSeconds);
+  // Debian builds libcurl with a CApath. With one, libcurl reads the CA bundle again for each connection,
+  // which takes 22 ms.
+  set_option(easy, CURLOPT_CAPATH, static_cast<char*>(nullptr));
+  set_option(easy, CURLOPT_CAINFO, ca_bundle());
+}
+
+struct HostAndPort {
+  std::string host;
+  std::string port;
+};
+
+// The host of `url`, unless that is an address already.
+std::optional<HostAndPort> host_to_resolve(const std::string& url) {
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(checked(curl_url()), &curl_url_cleanup);
+  const auto part = [&](CURLUPart which, unsigned flags) {
+    char* text = nullptr;
+    curl_url_get(parsed.get(), which, &text, flags);
+    const std::unique_ptr<char, decltype(&curl_free)> owned(text, &curl_free);
+    return std::string(text != nullptr ? text : "");
+  };
+  if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return std::nullopt;
+  HostAndPort found{part(CURLUPART_HOST, 0), part(CURLUPART_PORT, CURLU_DEFAULT_PORT)};
+  in_addr number{};
+  if (found.host.empty() || found.host.front() == '[' ||
+      ::inet_pton(AF_INET, found.host.c_str(), &number) == 1)
+    return std::nullopt;
+  return found;
 }
 
 }  // namespace
@@ -159,19 +228,6 @@ int CurlMulti::on_timer(CURLM*, long timeout_ms, void* self) noexcept {
   }
 }
 
-// --- CurlSocket ---
-
-void CurlSocket::watch(CurlMulti& multi, short interest) {
-  multi_ = &multi;
-  io_.watch(socket_, interest);
-}
-
-void CurlSocket::on_ready(short ready) {
-  if (ready == IoEvent::kRead) loop_.count_arrival();
-  multi_->act(socket_, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
-                           ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
-}
-
 // --- CurlPool ---
 
 CurlPool::CurlPool(EventLoop& loop, const std::string& url)
@@ -257,11 +313,19 @@ void CurlPool::finish_failed() {
 }
 
 void CurlPool::watch(CurlMulti& multi, curl_socket_t socket, short interest) {
-  sockets_.try_emplace(socket, loop_, socket).first->second.watch(multi, interest);
+  Socket& watched = sockets_.try_emplace(socket, loop_, socket).first->second;
+  watched.multi = &multi;
+  watched.io.watch(socket, interest);
 }
 
 void CurlPool::unwatch(curl_socket_t socket) noexcept {
-  if (const auto known = sockets_.find(socket); known != sockets_.end()) known->second.unwatch();
+  if (const auto known = sockets_.find(socket); known != sockets_.end()) known->second.io.unwatch();
+}
+
+void CurlPool::Socket::on_ready(short ready) {
+  if (ready == IoEvent::kRead) loop.count_arrival();
+  multi->act(number, ((ready & IoEvent::kRead) != 0 ? CURL_CSELECT_IN : 0) |
+                         ((ready & IoEvent::kWrite) != 0 ? CURL_CSELECT_OUT : 0));
 }
 
 }  // namespace bailian

@@ -5,7 +5,9 @@
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <new>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -17,6 +19,16 @@ namespace bailian {
 
 class CurlPool;
 class Transfer;
+
+inline constexpr long kUploadBufferBytes = 16384;
+
+/// Throws std::bad_alloc, or std::logic_error if this libcurl does not know the option.
+template <typename Value>
+void set_option(CURL* easy, CURLoption option, Value value) {
+  const CURLcode code = curl_easy_setopt(easy, option, value);
+  if (code == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
+  if (code != CURLE_OK) throw std::logic_error(curl_easy_strerror(code));
+}
 
 /// A multi handle of libcurl, driven by the event loop. Loop thread only.
 class CurlMulti {
@@ -53,24 +65,6 @@ class CurlMulti {
   size_t transfers_ = 0;
   Transfer* first_ = nullptr;
   bool is_retired_ = false;
-};
-
-/// Watches the sockets that have one descriptor number, each for the multi handle that uses it.
-class CurlSocket {
- public:
-  CurlSocket(EventLoop& loop, curl_socket_t socket)
-      : loop_(loop), socket_(socket), io_(loop, bind<&CurlSocket::on_ready>(this)) {}
-
-  void watch(CurlMulti& multi, short interest);
-  void unwatch() noexcept { io_.unwatch(); }
-
- private:
-  void on_ready(short ready);
-
-  EventLoop& loop_;
-  const curl_socket_t socket_;
-  CurlMulti* multi_ = nullptr;
-  IoEvent io_;
 };
 
 /// Shared by the transfers of one loop: easy and multi handles, sockets, TLS sessions and the addresses of
@@ -115,6 +109,17 @@ class CurlPool {
   void on_drain_timeout();
   void finish_failed();
 
+  // Watches the sockets that have one descriptor number, each for the multi handle that uses it.
+  struct Socket {
+    Socket(EventLoop& event_loop, curl_socket_t socket)
+        : loop(event_loop), number(socket), io(loop, bind<&Socket::on_ready>(this)) {}
+    void on_ready(short ready);
+
+    EventLoop& loop;
+    const curl_socket_t number;
+    CurlMulti* multi = nullptr;
+    IoEvent io;
+  };
   struct FreeHandle {
     void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
   };
@@ -135,7 +140,7 @@ class CurlPool {
   // call has ended more than one transfer, it is not used.
   char error_[CURL_ERROR_SIZE] = {};
   // The order matters: transfers use easy handles, these use multi handles and their sockets.
-  std::unordered_map<curl_socket_t, CurlSocket> sockets_;  // never erased: numbers are used again
+  std::unordered_map<curl_socket_t, Socket> sockets_;  // never erased: numbers are used again
   std::unique_ptr<CURLSH, CURLSHcode (*)(CURLSH*)> share_;
   std::vector<std::unique_ptr<CurlMulti>> multis_;
   std::vector<std::unique_ptr<CURL, FreeHandle>> idle_handles_;

@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cassert>
 #include <new>
+#include <stdexcept>
+#include <system_error>
 #include <utility>
 
-#include "dashscope/curl_options.h"
 #include "dashscope/curl_pool.h"
 
 namespace bailian {
@@ -15,23 +16,56 @@ namespace {
 
 constexpr size_t kMaxDiscardedBytes = size_t{64} << 10;
 
-}  // namespace
-
-// --- RequestTemplate ---
-
-RequestTemplate::RequestTemplate(std::string url, const std::vector<std::string>& headers)
-    : url_(std::move(url)) {
-  for (const std::string& header : headers) {
-    curl_slist* longer = curl_slist_append(headers_, header.c_str());
-    if (longer == nullptr) {
-      curl_slist_free_all(headers_);
-      throw std::bad_alloc();
-    }
-    headers_ = longer;
+TransferFault fault_of(CURLcode code) {
+  switch (code) {
+    case CURLE_OK:
+      return TransferFault::kNone;
+    case CURLE_OPERATION_TIMEDOUT:  // only the connect timeout is set
+      return TransferFault::kConnectTimeout;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+      return TransferFault::kConnect;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+      return TransferFault::kUntrusted;
+    default:
+      return TransferFault::kBroken;
   }
 }
 
-RequestTemplate::~RequestTemplate() { curl_slist_free_all(headers_); }
+// Describes why a transfer has failed. `error`: what libcurl wrote into the error buffer; may be empty.
+std::string describe(CURLcode code, const char* error, CURL* easy) {
+  if (code == CURLE_OK) return {};
+  if (code == CURLE_ABORTED_BY_CALLBACK) return "the connection ended before an answer arrived";
+  std::string text = *error != '\0' ? error : curl_easy_strerror(code);
+  // libcurl's text contains neither "refused" nor "no route", but libcurl keeps errno.
+  long number = 0;
+  if (code == CURLE_COULDNT_CONNECT) curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
+  if (number != 0) text += ": " + std::generic_category().message(static_cast<int>(number));
+  return text;
+}
+
+}  // namespace
+
+// --- CurlLibrary, RequestTemplate ---
+
+CurlLibrary::CurlLibrary() {
+  if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    throw std::runtime_error("cannot initialise libcurl");
+}
+
+CurlLibrary::~CurlLibrary() { curl_global_cleanup(); }
+
+RequestTemplate::RequestTemplate(std::string url, const std::vector<std::string>& headers)
+    : url_(std::move(url)), headers_(nullptr, &curl_slist_free_all) {
+  for (const std::string& header : headers) {
+    curl_slist* const list = curl_slist_append(headers_.get(), header.c_str());
+    if (list == nullptr) throw std::bad_alloc();
+    if (!headers_) headers_.reset(list);
+  }
+}
 
 // --- HttpClient ---
 
@@ -62,7 +96,7 @@ Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_
   CURL* const easy = easy_.get();
   set_option(easy, CURLOPT_FRESH_CONNECT, 0L);
   set_option(easy, CURLOPT_URL, endpoint.url_.c_str());
-  set_option(easy, CURLOPT_HTTPHEADER, endpoint.headers_);
+  set_option(easy, CURLOPT_HTTPHEADER, endpoint.headers_.get());
   set_option(easy, CURLOPT_POSTFIELDS, body_->data());
   set_option(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_->size()));
   set_option(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
@@ -118,8 +152,7 @@ Transfer::~Transfer() {
 void Transfer::on_lookup_timeout() { finish(CURLE_OPERATION_TIMEDOUT, ""); }
 
 void Transfer::fail_later(int curl_code) noexcept {
-  assert(state_ == State::kRunning || state_ == State::kFailed);
-  state_ = State::kFailed;
+  assert(state_ == State::kRunning);
   failure_ = curl_code;
   pool_.schedule_failures();
 }
@@ -198,9 +231,6 @@ bool Transfer::starts_afresh(int curl_code) {
 }
 
 // --- Transfer: the response ---
-
-void Transfer::pause() { set_paused(true); }
-void Transfer::resume() { set_paused(false); }
 
 void Transfer::set_paused(bool paused) {
   assert(pool_.loop().in_loop_thread());

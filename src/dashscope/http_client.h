@@ -14,6 +14,16 @@ struct curl_slist;
 
 namespace bailian {
 
+/// libcurl's state for the whole process. Create it before any other thread; it must outlive every client.
+class CurlLibrary {
+ public:
+  /// Throws std::runtime_error.
+  CurlLibrary();
+  ~CurlLibrary();
+  CurlLibrary(const CurlLibrary&) = delete;
+  CurlLibrary& operator=(const CurlLibrary&) = delete;
+};
+
 /// Why a transfer has failed.
 enum class TransferFault {
   kNone,
@@ -58,14 +68,11 @@ class RequestTemplate {
  public:
   /// `headers` are whole lines, "Name: value". Throws std::bad_alloc.
   RequestTemplate(std::string url, const std::vector<std::string>& headers);
-  ~RequestTemplate();
-  RequestTemplate(const RequestTemplate&) = delete;
-  RequestTemplate& operator=(const RequestTemplate&) = delete;
 
  private:
   friend class Transfer;
   std::string url_;
-  curl_slist* headers_ = nullptr;
+  std::unique_ptr<curl_slist, void (*)(curl_slist*)> headers_;
 };
 
 class CurlMulti;
@@ -102,9 +109,9 @@ class Transfer {
   Transfer& operator=(const Transfer&) = delete;
 
   /// Stops reading from the peer.
-  void pause();
+  void pause() { set_paused(true); }
   /// Continues to read. Data that libcurl holds may be handed over during the call.
-  void resume();
+  void resume() { set_paused(false); }
 
   /// Reads the rest of the response, a second and 64 KiB at most, and discards it, so that the connection can
   /// be reused. For a response that is about to end. The handler is not called any more.
@@ -117,7 +124,6 @@ class Transfer {
   enum class State {
     kResolving,  // waits for the addresses of the host
     kRunning,    // a multi handle has it
-    kFailed,     // likewise, but it ends with failure_ at the end of the iteration
     kDone
   };
   struct PutBack {
@@ -161,7 +167,7 @@ class Transfer {
   bool has_socket_ = false;  // registered with the loop
   size_t sent_bytes_ = 0;    // of the body
   size_t discarded_bytes_ = 0;
-  int failure_ = 0;               // a CURLcode
+  int failure_ = 0;               // a CURLcode, with which it ends at the end of the iteration
   std::exception_ptr exception_;  // thrown by the handler's on_data
   CurlMulti* multi_ = nullptr;    // the latest
   Transfer* previous_ = nullptr;  // in the multi handle's list

@@ -87,19 +87,13 @@ Resolver::Resolver(EventLoop& loop, std::string host, std::string port, Callback
 
 bool Resolver::is_ready() {
   const auto age = std::chrono::steady_clock::now() - found_at_;
-  if (!lookup_ && (addresses_.empty() || age >= kFresh) && !try_start()) return true;
-  return !addresses_.empty() && age < kUsable;
-}
-
-// False if no lookup can be started, but there are old addresses.
-bool Resolver::try_start() {
   try {
-    start();
-    return true;
+    if (!lookup_ && (addresses_.empty() || age >= kFresh)) start();
   } catch (const std::exception&) {
     if (addresses_.empty()) throw;
-    return false;
+    return true;
   }
+  return !addresses_.empty() && age < kUsable;
 }
 
 void Resolver::start() {

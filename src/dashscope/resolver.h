@@ -30,7 +30,6 @@ class Resolver {
 
  private:
   struct Lookup;
-  bool try_start();
   void start();
   void take_result();
 

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/text.h"
-#include "settings/parse_value.h"
 
 namespace bailian {
 bool is_loopback(std::string_view host) {

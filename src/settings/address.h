@@ -5,7 +5,7 @@
 #include <string_view>
 #include <variant>
 
-#include "settings/parsed.h"
+#include "settings/parse_value.h"
 
 namespace bailian {
 

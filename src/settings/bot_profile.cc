@@ -55,22 +55,21 @@ class Checker {
       return;
     }
     for (const Key& key : kKeys) {
-      const JsonValue* value = find_member(profile, key.name);
-      if (value == nullptr) {
-        faults.push_back(fmt::format("{}: missing", key.name));
-      } else {
-        check_value(key, *value);
-      }
+      if (const JsonValue* value = required(profile, key.name, key.name)) check_value(key, *value);
     }
     for (const auto& member : profile.GetObject()) {
-      const auto is_known = [&](const Key& key) { return key.name == as_view(member.name); };
-      if (std::find_if(kKeys.begin(), kKeys.end(), is_known) == kKeys.end()) {
+      if (std::ranges::find(kKeys, as_view(member.name), &Key::name) == kKeys.end())
         faults.push_back(fmt::format("{}: not a key of the profile", as_view(member.name)));
-      }
     }
   }
 
  private:
+  const JsonValue* required(const JsonValue& object, std::string_view name, std::string_view where) {
+    const JsonValue* value = find_member(object, name);
+    if (value == nullptr) faults.push_back(fmt::format("{}: missing", where));
+    return value;
+  }
+
   void expect(bool good, std::string_view where, std::string_view expected, const JsonValue& found) {
     if (!good) faults.push_back(fmt::format("{}: expected {}, found {}", where, expected, shown(found)));
   }
@@ -90,12 +89,9 @@ class Checker {
   void check_button(const std::string& where, const JsonValue& button) {
     if (!button.IsObject()) return expect(false, where, "an object", button);
     for (const std::string_view name : kButtonKeys) {
-      const JsonValue* value = find_member(button, name);
-      if (value == nullptr) {
-        faults.push_back(fmt::format("{}.{}: missing", where, name));
-      } else {
-        expect(value->IsString(), fmt::format("{}.{}", where, name), "a string", *value);
-      }
+      const std::string path = fmt::format("{}.{}", where, name);
+      if (const JsonValue* value = required(button, name, path))
+        expect(value->IsString(), path, "a string", *value);
     }
   }
 };

@@ -1,6 +1,251 @@
 #include "settings/config.h"
 
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "base/json.h"
+#include "base/text.h"
+#include "settings/dotenv.h"
+#include "settings/parse_value.h"
+#include "settings/placeholder.h"
+#include "settings/settings_table.h"
+
 namespace bailian {
+namespace {
+
+/// The source of a value and its form in a message.
+struct Found {
+  std::string value;
+  std::string where;
+};
+using FoundValues = std::map<std::string, Found, std::less<>>;
+
+// Names with another meaning for other programs in the same environment.
+constexpr auto kCommonNames = std::to_array<std::string_view>({"HOST", "PORT", "DEBUG"});
+
+std::string shown(const Setting& setting, const std::string& value) {
+  constexpr size_t kMaxShownBytes = 80;
+  const bool is_key = value.find("sk-") != std::string::npos;  // in the wrong place
+  if (setting.secret || is_key) return fmt::format("a secret of {} bytes", value.size());
+  if (value.size() > kMaxShownBytes) return fmt::format("a value of {} bytes", value.size());
+  if (!is_utf8(value)) return "bytes that are not UTF-8 (if the file is GBK: iconv -f GBK -t UTF-8)";
+  return fmt::format("\"{}\"", printable(value));
+}
+
+class Loader {
+ public:
+  explicit Loader(const std::vector<std::string>& environment) {
+    for (const std::string& variable : environment) {
+      const size_t equals = variable.find('=');
+      if (equals == std::string::npos) continue;
+      const std::string key = variable.substr(0, equals);
+      warn_if_misspelt(key, kEnvironment);
+      environment_[key] = {variable.substr(equals + 1), std::string(kEnvironment)};
+    }
+  }
+
+  void read_env_file(const std::string& path) {
+    const auto text = read_text_file(path);
+    if (const ValueFault* fault = fault_in(text)) return faults_.push_back(fault->sentence);
+    const Dotenv dotenv = parse_dotenv(std::get<std::string>(text));
+    for (const DotenvFault& fault : dotenv.faults) {
+      faults_.push_back(fmt::format("{}:{}: {}", path, fault.line, fault.reason));
+    }
+    for (const DotenvEntry& entry : dotenv.entries) read_entry(entry, fmt::format("{}:{}", path, entry.line));
+    warn_of_flask(path);
+  }
+
+  LoadedConfig load(KeyFileReader reader) {
+    LoadedConfig loaded;
+    Config& config = loaded.config;
+    for (const Setting& setting : settings()) {
+      const Found* found = apply(setting, config);
+      if (found != nullptr && !setting.secret) loaded.texts.emplace(setting.key, found->value);
+    }
+    check_key_file_mode(config, reader);
+    check_workspace(config);
+    warn_of_missing(config);
+    if (!faults_.empty()) {
+      faults_.insert(faults_.end(), warnings_.begin(), warnings_.end());
+      throw ConfigError(std::move(faults_));
+    }
+    loaded.warnings = std::move(warnings_);
+    return loaded;
+  }
+
+ private:
+  static constexpr std::string_view kEnvironment = "environment";
+
+  template <typename... Parts>
+  void warn(std::string_view where, fmt::format_string<Parts...> text, Parts&&... parts) {
+    warnings_.push_back(fmt::format("{}: {}", where, fmt::format(text, std::forward<Parts>(parts)...)));
+  }
+
+  // A key in the wrong place must not get into the log.
+  static bool may_be_shown(std::string_view name) {
+    return std::all_of(name.begin(), name.end(), [](char c) { return is_alnum(c) || c == '_'; });
+  }
+
+  // A later line takes precedence over an earlier one.
+  void read_entry(const DotenvEntry& entry, const std::string& where) {
+    if (!entry.value) {
+      return warn(where, "{} has no value here, so the line is ignored",
+                  may_be_shown(entry.key) ? entry.key : "the name");
+    }
+    warn_if_misspelt(entry.key, where);
+    std::vector<std::string> missing;
+    const auto find = [this](const std::string& name) -> std::optional<std::string> {
+      for (const FoundValues* values : {&environment_, &file_}) {
+        if (const auto found = values->find(name); found != values->end()) return found->second.value;
+      }
+      return std::nullopt;
+    };
+    auto value = entry.is_literal ? entry.value : expand_variables(*entry.value, find, missing);
+    if (!value) {
+      return faults_.push_back(fmt::format("{}: {}: its variables make the value longer than {} bytes", where,
+                                           printable(entry.key), kMaxExpandedBytes));
+    }
+    for (const std::string& name : missing) {
+      warn(where, "{}: ${{{}}} is not set, neither in the environment nor above; it is read as empty",
+           printable(entry.key), may_be_shown(name) ? name : "...");
+    }
+    file_[entry.key] = {std::move(*value), where};
+  }
+
+  void warn_if_misspelt(const std::string& key, std::string_view where) {
+    const std::string_view meant = suggested_setting(key, where == kEnvironment);
+    if (!meant.empty()) warn(where, "{} is not a setting; did you mean {}?", printable(key), meant);
+  }
+
+  // The program in Python had a prompt and a temperature in its code.
+  void warn_of_flask(const std::string& path) {
+    const auto flask = file_.lower_bound("FLASK_");
+    if (flask == file_.end() || !flask->first.starts_with("FLASK_") || file_.contains("SYSTEM_PROMPT"))
+      return;
+    warn(path,
+         "a Flask program's file without SYSTEM_PROMPT: the prompt that was in its code is not sent; "
+         "if that is intended, set SYSTEM_PROMPT=");
+  }
+
+  // In order of precedence, highest first.
+  [[nodiscard]] std::vector<const Found*> find(const Setting& setting) const {
+    std::vector<const Found*> all;
+    for (const FoundValues* values : {&environment_, &file_}) {
+      for (const std::string_view name : {setting.key, setting.alias}) {
+        // In the environment, API_KEY may be any program's key.
+        if (name.empty() || (name == "API_KEY" && values == &environment_)) continue;
+        if (const auto found = values->find(name); found != values->end()) all.push_back(&found->second);
+      }
+    }
+    return all;
+  }
+
+  // The value in effect; nullptr when there is none or it is faulty.
+  const Found* apply(const Setting& setting, Config& config) {
+    for (const Found* found : find(setting)) {
+      const std::string fault = fault_of(setting, config, found->value);
+      if (fault.empty()) {
+        warn_of_value(setting, config, *found);
+        return found;
+      }
+      const bool is_common =
+          found->where == kEnvironment && std::ranges::find(kCommonNames, setting.key) != kCommonNames.end();
+      if (!is_common) {
+        faults_.push_back(fmt::format("{}: {}: {}", found->where, setting.key, fault));
+        return nullptr;
+      }
+      warn(found->where, "{}: {}; it is ignored, as other programs use this name too", setting.key, fault);
+    }
+    setting.apply(config, std::string(setting.default_text));
+    return nullptr;
+  }
+
+  // Empty when the value is taken.
+  static std::string fault_of(const Setting& setting, Config& config, const std::string& value) {
+    const auto fault = setting.apply(config, value);
+    if (!fault) return "";
+    if (!fault->sentence.empty()) return fault->sentence;
+    if (is_quoted(value)) return std::string(kQuotesStay);
+    return fmt::format("expected {}, found {}", fault->expected.empty() ? setting.expected : fault->expected,
+                       shown(setting, value));
+  }
+
+  void warn_of_value(const Setting& setting, const Config& config, const Found& found) {
+    const auto is = [&](std::string_view key) { return setting.key == key; };
+    if ((is("DASHSCOPE_API_KEY") || is("APP_ID") || is("DASHSCOPE_WORKSPACE")) &&
+        is_placeholder(found.value)) {
+      warn(found.where, "{}: a placeholder, which counts as not set", setting.key);
+    } else if (is("DASHSCOPE_BASE_URL")) {
+      std::string_view url = found.value;
+      while (url.ends_with('/')) url.remove_suffix(1);
+      if (url != config.base_url)
+        warn(found.where, "{}: {} is read as {}", setting.key, url, config.base_url);
+    } else if (is_quoted(found.value)) {
+      warn(found.where, "{}: {}", setting.key, kQuotesStay);
+    }
+  }
+
+  [[nodiscard]] std::string where_is_key_file() const {
+    const auto found = find({"DASHSCOPE_API_KEY_FILE", "", "", nullptr});
+    return fmt::format("{}: DASHSCOPE_API_KEY_FILE", found.empty() ? "default" : found.front()->where);
+  }
+
+  void check_key_file_mode(const Config& config, KeyFileReader reader) {
+    if (config.api_key_file.empty()) return;
+    const std::string fault = fault_of_key_file_mode(config.api_key_file);
+    if (fault.empty()) return;
+    auto& sentences = reader == KeyFileReader::kServiceManager ? warnings_ : faults_;
+    sentences.push_back(fmt::format("{}: {}", where_is_key_file(), fault));
+  }
+
+  // WORKSPACE.REGION.maas.aliyuncs.com serves one workspace.
+  void check_workspace(const Config& config) {
+    if (!faults_.empty()) return;  // the address may be missing
+    const size_t start = config.base_url.find("://") + 3;
+    const std::string host = config.base_url.substr(start, config.base_url.find('/', start) - start);
+    const std::string workspace = host.substr(0, host.find('.'));
+    if (!host.ends_with(".maas.aliyuncs.com") || config.workspace.empty() || config.workspace == workspace)
+      return;
+    faults_.push_back(
+        fmt::format("DASHSCOPE_WORKSPACE is {}, but DASHSCOPE_BASE_URL is the address of the workspace {}",
+                    config.workspace, workspace));
+  }
+
+  void warn_of_missing(const Config& config) {
+    if (!config.api_key.empty()) return;
+    if (!config.api_key_file.empty() && faults_.empty()) {
+      const auto key = read_key_file(config.api_key_file);
+      const bool has_placeholder = fault_in(key) == nullptr && !std::get<std::string>(key).empty();
+      warnings_.push_back(fmt::format("{}: {} holds {}", where_is_key_file(), config.api_key_file,
+                                      has_placeholder ? "a placeholder, which counts as no key" : "no key"));
+    }
+    if (environment_.contains("API_KEY")) {
+      warn(kEnvironment, "API_KEY is not used, as other programs use this name too: set DASHSCOPE_API_KEY");
+    }
+  }
+
+  FoundValues environment_;
+  FoundValues file_;
+  std::vector<std::string> faults_;
+  std::vector<std::string> warnings_;
+};
+
+}  // namespace
+
+LoadedConfig load_config(const std::vector<std::string>& environment,
+                         const std::optional<std::string>& env_file, KeyFileReader reader) {
+  Loader loader(environment);
+  const std::string path = env_file.value_or(".env");
+  struct stat status {};
+  if (env_file || ::lstat(path.c_str(), &status) == 0) loader.read_env_file(path);
+  return loader.load(reader);
+}
 
 LogLevel effective_log_level(const Config& config) {
   return config.log_level.value_or(config.debug ? LogLevel::kDebug : LogLevel::kInfo);

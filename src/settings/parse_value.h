@@ -6,13 +6,32 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "settings/parsed.h"
 
 namespace bailian {
+
+/// Why a value is refused.
+struct ValueFault {
+  std::string expected;  // replaces the setting's own description, unless empty
+  std::string sentence;  // the whole message; empty: "expected ..., found ..."
+};
+
+inline ValueFault not_expected(std::string expected = {}) { return {std::move(expected), {}}; }
+inline ValueFault refused(std::string sentence) { return {{}, std::move(sentence)}; }
+
+/// What a parser returns.
+template <typename Value>
+using Parsed = std::variant<Value, ValueFault>;
+
+template <typename Value>
+const ValueFault* fault_in(const Parsed<Value>& parsed) {
+  return std::get_if<ValueFault>(&parsed);
+}
 
 // Parsers of single settings. Each returns a value, or why the text is not valid.
 
@@ -24,16 +43,11 @@ std::optional<Number> parse_number(std::string_view text) {
   return number;
 }
 
-template <typename Number>
-Parsed<Number> parse_within(std::string_view text, Number min, Number max) {
-  const auto number = parse_number<Number>(text);
-  if (!number || !(*number >= min && *number <= max)) return not_expected();
-  return *number;
-}
-
 template <typename Number, Number min, Number max>
 Parsed<Number> parse_whole(const std::string& text) {
-  return parse_within<Number>(text, min, max);
+  const auto number = parse_number<Number>(text);
+  if (!number || *number < min || *number > max) return not_expected();
+  return *number;
 }
 
 Parsed<Seconds> parse_timeout(const std::string& text);             // 0.001 to 86400

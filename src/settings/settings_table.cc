@@ -1,11 +1,18 @@
 #include "settings/settings_table.h"
 
-#include <cstdint>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
+#include "base/file.h"
+#include "base/json.h"
+#include "base/text.h"
 #include "settings/parse_value.h"
 #include "settings/placeholder.h"
-#include "settings/setting_files.h"
 
 namespace bailian {
 namespace {
@@ -33,87 +40,168 @@ Fault set_key_file(Config& config, const std::string& path) {
   return std::nullopt;
 }
 
+// Without a path the default profile.
+Parsed<BotProfile> read_bot_profile(const std::string& path) {
+  if (path.empty()) return default_bot_profile();
+  const auto text = read_text_file(path);
+  if (const ValueFault* fault = fault_in(text)) return *fault;
+  if (!is_utf8(std::get<std::string>(text)))
+    return refused(fmt::format("{} is not UTF-8 (if it is GBK: iconv -f GBK -t UTF-8)", path));
+  std::vector<std::string> faults;
+  auto profile = parse_bot_profile(std::get<std::string>(text), faults);
+  if (profile) return std::move(*profile);
+  return refused(fmt::format("{}: {}", path, fmt::join(faults, "; ")));
+}
+
 Fault set_bot_config_file(Config& config, const std::string& path) {
   config.bot_config_file = path;
   return set<&Config::bot_profile, read_bot_profile>(config, path);
 }
 
 constexpr size_t kMaxBytes = size_t{1} << 30;
+constexpr std::string_view kByteRange = "a number of bytes from 1 to 1073741824";
+constexpr std::string_view kTimeoutRange = "a number of seconds from 0.001 to 86400";
+constexpr std::string_view kSecondsRange = "a number of seconds from 0 to 86400";
 
 const std::vector<Setting> kSettings = {
-    {"DASHSCOPE_API_KEY", "API_KEY", "", true, "a key of printable ASCII without spaces",
-     set<&Config::api_key, parse_id>},
-    {"DASHSCOPE_API_KEY_FILE", "", "", false, "a file that only its owner can read", set_key_file},
-    {"APP_ID", "", "", false, "an application id of printable ASCII without spaces",
-     set<&Config::app_id, parse_id>},
-    {"DASHSCOPE_BASE_URL", "DASHSCOPE_HTTP_BASE_URL", "https://dashscope.aliyuncs.com/api/v1", false,
+    {"DASHSCOPE_API_KEY", "", "a key of printable ASCII without spaces", set<&Config::api_key, parse_id>,
+     "API_KEY", true},
+    {"DASHSCOPE_API_KEY_FILE", "", "a file that only its owner can read", set_key_file},
+    {"APP_ID", "", "an application id of printable ASCII without spaces", set<&Config::app_id, parse_id>},
+    {"DASHSCOPE_BASE_URL", "https://dashscope.aliyuncs.com/api/v1",
      "an https:// URL without query (plain http only towards this machine)",
-     set<&Config::base_url, parse_base_url>},
-    {"DASHSCOPE_WORKSPACE", "", "", false, "a workspace id of printable ASCII without spaces",
+     set<&Config::base_url, parse_base_url>, "DASHSCOPE_HTTP_BASE_URL"},
+    {"DASHSCOPE_WORKSPACE", "", "a workspace id of printable ASCII without spaces",
      set<&Config::workspace, parse_id>},
-    {"DASHSCOPE_PARAMETERS", "", "{}", false, "a JSON object",
-     set<&Config::parameters_json, parse_json_object>},
-    {"BIZ_PARAMS", "", "{}", true, "a JSON object", set<&Config::biz_params_json, parse_json_object>},
-    {"VISITOR_PARAMS", "", "", false, "names of biz_params, separated by commas",
+    {"DASHSCOPE_PARAMETERS", "{}", "a JSON object", set<&Config::parameters_json, parse_json_object>},
+    {"BIZ_PARAMS", "{}", "a JSON object", set<&Config::biz_params_json, parse_json_object>, "", true},
+    {"VISITOR_PARAMS", "", "names of biz_params, separated by commas",
      set<&Config::visitor_params, parse_param_names>},
-    {"SYSTEM_PROMPT", "", "", false, "UTF-8 text", set<&Config::system_prompt, parse_utf8>},
-    {"TEMPERATURE", "", "", false, "a number of at least 0 and less than 2, or empty",
+    {"SYSTEM_PROMPT", "", "UTF-8 text", set<&Config::system_prompt, parse_utf8>},
+    {"TEMPERATURE", "", "a number of at least 0 and less than 2, or empty",
      set<&Config::temperature, parse_temperature>},
-    {"HOST", "", "", false, "an address to listen on, or empty", set<&Config::host, parse_visible_ascii>},
-    {"PORT", "", "8000", false, "a port from 1 to 65535",
-     set<&Config::port, parse_whole<uint16_t, 1, 65535>>},
-    {"DEBUG", "", "False", false, "True or False", set<&Config::debug, parse_bool>},
-    {"FCGI_LISTEN", "", kDefaultListen, false, "a socket path with a slash, host:port or [::1]:port",
+    {"HOST", "", "an address to listen on, or empty", set<&Config::host, parse_visible_ascii>},
+    {"PORT", "8000", "a port from 1 to 65535", set<&Config::port, parse_whole<uint16_t, 1, 65535>>},
+    {"DEBUG", "False", "True or False", set<&Config::debug, parse_bool>},
+    {"FCGI_LISTEN", kDefaultListen, "a socket path with a slash, host:port or [::1]:port",
      set<&Config::listen, parse_listen_address>},
-    {"FCGI_SOCKET_MODE", "", "0660", false, "an octal mode from 0 to 0777",
-     set<&Config::socket_mode, parse_mode>},
-    {"WORKERS", "", "1", false, "a whole number from 1 to 64",
-     set<&Config::workers, parse_whole<int, 1, 64>>},
-    {"MAX_STREAMS", "", "10000", false, "a whole number from 1 to 1000000",
+    {"FCGI_SOCKET_MODE", "0660", "an octal mode from 0 to 0777", set<&Config::socket_mode, parse_mode>},
+    {"WORKERS", "1", "a whole number from 1 to 64", set<&Config::workers, parse_whole<int, 1, 64>>},
+    {"MAX_STREAMS", "10000", "a whole number from 1 to 1000000",
      set<&Config::max_streams, parse_whole<int, 1, 1000000>>},
-    {"MAX_BODY_BYTES", "", "1048576", false, "a number of bytes from 1 to 1073741824",
+    {"MAX_BODY_BYTES", "1048576", kByteRange,
      set<&Config::max_body_bytes, parse_whole<size_t, 1, kMaxBytes>>},
-    {"MAX_PROMPT_BYTES", "", "32768", false, "a number of bytes from 1 to 1073741824",
+    {"MAX_PROMPT_BYTES", "32768", kByteRange,
      set<&Config::max_prompt_bytes, parse_whole<size_t, 1, kMaxBytes>>},
-    {"MAX_HISTORY_MESSAGES", "", "40", false, "a whole number from 0 to 10000",
+    {"MAX_HISTORY_MESSAGES", "40", "a whole number from 0 to 10000",
      set<&Config::max_history_messages, parse_whole<size_t, 0, 10000>>},
-    {"CONNECT_TIMEOUT", "", "10", false, "a number of seconds from 0.001 to 86400",
-     set<&Config::connect_timeout, parse_timeout>},
-    {"FIRST_TOKEN_TIMEOUT", "", "60", false, "a number of seconds from 0.001 to 86400",
-     set<&Config::first_token_timeout, parse_timeout>},
-    {"IDLE_TIMEOUT", "", "60", false, "a number of seconds from 0.001 to 86400",
-     set<&Config::idle_timeout, parse_timeout>},
-    {"TIMEOUT", "", "300", false, "a number of seconds from 0.001 to 86400",
-     set<&Config::timeout, parse_timeout>},
-    {"HEARTBEAT", "", "15", false, "a number of seconds from 0 to 86400",
-     set<&Config::heartbeat, parse_seconds>},
-    {"TOKEN_COALESCE", "", "0.5", false, "a number of milliseconds from 0 to 100",
+    {"CONNECT_TIMEOUT", "10", kTimeoutRange, set<&Config::connect_timeout, parse_timeout>},
+    {"FIRST_TOKEN_TIMEOUT", "60", kTimeoutRange, set<&Config::first_token_timeout, parse_timeout>},
+    {"IDLE_TIMEOUT", "60", kTimeoutRange, set<&Config::idle_timeout, parse_timeout>},
+    {"TIMEOUT", "300", kTimeoutRange, set<&Config::timeout, parse_timeout>},
+    {"HEARTBEAT", "15", kSecondsRange, set<&Config::heartbeat, parse_seconds>},
+    {"TOKEN_COALESCE", "0.5", "a number of milliseconds from 0 to 100",
      set<&Config::token_coalesce, parse_coalesce_time>},
-    {"CLIENT_BUFFER_BYTES", "", "262144", false, "a number of bytes from 16384 to 1073741824",
+    {"CLIENT_BUFFER_BYTES", "262144", "a number of bytes from 16384 to 1073741824",
      set<&Config::client_buffer_bytes, parse_whole<size_t, 16384, kMaxBytes>>},
-    {"CLIENT_STALL_TIMEOUT", "", "60", false, "a number of seconds from 0.001 to 86400",
-     set<&Config::client_stall_timeout, parse_timeout>},
-    {"UPSTREAM_RETRIES", "", "1", false, "a whole number from 0 to 10",
+    {"CLIENT_STALL_TIMEOUT", "60", kTimeoutRange, set<&Config::client_stall_timeout, parse_timeout>},
+    {"UPSTREAM_RETRIES", "1", "a whole number from 0 to 10",
      set<&Config::upstream_retries, parse_whole<int, 0, 10>>},
-    {"ALLOWED_ORIGINS", "", "*", false, "* or origins like https://example.com, separated by commas",
+    {"ALLOWED_ORIGINS", "*", "* or origins like https://example.com, separated by commas",
      set<&Config::allowed_origins, parse_origins>},
-    {"BOT_CONFIG_FILE", "", "", false, "a readable JSON file", set_bot_config_file},
-    {"DRAIN_TIMEOUT", "", "60", false, "a number of seconds from 0 to 86400",
-     set<&Config::drain_timeout, parse_seconds>},
-    {"LOG_FORMAT", "", "", false, "text or json, or empty to choose by the type of stderr",
+    {"BOT_CONFIG_FILE", "", "a readable JSON file", set_bot_config_file},
+    {"DRAIN_TIMEOUT", "60", kSecondsRange, set<&Config::drain_timeout, parse_seconds>},
+    {"LOG_FORMAT", "", "text or json, or empty to choose by the type of stderr",
      set<&Config::log_format, parse_log_format>},
-    {"LOG_LEVEL", "", "", false, "debug, info, warning or error, or empty to follow DEBUG",
+    {"LOG_LEVEL", "", "debug, info, warning or error, or empty to follow DEBUG",
      set<&Config::log_level, parse_log_level>},
-    {"LOG_FILE", "", "", false, "the path of a file, or empty for stderr",
-     set<&Config::log_file, parse_log_file>},
-    {"SLOW_FIRST_TOKEN", "", "10", false, "a number of seconds from 0 to 86400",
-     set<&Config::slow_first_token, parse_seconds>},
-    {"SLOW_ANSWER", "", "60", false, "a number of seconds from 0 to 86400",
-     set<&Config::slow_answer, parse_seconds>},
+    {"LOG_FILE", "", "the path of a file, or empty for stderr", set<&Config::log_file, parse_log_file>},
+    {"SLOW_FIRST_TOKEN", "10", kSecondsRange, set<&Config::slow_first_token, parse_seconds>},
+    {"SLOW_ANSWER", "60", kSecondsRange, set<&Config::slow_answer, parse_seconds>},
 };
+
+// A line of a .env file instead of a key: `DASHSCOPE_API_KEY=...`.
+bool is_assignment(std::string_view text) {
+  const std::string name = to_lower(text.substr(0, text.find('=')));
+  return name.size() < text.size() && name.find("key") != std::string::npos;
+}
+
+// The Levenshtein distance.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+    }
+  }
+  return row.back();
+}
+
+// Keys of other providers share an environment with ours, so these are recognised by their first word.
+std::string_view by_prefix(std::string_view name) {
+  for (const std::string_view prefix : {"DASHSCOPE_", "BAILIAN_", "ALIYUN_"}) {
+    if (!name.starts_with(prefix)) continue;
+    const std::string_view rest = name.substr(prefix.size());
+    if (rest == "APP_ID" || rest == "APPLICATION_ID") return "APP_ID";
+    if (rest == "API_KEY" || rest == "KEY") return "DASHSCOPE_API_KEY";
+  }
+  return "";
+}
 
 }  // namespace
 
 const std::vector<Setting>& settings() { return kSettings; }
+
+Parsed<std::string> read_text_file(const std::string& path) {
+  constexpr size_t kMaxFileBytes = size_t{4} << 20;
+  const auto text = read_file(path, kMaxFileBytes + 1);
+  if (!text) return refused(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  if (text->size() > kMaxFileBytes) return refused(fmt::format("{} is longer than 4 MiB", path));
+  if (is_utf16(*text)) return refused(fmt::format("{} is UTF-16: save it as UTF-8", path));
+  return std::string(without_bom(*text));
+}
+
+Parsed<std::string> read_key_file(const std::string& path) {
+  const auto text = read_text_file(path);
+  if (fault_in(text) != nullptr) return text;
+  std::string key(trim(std::get<std::string>(text)));
+  const auto refuse = [&path](std::string_view what) { return refused(fmt::format("{} {}", path, what)); };
+  if (is_placeholder(key)) return key;
+  if (const auto ends = std::count(key.begin(), key.end(), '\n'); ends > 0)
+    return refuse(fmt::format("has {} lines: it must contain the key alone, on one line", ends + 1));
+  if (is_assignment(key)) return refuse("contains NAME=...: it must contain the key alone");
+  if (is_quoted(key)) return refuse("contains the key in quotes: remove the quotes");
+  if (!is_visible_ascii(key)) return refuse("holds no key: it contains blanks or non-ASCII characters");
+  return key;
+}
+
+std::string fault_of_key_file_mode(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return "";  // reading it reports that
+  // systemd lets one user read a credential by an access list, which shows in the mode as the group's right.
+  // Only root is in root's group.
+  const mode_t others = status.st_uid == 0 && status.st_gid == 0 ? 037 : 077;
+  if ((status.st_mode & others) == 0) return "";
+  return fmt::format("{} can be read by others (mode {:04o}): chmod 600 it", path, status.st_mode & 07777);
+}
+
+std::string_view suggested_setting(std::string_view name, bool is_in_environment) {
+  constexpr size_t kMinGuessedBytes = 5;  // HOST and PORT are similar to too many words
+  for (const Setting& setting : settings()) {
+    if (name == setting.key || name == setting.alias) return "";
+  }
+  std::string likely(name);
+  for (char& c : likely) c = c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c & ~0x20) : c;
+  if (const std::string_view meant = by_prefix(likely); !meant.empty()) return meant;
+  for (const Setting& setting : settings()) {
+    const bool is_near = setting.key.size() >= kMinGuessedBytes && edit_distance(likely, setting.key) <= 2;
+    if (is_near || (likely == setting.key && !is_in_environment)) return setting.key;
+  }
+  return "";
+}
 
 }  // namespace bailian

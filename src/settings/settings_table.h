@@ -6,20 +6,33 @@
 #include <vector>
 
 #include "settings/config.h"
-#include "settings/parsed.h"
+#include "settings/parse_value.h"
 
 namespace bailian {
 
 /// One row of the settings table, in the order of .env.example.
 struct Setting {
   std::string_view key;
-  std::string_view alias;  // an older name; empty when there is none
   std::string_view default_text;
-  bool secret;
   std::string_view expected;  // "a number of seconds, ..."
   /// Puts the text into the configuration, or returns why it is refused.
   std::optional<ValueFault> (*apply)(Config&, const std::string& text);
+  std::string_view alias = {};  // an older name; empty when there is none
+  bool secret = false;
 };
 const std::vector<Setting>& settings();
+
+/// The setting that a misspelt name was probably meant to be; empty when the name is a setting, or is not
+/// similar to one. In the environment, which other programs share, fewer names are suspected.
+std::string_view suggested_setting(std::string_view name, bool is_in_environment);
+
+/// An operator's text file: UTF-8 without its byte order mark, at most 4 MiB.
+Parsed<std::string> read_text_file(const std::string& path);
+
+/// The key in DASHSCOPE_API_KEY_FILE; empty when the file is, or the placeholder that it contains.
+Parsed<std::string> read_key_file(const std::string& path);
+
+/// Describes who else may read the key file; empty when no one may.
+std::string fault_of_key_file_mode(const std::string& path);
 
 }  // namespace bailian
