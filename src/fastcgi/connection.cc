@@ -43,11 +43,8 @@ FcgiConnection::FcgiConnection(FcgiContext& context, UniqueFd fd, bool is_local)
       intake_(context),
       readable_(context.loop, bind<&FcgiConnection::on_readable>(this),
                 bind<&FcgiConnection::on_exception>(this)),
-      writable_(context.loop, bind<&FcgiConnection::on_writable>(this),
-                bind<&FcgiConnection::on_exception>(this)),
       deadline_(context.loop, bind<&FcgiConnection::on_deadline>(this),
                 bind<&FcgiConnection::on_exception>(this)),
-      peer_read_(context.loop, bind<&FcgiConnection::on_peer_read>(this)),
       iteration_end_(context.loop, bind<&FcgiConnection::on_iteration_end>(this),
                      bind<&FcgiConnection::on_exception>(this)) {
   // One descriptor cannot be watched with both triggers, and writable_ needs the edge.
@@ -63,9 +60,9 @@ void FcgiConnection::enter(FcgiState next) noexcept {
   assert(may_follow(state_, next));
   if (next == FcgiState::kClosed) {
     readable_.unwatch();
-    writable_.unwatch();
     deadline_.cancel();
-    peer_read_.cancel();
+    if (writable_) writable_->unwatch();
+    if (peer_read_) peer_read_->cancel();
   }
   context_.before_enter(*this, next);
   state_ = next;
@@ -223,7 +220,7 @@ bool FcgiConnection::send_some() {
   const auto bytes = static_cast<size_t>(sent);
   output_.consume(bytes);
   pacer_.on_sent(bytes, Clock::now());
-  peer_read_.cancel();
+  if (peer_read_) peer_read_->cancel();
   record_.sent_bytes += bytes;
   context_.sent_bytes += bytes;
   if (exchange_) exchange_->on_sent();
@@ -250,7 +247,8 @@ bool FcgiConnection::peer_has_read_all() const {
 void FcgiConnection::on_writable() {
   if (!pacer_.has_unread()) return iteration_end_.schedule();
   if (!peer_has_read_all()) return;
-  peer_read_.start(Pacer::kPeerReadTime);
+  if (!peer_read_) peer_read_.emplace(context_.loop, bind<&FcgiConnection::on_peer_read>(this));
+  peer_read_->start(Pacer::kPeerReadTime);
 }
 
 void FcgiConnection::on_peer_read() {
@@ -260,7 +258,10 @@ void FcgiConnection::on_peer_read() {
 
 // While bytes wait: edge-triggered, as only the peer's reads matter, and each should come soon.
 void FcgiConnection::arm_writable() {
-  writable_.watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
+  if (!writable_)
+    writable_.emplace(context_.loop, bind<&FcgiConnection::on_writable>(this),
+                      bind<&FcgiConnection::on_exception>(this));
+  writable_->watch(fd_.get(), IoEvent::kWrite, IoEvent::Trigger::kEdge);
   if (stalled_at_ == record_.sent_bytes) return;
   stalled_at_ = record_.sent_bytes;
   Clock::duration limit = context_.limits.client_stall_timeout;
@@ -272,7 +273,7 @@ void FcgiConnection::arm_writable() {
 
 void FcgiConnection::disarm_writable() noexcept {
   if (!stalled_at_) return;
-  writable_.unwatch();
+  writable_->unwatch();
   deadline_.cancel();
   stalled_at_.reset();
 }

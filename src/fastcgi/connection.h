@@ -85,9 +85,10 @@ class FcgiConnection final : public ClientStream {
   AccessRecord record_;
   std::unique_ptr<Exchange> exchange_;
   IoEvent readable_;
-  IoEvent writable_;
   Timer deadline_;
-  Timer peer_read_;
+  // Allocated when first used: most streams never need them.
+  std::optional<IoEvent> writable_;
+  std::optional<Timer> peer_read_;
   EndOfIteration iteration_end_;
 };
 

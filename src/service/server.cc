@@ -45,7 +45,7 @@ void raise_file_limit(const Config& config) {
 }
 
 // How many connections may be open before idle ones are closed, so that idle peers leave descriptors for the
-// upstream connections of all streams.
+// upstream connections of all streams. Raises the limit on open files first.
 size_t soft_max_connections(const Config& config) {
   raise_file_limit(config);
   rlimit limit{};
