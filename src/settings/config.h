@@ -21,7 +21,7 @@
 namespace bailian {
 
 /// Every setting, validated; a reload creates a new one. The comments give the unit where the type does
-/// not; `../.env.example` describes each setting.
+/// not; `.env.example` describes each setting.
 struct Config {
   std::string api_key;       // empty: not configured
   std::string api_key_file;  // the file to read the key from; empty: none
