@@ -132,8 +132,8 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
 
   bool push() {
     if (depth_ == paths_.size()) return false;
-    const auto* inner = std::ranges::find_if(kInner, [this](const Inner& one) {
-      return one.outer == top() && (one.key.empty() || one.key == key_);
+    const auto* inner = std::ranges::find_if(kInner, [this, outer = top()](const Inner& one) {
+      return one.outer == outer && (one.key.empty() || one.key == key_);
     });
     const JsonPath path = inner != std::end(kInner) ? inner->path : kElsewhere;
     paths_[depth_++] = path;

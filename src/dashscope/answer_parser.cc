@@ -216,8 +216,10 @@ void AnswerParser::take_object(std::string& json, int http_status, bool is_error
 }
 
 void AnswerParser::take_output() {
-  if (is_session_id(fields_->session_id) && !shows_key(fields_->session_id, api_key_))
-    answer_.session_id = fields_->session_id;
+  const std::string_view session_id = fields_->session_id;
+  const bool is_new = session_id != answer_.session_id;  // nearly every event repeats it
+  if (is_new && is_session_id(session_id) && !shows_key(session_id, api_key_))
+    answer_.session_id = session_id;
   take_references();
   if (!fields_->finish_reason.empty()) outcome_ = State::kFinished;
 }

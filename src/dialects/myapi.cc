@@ -127,17 +127,14 @@ class MyapiWriter final : public AnswerWriter {
 
   std::optional<std::string_view> next_event() override {
     if (unwritten_.empty()) return std::nullopt;
-    constexpr size_t kQuotes = 4;
-    const size_t around_bytes =
-        head_.size() + kMiddle.size() + kEventEnd.size() + kQuotes + json_bytes(session_id_);
-    assert(around_bytes + kQuotes < kMaxEventBytes);
+    constexpr size_t kQuotes = 2;
+    const size_t around_bytes = head_.size() + kQuotes + tail_.size();
+    assert(around_bytes < kMaxEventBytes);
     const std::string_view piece = prefix_of_escaped_size(unwritten_, kMaxEventBytes - around_bytes);
     unwritten_.remove_prefix(piece.size());
     event_ = head_;
     append_json_string(event_, piece);
-    event_ += kMiddle;
-    append_json_string(event_, session_id_);
-    return event_ += kEventEnd;
+    return event_ += tail_;
   }
 
   [[nodiscard]] std::string_view heartbeat() const override { return ": keep-alive\n\n"; }
@@ -159,8 +156,6 @@ class MyapiWriter final : public AnswerWriter {
   }
 
  private:
-  static constexpr std::string_view kMiddle = R"(,"finished":false,"session_id":)";
-
   void add(std::string_view head, std::string_view piece, const Answer& answer, std::string& whole) {
     assert(unwritten_.empty());
     if (mode_ == AnswerMode::kJson) {
@@ -169,7 +164,9 @@ class MyapiWriter final : public AnswerWriter {
     }
     head_ = head;
     unwritten_ = piece;
+    if (!tail_.empty() && session_id_ == answer.session_id) return;
     session_id_ = answer.session_id;
+    tail_ = fmt::format(R"(,"finished":false,"session_id":{}{})", quoted(session_id_), kEventEnd);
   }
 
   const AnswerMode mode_;
@@ -181,7 +178,8 @@ class MyapiWriter final : public AnswerWriter {
   // event.
   std::string_view head_;
   std::string_view unwritten_;
-  std::string_view session_id_;
+  std::string session_id_;  // of tail_, how the events end
+  std::string tail_;
   std::string event_;
 };
 

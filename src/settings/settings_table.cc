@@ -166,7 +166,7 @@ Parsed<std::string> read_text_file(const std::string& path) {
 }
 
 Parsed<std::string> read_key_file(const std::string& path) {
-  const auto text = read_text_file(path);
+  auto text = read_text_file(path);
   if (fault_in(text) != nullptr) return text;
   std::string key(trim(std::get<std::string>(text)));
   const auto refuse = [&path](std::string_view what) { return refused(fmt::format("{} {}", path, what)); };
