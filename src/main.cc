@@ -131,6 +131,7 @@ void forbid_inspection() {
   if (options.output_dir) arguments.insert(arguments.end(), {"--output-dir", *options.output_dir});
   if (options.force) arguments.emplace_back("--force");
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   const auto program = std::filesystem::read_symlink("/proc/self/exe").replace_filename("bailian-import");

@@ -8,6 +8,7 @@
 namespace bailian {
 
 /// Each kind of upstream failure: its status, error code, exit code and advice. All texts are literals.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): in the order that its table is read
 struct Fault {
   UpstreamFault fault;
   std::string_view label;   // in the metrics
