@@ -286,7 +286,7 @@ TEST_F(FastCgi, ParametersOf64KibibytesAreServedAndMoreAreRefusedWithAnAnswer) {
   auto client = peer();
   client.send(request_of(65535));
   EXPECT_EQ(client.read_reply().response.status, 200);
-  for (const size_t bytes : {65536, 70'000, 1'000'000}) {
+  for (const size_t bytes : {65'536U, 70'000U, 1'000'000U}) {
     SCOPED_TRACE(bytes);
     client.send(request_of(bytes));
     expect_error(client.read_reply().response, 431, "headers_too_large", "Request header fields too large");

@@ -88,7 +88,7 @@ TEST(Json, ATextThatEndsInMidCharacterIsNoUtf8WhateverFollowsIt) {
   constexpr std::string_view kText = "a 杭 👋";
   EXPECT_TRUE(is_utf8(kText));
   EXPECT_TRUE(is_utf8(""));
-  for (const size_t size : {3, 4, 7, 8, 9}) EXPECT_FALSE(is_utf8(kText.substr(0, size))) << size;
+  for (const size_t size : {3U, 4U, 7U, 8U, 9U}) EXPECT_FALSE(is_utf8(kText.substr(0, size))) << size;
 }
 
 TEST(Json, IsWrittenAsRawUtf8) {

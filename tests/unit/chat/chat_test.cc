@@ -134,7 +134,7 @@ class Chats : public testing::Test {
   }
   // Enough iterations that all bytes sent before have arrived.
   void settle() {
-    when([this, left = 50]() mutable { return --left == 0; });
+    when([left = 50]() mutable { return --left == 0; });
   }
   void play() {
     loop_.post([this] { step(); });

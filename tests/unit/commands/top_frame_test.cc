@@ -72,8 +72,8 @@ TEST(TopFrame, FitsIntoEveryScreen) {
   std::string streams = stream("first", "1", 1);
   for (int i = 0; i < 50; ++i) streams += "," + stream(std::string(128, 'x'), "2", 1);
   const auto now = sample(page("", streams));
-  for (const size_t columns : {0, 1, 20, 79, 500}) {
-    for (const size_t rows : {0, 1, 7, 8, 9, 24, 500}) {
+  for (const size_t columns : {0U, 1U, 20U, 79U, 500U}) {
+    for (const size_t rows : {0U, 1U, 7U, 8U, 9U, 24U, 500U}) {
       const auto lines = top_frame(now, nullptr, {columns, rows});
       EXPECT_LE(lines.size(), rows);
       for (const auto& line : lines) EXPECT_LE(line.size(), columns);

@@ -259,7 +259,7 @@ TEST(FcgiRecords, ParametersWithoutEndAreRefused) {
 }
 
 TEST(FcgiRecords, ABodyThatNobodyReadsIsNotKept) {
-  for (const size_t step : {1, 20, 10'000}) {
+  for (const size_t step : {1U, 20U, 10'000U}) {
     FcgiRequestParser records(kMaxBody);
     ASSERT_TRUE(feed(records, begin(1, 0) + params(1, {{"CONTENT_LENGTH", "500"}}), step));
     const std::string body = stdin_stream(1, std::string(500, 'x'));

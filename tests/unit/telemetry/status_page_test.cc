@@ -100,7 +100,7 @@ TEST(StatusBoards, ShowWhoIsThereWhateverTheStep) {
   std::vector<std::unique_ptr<LiveChat>> chats;
   for (const char* id : {"a", "b", "c", "d", "e"}) chats.push_back(live_chat(board, id));
   chats.erase(chats.begin() + 1);
-  for (const size_t step : {1, 2, 3, 100})
+  for (const size_t step : {1U, 2U, 3U, 100U})
     EXPECT_EQ(ids_on(board, step), (std::vector<std::string>{"a", "c", "d", "e"}));
   chats.push_back(live_chat(board, "f"));
   EXPECT_EQ(ids_on(board, 2), (std::vector<std::string>{"a", "f", "c", "d", "e"}));
