@@ -20,6 +20,9 @@
 #   DOCUMENT=deploy/README.md    test-documents: only this one; LONG=1: `make test` too;
 #                                RELEASE=trixie: in another release
 #   RESTARTS=100                 test-restart: how many of each kind; QUICK=1: ten
+#   FILTER='header-*'            mutants: only these; SAMPLE=10: so many, which others every day
+#                                (DATE=2026-07-01: those of that day); TESTS=unit:Chat.*: these
+#                                tests instead of each mutant's own
 
 VERSION   := 0.1.1
 MAKEFLAGS += --no-builtin-rules --no-print-directory
@@ -150,6 +153,7 @@ needs_coverage             := build test check
 needs_bench                := build test bench
 needs_soak                 := build test soak
 needs_valgrind             := build test valgrind
+needs_mutants              := build test browser
 needs_test-browser         := build test browser
 needs_test-wordpress       := build test browser wordpress
 needs_test-hosts           := build test hosts

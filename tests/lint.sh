@@ -118,5 +118,7 @@ tests/kubernetes.py || faults=1
 # Dead links and citations, commands that differ between the languages, tables that differ from the sources.
 tests/documents/document.py lint || faults=1
 tests/documents/tables.py lint || faults=1
+# Mutants that no longer fit the tree.
+tests/mutants/mutants.py check || faults=1
 shellcheck deploy/*.sh deploy/examples/*.sh tests/*.sh tests/*/*.sh tests/documents/before/*.sh tests/bench/contenders/*.sh .ci/run .github/hooks/* || faults=1
 exit $faults

@@ -101,6 +101,11 @@ bench: deps $(started) $B/bench_load $B/bench_stub $B/bench_micro
 torture: deps $B/torture_tests $B/fail_nth.so $(started)
 	@TORTURE='$(TORTURE)' FILTER='$(FILTER)' tests/shards.sh $B/torture_tests
 
+## break one promise of the documents at a time: a test must notice each
+mutants: deps $(packages)
+	@tests/mutants/mutants.py run $(if $(FILTER),--filter '$(FILTER)') \
+	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(DATE),--date $(DATE)) $(if $(TESTS),--tests '$(TESTS)')
+
 MINUTES ?= 30
 ## send hundreds of visitors for MINUTES=30: build/soak/report.md
 soak: deps $(started)
@@ -161,5 +166,5 @@ $(packages): tests/browser/package-lock.json | deps
 	@touch $@
 
 .PHONY: build-tests documents test test-browser test-documents test-hosts test-package \
-  test-restart test-servers test-watch test-wordpress bench check coverage fuzz fuzzers soak \
-  torture valgrind
+  test-restart test-servers test-watch test-wordpress bench check coverage fuzz fuzzers mutants \
+  soak torture valgrind
