@@ -15,6 +15,9 @@ constexpr char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char
 
 std::string to_lower(std::string_view text);
 
+/// Empties `text` and frees its memory, which clear() and an assignment keep.
+inline void free_memory(std::string& text) { std::string().swap(text); }
+
 inline constexpr std::string_view kWhiteSpace = " \t\r\n\v\f";
 
 /// `text` without the characters of `set` at both ends.

@@ -99,7 +99,7 @@ void AnswerParser::feed(int http_status, std::string_view bytes) {
   if (state_ != State::kReading) return;
   if (shape_ == AnswerShape::kEvents) {
     if (may_be_object_) keep_if_object(bytes);
-    if (!may_be_object_ && !body_.empty()) body_ = std::string();
+    if (!may_be_object_ && !body_.empty()) free_memory(body_);
     return sse_.feed(bytes);
   }
   if (body_.size() + bytes.size() > kMaxAnswerBytes)
@@ -295,7 +295,7 @@ void AnswerParser::end() {
   state_ = outcome_;
   step_ = Step::kRead;
   fields_.reset();
-  body_ = std::string();
+  free_memory(body_);
 }
 
 }  // namespace bailian

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/text.h"
+
 namespace bailian {
 namespace {
 
@@ -72,7 +74,7 @@ std::string_view AnswerText::take_open(std::string_view piece, bool last) {
   if (last || (!grows && !stands_still)) {
     if (joined_.size() == returned_.bytes()) {
       kind_ = Kind::kIncremental;
-      joined_ = {};
+      free_memory(joined_);
       returned_.add(piece);
       return piece;
     }
@@ -85,14 +87,14 @@ std::string_view AnswerText::take_open(std::string_view piece, bool last) {
   ++growths_;
   if (growths_ < kStrongGrowths && (growths_ < kSomeGrowths || !is_long)) return {};
   kind_ = Kind::kCumulative;
-  if (joined_.size() > kMaxJoinedBytes) joined_ = {};
+  if (joined_.size() > kMaxJoinedBytes) free_memory(joined_);
   return rest_of(piece);
 }
 
 std::string_view AnswerText::take_cumulative(std::string_view piece) {
   if (returned_.begins(piece)) {
     if (!joined_.empty()) join(piece);
-    if (joined_.size() > kMaxJoinedBytes) joined_ = {};
+    if (joined_.size() > kMaxJoinedBytes) free_memory(joined_);
     return rest_of(piece);
   }
   // They were increments all along, which may still begin with the text returned so far.

@@ -62,7 +62,7 @@ std::optional<SseEvent> SseParser::next() {
     after_cr_ = unread_[end] == '\r';
     unread_.remove_prefix(end + 1);
     is_complete_ = !std::exchange(skipping_, false) && ends_event(line);
-    line_.clear();
+    free_memory(line_);
     if (is_complete_) return SseEvent{name_, http_status_, data_};
   }
   unread_ = {};
@@ -78,7 +78,7 @@ void SseParser::keep_unfinished(std::string_view bytes) {
   if (bytes.empty()) return;
   if (!without_marks(line_).starts_with("data:")) {
     skipping_ = true;
-    line_ = std::string();
+    free_memory(line_);
   } else if (line_.size() + bytes.size() > kMaxEventBytes) {
     refuse();
   } else {
@@ -129,7 +129,7 @@ void SseParser::refuse() {
 void SseParser::clear_event() {
   name_.clear();
   http_status_ = 0;
-  data_ = std::string();
+  free_memory(data_);
   has_data_ = is_complete_ = false;
 }
 

@@ -79,7 +79,7 @@ std::string answer_json(std::string text, std::string thought, const Answer& ans
   json = R"({"success":true,"message":"Response Generated","result":)";
   const size_t start = json.size();
   append_json_string(json, text);
-  text = std::string();
+  free_memory(text);
   const size_t end = json.size();
   json += R"(,"response":)";
   json.append(json, start, end - start);

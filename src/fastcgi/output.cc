@@ -186,7 +186,7 @@ void FcgiOutput::consume(size_t bytes) {
   partial_ = end - sent_;
   if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return compact();
   sent_ = record_ = partial_ = 0;
-  buffer_ = {};  // a stream holds none between two tokens
+  buffer_ = std::vector<unsigned char>();  // a stream holds none between two tokens; `= {}` keeps it
   stream_.wrNext = stream_.stop = stream_.rdNext = nullptr;
 }
 

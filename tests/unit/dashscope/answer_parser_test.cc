@@ -9,6 +9,8 @@
 #include <sstream>
 #include <string>
 
+#include "harness/sanitized.h"
+#include "unit/heap.h"
 #include "unit/test_data.h"
 
 namespace bailian {
@@ -604,6 +606,40 @@ TEST(AnswerParser, WhatWasHeldBackIsReturnedBeforeTheEnd) {
   EXPECT_EQ(reader.pieces, "thought:sk-;text:1;text:10sk-;");
   EXPECT_EQ(reader.finish(200), State::kFailed);
   EXPECT_EQ(reader.pieces, "thought:sk-;text:1;text:10sk-;thought:0123456;text:0123456;");
+}
+
+TEST(AnswerParser, KeepsNoBodyOnceTheAnswerHasEnded) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
+  constexpr size_t kBytes = size_t{1} << 20;
+  const std::string body =
+      R"({"output":{"finish_reason":"stop","text":")" + std::string(kBytes, 'x') + R"("}})";
+  AnswerParser parser(kKey);
+  const size_t before = allocated_bytes();
+  parser.feed(200, body);
+  EXPECT_FALSE(parser.next());
+  EXPECT_GT(allocated_bytes(), before + kBytes / 2);
+  parser.finish(200);
+  while (parser.next()) {
+  }
+  EXPECT_EQ(parser.state(), State::kFinished);
+  EXPECT_LT(allocated_bytes(), before + kBytes / 2);
+}
+
+TEST(AnswerParser, KeepsNoStartOfAnEventStream) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
+  constexpr size_t kBytes = 60'000;
+  const std::string blank(kBytes, ' ');
+  AnswerParser parser(kKey);
+  const size_t before = allocated_bytes();
+  parser.expect("text/event-stream");
+  parser.feed(200, blank);
+  EXPECT_FALSE(parser.next());
+  EXPECT_GT(allocated_bytes(), before + kBytes / 2) << "it may still become an object";
+  for (int i = 0; i < 2; ++i) {
+    parser.feed(200, ":\n");
+    EXPECT_FALSE(parser.next());
+  }
+  EXPECT_LT(allocated_bytes(), before + kBytes / 2);
 }
 
 }  // namespace

@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "harness/sanitized.h"
+#include "unit/heap.h"
+
 namespace bailian {
 namespace {
 
@@ -143,6 +146,23 @@ TEST(AnswerText, IsTheTextOfTheIncrementsWheneverThatCanBeKnown) {
     const Told result = told(pieces);
     ASSERT_FALSE(result.is_contradictory);
     ASSERT_EQ(result.text, all + "y");
+  }
+}
+
+TEST(AnswerText, KeepsNoLongTextOnceItKnowsTheKind) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
+  constexpr size_t kBytes = 100'000;
+  const std::string once(kBytes, 'x');
+  const std::string twice = once + once;
+  const std::string thrice = twice + once;
+  const std::string other(kBytes, 'y');
+  for (const auto& rest : {std::vector{&other}, std::vector{&twice, &thrice}}) {
+    AnswerText text;
+    const size_t before = allocated_bytes();
+    EXPECT_EQ(text.take(once, false), once);
+    EXPECT_GT(allocated_bytes(), before + kBytes / 2);
+    for (const std::string* piece : rest) text.take(*piece, false);
+    EXPECT_LT(allocated_bytes(), before + kBytes / 2) << rest.size();
   }
 }
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/sanitized.h"
+#include "unit/heap.h"
 #include "unit/test_data.h"
 
 namespace bailian {
@@ -203,6 +205,21 @@ TEST(Sse, AnEventThatOnlyTheEndMakesTooLongIsNotReturned) {
   EXPECT_TRUE(read(parser, half, events));
   finish(parser, events);
   EXPECT_TRUE(events.empty());
+}
+
+TEST(SseParser, HoldsNothingWhileItWaitsForAnEvent) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
+  constexpr size_t kBytes = 500'000;
+  const std::string event = "data:" + std::string(kBytes, 'x') + "\n\n";
+  SseParser parser;
+  const size_t before = allocated_bytes();
+  parser.feed(std::string_view(event).substr(0, kBytes / 2));  // a line that is cut is kept
+  EXPECT_FALSE(parser.next());
+  EXPECT_GT(allocated_bytes(), before + kBytes / 4);
+  parser.feed(std::string_view(event).substr(kBytes / 2));
+  EXPECT_TRUE(parser.next());
+  EXPECT_FALSE(parser.next());
+  EXPECT_LT(allocated_bytes(), before + kBytes / 8);
 }
 
 }  // namespace

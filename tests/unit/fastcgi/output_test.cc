@@ -12,6 +12,7 @@
 
 #include "base/exchange.h"
 #include "harness/sanitized.h"
+#include "unit/heap.h"
 
 namespace bailian {
 namespace {
@@ -235,6 +236,48 @@ TEST_F(Output, ServesOneRequestAfterTheOther) {
     output_.end();
     EXPECT_EQ(records_of(take_all(output_)).size(), 3U);
     output_.start(7);
+  }
+}
+
+// --- memory ---
+
+constexpr size_t kLittle = 4096;
+
+TEST_F(Output, HoldsNothingOnceAllWasSent) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
+  const size_t before = allocated_bytes();
+  output_.write_event(std::string(4000, 'x'));
+  output_.write_event(std::string(4000, 'y'));
+  output_.flush();
+  EXPECT_GT(allocated_bytes(), before + 8000);
+  take_all(output_);
+  EXPECT_LT(allocated_bytes(), before + kLittle);
+}
+
+TEST_F(Output, OfALargeAnswerHoldsLessAsItIsSent) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
+  constexpr size_t kBytes = size_t{4} << 20;
+  const size_t before = allocated_bytes();
+  output_.write(std::string(kBytes, 'x'));
+  output_.end();
+  EXPECT_GT(allocated_bytes(), before + kBytes);
+  for (size_t left = kBytes; left > kBytes / 8; left = output_.waiting_bytes()) {
+    output_.consume(output_.next_records(70'000).size());
+    EXPECT_LT(allocated_bytes(), before + 3 * left);
+  }
+}
+
+TEST_F(Output, OfABrowserThatAlwaysLagsALittleDoesNotGrow) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
+  const size_t before = allocated_bytes();
+  const std::string event(1000, 'x');
+  output_.write_event(event);
+  output_.flush();
+  for (int i = 0; i < 1000; ++i) {
+    output_.write_event(event);
+    output_.flush();
+    output_.consume(output_.next_records(1100).size());
+    ASSERT_LT(allocated_bytes(), before + 65'536);
   }
 }
 
