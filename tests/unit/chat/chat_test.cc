@@ -384,6 +384,43 @@ TEST_F(Chats, PauseTheUpstreamForASlowBrowser) {
   EXPECT_NE(state_.metrics.text({}).find("bailian_backpressure_pauses_total 1\n"), std::string::npos);
 }
 
+TEST_F(Chats, DoNotPauseForAQuarterOfTheBuffer) {
+  upstream_.script = {{kHead + event("a")}};
+  browser_.unsent = 1000;
+  ask(AnswerMode::kStream);
+  when_phase(kStreaming, [this] { upstream_.send(event("b", "stop")); });
+  when_phase(kFinished);
+  play();
+  EXPECT_EQ(browser_.log, "begin 200;a;b;Stream completed;end;");
+}
+
+TEST_F(Chats, DescribeAFailureWithoutTheKeyAndWithoutControlCharacters) {
+  const std::string body = R"({"code":")" + config_.api_key + R"(\u001b[2J","message":"of )" +
+                           config_.api_key + R"(\u001b[2J","request_id":"r\u001b[2J","output":null})";
+  upstream_.script = {{"HTTP/1.1 500 X\r\nContent-Type: application/json\r\nContent-Length: " +
+                       std::to_string(body.size()) + "\r\n\r\n" + body}};
+  ask(AnswerMode::kStream);
+  when_phase(kFinished);
+  play();
+  const AccessRecord failed = record();
+  EXPECT_EQ(failed.upstream_code, "*** [2J");
+  EXPECT_EQ(failed.detail, "of *** [2J");
+  EXPECT_EQ(failed.upstream_request_id, "r [2J");
+}
+
+TEST_F(Chats, DescribeAnAnswerWithoutControlCharacters) {
+  upstream_.script = {
+      {kHead +
+       R"(data:{"request_id":"r\u001b[2J","output":{"session_id":"s","finish_reason":"stop","text":"a"},)"
+       R"("usage":{"models":[{"model_id":"m\u001b[2J","input_tokens":3,"output_tokens":4}]}})"
+       "\n\n"}};
+  ask(AnswerMode::kStream);
+  when_phase(kFinished);
+  play();
+  EXPECT_EQ(record().model, "m [2J");
+  EXPECT_EQ(record().upstream_request_id, "r [2J");
+}
+
 TEST_F(Chats, KeepThoughtsFromThoseWhoDoNotAskForThem) {
   upstream_.script = {{kHead + kThought + event("a", "stop")}};
   ask(AnswerMode::kStream);

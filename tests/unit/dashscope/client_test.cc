@@ -11,6 +11,9 @@
 #include <tuple>
 #include <vector>
 
+#include "harness/sanitized.h"
+#include "unit/heap.h"
+#include "unit/loop_timers.h"
 #include "unit/loop_upstream.h"
 
 namespace bailian {
@@ -91,7 +94,7 @@ class Completions : public testing::Test {
   void ask(AnswerMode mode = AnswerMode::kStream) {
     if (!client_) client_.emplace(loop_, config_, received_);
     Question question;
-    question.prompt = "q";
+    question.prompt = prompt_;
     completion_ = client_->ask(question, mode, visitor_);
   }
 
@@ -110,13 +113,33 @@ class Completions : public testing::Test {
     });
   }
 
+  // Calls `then` later than any clock's tick, with the time.
+  void later(std::function<void(Clock::time_point)> then) { later_after(Clock::now(), std::move(then)); }
+  void later_after(Clock::time_point start, std::function<void(Clock::time_point)> then) {
+    loop_.post([this, start, then = std::move(then)] {
+      const auto now = Clock::now();
+      if (now > start + std::chrono::milliseconds(60)) return then(now);
+      later_after(start, then);
+    });
+  }
+
+  // Whether the completion waits for so long.
+  [[nodiscard]] bool has_limit(Seconds time) const { return timers_.has(to_duration(time), start_); }
+  [[nodiscard]] bool end_limit(Seconds time) const { return timers_.end(to_duration(time), start_); }
+
   // Cancels the completion in the next iteration. That must end its connection, and nothing may follow.
   void cancel() {
-    loop_.post([this] { destroy(); });
+    loop_.post([this] {
+      destroy();
+      after_a_while([this] { EXPECT_TRUE(has_disconnected_) << "not at once"; });
+    });
   }
   void destroy() { completion_.reset(); }
   std::string log_of_cancelled() {
-    upstream_.on_disconnected = [this] { after_a_while([this] { loop_.stop(); }); };
+    upstream_.on_disconnected = [this] {
+      has_disconnected_ = true;
+      after_a_while([this] { loop_.stop(); });
+    };
     loop_.run();
     return visitor_.log;
   }
@@ -133,13 +156,17 @@ class Completions : public testing::Test {
     loop_.stop();
   }
 
+  const Clock::time_point start_ = Clock::now();
   EventLoop loop_{std::chrono::nanoseconds::zero()};
+  LoopTimers timers_{loop_};
   Timer hung_{loop_, bind<&Completions::on_hung>(this)};
   EndOfIteration destroy_{loop_, bind<&Completions::destroy>(this)};
   Tally received_;
   Config config_;
+  std::string prompt_ = "q";
   LoopUpstream upstream_{loop_};
   Visitor visitor_{loop_};
+  bool has_disconnected_ = false;
   std::optional<DashScopeClient> client_;
   std::unique_ptr<Completion> completion_;
 };
@@ -305,6 +332,157 @@ TEST_F(Completions, TheIdleTimeStartsAgainWhenResumed) {
   EXPECT_EQ(outcome(), "request;text:a;failed:idle_timeout;");
 }
 
+// --- time limits, ended by the test ---
+
+constexpr Seconds kFirstToken{5};
+constexpr Seconds kIdle{7};
+constexpr Seconds kWhole{13};
+
+class CompletionLimits : public Completions {
+ protected:
+  CompletionLimits() {
+    config_.first_token_timeout = kFirstToken;
+    config_.idle_timeout = kIdle;
+    config_.timeout = kWhole;
+    config_.upstream_retries = 1;
+  }
+};
+
+TEST_F(CompletionLimits, ForTheFirstTokenAndThenForSilence) {
+  upstream_.on_request = [this] {
+    EXPECT_TRUE(has_limit(kFirstToken));
+    upstream_.send(kStreamHead + event("a"));
+  };
+  visitor_.after_first_text = [this] {
+    after_a_while([this] {
+      EXPECT_TRUE(has_limit(kIdle));
+      EXPECT_FALSE(has_limit(kFirstToken));
+      upstream_.send(event("b", "stop"));
+    });
+  };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;");
+}
+
+TEST_F(CompletionLimits, ForSilenceBeginAgainWithEachByte) {
+  upstream_.script = {{kStreamHead + event("a")}};
+  visitor_.after_first_text = [this] {
+    later([this](Clock::time_point now) {
+      upstream_.send(":");
+      after_a_while([this, now] {
+        EXPECT_TRUE(end_limit(kIdle));
+        after_a_while([this, now] {
+          EXPECT_TRUE(timers_.has(to_duration(kIdle), now));
+          upstream_.send("\n" + event("b", "stop"));
+        });
+      });
+    });
+  };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;");
+}
+
+TEST_F(CompletionLimits, ForAWholeAnswerIsTheTimeoutAlone) {
+  upstream_.on_request = [this] {
+    EXPECT_TRUE(has_limit(kWhole));
+    EXPECT_FALSE(has_limit(kFirstToken));
+    upstream_.send(kJsonAnswer);
+  };
+  EXPECT_EQ(outcome(AnswerMode::kJson), "request;text:ab;finished:stop;");
+}
+
+TEST_F(CompletionLimits, WhilePausedIsTheTimeoutAlone) {
+  upstream_.script = {{kStreamHead + event("a")}};
+  visitor_.after_first_text = [this] {
+    EXPECT_TRUE(completion_->pause());
+    after_a_while([this] {
+      EXPECT_TRUE(end_limit(kIdle));
+      later([this](Clock::time_point now) {
+        EXPECT_TRUE(has_limit(kWhole));
+        EXPECT_FALSE(has_limit(kIdle));
+        completion_->resume();
+        EXPECT_TRUE(timers_.has(to_duration(kIdle), now)) << "the pause is no silence";
+        upstream_.send(event("b", "stop"));
+      });
+    });
+  };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;");
+}
+
+TEST_F(CompletionLimits, ForTheWholeCountAllAttempts) {
+  config_.timeout = Seconds(4);
+  upstream_.script = {{json(429, kThrottled, "Retry-After: 2\r\n")}};
+  visitor_.after_retry = [this] {
+    later([this](Clock::time_point now) {
+      EXPECT_TRUE(end_limit(Seconds(2)));
+      upstream_.on_request = [this, now] {
+        EXPECT_TRUE(has_limit(config_.timeout));
+        EXPECT_FALSE(timers_.has(to_duration(config_.timeout), now));
+        upstream_.send(kAnswer);
+      };
+    });
+  };
+  EXPECT_EQ(outcome(), "request;retry:Throttling;request;text:a;text:b;finished:stop;");
+}
+
+TEST_F(CompletionLimits, ForTheWholeEndTheWaitForARetry) {
+  config_.timeout = Seconds(4);
+  upstream_.script = {{json(429, kThrottled, "Retry-After: 9\r\n")}};
+  visitor_.after_retry = [this] {
+    loop_.post([this] {
+      EXPECT_TRUE(has_limit(config_.timeout));
+      EXPECT_FALSE(has_limit(Seconds(9)));
+      loop_.stop();
+    });
+  };
+  EXPECT_EQ(outcome(), "request;retry:Throttling;");
+}
+
+TEST_F(CompletionLimits, OfTheUpstreamAreWaitedForUpToTenSeconds) {
+  upstream_.script = {{json(429, kThrottled, "Retry-After: 10\r\n")}, {kAnswer}};
+  visitor_.after_retry = [this] { loop_.post([this] { EXPECT_TRUE(end_limit(Seconds(10))); }); };
+  EXPECT_EQ(outcome(), "request;retry:Throttling;request;text:a;text:b;finished:stop;");
+}
+
+TEST_F(CompletionLimits, BetweenAttemptsAreAQuarterOfASecondAndThenTwiceAsLongEachTime) {
+  constexpr int kAttempts = 6;
+  config_.timeout = Seconds(kNever);
+  config_.upstream_retries = kAttempts;
+  // The last names a time that is shorter than the usual one.
+  upstream_.script.assign(kAttempts - 1, {json(429, kThrottled)});
+  upstream_.script.push_back({json(429, kThrottled, "Retry-After: 1\r\n")});
+  upstream_.script.push_back({kAnswer});
+  Clock::time_point asked;
+  upstream_.on_request = [&asked] { asked = Clock::now(); };
+  visitor_.after_retry = [&, usual = Seconds(0.25)]() mutable {
+    const auto least = to_duration(usual / 2) - (Clock::now() - asked);
+    const auto most = to_duration(usual * 1.5);
+    EXPECT_TRUE(timers_.end_between(least, most)) << usual.count() << " s";
+    usual *= 2;
+  };
+  outcome();
+  EXPECT_EQ(completion_->retries(), kAttempts);
+  EXPECT_TRUE(visitor_.log.ends_with("request;text:a;text:b;finished:stop;")) << visitor_.log;
+}
+
+// --- memory ---
+
+TEST_F(Completions, KeepNoQuestionOnceItsAnswerIsBilled) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
+  constexpr size_t kBytes = size_t{1} << 20;
+  prompt_ = std::string(kBytes, 'q');
+  size_t asked = 0;
+  upstream_.on_request = [this, &asked] {
+    asked = allocated_bytes();
+    upstream_.send(kStreamHead + event("a"));
+  };
+  visitor_.after_first_text = [this, &asked] {
+    after_a_while([this, &asked] {
+      EXPECT_LT(allocated_bytes(), asked - kBytes / 2);
+      upstream_.send(event("b", "stop"));
+    });
+  };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;");
+}
+
 // --- pause and resume ---
 
 TEST_F(Completions, ArePausedOnlyWhileTheyAnswer) {
@@ -456,6 +634,12 @@ INSTANTIATE_TEST_SUITE_P(
                  kStream,
                  2,
                  {{events(event("a") + kThrottledEvent)}},
+                 "request;text:a;failed:Throttling;",
+                 1},
+        Attempts{"NotAfterTextOfAWholeAnswer",
+                 kJson,
+                 2,
+                 {{events(event("a") + kThrottledEvent)}, {kJsonAnswer}},
                  "request;text:a;failed:Throttling;",
                  1},
         Attempts{"NotAfterUsage",

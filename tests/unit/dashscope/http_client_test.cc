@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstdlib>
 #include <functional>
 #include <future>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <utility>
 
 #include "harness/scripted_upstream.h"
+#include "unit/loop_timers.h"
 
 namespace bailian {
 namespace {
@@ -233,6 +235,88 @@ TEST_F(HttpClients, DestroyingATransferClosesItsConnection) {
   });
   EXPECT_EQ(first_.body, "text");
   EXPECT_EQ(first_.ends, 0);
+}
+
+TEST_F(HttpClients, EachDrainedTransferIsGivenASecond) {
+  const LoopTimers timers(loop_);
+  std::promise<void> checked;
+  Clock::time_point drained_at;
+  const auto drain = [&] {
+    drained_at = Clock::now();
+    Transfer::drain(std::move(first_.transfer));
+    EXPECT_TRUE(timers.end(std::chrono::seconds(1), drained_at)) << "too early: it is not over";
+    loop_.post([&] {
+      EXPECT_TRUE(timers.has(std::chrono::seconds(1), drained_at));
+      checked.set_value();
+      loop_.stop();
+    });
+  };
+  first_.on_bytes = [&] { loop_.post(drain); };
+  post(first_, "1");
+  run_with([&] {
+    const UpstreamCall call = upstream_.accept();
+    call.send(kChunkedHead);
+    call.send_chunk("text");
+    checked.get_future().wait();
+  });
+}
+
+TEST_F(HttpClients, AResponseThatHasBegunFreesItsQuestion) {
+  auto question = std::make_shared<const std::string>("question");
+  const std::weak_ptr<const std::string> kept = question;
+  ++left_;
+  first_.transfer = client_.post(template_, std::move(question), std::chrono::seconds(10), first_);
+  first_.on_bytes = [&] { EXPECT_TRUE(kept.expired()); };
+  run_with([&] { upstream_.accept().send(kWholeResponse); });
+  EXPECT_EQ(first_.body, "ok");
+}
+
+TEST_F(HttpClients, UseNoProxyOfTheEnvironment) {
+  const std::string nobody = "http://127.0.0.1:" + std::to_string(e2e::unused_port());
+  for (const char* name : {"http_proxy", "all_proxy", "ALL_PROXY"}) ::setenv(name, nobody.c_str(), 1);
+  post(first_, "question");
+  run_with([&] { upstream_.accept().send(kWholeResponse); });
+  for (const char* name : {"http_proxy", "all_proxy", "ALL_PROXY"}) ::unsetenv(name);
+  EXPECT_EQ(first_.body, "ok");
+}
+
+// Asks a URL that is not the upstream's.
+class OtherUrls : public HttpClients {
+ protected:
+  void ask(const std::string& url) {
+    const RequestTemplate request(url, {});
+    ++left_;
+    first_.transfer =
+        client_.post(request, std::make_shared<const std::string>("q"), std::chrono::seconds(10), first_);
+  }
+};
+
+TEST_F(OtherUrls, OfOtherProtocolsAreNotConnectedTo) {
+  const std::string place = "://127.0.0.1:" + std::to_string(upstream_.port()) + "/";
+  for (const char* protocol : {"ftp", "gopher", "telnet", "dict", "imap", "smtp"}) {
+    SCOPED_TRACE(protocol);
+    ask(protocol + place);
+    loop_.run();
+    EXPECT_EQ(first_.requests, 0);
+    EXPECT_NE(first_.detail.find("rotocol"), std::string::npos) << first_.detail;
+    EXPECT_FALSE(upstream_.is_called());
+    first_.transfer.reset();
+  }
+}
+
+// Section 3.1 of RFC 7301: the names of the protocols are in the first message as they are.
+TEST_F(OtherUrls, AreOfferedHttp1OverTls) {
+  const auto server = e2e::listen_on_loopback();
+  ask("https://127.0.0.1:" + std::to_string(server.port));
+  std::string hello;
+  run_with([&] {
+    const auto connection = e2e::accept_from(server.fd);
+    while (hello.find("http/1.1") == std::string::npos && hello.find("h2") == std::string::npos)
+      hello += e2e::receive_some(connection);
+  });
+  EXPECT_NE(hello.find("\x08http/1.1"), std::string::npos);
+  EXPECT_EQ(hello.find("\x02h2"), std::string::npos);
+  first_.transfer.reset();
 }
 
 }  // namespace

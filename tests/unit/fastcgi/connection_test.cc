@@ -15,11 +15,13 @@
 #include <vector>
 
 #include "unit/fcgi_wire.h"
+#include "unit/loop_timers.h"
 
 namespace bailian {
 namespace {
 
 using std::chrono::milliseconds;
+using std::chrono::seconds;
 constexpr char kKeep = FCGI_KEEP_CONN;
 
 std::string request(char flags = kKeep) {
@@ -30,11 +32,12 @@ std::string request(char flags = kKeep) {
 /// Does nothing by itself; records the calls it receives.
 class ScriptedExchange final : public Exchange {
  public:
-  ScriptedExchange(ClientStream& client, std::string& log) : client_(client), log_(log) {}
+  ScriptedExchange(ClientStream& client, std::string& log, const bool& lacks_memory)
+      : client_(client), log_(log), lacks_memory_(lacks_memory) {}
   ~ScriptedExchange() override { log_ += "destroyed;"; }
   void on_flushed() override {
     log_ += "flushed;";
-    throw std::bad_alloc();
+    if (lacks_memory_) throw std::bad_alloc();
   }
   void on_shutdown() override {
     log_ += "shutdown;";
@@ -49,6 +52,7 @@ class ScriptedExchange final : public Exchange {
  private:
   ClientStream& client_;
   std::string& log_;
+  const bool& lacks_memory_;
 };
 
 /// A connection, its owner and its peer. Once the connection is in the state `when`, the peer or the process
@@ -95,9 +99,50 @@ class Connections : public testing::Test {
     then_ = std::move(then);
     reach(when);
     if (when == FcgiState::kReading) loop_.post(std::exchange(then_, {}));
-    hang_.start(std::chrono::seconds(10));
+    run();
+  }
+  void run() {
+    hang_.start(kHang);
     loop_.run();
     EXPECT_FALSE(hangs_);
+  }
+
+  /// Calls `then` after enough iterations that all bytes sent before have arrived.
+  void after_a_while(std::function<void()> then, int iterations = 20) {
+    loop_.post([this, iterations, then = std::move(then)] {
+      if (iterations == 0) return then();
+      after_a_while(then, iterations - 1);
+    });
+  }
+  /// Counts the iterations of the loop from now on.
+  void count_iterations() {
+    loop_.post([this] {
+      ++iterations_;
+      count_iterations();
+    });
+  }
+
+  /// Calls `then` once `holds` returns true.
+  void await(std::function<bool()> holds, std::function<void()> then) {
+    loop_.post([this, holds = std::move(holds), then = std::move(then)] {
+      if (holds()) return then();
+      await(holds, then);
+    });
+  }
+  /// Calls `then` later than any clock's tick, and gives it the time.
+  void later(std::function<void(Clock::time_point)> then) {
+    const auto now = Clock::now();
+    await([now] { return Clock::now() > now + milliseconds(60); },
+          [then = std::move(then)] { then(Clock::now()); });
+  }
+
+  /// Whether a time limit of the connection runs that is this long.
+  [[nodiscard]] bool has_limit(Clock::duration time) const { return timers_.has(time, start_); }
+  [[nodiscard]] bool end_limit(Clock::duration time) const { return timers_.end(time, start_); }
+  void expect_no_limit() {
+    hang_.cancel();
+    EXPECT_FALSE(timers_.has_between(seconds(0), std::chrono::hours(24)));
+    hang_.start(kHang);
   }
 
   [[nodiscard]] uint64_t ended(Outcome outcome) const {
@@ -107,16 +152,21 @@ class Connections : public testing::Test {
     return state == FcgiState::kAnswering || state == FcgiState::kFinishing;
   }
 
+  static constexpr seconds kHang{20};
+
+  const Clock::time_point start_ = Clock::now();
   FcgiLimits limits_{1000, 7, milliseconds(50), milliseconds(100)};
   EventLoop loop_{std::chrono::nanoseconds::zero()};
   LoopBoard board_;
   Metrics metrics_;
   std::function<void(ClientStream&)> answer_;
   std::string log_;
+  bool lacks_memory_ = true;  // when all was sent
+  int iterations_ = 0;
 
   std::unique_ptr<Exchange> handle(const Request& asked, ClientStream& client) {
     EXPECT_EQ(asked.path, "/x");
-    auto exchange = std::make_unique<ScriptedExchange>(client, log_);
+    auto exchange = std::make_unique<ScriptedExchange>(client, log_, lacks_memory_);
     answer_(client);
     return exchange;
   }
@@ -148,6 +198,7 @@ class Connections : public testing::Test {
       .before_enter = bind<&Connections::before_enter>(this)};
   EndOfIteration destroy_{loop_, bind<&Connections::destroy>(this)};
   Timer hang_{loop_, bind<&Connections::on_hang>(this)};
+  LoopTimers timers_{loop_};
   bool hangs_ = false;
   FcgiState when_ = FcgiState::kCount;
   std::function<void()> then_;
@@ -157,8 +208,12 @@ class Connections : public testing::Test {
 
 class InEachState : public Connections, public testing::WithParamInterface<FcgiState> {};
 
-TEST_P(InEachState, APeerThatHangsUpEndsIt) {
-  run(GetParam(), [this] { hang_up(); });
+TEST_P(InEachState, APeerThatHangsUpEndsItAtOnce) {
+  run(GetParam(), [this] {
+    hang_up();
+    count_iterations();
+  });
+  EXPECT_LE(iterations_, 3) << "the loop ends one iteration after the connection";
   EXPECT_EQ(ended(Outcome::kClientGone), has_request(GetParam()) ? 1U : 0U);
   EXPECT_EQ(ended(Outcome::kDone), GetParam() == FcgiState::kParked ? 1U : 0U);
   EXPECT_EQ(log_, GetParam() == FcgiState::kReading ? "" : "described;destroyed;");
@@ -177,11 +232,13 @@ TEST_P(InEachState, ADeadlineEndsIt) {
       client.begin({200, {}, {}});
       client.write(std::string(8 << 20, 'x'));
     };
-    hang_.start(std::chrono::seconds(10));
-    loop_.run();
-    EXPECT_FALSE(hangs_);
+    run();
   } else {
-    run(GetParam(), [this] { connection().drain(); });
+    run(GetParam(), [this] {
+      connection().drain();
+      if (has_request(GetParam())) return;
+      EXPECT_TRUE(end_limit(seconds(GetParam() == FcgiState::kParked ? 2 : 1)));
+    });
   }
   EXPECT_EQ(ended(Outcome::kClientGone), has_request(GetParam()) ? 1U : 0U);
   EXPECT_EQ(ended(Outcome::kDone), GetParam() == FcgiState::kParked ? 1U : 0U);
@@ -269,10 +326,130 @@ TEST_F(Connections, AnExceptionOfTheExchangeClosesIt) {
 TEST_F(Connections, WithoutKeepConnAnAnswerIsTheLast) {
   answer_ = [](ClientStream& client) { client.send({204, {}, {}}); };
   send(request(0));
-  hang_.start(std::chrono::seconds(10));
-  loop_.run();
+  run();
   EXPECT_EQ(ended(Outcome::kDone), 1U);
   EXPECT_NE(received().find("Status: 204 No Content\r\n\r\n"), std::string::npos);
+}
+
+// --- time limits ---
+
+TEST_F(Connections, ASilentPeerIsGivenTenSeconds) {
+  EXPECT_TRUE(end_limit(seconds(10)));
+  run();
+  EXPECT_EQ(log_, "");
+}
+
+TEST_F(Connections, AByteNowAndThenGainsNoTime) {
+  const std::string head = wire::begin(1, kKeep);
+  send(head.substr(0, 1));
+  later([this, head](Clock::time_point now) {
+    send(head.substr(1, 1));
+    after_a_while([this, now] {
+      EXPECT_FALSE(timers_.has(seconds(10), now));
+      EXPECT_TRUE(end_limit(seconds(10)));
+    });
+  });
+  run();
+}
+
+TEST_F(Connections, TheBodyIsGivenThirtySeconds) {
+  send(wire::begin(1, kKeep) + wire::params(1, {{"REQUEST_METHOD", "POST"}, {"REQUEST_URI", "/x"}}));
+  after_a_while([this] { EXPECT_TRUE(end_limit(seconds(30))); });
+  run();
+}
+
+TEST_F(Connections, AnAnswerHasNoLimitOfItsRequest) {
+  run(FcgiState::kAnswering, [this] {
+    expect_no_limit();
+    hang_up();
+  });
+}
+
+TEST_F(Connections, AKeptConnectionIsGivenFiveMinutes) {
+  run(FcgiState::kParked, [this] { EXPECT_TRUE(end_limit(seconds(300))); });
+}
+
+TEST_F(Connections, AnAnswerGoesOnWhileTheProcessDrains) {
+  run(FcgiState::kFinishing, [this] {
+    context_.draining = true;
+    connection().drain();
+    EXPECT_EQ(connection().state(), FcgiState::kFinishing);
+    EXPECT_FALSE(has_limit(seconds(1)));
+    hang_up();
+  });
+}
+
+/// A stream that is longer than the socket's buffer, of which the peer reads as much as the test says.
+class SlowPeers : public Connections {
+ protected:
+  static constexpr seconds kStall{60};
+
+  SlowPeers() {
+    lacks_memory_ = false;
+    context_.limits.client_stall_timeout = kStall;
+  }
+  void stream(std::function<void(Clock::time_point)> then) {
+    run(FcgiState::kAnswering, [this, then = std::move(then)] {
+      connection().begin({200, {}, {}});
+      connection().write(std::string(size_t{1} << 20, 'x'));
+      later(then);
+    });
+  }
+};
+
+TEST_F(SlowPeers, ThatReadNothingGainNoTime) {
+  stream([this](Clock::time_point now) {
+    connection().write("more");
+    after_a_while([this, now] {
+      EXPECT_FALSE(timers_.has(kStall, now));
+      EXPECT_TRUE(end_limit(kStall));
+    });
+  });
+  EXPECT_EQ(ended(Outcome::kClientGone), 1U);
+}
+
+TEST_F(SlowPeers, ThatReadALittleAreGivenTheTimeAgain) {
+  stream([this](Clock::time_point now) {
+    const uint64_t sent = connection().sent_bytes();
+    EXPECT_NE(received(), "");
+    await([this, sent] { return connection().sent_bytes() > sent; },
+          [this, now] {
+            EXPECT_TRUE(timers_.has(kStall, now));
+            hang_up();
+          });
+  });
+}
+
+TEST_F(SlowPeers, ThatHaveCaughtUpHaveNoLimit) {
+  stream([this](Clock::time_point) {
+    const auto have_caught_up = [this] {
+      static_cast<void>(received());
+      return connection().unsent_bytes() == 0;
+    };
+    await(have_caught_up, [this] {
+      after_a_while([this] {
+        expect_no_limit();
+        hang_up();
+      });
+    });
+  });
+}
+
+TEST_F(SlowPeers, GainNoTimeForTheRestOfACompleteAnswer) {
+  static constexpr seconds kRest{30};
+  context_.limits.last_bytes_timeout = kRest;
+  run(FcgiState::kFinishing, [this] {
+    later([this](Clock::time_point now) {
+      const uint64_t sent = connection().sent_bytes();
+      EXPECT_NE(received(), "");
+      await([this, sent] { return connection().sent_bytes() > sent; },
+            [this, now] {
+              EXPECT_FALSE(timers_.has(kRest, now));
+              EXPECT_TRUE(end_limit(kRest));
+            });
+    });
+  });
+  EXPECT_EQ(ended(Outcome::kClientGone), 1U);
 }
 
 }  // namespace

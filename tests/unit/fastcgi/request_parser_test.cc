@@ -4,8 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <optional>
+#include <sstream>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 
 #include "fastcgi/request_reader.h"
 #include "unit/fcgi_wire.h"
@@ -372,10 +377,26 @@ class FcgiRequests : public testing::Test {
   std::optional<Request> read(const wire::Pairs& pairs, const std::string& body) {
     FcgiRequestParser records(1 << 20);
     EXPECT_TRUE(feed(records, begin(1, 0) + params(1, pairs) + stdin_stream(1, body), 1 << 16));
+    wire_ = records.wire();
     return reader_.read(records);
+  }
+  [[nodiscard]] const std::string& wire() const { return wire_; }
+
+  // What libfcgi can read: the file from which it has read the last request.
+  static std::string file() {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      if (!std::filesystem::read_symlink(entry, gone).string().starts_with("/memfd:fastcgi-request"))
+        continue;
+      std::ostringstream bytes;
+      bytes << std::ifstream(entry.path()).rdbuf();
+      return bytes.str();
+    }
+    throw std::runtime_error("there is no such file");
   }
 
  private:
+  std::string wire_;
   FcgiRequestReader reader_;
 };
 
@@ -436,6 +457,21 @@ TEST_F(FcgiRequests, KeepEveryByteOfABodyOfAMegabyte) {
   for (size_t i = 0; i < (1 << 20); ++i) body += static_cast<char>(i * 7 + i / 256);
   EXPECT_EQ(read({}, body)->body, body);
   EXPECT_EQ(read({}, "short")->body, "short") << "nothing of the earlier request is left";
+}
+
+TEST_F(FcgiRequests, AreTheLastInTheFileThatLibfcgiReads) {
+  for (const size_t size : {3000U, 10U, 60'000U, 200U, 70'000U, 10U, 500'000U, 10U, 20U}) {
+    EXPECT_EQ(read({}, std::string(size, 'x'))->body.size(), size);
+    EXPECT_TRUE(file().ends_with(wire())) << size << ": an earlier request follows";
+  }
+}
+
+TEST_F(FcgiRequests, DoNotMakeTheFileGrow) {
+  constexpr size_t kMaxBytes = 65536;
+  for (int i = 0; i < 100; ++i) {
+    read({}, std::string(10'000, 'x'));
+    EXPECT_LE(file().size(), kMaxBytes + wire().size());
+  }
 }
 
 }  // namespace
