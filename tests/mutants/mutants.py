@@ -189,10 +189,10 @@ class GoogleTest:
                 suite = line.split()[0]
         return tests
 
-    def run(self, copy: 'Copy', pattern: str, fail_fast: bool) -> dict[str, str]:
+    def run(self, copy: 'Copy', pattern: str, fail_fast: bool = True, patience: int = 1) -> dict[str, str]:
         """What is not as it should be: tests, and what is wrong with each."""
         command = [self._program, f'--gtest_filter={pattern}', '--gtest_color=no']
-        code, output = copy.run(command + ['--gtest_fail_fast'] * fail_fast, self._seconds)
+        code, output = copy.run(command + ['--gtest_fail_fast'] * fail_fast, self._seconds * patience)
         started = re.findall(r'^\[ RUN      \] (\S+)', output, re.MULTILINE)
         wrong = {name: 'skipped' for name in re.findall(r'^\[  SKIPPED \] (\S+) \(', output, re.MULTILINE)}
         wrong |= {name: 'fails' for name in re.findall(r'^\[  FAILED  \] (\S+?),? .*\(\d+ ms\)$', output, re.MULTILINE)}
@@ -211,8 +211,8 @@ class Browser:
     def tests(self, copy: 'Copy', pattern: str) -> list[str]:
         return [pattern] if self._files(copy, pattern) else []
 
-    def run(self, copy: 'Copy', pattern: str, fail_fast: bool) -> dict[str, str]:
-        del fail_fast
+    def run(self, copy: 'Copy', pattern: str, fail_fast: bool = True, patience: int = 1) -> dict[str, str]:
+        del fail_fast, patience
         command = ['node', '--test', '--test-reporter=tap', f'--test-name-pattern={re.escape(pattern)}',
                    *self._files(copy, pattern)]
         code, output = copy.run(command, 180, BUILD_DIR=BUILD)
@@ -241,8 +241,8 @@ class Command:
         words = shlex.split(pattern)
         return [pattern] if words and (shutil.which(words[0]) or (copy.tree / words[0]).exists()) else []
 
-    def run(self, copy: 'Copy', pattern: str, fail_fast: bool) -> dict[str, str]:
-        del fail_fast
+    def run(self, copy: 'Copy', pattern: str, fail_fast: bool = True, patience: int = 1) -> dict[str, str]:
+        del fail_fast, patience
         code = copy.run(['sh', '-c', pattern], 120)[0]
         return {} if code == 0 else {pattern: 'hangs' if code is None else f'ends with {code}'}
 
@@ -370,14 +370,17 @@ class Run:
         if unmatched := [f'{kind}:{pattern} matches no test' for (kind, pattern), names in self._names.items() if not names]:
             raise Fault('\n'.join(unmatched))
 
-        parts: list[tuple[str, str]] = []
+        parts: list[tuple[str, list[str]]] = []
         for kind in sorted({kind for kind, _ in self._claims}):
             names = sorted({name for claim in self._claims if claim[0] == kind for name in self._names[claim]})
             count = len(self._copies) if isinstance(KINDS[kind], GoogleTest) else len(names)
-            separate = [':'.join(names[number::count]) for number in range(count)]
-            parts += [(kind, part) for part in separate if part]
+            parts += [(kind, part) for number in range(count) if (part := names[number::count])]
         wrong: dict[str, str] = {}
-        self._spread(parts, lambda copy, part: wrong.update(KINDS[part[0]].run(copy, part[1], False)))
+
+        def run(copy: Copy, part: tuple[str, list[str]]) -> None:
+            wrong.update(KINDS[part[0]].run(copy, ':'.join(part[1]), fail_fast=False, patience=len(part[1])))
+
+        self._spread(parts, run)
         self._skipped = {name for name, what in wrong.items() if what == 'skipped'}
         if red := [f'  {name} {what}' for name, what in wrong.items() if what != 'skipped']:
             raise Fault('\n'.join(['claimed tests that do not pass without a mutant:', *red]))
@@ -441,7 +444,7 @@ class Run:
         for kind, pattern in mutant.claims():
             if complaint := copy.build(self._targets({kind}), 1):
                 return Outcome('failed', 'does not build', complaint)
-            for name, what in KINDS[kind].run(copy, pattern, True).items():
+            for name, what in KINDS[kind].run(copy, pattern).items():
                 if what != 'skipped':
                     return Outcome('passed', f'{kind} {name} {what}')
         if mutant.survives:
