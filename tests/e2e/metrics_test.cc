@@ -419,6 +419,22 @@ TEST_F(StatusInclude, LetsNobodyElse) {
   }
 }
 
+TEST_F(StatusInclude, LetsNobodyElseWhomTheSiteLetsIn) {
+  start({}, "    satisfy any;\n    auth_request /let-in;\n    location = /let-in { return 204; }\n");
+  for (const char* path : {"/status", "/ping", "/metrics", "/ready"}) {
+    EXPECT_EQ(get_from(1, path).status, 200) << path;
+    EXPECT_EQ(get_from(2, path).status, 403) << path;
+  }
+}
+
+TEST_F(StatusInclude, IsNotKeptByTheSitesCache) {
+  start();
+  for (const char* path : {"/status", "/metrics", "/ready"}) {
+    const auto first = get_from(1, path).headers.get("X-Request-Id");
+    EXPECT_NE(get_from(1, path).headers.get("X-Request-Id"), first) << path;
+  }
+}
+
 // A foreign page whose name now resolves to this machine (DNS rebinding).
 TEST_F(StatusInclude, LetsNoPageOfAnotherNameLook) {
   start({}, "    server_name chat.example;\n");

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <new>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -38,20 +40,28 @@ const std::string kErrorReply =
 class Browser final : public ClientStream {
  public:
   std::string log;
+  std::string body;  // of a whole answer
   size_t unsent = 0;
+  Clock::duration least_silence = Clock::duration::max();  // before a heartbeat
   bool out_of_memory = false;
 
   [[nodiscard]] bool has_ended() const { return ends_ > 0; }
 
   void send(const Reply& reply) override {
-    JsonDocument body;
-    parse_json(reply.body, body);
-    const JsonValue* word = find_member(body, reply.status == 200 ? "result" : "code");
+    body = reply.body;
+    JsonDocument document;
+    parse_json(body, document);
+    const JsonValue* word = find_member(document, reply.status == 200 ? "result" : "code");
     note("send " + std::to_string(reply.status) + " " + std::string(as_view(*word)));
     ++ends_;
   }
   void begin(const Reply& head) override { note("begin " + std::to_string(head.status)); }
-  void write(std::string_view bytes) override { note(in_short(bytes)); }
+  void write(std::string_view bytes) override {
+    const auto now = Clock::now();
+    if (bytes.starts_with(':') && last_write_) least_silence = std::min(least_silence, now - *last_write_);
+    last_write_ = now;
+    note(in_short(bytes));
+  }
   void finish() override {
     note("end");
     ++ends_;
@@ -81,6 +91,7 @@ class Browser final : public ClientStream {
     log += what + ";";
   }
 
+  std::optional<Clock::time_point> last_write_;
   int ends_ = 0;
 };
 
@@ -366,6 +377,19 @@ TEST_F(Chats, IgnoreTheUpstreamOnceAHeartbeatHasFailed) {
   EXPECT_TRUE(browser_.log == "abort;" || browser_.log == "begin 200;beat;abort;") << browser_.log;
 }
 
+TEST_F(Chats, BeatOnlyAfterAWholeHeartbeatOfSilence) {
+  static constexpr std::chrono::milliseconds kHeartbeat{100};
+  config_.heartbeat = kHeartbeat;
+  ask(AnswerMode::kStream);
+  const auto start = Clock::now();
+  when([start] { return Clock::now() - start >= kHeartbeat / 2; },
+       [this] { upstream_.send(kHead + event("a")); });
+  when([this] { return browser_.log.ends_with("a;beat;"); }, [this] { upstream_.send(event("b", "stop")); });
+  when_phase(kFinished);
+  play();
+  EXPECT_GE(browser_.least_silence, kHeartbeat);
+}
+
 TEST_F(Chats, PauseTheUpstreamForASlowBrowser) {
   upstream_.script = {{kHead + event("a")}};
   browser_.unsent = 1001;
@@ -435,6 +459,20 @@ TEST_F(Chats, SendThoughtsThatAreAskedFor) {
   when_phase(kFinished);
   play();
   EXPECT_EQ(browser_.log, "begin 200;hm;a;Stream completed;end;");
+}
+
+TEST_F(Chats, PutTheThoughtIntoAWholeAnswerOnlyIfItIsAskedFor) {
+  upstream_.script = {{kHead + kThought + event("a", "stop")}, {kHead + kThought + event("a", "stop")}};
+  ask(AnswerMode::kJson);
+  when_phase(kFinished, [this] {
+    EXPECT_EQ(browser_.body.find("thought"), std::string::npos) << browser_.body;
+    browser_ = Browser();
+    chat_.reset();
+    ask(AnswerMode::kJson, R"({"last_prompt":"q","include_thoughts":true})");
+  });
+  when_phase(kFinished);
+  play();
+  EXPECT_NE(browser_.body.find(R"("thought":"hm")"), std::string::npos) << browser_.body;
 }
 
 TEST_F(Chats, RememberAStreamThatFailedAfterTheUpstreamWasAsked) {

@@ -36,7 +36,9 @@ TEST(FailedStreams, ForgetAfterHalfAMinute) {
   FailedStreams streams;
   const auto question = streams.key("10.0.0.1", asked("hello"));
   streams.remember(question, kFailure, kNow);
-  EXPECT_FALSE(streams.take(question, kNow + FailedStreams::kRemembered));
+  EXPECT_FALSE(streams.take(question, kNow + 30s));
+  streams.remember(question, kFailure, kNow);
+  EXPECT_TRUE(streams.take(question, kNow + 29s));
   streams.remember(question, kFailure, kNow);
   streams.remember(question, kFailure, kNow + 20s);
   streams.remember(streams.key("10.0.0.1", asked("other")), kFailure, kNow + 40s);
@@ -70,7 +72,7 @@ TEST(FailedStreams, TellQuestionsOfVisitorsApart) {
 
 TEST(FailedStreams, KeepTheNewestOnly) {
   FailedStreams streams;
-  const size_t asked = FailedStreams::kMaxQuestions + 10;
+  const size_t asked = 4096 + 10;
   for (size_t i = 0; i < asked; ++i) streams.remember(i, kFailure, kNow);
   for (size_t i = 0; i < 10; ++i) EXPECT_FALSE(streams.take(i, kNow)) << i;
   for (size_t i = 10; i < asked; ++i) EXPECT_TRUE(streams.take(i, kNow)) << i;

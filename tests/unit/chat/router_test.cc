@@ -51,6 +51,7 @@ class Routes : public testing::Test {
     ServiceState shared(config_);
     shared.draining = draining_;
     shared.refusing = refusing_;
+    shared.misconfigured = misconfigured_;
     Router router(loop_, config_, shared);
     router.handle(request_, browser);
     return browser;
@@ -61,6 +62,7 @@ class Routes : public testing::Test {
   Request request_;
   bool draining_ = false;
   bool refusing_ = false;
+  bool misconfigured_ = false;
 };
 
 TEST_F(Routes, AreFoundWithPrefixAndTrailingSlash) {
@@ -129,6 +131,8 @@ TEST_F(Routes, PreflightsAreAnsweredEverywhere) {
   EXPECT_EQ(browser.status(), 204);
   EXPECT_EQ(browser.header("Access-Control-Max-Age"), "86400");
   EXPECT_EQ(browser.header("Access-Control-Allow-Origin"), "*");
+  EXPECT_EQ(browser.header("Access-Control-Allow-Methods"), "GET, HEAD, POST, OPTIONS");
+  EXPECT_EQ(browser.header("X-Content-Type-Options"), "nosniff");
 }
 
 TEST_F(Routes, EveryAnswerHasTheCommonHeadersOnce) {
@@ -136,6 +140,8 @@ TEST_F(Routes, EveryAnswerHasTheCommonHeadersOnce) {
        {std::pair{"GET", "/health"}, {"GET", "/x"}, {"PUT", "/health"}, {"POST", "/myapi/v1/chat-bot"}}) {
     const Browser browser = ask(method, path);
     EXPECT_EQ(browser.header("Access-Control-Allow-Origin"), "*") << path;
+    EXPECT_EQ(browser.header("Access-Control-Expose-Headers"), "X-Request-Id, Retry-After");
+    EXPECT_EQ(browser.header("Vary"), "");
     EXPECT_EQ(browser.header("X-Content-Type-Options"), "nosniff");
     EXPECT_EQ(browser.header("X-Request-Id"), "id");
     EXPECT_EQ(browser.header("Content-Type"), "application/json");
@@ -161,7 +167,19 @@ TEST_F(Routes, OnlyListedOriginsMayChat) {
     EXPECT_EQ(browser.status(), 403) << origin;
     EXPECT_EQ(browser.code(), "origin_not_allowed");
     EXPECT_EQ(browser.header("Access-Control-Allow-Origin"), "");
+    EXPECT_EQ(browser.header("Vary"), "Origin") << "else a cache would give this answer to a listed origin";
   }
+}
+
+TEST_F(Routes, ASiteWithHttpsIsAnotherOriginThanItsNameUnderHttp) {
+  config_.allowed_origins = {"https://a.example"};
+  request_.host = "site.example";
+  request_.origin = "http://site.example";
+  EXPECT_EQ(ask("POST", "/myapi/v1/chat-bot").status(), 400);
+  request_.is_https = true;
+  EXPECT_EQ(ask("POST", "/myapi/v1/chat-bot").status(), 403);
+  request_.origin = "https://site.example";
+  EXPECT_EQ(ask("POST", "/myapi/v1/chat-bot").status(), 400);
 }
 
 TEST_F(Routes, ProfileIsNotSentTwiceToOneWhoHasIt) {
@@ -172,7 +190,10 @@ TEST_F(Routes, ProfileIsNotSentTwiceToOneWhoHasIt) {
   const std::string etag = first.header("ETag");
   for (const std::string& known : {etag, "W/" + etag, "\"x\", " + etag, std::string("*"), " " + etag + " "}) {
     request_.if_none_match = known;
-    EXPECT_EQ(ask("GET", "/myapi/v1/chat-bot-config").status(), 304) << known;
+    const Browser again = ask("GET", "/myapi/v1/chat-bot-config");
+    EXPECT_EQ(again.status(), 304) << known;
+    EXPECT_EQ(again.header("ETag"), etag);
+    EXPECT_EQ(again.body(), "");
   }
   for (const char* other : {"\"x\"", "", ",", "W/"}) {
     request_.if_none_match = other;
@@ -224,6 +245,22 @@ TEST_F(Routes, WhileDrainingItIsHealthyButNotReady) {
   const Browser health = ask("GET", "/health");
   EXPECT_EQ(health.status(), 200);
   EXPECT_NE(health.body().find("\"draining\""), std::string::npos);
+}
+
+TEST_F(Routes, WithAFaultInTheSettingsItIsHealthyButNothingElse) {
+  misconfigured_ = true;
+  const Browser health = ask("GET", "/health");
+  EXPECT_EQ(health.status(), 200);
+  EXPECT_NE(health.body().find("\"misconfigured\""), std::string::npos);
+  const Browser ready = ask("GET", "/ready");
+  EXPECT_EQ(ready.status(), 503);
+  EXPECT_NE(ready.body().find("\"misconfigured\""), std::string::npos);
+  for (const auto& [method, path] :
+       {std::pair{"GET", "/myapi/v1/chat-bot-config"}, {"POST", "/myapi/v1/chat-bot"}}) {
+    const Browser browser = ask(method, path);
+    EXPECT_EQ(browser.status(), 503) << path;
+    EXPECT_EQ(browser.code(), "not_configured") << path;
+  }
 }
 
 TEST_F(Routes, WithNobodyToTakeOverNoChatBegins) {

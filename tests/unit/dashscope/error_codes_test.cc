@@ -147,8 +147,9 @@ TEST(HttpErrors, IncludeTheUpstreamsMessageWithoutTheKeyInDebugMode) {
   EXPECT_STREQ(to_http_error(error, true, "secret-key").what(),
                "Authentication failed: InvalidApiKey: key *** or sk-*** is bad");
   EXPECT_STREQ(to_http_error(error, false, "secret-key").what(), "Authentication failed");
-  EXPECT_STREQ(to_http_error({UpstreamFault::kFailed, "", "words", "", false}, true, "key").what(),
-               "API Error: words");
+  const UpstreamError other{UpstreamFault::kFailed, "", "words", "", false};
+  EXPECT_STREQ(to_http_error(other, true, "key").what(), "API Error: words");
+  EXPECT_STREQ(to_http_error(other, false, "key").what(), "API Error");
 }
 
 }  // namespace

@@ -33,9 +33,9 @@ struct BadBody {
   int status;
   std::string message;
 };
-std::string seventeen_images() {
+std::string with_images(int number) {
   std::string urls = R"("http://a/")";
-  for (int i = 1; i < 17; ++i) urls += R"(,"http://a/")";
+  for (int i = 1; i < number; ++i) urls += R"(,"http://a/")";
   return R"({"last_prompt":"x","image_urls":[)" + urls + "]}";
 }
 
@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "image_urls must be"},
         BadBody{"ImagesDelete", "{\"last_prompt\":\"x\",\"image_urls\":[\"http://a/\x7f\"]}", 400,
                 "image_urls must be"},
-        BadBody{"ImagesTooMany", seventeen_images(), 400, "image_urls must be at most 16"}),
+        BadBody{"ImagesTooMany", with_images(17), 400, "image_urls must be at most 16"}),
     [](const auto& test) { return test.param.name; });
 
 TEST(Myapi, BizParamsAreWhatTheSettingsAllow) {
@@ -114,6 +114,11 @@ std::string conversation(const Question& request) {
 }
 
 TEST(Myapi, ThePromptIsKeptUntrimmed) { EXPECT_EQ(parse(R"({"last_prompt":"  hi\n"})").prompt, "  hi\n"); }
+
+TEST(Myapi, APromptOfJustTheLimitIsTaken) {
+  const std::string longest(100, 'x');
+  EXPECT_EQ(parse(R"({"last_prompt":")" + longest + "\"}").prompt, longest);
+}
 
 TEST(Myapi, TheRepeatedPromptIsDroppedOnce) {
   EXPECT_EQ(conversation(parse(R"({"last_prompt":"b","conversation_history":[{"role":"user","content":"b"},
@@ -166,6 +171,7 @@ TEST(Myapi, SessionIdCountsOnlyWithoutHistory) {
 TEST(Myapi, ImageUrlsAreTaken) {
   EXPECT_EQ(parse(R"({"last_prompt":"p","image_urls":["https://a/b.png","http://c/?d=e"]})").image_urls,
             (std::vector<std::string>{"https://a/b.png", "http://c/?d=e"}));
+  EXPECT_EQ(parse(with_images(16)).image_urls.size(), 16U);
   EXPECT_TRUE(parse(R"({"last_prompt":"p","image_urls":null})").image_urls.empty());
 }
 
@@ -248,11 +254,13 @@ TEST(Myapi, APieceFollowsTheOneBefore) {
   Answer answer;
   const auto writer = writer_at(kStreamPath);
   EXPECT_FALSE(writer->next_event());
-  for (const char* piece : {"one", "two"}) {
+  for (const std::string piece : {"one", "two"}) {
+    answer.session_id = "session of " + piece;
     writer->text(piece, answer);
     const auto events = take_events(*writer);
     ASSERT_EQ(events.size(), 1U);
-    EXPECT_NE(events[0].find(piece), std::string::npos);
+    EXPECT_NE(events[0].find('"' + piece + '"'), std::string::npos);
+    EXPECT_NE(events[0].find('"' + answer.session_id + '"'), std::string::npos);
     EXPECT_FALSE(writer->next_event());
   }
 }
@@ -284,8 +292,8 @@ TEST(Myapi, LongTextsAreCutAtCharactersWhereverTheLimitFalls) {
 TEST(Myapi, EventsAreFilledUpToTheLimit) {
   const auto events = text_events(std::string(9000, 'x'), "session");
   ASSERT_EQ(events.size(), 3U);
-  EXPECT_EQ(events[0].size(), kMaxEventBytes);
-  EXPECT_EQ(events[1].size(), kMaxEventBytes);
+  EXPECT_EQ(events[0].size(), 4088U);
+  EXPECT_EQ(events[1].size(), 4088U);
 }
 
 class LongTexts : public testing::TestWithParam<std::string> {};
@@ -323,6 +331,21 @@ TEST(Myapi, TerminalEventsAndBodiesHaveTheirKeys) {
       whole_answer("# 你", "", answer),
       "{\"success\":true,\"message\":\"Response Generated\",\"result\":\"# 你\",\"response\":\"# 你\","
       "\"session_id\":\"s\",\"usage\":{\"input_tokens\":31,\"output_tokens\":24},\"request_id\":\"r\"}");
+}
+
+TEST(Myapi, ErrorsThatMayPassSayWhenToComeBack) {
+  const auto retry_after = [](int status, const char* code, int seconds) {
+    std::string all;
+    const HttpError error(status, code, "words", std::chrono::seconds(seconds));
+    for (const auto& [name, value] : kMyapi.refuse(error, "r", {}).headers)
+      if (name == "Retry-After") all += value + ";";
+    return all;
+  };
+  EXPECT_EQ(retry_after(429, "rate_limited", 0), "10;");
+  EXPECT_EQ(retry_after(429, "rate_limited", 33), "33;");
+  EXPECT_EQ(retry_after(503, "overloaded", 0), "5;");
+  EXPECT_EQ(retry_after(503, "upstream_quota", 0), "");
+  EXPECT_EQ(retry_after(502, "upstream_error", 0), "");
 }
 
 TEST(Myapi, ThoughtAndCitationsAreAddedWhereThereAreAny) {

@@ -426,10 +426,19 @@ TEST_F(FcgiRequests, WithoutUriGoByTheScriptsName) {
   EXPECT_EQ(read({}, "")->path, "");
 }
 
+TEST_F(FcgiRequests, KeepTheIdOfTheWebServer) {
+  for (const std::string& id :
+       {std::string("a"), std::string(32, '7'), std::string(128, 'f'), std::string("a-B_c.1")})
+    EXPECT_EQ(read({{"REQUEST_ID", id}}, "")->request_id, id);
+}
+
 TEST_F(FcgiRequests, WithAnUnusableIdGetAFreshOne) {
-  const std::string fresh = read({{"REQUEST_ID", "a\r\nX: y"}}, "")->request_id;
-  EXPECT_EQ(fresh.size(), 32U);
-  EXPECT_NE(fresh, read({}, "")->request_id);
+  for (const std::string& id :
+       {std::string("a\r\nX: y"), std::string("a b"), std::string(129, 'f'), std::string()}) {
+    const std::string fresh = read({{"REQUEST_ID", id}}, "")->request_id;
+    EXPECT_EQ(fresh.size(), 32U);
+    EXPECT_NE(fresh, read({}, "")->request_id);
+  }
 }
 
 TEST_F(FcgiRequests, NeverHoldAnOriginThatCouldForgeAHeader) {

@@ -42,8 +42,13 @@ TEST(BizParams, OfAGroupMayBeAllowedOneByOne) {
 }
 
 TEST(BizParams, OfAnotherShapeAreRefused) {
-  const std::string deep = R"({"a":[[[[[[[[1]]]]]]]]})";
-  const std::string huge = R"({"a":")" + std::string(kMaxBizParamsBytes, 'x') + "\"}";
+  const auto nested = [](size_t levels) {
+    return R"({"a":)" + std::string(levels - 1, '[') + "1" + std::string(levels - 1, ']') + "}";
+  };
+  const auto sized = [](size_t bytes) { return R"({"a":")" + std::string(bytes - 8, 'x') + "\"}"; };
+  for (const std::string& good : {nested(8), sized(16384)}) EXPECT_EQ(allowed(good, {"a"}), good);
+  const std::string deep = nested(9);
+  const std::string huge = sized(16385);
   for (const std::string& bad : {std::string("[]"), std::string("5"), std::string("\"a\""), deep, huge}) {
     EXPECT_TRUE(allowed(bad, {"a"}).starts_with("refused: biz_params must ")) << bad.substr(0, 40);
   }
