@@ -2,9 +2,12 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import http from "node:http";
+import path from "node:path";
 import { after, before, beforeEach, test } from "node:test";
-import { Site, ask, begin, button, input, lastAnswer, lastTurn, profile, shows } from "./site.js";
+import vm from "node:vm";
+import { Site, ask, begin, button, input, lastAnswer, lastTurn, profile, root, shows } from "./site.js";
 
 let site;
 before(async () => { site = await Site.start(); });
@@ -91,6 +94,21 @@ test("a closed tab ends the answer at the upstream", async t => {
   await begin(page, "[[sim events=3 hold=1]]");
   await shows(lastAnswer(page), "tok1");
   await page.close();
+  await site.reaches("cut", 1);
+});
+
+test("removing the element ends the answer at the upstream, moving it does not", async t => {
+  const page = await visit(t);
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await page.evaluate(() => document.body.append(document.querySelector("bailian-chat")));
+  await site.release();
+  await lastTurn(page).locator(".actions").waitFor();
+  assert.equal(await lastAnswer(page).innerText(), "tok1 tok2 tok3");
+  await site.reset();
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await page.evaluate(() => document.querySelector("bailian-chat").remove());
   await site.reaches("cut", 1);
 });
 
@@ -237,6 +255,10 @@ for (const [what, answer, words] of [
   ["500 of the service", { status: 500, json: { success: false, code: "internal", message: "Internal server error" } }, "Something went wrong"],
   ["a 504 page of a proxy", { status: 504, ...page("<h1>Gateway Time-out</h1>") }, "The assistant took too long to answer."],
   ["a 503 page of a proxy", { status: 503, ...page("<h1>Busy</h1>") }, "The chat service is busy."],
+  ["a 413 page of a proxy", { status: 413, ...page("<h1>Too large</h1>") }, "The question or the conversation is too long."],
+  ["a 429 page of a proxy", { status: 429, ...page("<h1>Slow down</h1>") }, /Too many questions at the moment\. Please wait (10|9) s/],
+  ["a stream without a last event", { contentType: "text/event-stream", body: 'data: {"success":true,"content":"half","finished":false}\n\n' },
+    "The connection broke before the answer was complete."],
   ["JSON that was cut off", { status: 200, contentType: "application/json", body: '{"success":true,"result":"ha' }, "cannot be read"],
 ]) {
   test(`${what} is told, and nothing is asked again`, async t => {
@@ -271,6 +293,21 @@ test("a stream that cannot be read is left, so that it does not go on unseen", a
   await ask(shop, "hello");
   await shows(lastTurn(shop).getByRole("alert"), "cannot be read");
   await left;
+});
+
+test("a second question waits for the answer to the first", async t => {
+  const page = await visit(t);
+  const counted = countQuestions(page);
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await begin(page, "[[sim events=1]]");
+  await page.evaluate(() => document.querySelector("bailian-chat").ask("[[sim events=1]]"));
+  assert.equal(await input(page).inputValue(), "[[sim events=1]]");
+  await site.release();
+  await lastTurn(page).locator(".actions").waitFor();
+  assert.equal(await lastAnswer(page).innerText(), "tok1 tok2 tok3");
+  assert.equal(await page.locator("bailian-chat .turn").count(), 1);
+  assert.equal(counted.questions, 1);
 });
 
 test("what was refused is not asked again", async t => {
@@ -316,6 +353,60 @@ test("the history is limited", async t => {
   assert.deepEqual(messages.filter(each => each.role === "user").map(each => each.content.at(-1)), ["1", "2", "3"]);
 });
 
+const turns = count => Array.from({ length: count }, (_, i) => ({ question: `question ${i}`, answer: `answer ${i}`, state: "done" }));
+
+test("the newest 50 questions are kept, and 20 messages are sent", async t => {
+  const page = await visit(t);
+  await page.evaluate(kept => {
+    sessionStorage.setItem(`bailian-chat:${location.origin}/myapi/v1`, JSON.stringify({ turns: kept }));
+    document.querySelector("bailian-chat").remove();
+    document.body.append(document.createElement("bailian-chat"));
+  }, turns(50));
+  await ask(page, "[[sim events=1]]");
+  const { messages } = (await site.lastRequest()).input;
+  assert.deepEqual(messages.map(each => each.content), [
+    ...turns(50).slice(-10).flatMap(each => [each.question, each.answer]), "[[sim events=1]]",
+  ]);
+  await page.reload();
+  const questions = await page.locator("bailian-chat .bubble").allInnerTexts();
+  assert.deepEqual(questions, [...turns(50).slice(1).map(each => each.question), "[[sim events=1]]"]);
+});
+
+test("the conversation is kept for this tab alone, and for its endpoint", async t => {
+  const page = await visit(t, site.foreignPage("shop"));
+  await button(page, "Open chat").click();
+  await ask(page, "[[sim events=1]]");
+  assert.equal(await page.evaluate(() => localStorage.length + document.cookie.length), 0);
+  const turnsOf = async tab => {
+    await shows(tab.locator("bailian-chat .log"), "Hello from");
+    return tab.locator("bailian-chat .turn").count();
+  };
+  await page.reload();
+  assert.equal(await turnsOf(page), 1);
+  const tab = await page.context().newPage();
+  await tab.goto(site.foreignPage("shop"));
+  await button(tab, "Open chat").click();
+  assert.equal(await turnsOf(tab), 0);
+  await page.goto(site.foreignPage("shop", { body: site.line.replace('"/myapi/v1"', '"/wp-json/myapi/v1"') }));
+  await button(page, "Open chat").click();
+  assert.equal(await turnsOf(page), 0);
+});
+
+test("a full storage keeps the newest questions", async t => {
+  const page = await visit(t, "about:blank");
+  await page.addInitScript(() => {
+    const { setItem } = Storage.prototype;
+    Storage.prototype.setItem = function(key, value) {
+      if (value.length > 3000) throw new DOMException("full", "QuotaExceededError");
+      setItem.call(this, key, value);
+    };
+  });
+  await page.goto(site.origin);
+  for (const letter of "abc") await ask(page, `[[sim text=echo]] ${letter.repeat(600)}`);
+  await page.reload();
+  assert.deepEqual(await page.locator("bailian-chat .turn .answer").allInnerTexts(), ["b".repeat(600), "c".repeat(600)]);
+});
+
 test("new chat forgets, also after a reload", async t => {
   const page = await visit(t);
   await ask(page, "[[sim events=1]]");
@@ -358,6 +449,62 @@ test("a bot that is offline is shown so", async t => {
   await shows(page.locator("bailian-chat .status"), "Offline");
 });
 
+test("an empty greeting and empty pictures are replaced", async t => {
+  const page = await site.visit("about:blank");
+  t.after(() => page.context().close());
+  await page.route("**/chat-bot-config", route => route.fulfill({ json: { ...profile, StartUpMessage: "", userAvatarURL: "", botImageURL: "" } }));
+  await page.goto(site.origin);
+  await shows(page.locator("bailian-chat .log"), "Hi! How can I help?");
+  await ask(page, "[[sim events=1]]");
+  assert.equal(await page.locator("bailian-chat span.avatar svg").count(), 4);
+  assert.equal(await page.locator("bailian-chat img.avatar").count(), 0);
+});
+
+test("no request is made until the chat is opened", async t => {
+  const page = await visit(t, "about:blank");
+  await page.addInitScript(() => {
+    const plain = window.fetch;
+    window.fetched = [];
+    window.fetch = (url, ...rest) => { window.fetched.push(String(url)); return plain(url, ...rest); };
+  });
+  await page.goto(site.foreignPage("shop"));
+  await button(page, "Open chat").waitFor();
+  assert.deepEqual(await page.evaluate(() => window.fetched), []);
+  await button(page, "Open chat").click();
+  assert.deepEqual(await page.evaluate(() => window.fetched), [`${site.origin}/myapi/v1/chat-bot-config`]);
+});
+
+// The browser's default would tell the other host which site the visitor is on.
+async function countPictures(page) {
+  const seen = { pictures: 0, referrers: [] };
+  await page.route("https://pictures.example/**", async route => {
+    seen.pictures += 1;
+    const { referer } = route.request().headers();
+    if (referer) seen.referrers.push(referer);
+    await route.fulfill({ contentType: "image/svg+xml", body: "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>" });
+  });
+  return seen;
+}
+
+test("pictures are fetched without a referrer", async t => {
+  const page = await visit(t, "about:blank");
+  const seen = await countPictures(page);
+  await page.route("**/chat-bot-config", route => route.fulfill({
+    headers: { "Access-Control-Allow-Origin": "*" },
+    json: { ...profile, botImageURL: "https://pictures.example/bot.svg", userAvatarURL: "https://pictures.example/user.svg" },
+  }));
+  await page.goto(site.foreignPage("shop", { body: site.line.replace(" defer", " data-images data-open defer") }));
+  await ask(page, "[[sim text=echo]] ![cat](https://pictures.example/cat.svg)");
+  const loaded = page.locator("bailian-chat img");
+  await page.waitForFunction(() => {
+    const pictures = [...document.querySelector("bailian-chat").shadowRoot.querySelectorAll("img")];
+    return pictures.length >= 4 && pictures.every(each => each.complete && each.naturalWidth > 0);
+  });
+  assert.deepEqual(new Set(await loaded.evaluateAll(all => all.map(each => new URL(each.src).pathname))), new Set(["/bot.svg", "/user.svg", "/cat.svg"]));
+  assert.ok(seen.pictures >= 3);
+  assert.deepEqual(seen.referrers, []);
+});
+
 test("without a profile the chat greets by itself and works", async t => {
   const page = await site.visit("about:blank");
   t.after(() => page.context().close());
@@ -373,6 +520,61 @@ test("the language is the browser's, and the page can choose another", async t =
   await shows(page.locator(".badge"), "模拟器");
   const english = await visit(t, site.foreignPage("shop", { body: site.line.replace(" defer", ' data-lang="en" defer') }), { locale: "zh-CN" });
   await button(english, "Open chat").waitFor();
+});
+
+test("without attributes the endpoint is /myapi/v1, the name Assistant, and the element is the only chat", async t => {
+  const body = `<bailian-chat></bailian-chat>${site.line.replace(' data-endpoint="/myapi/v1"', "")}`;
+  const page = await visit(t, site.foreignPage("shop", { body }));
+  assert.equal(await ask(page, "[[sim events=2]]"), "tok1 tok2");
+  assert.equal(await page.locator("bailian-chat .name").innerText(), "Assistant");
+  assert.equal(await page.locator("bailian-chat").count(), 1);
+  const chinese = await visit(t, site.foreignPage("shop", { body }), { locale: "zh-CN" });
+  assert.equal(await chinese.locator("bailian-chat .name").innerText(), "智能助手");
+});
+
+test("attributes are those of the line, or of the element, which take precedence", async t => {
+  const line = site.line.replace(" defer", ' data-name="Shop" data-lang="zh-TW" data-position="left" data-open defer');
+  const page = await visit(t, site.foreignPage("shop", { body: line }));
+  await shows(page.locator("bailian-chat .name"), "Shop");
+  assert.equal(await input(page).getAttribute("placeholder"), "请输入问题…");
+  const left = selector => page.locator(`bailian-chat ${selector}`).evaluate(node => node.getBoundingClientRect().left);
+  assert.deepEqual([await left(".launcher"), await left(".panel")], [20, 20]);
+  const element = await visit(t, site.foreignPage("shop", { body: `<bailian-chat name="Books" lang="en"></bailian-chat>${line}` }));
+  await shows(element.locator("bailian-chat .name"), "Books");
+  assert.equal(await input(element).getAttribute("placeholder"), "Ask something…");
+});
+
+test("every text of the chat is in both languages", () => {
+  const source = readFileSync(path.join(root, "nginx/www/chat-widget.js"), "utf8");
+  const { en, zh } = vm.runInNewContext(`(${/^const WORDS = (\{.*?^\});$/ms.exec(source)[1]})`);
+  const flat = words => Object.fromEntries(Object.entries(words).flatMap(([name, text]) =>
+    typeof text === "string" ? [[name, text]] : Object.entries(text).map(([inner, innerText]) => [`${name}.${inner}`, innerText])));
+  assert.deepEqual(Object.keys(flat(zh)), Object.keys(flat(en)));
+  for (const [name, text] of Object.entries(flat(zh))) assert.match(text, /\p{Script=Han}/u, name);
+  for (const [name, text] of Object.entries(flat(en))) assert.match(text, /^[\x20-\x7e…]+$/, name);
+});
+
+test("every error has words in both languages, with the details of DEBUG=True", async t => {
+  const table = /<!-- table: errors -->(.*?)<!-- \/table -->/s.exec(readFileSync(path.join(root, "nginx/api.md"), "utf8"))[1];
+  const codes = new Set([...table.matchAll(/^\| \d+ \| `(\w+)`/gm)].map(([, code]) => code));
+  assert.ok(codes.size > 10);
+  for (const locale of ["en-US", "zh-CN"]) {
+    const page = await visit(t, "/", { locale });
+    let answer;
+    await page.route("**/chat-bot/stream", route => route.fulfill({ status: 400, json: answer }));
+    for (const code of codes) {
+      answer = { success: false, message: "Words", code, result: "", request_id: "r" };
+      await ask(page, "hello");
+      const words = await lastTurn(page).locator(".fault div").evaluate(node => node.firstChild.data);
+      assert.ok(words && words !== "Words", `${code} in ${locale}: ${words}`);
+      assert.equal(/\p{Script=Han}/u.test(words), locale === "zh-CN", `${code} in ${locale}: ${words}`);
+      const details = await lastTurn(page).locator(".fault small").allInnerTexts();
+      assert.equal(details.includes("Words"), code === "not_configured", code);
+    }
+    answer = { success: false, message: "API Error: InternalError: why", code: "upstream_error", result: "", request_id: "r" };
+    await ask(page, "hello");
+    await shows(lastTurn(page).locator(".fault small").first(), "API Error: InternalError: why");
+  }
 });
 
 test("citations are marks in the text and a list of sources", async t => {
@@ -405,6 +607,15 @@ test("thoughts are folded away above the answer", async t => {
   assert.equal(await ask(page, "[[sim example=03-stream-thoughts]]"), "1+1 = 2 ✅");
   await lastTurn(page).locator("summary", { hasText: "Thoughts" }).click();
   assert.equal(await lastTurn(page).locator(".thought").innerText(), "嗯，这是基础加法。");
+});
+
+test("a whole answer has its thought", async t => {
+  const page = await visit(t);
+  await page.route("**/chat-bot/stream", route => route.fulfill({ status: 405, contentType: "text/html", body: "<h1>Not Allowed</h1>" }));
+  await page.route("**/chat-bot", route => route.fulfill({ json: { success: true, result: "2", response: "2", thought: "1+1", session_id: "s" } }));
+  assert.equal(await ask(page, "x"), "2");
+  await lastTurn(page).locator("summary", { hasText: "Thoughts" }).click();
+  assert.equal(await lastTurn(page).locator(".thought").innerText(), "1+1");
 });
 
 test("answers and code are copied as they were written", async t => {
@@ -450,10 +661,28 @@ test("a page's style sheet does not reach the chat, nor the chat's the page", as
 });
 
 test("CSS custom properties theme the chat", async t => {
-  const head = "<style>bailian-chat { --bailian-accent: rgb(1, 2, 3); --bailian-font-size: 20px }</style>";
+  const properties = {
+    accent: "rgb(1, 2, 3)", "on-accent": "rgb(1, 2, 4)", background: "rgb(1, 2, 5)", surface: "rgb(1, 2, 6)", text: "rgb(1, 2, 7)",
+    muted: "rgb(1, 2, 8)", border: "rgb(1, 2, 9)", error: "rgb(1, 2, 10)", font: "monospace", "font-size": "20px",
+    radius: "3px", width: "300px", height: "500px", offset: "30px", "z-index": "7",
+  };
+  const head = `<style>bailian-chat { ${Object.entries(properties).map(([name, value]) => `--bailian-${name}: ${value};`).join(" ")} }</style>`;
   const page = await visitForeign(t, { head });
-  const style = await button(page, "Send").evaluate(node => [getComputedStyle(node.closest(".root").querySelector(".launcher")).backgroundColor, getComputedStyle(node).fontSize]);
-  assert.deepEqual(style, ["rgb(1, 2, 3)", "20px"]);
+  await shows(page.locator("bailian-chat .log"), "Hello from");
+  await ask(page, "[[sim text=echo]] `code`");
+  await ask(page, "[[sim status=401]]");
+  const style = (selector, name) => page.locator(`bailian-chat ${selector}`).first().evaluate((node, of) => getComputedStyle(node)[of], name);
+  const found = {
+    accent: await style(".launcher", "backgroundColor"), "on-accent": await style(".bubble", "color"),
+    background: await style(".panel", "backgroundColor"), surface: await style(".answer code", "backgroundColor"),
+    text: await style(".answer", "color"), muted: await style(".status", "color"), border: await style(".panel", "borderTopColor"),
+    error: await style(".fault", "color"), font: await style(".answer", "fontFamily"), "font-size": await style(".answer", "fontSize"),
+    radius: await style(".panel", "borderTopLeftRadius"), width: await style(".panel", "width"), height: await style(".panel", "height"),
+    offset: await style(".launcher", "right"), "z-index": await page.locator("bailian-chat").evaluate(node => getComputedStyle(node).zIndex),
+  };
+  assert.deepEqual(found, properties);
+  const listed = readFileSync(path.join(root, "nginx/www/README.md"), "utf8").match(/(?<=`--bailian-)[\w-]+(?=`)/g);
+  assert.deepEqual(new Set(listed), new Set(Object.keys(properties)));
 });
 
 test("a strict policy of the page is enough", async t => {
@@ -516,6 +745,24 @@ test("the page hears of questions, answers and errors", async t => {
   assert.deepEqual(await page.evaluate(() => window.heard), [
     ["question", "[[sim events=1]]"], ["answer", "[[sim events=1]]", "tok1 "],
     ["question", "[[sim status=401]]"], ["error", "[[sim status=401]]", "upstream_auth"], ["close"],
+  ]);
+});
+
+test("the page hears of an answer that was stopped, and of a new chat", async t => {
+  const page = await visitForeign(t);
+  await page.evaluate(() => {
+    window.heard = [];
+    for (const name of ["answer", "clear"]) document.addEventListener(`bailian-${name}`, event => window.heard.push([name, event.detail]));
+  });
+  await ask(page, "[[sim events=1]]");
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await page.evaluate(() => document.querySelector("bailian-chat").stop());
+  await shows(lastTurn(page), "Stopped.");
+  await page.evaluate(() => document.querySelector("bailian-chat").clear());
+  assert.deepEqual(await page.evaluate(() => window.heard), [
+    ["answer", { question: "[[sim events=1]]", answer: "tok1 ", stopped: false }],
+    ["answer", { question: "[[sim events=3 hold=1]]", answer: "tok1 ", stopped: true }], ["clear", {}],
   ]);
 });
 

@@ -44,12 +44,12 @@ const cases = {
   "quotes": ["> a\nb\n>\n> - c\n\nd", "<blockquote><p>a<br>b</p><ul><li><p>c</p></li></ul></blockquote><p>d</p>"],
   "rules": ["a\n\n---\n* * *\nb", "<p>a</p><hr><hr><p>b</p>"],
   "tables": ["| a | b |\n|:--|--:|\n| 1 | x\\|y |\n| 2 |\n\nz", '<div class="scroll"><table><thead><tr><th scope="col">a</th><th class="end" scope="col">b</th></tr></thead><tbody><tr><td>1</td><td class="end">x|y</td></tr><tr><td>2</td></tr></tbody></table></div><p>z</p>'],
-  "links": ["[a **b**](https://example.com/x_(y)?z=1 \"t\") <https://example.com/> mailto [m](mailto:a@example.com)", '<p><a href="https://example.com/x_(y)?z=1">a <strong>b</strong></a> <a href="https://example.com/">https://example.com/</a> mailto <a href="mailto:a@example.com">m</a></p>'],
+  "links of every kind": ["[a **b**](https://example.com/x_(y)?z=1 \"t\") <https://example.com/> mailto [m](mailto:a@example.com) [t](tel:+86-571-1)", '<p><a href="https://example.com/x_(y)?z=1">a <strong>b</strong></a> <a href="https://example.com/">https://example.com/</a> mailto <a href="mailto:a@example.com">m</a> <a href="tel:+86-571-1">t</a></p>'],
   "bare links": ["see https://example.com/a_b_c. (https://example.com/b) 见https://example.com/c。好", '<p>see <a href="https://example.com/a_b_c">https://example.com/a_b_c</a>. (<a href="https://example.com/b">https://example.com/b</a>) 见<a href="https://example.com/c">https://example.com/c</a>。好</p>'],
   "images, which are links": ["![cat](https://example.com/c.png)", '<p><a href="https://example.com/c.png">cat</a></p>'],
   "escapes and entities": ["\\*a\\* &lt;b&gt; &amp;amp; &#20320; &nope; \\n", "<p>*a* &lt;b&gt; &amp;amp; 你 &amp;nope; \\n</p>"],
   "line breaks": ["a<br>b", "<p>a<br>b</p>"],
-  "citations": ["a<ref>[12]</ref>b", '<p>a<sup class="ref" data-index="12">[12]</sup>b</p>'],
+  "citations by number": ["a<ref>[12]</ref>b", '<p>a<sup class="ref" data-index="12">[12]</sup>b</p>'],
   "HTML, which is text": ["<b>x</b> <script>1</script>", "<p>&lt;b&gt;x&lt;/b&gt; &lt;script&gt;1&lt;/script&gt;</p>"],
 };
 
@@ -84,6 +84,15 @@ test("code shows line by line while it comes, markup as soon as it opens", async
   await shows(lastAnswer(page).locator("pre"), "line 3");
   await lastAnswer(page).locator("xpath=..").locator(".actions").waitFor();
   assert.equal(await html(), '<div class="code">py<pre><code>line 1\nline 2\nline 3</code></pre></div>');
+});
+
+test("half a mark is not shown while the answer grows", async () => {
+  await site.reset();
+  await begin(page, "[[sim text=echo piece=8 hold=1]] abcde<ref>[1]</ref>");
+  await shows(lastAnswer(page), "abcde");
+  assert.equal(await html(), "<p>abcde</p>");
+  await site.release();
+  await shows(lastAnswer(page).locator("sup"), "[1]");
 });
 
 test("what is complete is drawn once, however long the answer grows", async () => {

@@ -76,6 +76,33 @@ test("dark and light follow the visitor, or the page's choice", async t => {
   assert.equal(await background(dark), "rgb(22, 24, 29)");
   await dark.evaluate(() => document.querySelector("bailian-chat").setAttribute("theme", "light"));
   assert.equal(await background(dark), "rgb(255, 255, 255)");
+  const line = site.line.replace(" defer", ' data-theme="dark" data-open defer');
+  assert.equal(await background(await visit(t, site.foreignPage("dark", { body: line }))), "rgb(22, 24, 29)");
+});
+
+test("an answer is drawn at most once a frame", async t => {
+  const page = await site.visit("about:blank");
+  t.after(() => page.context().close());
+  await page.addInitScript(() => {
+    window.asked = 0;
+    window.requestAnimationFrame = () => ++window.asked; // no frame comes
+  });
+  await page.goto(site.origin);
+  await ask(page, "[[sim events=50]]");
+  assert.equal(await page.evaluate(() => window.asked), 1);
+});
+
+test("the demo has the policy of its document", async () => {
+  const document = readFileSync(path.join(root, "nginx/www/README.md"), "utf8");
+  const policy = /^```\n(default-src .*?)```$/ms.exec(document)[1].trim().replace(/\s+/g, " ");
+  const response = await fetch(site.origin);
+  assert.equal(response.headers.get("Content-Security-Policy"), policy);
+});
+
+test("the page shows the line for one's own site", async t => {
+  const page = await visit(t, "/?widget");
+  assert.equal(await page.locator("#line").innerText(), site.line);
+  await button(page, "Open chat").waitFor();
 });
 
 test("the widget fills a phone's screen", async t => {
