@@ -244,6 +244,15 @@ TEST(FastCgiLog, NonsenseIsWarnedOfAFewTimesAndThenCounted) {
   EXPECT_EQ(lines + left_out, kPeers);
 }
 
+TEST_F(FastCgi, ALongPathIsCutInTheLog) {
+  auto client = peer();
+  client.send(fcgi::request("GET", "/" + std::string(1000, 'p')));
+  const auto reply = client.read_reply();
+  EXPECT_EQ(reply.response.status, 404);
+  const auto line = site().responder().request_line(reply.response.headers.get("X-Request-Id"));
+  EXPECT_EQ(text_at(line, "/path"), "/" + std::string(255, 'p'));
+}
+
 TEST_F(FastCgi, NonsenseCostsNoMemory) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
   const auto& responder = site().responder().process();

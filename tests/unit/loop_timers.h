@@ -17,23 +17,26 @@ class LoopTimers {
  public:
   explicit LoopTimers(const EventLoop& loop) : base_(loop.base()) {}
 
-  /// Whether a timer runs that was started for `time`, at `since` or later.
-  [[nodiscard]] bool has(Clock::duration time, Clock::time_point since) const {
-    return has_between(time - (Clock::now() - since), time);
+  /// The clocks of libevent and of the test may differ by this much.
+  static constexpr std::chrono::milliseconds kTick{20};
+
+  /// Whether a timer runs that was started for `time` between these moments. The first must have been before
+  /// the loop's iteration in which it was started.
+  [[nodiscard]] bool has(Clock::duration time, Clock::time_point from,
+                         Clock::time_point to = Clock::now()) const {
+    return find(time, from, to) != nullptr;
   }
   /// Ends that timer in the loop's next iteration. False if there is none.
-  [[nodiscard]] bool end(Clock::duration time, Clock::time_point since) const {
-    return end_between(time - (Clock::now() - since), time);
+  [[nodiscard]] bool end(Clock::duration time, Clock::time_point from) const {
+    return end_now(find(time, from, Clock::now()));
   }
 
   /// Likewise for a timer that runs for another `least` to `most` from now.
   [[nodiscard]] bool has_between(Clock::duration least, Clock::duration most) const {
-    return find(least, most).timer != nullptr;
+    return find_between(least, most) != nullptr;
   }
   [[nodiscard]] bool end_between(Clock::duration least, Clock::duration most) const {
-    event* const timer = find(least, most).timer;
-    if (timer != nullptr) event_active(timer, EV_TIMEOUT, 1);
-    return timer != nullptr;
+    return end_now(find_between(least, most));
   }
 
  private:
@@ -42,9 +45,6 @@ class LoopTimers {
     Clock::duration most;
     event* timer = nullptr;
   };
-
-  // libevent's clock is coarse.
-  static constexpr std::chrono::milliseconds kTick{20};
 
   static int look_at(const event_base*, const event* one, void* self) {
     auto& search = *static_cast<Search*>(self);
@@ -59,10 +59,22 @@ class LoopTimers {
     return 0;
   }
 
-  [[nodiscard]] Search find(Clock::duration least, Clock::duration most) const {
+  [[nodiscard]] event* find_between(Clock::duration least, Clock::duration most) const {
     Search search{least, most};
     event_base_foreach_event(base_, &LoopTimers::look_at, &search);
-    return search;
+    return search.timer;
+  }
+
+  // libevent counts from the start of the iteration, and a time limit that is computed as the rest of a
+  // longer time from the moment of that: so twice the time since then may be missing.
+  [[nodiscard]] event* find(Clock::duration time, Clock::time_point from, Clock::time_point to) const {
+    const auto now = Clock::now();
+    return find_between(time - 2 * (now - from), time - (now - to));
+  }
+
+  static bool end_now(event* timer) {
+    if (timer != nullptr) event_active(timer, EV_TIMEOUT, 1);
+    return timer != nullptr;
   }
 
   event_base* base_;

@@ -240,9 +240,8 @@ TEST_F(HttpClients, DestroyingATransferClosesItsConnection) {
 TEST_F(HttpClients, EachDrainedTransferIsGivenASecond) {
   const LoopTimers timers(loop_);
   std::promise<void> checked;
-  Clock::time_point drained_at;
+  Clock::time_point drained_at;  // or before
   const auto drain = [&] {
-    drained_at = Clock::now();
     Transfer::drain(std::move(first_.transfer));
     EXPECT_TRUE(timers.end(std::chrono::seconds(1), drained_at)) << "too early: it is not over";
     loop_.post([&] {
@@ -251,7 +250,10 @@ TEST_F(HttpClients, EachDrainedTransferIsGivenASecond) {
       loop_.stop();
     });
   };
-  first_.on_bytes = [&] { loop_.post(drain); };
+  first_.on_bytes = [&] {
+    drained_at = Clock::now();
+    loop_.post(drain);
+  };
   post(first_, "1");
   run_with([&] {
     const UpstreamCall call = upstream_.accept();

@@ -1,0 +1,140 @@
+#include "fastcgi/listener.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "unit/fcgi_wire.h"
+#include "unit/loop_timers.h"
+#include "unit/loop_upstream.h"
+
+namespace bailian {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr int kEnough = 50;  // iterations, until what was sent has arrived
+
+class FcgiListeners : public testing::Test {
+ protected:
+  // Notes how many there are.
+  class CountedExchange final : public Exchange {
+   public:
+    explicit CountedExchange(int& count) : count_(count) { ++count_; }
+    ~CountedExchange() override { --count_; }
+    void on_flushed() override {}
+    void on_shutdown() override {}
+    void describe(AccessRecord&) const override {}
+
+   private:
+    int& count_;
+  };
+
+  void connect(size_t peers) {
+    const sockaddr_in address = address_of(socket_);
+    for (size_t i = 0; i < peers; ++i) {
+      peers_.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      EXPECT_EQ(::connect(peers_.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+                0);
+    }
+  }
+
+  // Runs the loop and calls `look` in each iteration until it returns true.
+  void run_until(std::function<bool()> look) {
+    look_in_next(std::move(look));
+    hang_.start(seconds(20));
+    loop_.run();
+  }
+
+ private:
+  void look_in_next(std::function<bool()> look) {
+    loop_.post([this, look = std::move(look)] { look() ? loop_.stop() : look_in_next(look); });
+  }
+  void on_hang() {
+    ADD_FAILURE() << "waits for what does not happen";
+    loop_.stop();
+  }
+
+ protected:
+  EventLoop loop_{std::chrono::nanoseconds::zero()};
+  LoopTimers timers_{loop_};
+  Timer hang_{loop_, bind<&FcgiListeners::on_hang>(this)};
+  LoopBoard board_;
+  Metrics metrics_;
+  ConnectionCount count_{1000};
+  UniqueFd socket_ = listen_on_loopback(512);
+  std::vector<UniqueFd> peers_;
+  int exchanges_ = 0;
+  FcgiListener listener_{
+      loop_,
+      socket_.get(),
+      {1000, 7, seconds(60), seconds(60)},
+      count_,
+      board_,
+      metrics_,
+      {[this](const Request&, ClientStream&) { return std::make_unique<CountedExchange>(exchanges_); },
+       [](std::string_view, std::string_view) { return false; }}};
+};
+
+TEST_F(FcgiListeners, ThatMeetACrowdServeOthersInBetween) {
+  constexpr size_t kPeers = 200;
+  constexpr size_t kAtOnce = 64;
+  connect(kPeers);
+  size_t iterations = 0;
+  run_until([&] {
+    EXPECT_LE(count_.open, kAtOnce * ++iterations);
+    return count_.open == kPeers;
+  });
+}
+
+TEST_F(FcgiListeners, EndTheExchangeOfAPeerThatHangsUpAtOnce) {
+  connect(1);
+  const std::string request =
+      wire::begin(1, 0) + wire::params(1, {{"REQUEST_METHOD", "GET"}}) + wire::stdin_stream(1, "");
+  EXPECT_EQ(::send(peers_.back().get(), request.data(), request.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(request.size()));
+  int iterations = 0;
+  run_until([&] {
+    if (exchanges_ == 1) peers_.clear();
+    if (peers_.empty()) ++iterations;
+    return iterations > 0 && exchanges_ == 0;
+  });
+  EXPECT_LE(iterations, kEnough);
+  EXPECT_EQ(count_.open, 0U);
+}
+
+// Lets the process open no more files while it lives.
+class NoFilesLeft {
+ public:
+  NoFilesLeft() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit none = {0, before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoFilesLeft() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  NoFilesLeft(const NoFilesLeft&) = delete;
+  NoFilesLeft& operator=(const NoFilesLeft&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(FcgiListeners, WithoutADescriptorPauseAndTryAgain) {
+  constexpr milliseconds kPause{100};
+  connect(1);
+  const auto start = Clock::now();
+  {
+    const NoFilesLeft none;
+    run_until([&] { return timers_.has(kPause, start); });
+  }
+  EXPECT_EQ(count_.open, 0U);
+}
+
+}  // namespace
+}  // namespace bailian
