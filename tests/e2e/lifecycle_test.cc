@@ -75,6 +75,19 @@ TEST(Drain, ASecondSignalEndsAtOnce) {
   EXPECT_EQ(text_at(site.responder().request_line_for_path(kStreamPath), "/outcome"), "error");
 }
 
+TEST(Drain, ASecondQuitChangesNothing) {
+  Site site;
+  auto exchange = site.stream("[[sim events=3 hold=1]]");
+  EXPECT_EQ(read_text(exchange), "tok1 ");
+  site.responder().process().signal(SIGQUIT);
+  await_draining(site);
+  site.responder().process().signal(SIGQUIT);
+  EXPECT_EQ(site.get(kHealthPath).status, 200);  // the signal has arrived by now
+  site.simulator().release();
+  EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
+  EXPECT_EQ(site.await_responder_end(), 0);
+}
+
 TEST(Drain, HasItsTime) {
   Site site({.settings = {{"DRAIN_TIMEOUT", "1"}}});
   auto exchange = site.stream("[[sim events=3 hold=1]]");

@@ -76,6 +76,9 @@ TEST(Timeouts, AnAnswerThatTakesTooLong) {
   const auto answer = read_stream(site.stream("[[sim events=100000 interval=20]]"));
   EXPECT_GE(answer.pieces.size(), 1U);
   expect_failed(answer, "upstream_timeout");
+  const auto line = site.responder().request_line(text_at(answer.last, "/request_id"));
+  EXPECT_EQ(text_at(line, "/outcome"), "timeout");
+  EXPECT_EQ(text_at(line, "/level"), "warning");
 }
 
 // A site with a scripted upstream and a heartbeat every second.

@@ -198,12 +198,14 @@ TEST_F(Metrics, CountRetriesAndWhatTheyAreFor) {
   auto now = scrape(site_);
   EXPECT_EQ(now[errors("Throttling.RateQuota", "throttled")], 1);
   EXPECT_EQ(now["bailian_upstream_retries_total"], 1);
+  EXPECT_EQ(now["bailian_upstream_requests_total"], 2);
   EXPECT_EQ(now[requests("chat", "done", "2xx")], 1);
 
   EXPECT_EQ(site_.ask("[[sim status=429 code=Throttling.RateQuota framing=json]]").status, 429);
   now = scrape(site_);
   EXPECT_EQ(now[errors("Throttling.RateQuota", "throttled")], 3);
   EXPECT_EQ(now["bailian_upstream_retries_total"], 2);
+  EXPECT_EQ(now["bailian_upstream_requests_total"], 4);
   EXPECT_EQ(now[requests("chat", "error", "4xx")], 1);
 }
 

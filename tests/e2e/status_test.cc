@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <stdexcept>
@@ -145,6 +146,7 @@ TEST(StatusCounts, TellWhatHasHappened) {
 }
 
 TEST(StatusCounts, TellOfReloads) {
+  const auto start = std::chrono::steady_clock::now();
   Site site;
   site.responder().process().signal(SIGHUP);
   EXPECT_TRUE(site.responder().logs(R"("event":"reloaded")"));
@@ -154,6 +156,8 @@ TEST(StatusCounts, TellOfReloads) {
   const auto page = site.get("/status?json").json();
   EXPECT_EQ(number_at(page, "/reloads"), 1);
   EXPECT_EQ(number_at(page, "/failed_reloads"), 1);
+  const auto passed = std::chrono::steady_clock::now() - start;
+  EXPECT_LE(number_at(page, "/uptime"), std::chrono::ceil<std::chrono::seconds>(passed).count());
 }
 
 TEST(StatusOfStreams, TellsEveryState) {

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <chrono>
 #include <csignal>
 #include <deque>
 #include <filesystem>
@@ -425,7 +426,7 @@ TEST_F(TheServiceManager, HearsOfStartReloadAndEnd) {
 
 TEST_F(TheServiceManager, SeesWhyAReloadFailed) {
   Responder responder(watched());
-  dir_.write(".env", "TIMEOUT=5m\n");
+  dir_.write(".env", "TIMEOUT=5m\nSLOW_ANSWER=never\n");
   responder.process().signal(SIGHUP);
   const auto status = manager_.await("reload failed: ");
   EXPECT_NE(status.find(".env:1: TIMEOUT: expected"), status.npos) << status;
@@ -459,6 +460,17 @@ TEST_F(TheServiceManager, SeesWhatIsUnderWayWithinASecondHoweverSlowTheWatchdog)
   for (auto message = manager_.next(); message.find("1 streams, 2 requests") == message.npos;
        message = manager_.next())
     EXPECT_EQ(message.find("STATUS=1 streams, 1 requests"), message.npos);
+}
+
+TEST_F(TheServiceManager, IsToldOfWhatIsUnderWayOnceASecond) {
+  const Responder responder(watched());
+  manager_.await("STATUS=0 streams, 0 requests");
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 30; ++i) ask("[[sim events=1]]");
+  int messages = 0;
+  while (manager_.next_now()) ++messages;
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  EXPECT_LE(messages, passed.count() + 1);
 }
 
 TEST_F(TheServiceManager, HearsNoSignOfLifeWhenALoopHangs) {

@@ -16,6 +16,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "harness/answer.h"
@@ -33,19 +34,31 @@ constexpr std::string_view kFrameEnd = "\x1b[J";
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
+[[noreturn]] void fail(const char* verb) { throw std::system_error(errno, std::generic_category(), verb); }
+
+// The two ends of a terminal.
+struct Ends {
+  Ends() : outside(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    if (!outside.is_open() || grantpt(outside.get()) < 0 || unlockpt(outside.get()) < 0) fail("posix_openpt");
+    char name[64];
+    if (ptsname_r(outside.get(), name, sizeof name) != 0) fail("ptsname");
+    inside = Fd(open(name, O_RDWR | O_NOCTTY | O_CLOEXEC));
+    if (!inside.is_open()) fail("open the terminal");
+  }
+  Fd outside;
+  Fd inside;
+};
+
 // A terminal that runs the program.
 class Terminal {
  public:
   Terminal(Command command, unsigned short columns, unsigned short rows) {
-    const Fd master(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
-    if (!master.is_open() || grantpt(master.get()) < 0 || unlockpt(master.get()) < 0) fail("posix_openpt");
-    char name[64];
-    if (ptsname_r(master.get(), name, sizeof name) != 0) fail("ptsname");
-    inside_ = Fd(open(name, O_RDWR | O_NOCTTY | O_CLOEXEC));
-    if (!inside_.is_open() || tcgetattr(inside_.get(), &before_) < 0) fail("open the terminal");
-    keys_ = Fd(fcntl(master.get(), F_DUPFD_CLOEXEC, 0));
+    Ends ends;
+    inside_ = std::move(ends.inside);
+    if (tcgetattr(inside_.get(), &before_) < 0) fail("tcgetattr");
+    keys_ = Fd(fcntl(ends.outside.get(), F_DUPFD_CLOEXEC, 0));
     resize(columns, rows);
-    screen_.emplace(Fd(fcntl(master.get(), F_DUPFD_CLOEXEC, 0)));
+    screen_.emplace(std::move(ends.outside));
     command.argv.insert(command.argv.begin(), {"setsid", "--ctty"});
     command.fds = {{inside_.get(), 0}, {inside_.get(), 1}};
     process_.emplace(command);
@@ -106,10 +119,6 @@ class Terminal {
   }
 
  private:
-  [[noreturn]] static void fail(const char* verb) {
-    throw std::system_error(errno, std::generic_category(), verb);
-  }
-
   Fd inside_;
   Fd keys_;
   termios before_{};
@@ -206,6 +215,17 @@ TEST(Top, PrintsOneFrameWithoutATerminal) {
   EXPECT_EQ(finished.err, "");
   EXPECT_TRUE(finished.out.starts_with("bailian-fcgi " BAILIAN_VERSION "  pid "));
   EXPECT_TRUE(contains(finished.out, held.headers().get("X-Request-Id") + "\n"));
+  EXPECT_FALSE(contains(finished.out, "\x1b"));
+}
+
+TEST(Top, PrintsOneFrameIntoAPipe) {
+  Site site;
+  const Ends terminal;
+  auto command = top_command(site);
+  command.fds = {{terminal.inside.get(), 0}};
+  const auto finished = run(command);
+  EXPECT_EQ(finished.exit_code, 0);
+  EXPECT_TRUE(finished.out.starts_with("bailian-fcgi " BAILIAN_VERSION "  pid "));
   EXPECT_FALSE(contains(finished.out, "\x1b"));
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <csignal>
@@ -192,6 +193,74 @@ TEST_F(Loops, ABusyLoopServesEverything) {
   pair_.send_byte();
   busy.run();
   EXPECT_EQ(left, 0);
+}
+
+/// A loop that pauses for an hour whenever it pauses: then an alarm ends this process.
+class LoopsThatDoNotPause : public Loops {
+ protected:
+  static constexpr std::chrono::milliseconds kLongerThanAWindow{60};
+
+  LoopsThatDoNotPause() { ::alarm(30); }
+  ~LoopsThatDoNotPause() override { ::alarm(0); }
+
+  EventLoop loop_{std::chrono::hours(1)};
+};
+
+TEST_F(LoopsThatDoNotPause, AreNotBusy) {
+  int left = 3;
+  auto on_time = [&] { --left == 0 ? loop_.stop() : pair_.send_byte(); };
+  Timer timer(loop_, call(on_time));
+  auto on_readable = [&] {
+    pair_.receive_byte();
+    loop_.count_arrival();
+    timer.start(kLongerThanAWindow);
+  };
+  IoEvent readable(loop_, call(on_readable));
+  readable.watch(pair_.fd(), IoEvent::kRead);
+  pair_.send_byte();
+  loop_.run();
+  EXPECT_EQ(left, 0);
+}
+
+TEST_F(LoopsThatDoNotPause, GetRequests) {
+  const auto start = std::chrono::steady_clock::now();
+  int left = 10;
+  auto on_readable = [&] {
+    pair_.receive_byte();
+    for (int i = 0; i < 100'000; ++i) loop_.count_arrival();  // busy; but this event is no arrival
+    if (std::chrono::steady_clock::now() - start > kLongerThanAWindow && --left == 0) return loop_.stop();
+    pair_.send_byte();
+  };
+  IoEvent readable(loop_, call(on_readable));
+  readable.watch(pair_.fd(), IoEvent::kRead);
+  pair_.send_byte();
+  loop_.run();
+  EXPECT_EQ(left, 0);
+}
+
+TEST_F(Loops, ABusyLoopStartsItsIterationsSoFarApart) {
+  constexpr std::chrono::milliseconds kApart{200};
+  EventLoop busy(kApart);
+  std::chrono::steady_clock::time_point first_end;
+  std::chrono::steady_clock::duration passed{};
+  auto on_end = [&] {
+    passed = std::chrono::steady_clock::now() - first_end;
+    busy.stop();
+  };
+  Timer last(busy, call(on_end));
+  auto on_time = [&] { last.start(std::chrono::milliseconds(0)); };
+  Timer next(busy, call(on_time));
+  auto on_readable = [&] {
+    pair_.receive_byte();
+    for (int i = 0; i < 10'000'000; ++i) busy.count_arrival();
+    next.start(std::chrono::milliseconds(60));
+    first_end = std::chrono::steady_clock::now();
+  };
+  IoEvent readable(busy, call(on_readable));
+  readable.watch(pair_.fd(), IoEvent::kRead);
+  pair_.send_byte();
+  busy.run();
+  EXPECT_GE(passed, kApart);
 }
 
 // --- exceptions ---

@@ -475,6 +475,25 @@ TEST_F(Chats, PutTheThoughtIntoAWholeAnswerOnlyIfItIsAskedFor) {
   EXPECT_NE(browser_.body.find(R"("thought":"hm")"), std::string::npos) << browser_.body;
 }
 
+TEST_F(Chats, ShowPiecesUntilTheUpstreamCountsTokens) {
+  const auto tokens = [this] {
+    std::vector<ChatView> views;
+    static_cast<void>(board_.read(0, 1, Clock::now(), views));
+    return views.empty() ? 0 : views.front().tokens;
+  };
+  upstream_.script = {{kHead + event("a") + event("b")}};
+  ask(AnswerMode::kStream);
+  when(
+      [tokens] { return tokens() == 2; },
+      [this] {
+        upstream_.send(
+            R"(data:{"output":{"finish_reason":"null","text":"c"},"usage":{"models":[{"output_tokens":40}]}})"
+            "\n\n");
+      });
+  when([tokens] { return tokens() > 2; }, [tokens] { EXPECT_EQ(tokens(), 40U); });
+  play();
+}
+
 TEST_F(Chats, RememberAStreamThatFailedAfterTheUpstreamWasAsked) {
   upstream_.script = {{kHead + event("a") + kErrorEvent}};
   ask(AnswerMode::kStream);

@@ -54,6 +54,7 @@ class Routes : public testing::Test {
     shared.misconfigured = misconfigured_;
     Router router(loop_, config_, shared);
     router.handle(request_, browser);
+    rejected_ = router.board().rejected.sum();
     return browser;
   }
 
@@ -63,6 +64,7 @@ class Routes : public testing::Test {
   bool draining_ = false;
   bool refusing_ = false;
   bool misconfigured_ = false;
+  uint64_t rejected_ = 0;  // by the last request's router
 };
 
 TEST_F(Routes, AreFoundWithPrefixAndTrailingSlash) {
@@ -270,6 +272,16 @@ TEST_F(Routes, WithNobodyToTakeOverNoChatBegins) {
   EXPECT_EQ(chat.status(), 503);
   EXPECT_EQ(chat.code(), "overloaded");
   EXPECT_EQ(chat.header("Retry-After"), "5");
+  EXPECT_EQ(rejected_, 0U) << "these are the chats over MAX_STREAMS";
+}
+
+TEST_F(Routes, AChatOverTheLimitIsRejected) {
+  config_.api_key = config_.app_id = "x";
+  config_.max_streams = 0;
+  const Browser chat = ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"x"})");
+  EXPECT_EQ(chat.status(), 503);
+  EXPECT_EQ(chat.code(), "overloaded");
+  EXPECT_EQ(rejected_, 1U);
 }
 
 TEST(StreamLimits, HandOutNoMoreThanTheirPlaces) {
@@ -282,6 +294,7 @@ TEST(StreamLimits, HandOutNoMoreThanTheirPlaces) {
     EXPECT_FALSE(limit.take());
   }
   EXPECT_TRUE(limit.take());
+  EXPECT_EQ(limit.peak(), 2);
 }
 
 }  // namespace

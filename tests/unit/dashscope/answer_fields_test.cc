@@ -53,6 +53,15 @@ TEST(AnswerFields, AreFoundAtTheirPlacesOnly) {
   EXPECT_EQ(fields->usage.output_tokens, 22U);
 }
 
+TEST(AnswerFields, TokensAreThoseThatAreReportedHoweverMany) {
+  std::string json =
+      R"({"usage":{"models":[{"input_tokens":5000000001,"output_tokens":1048577},{"input_tokens":1,"output_tokens":0}]}})";
+  const auto fields = parse_answer_fields(json);
+  ASSERT_TRUE(fields);
+  EXPECT_EQ(fields->usage.input_tokens, 5'000'000'002U);
+  EXPECT_EQ(fields->usage.output_tokens, 1'048'577U);
+}
+
 TEST(AnswerFields, OnlyTheModelsOwnThoughtIsTaken) {
   std::string json =
       R"({"output":{"thoughts":[{"action_type":"agentRag","thought":"no","response":"no"},)"

@@ -307,6 +307,16 @@ TEST_F(Connections, ACompleteAnswerIsNotAborted) {
   EXPECT_EQ(ended(Outcome::kClientGone), 1U);
 }
 
+TEST_F(Connections, EveryByteIsCounted) {
+  run(FcgiState::kParked, [this] {
+    const auto bytes = received().size();
+    EXPECT_GT(bytes, 0U);
+    EXPECT_EQ(connection().sent_bytes(), bytes);
+    EXPECT_EQ(context_.sent_bytes.sum(), bytes);
+    hang_up();
+  });
+}
+
 TEST_F(Connections, AStoppingProcessEndsTheAnswer) {
   run(FcgiState::kAnswering, [this] {
     when_ = FcgiState::kParked;

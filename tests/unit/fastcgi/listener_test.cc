@@ -129,11 +129,14 @@ TEST_F(FcgiListeners, WithoutADescriptorPauseAndTryAgain) {
   constexpr milliseconds kPause{100};
   connect(1);
   const auto start = Clock::now();
-  {
-    const NoFilesLeft none;
-    run_until([&] { return timers_.has(kPause, start); });
-  }
-  EXPECT_EQ(count_.open, 0U);
+  auto none = std::make_unique<NoFilesLeft>();
+  run_until([&] {
+    if (none && timers_.end(kPause, start)) {
+      EXPECT_EQ(count_.open, 0U);
+      none.reset();
+    }
+    return count_.open == 1;
+  });
 }
 
 }  // namespace

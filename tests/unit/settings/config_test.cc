@@ -342,9 +342,12 @@ TEST_F(Configs, TheEnvFileOfTheFlaskRewriteWorksUnchanged) {
 
 TEST_F(Configs, WhatCannotChangeAtRunTimeStaysAndIsNamed) {
   const Config running = config({});
-  Config read = config({"FCGI_LISTEN=/tmp/other", "MAX_STREAMS=7", "TIMEOUT=7"});
+  Config read =
+      config({"HOST=::1", "PORT=7", "FCGI_LISTEN=/tmp/other", "FCGI_SOCKET_MODE=0600", "WORKERS=7",
+              "MAX_STREAMS=7", "TOKEN_COALESCE=7", "LOG_FORMAT=text", "LOG_FILE=/tmp/log", "TIMEOUT=7"});
   EXPECT_EQ(keep_what_needs_a_restart(running, read),
-            (std::vector<std::string_view>{"FCGI_LISTEN", "MAX_STREAMS"}));
+            (std::vector<std::string_view>{"HOST", "PORT", "FCGI_LISTEN", "FCGI_SOCKET_MODE", "WORKERS",
+                                           "MAX_STREAMS", "TOKEN_COALESCE", "LOG_FORMAT", "LOG_FILE"}));
   EXPECT_EQ(to_string(read.listen), to_string(running.listen));
   EXPECT_EQ(read.max_streams, running.max_streams);
   EXPECT_EQ(read.timeout, Seconds(7));
@@ -398,7 +401,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadSetting{"LoopbackInNameOnly", "DASHSCOPE_BASE_URL=http://127.evil.example/"},
         BadSetting{"Ftp", "DASHSCOPE_BASE_URL=ftp://127.0.0.1/"},
         BadSetting{"NoHost", "DASHSCOPE_BASE_URL=https:///x"},
-        BadSetting{"Query", "DASHSCOPE_BASE_URL=https://a/?x"},
+        BadSetting{"Query", "DASHSCOPE_BASE_URL=https://a/?x"}, BadSetting{"Empty", "TIMEOUT="},
         BadSetting{"ParametersArray", "DASHSCOPE_PARAMETERS=[]"},
         BadSetting{"ParametersNoJson", "DASHSCOPE_PARAMETERS={top_p:1}"},
         BadSetting{"BizParamsText", "BIZ_PARAMS=\"x\""}, BadSetting{"BizParamsNoJson", "BIZ_PARAMS={city:1}"},
