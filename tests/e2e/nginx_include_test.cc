@@ -61,8 +61,8 @@ TEST_F(NginxInclude, LeavesEverythingElseToTheSite) {
   for (const char* path :
        {"/", "/index.php", "/wp-json/", "/wp-json/wp/v2/posts", "/?rest_route=/", "/?rest_route=/wp/v2/posts",
         "/?rest_route=/wp/v2/myapi/v1/chat-bot", "/?s=rest_route=/myapi/v1/chat-bot", "/myapi", "/myapis/",
-        "/shop/myapi/v1/chat-bot", "/health/", "/healthy", "/ready", "/our-health",
-        "/wp-login.php?rest_route=/myapi/v1/x", "/page?x=/?rest_route=/myapi/v1/chat-bot"}) {
+        "/shop/myapi/v1/chat-bot", "/MYAPI/v1/chat-bot", "/health/", "/healthy", "/HEALTH", "/ready",
+        "/our-health", "/wp-login.php?rest_route=/myapi/v1/x", "/page?x=/?rest_route=/myapi/v1/chat-bot"}) {
     EXPECT_TRUE(reaches_php(path)) << path;
   }
   EXPECT_EQ(simulator_.count("requests"), 0);
@@ -254,6 +254,21 @@ TEST_F(NginxEdited, EveryLineThatIsOffCanBeTurnedOn) {
                            {"#server ", "server "}}}});
   const auto log = nginx_->process().err().text();
   for (const char* word : {"[warn]", "[error]", "[emerg]"}) EXPECT_EQ(log.find(word), log.npos) << log;
+}
+
+TEST_F(NginxEdited, LocationsOfTheSiteMayTakePrecedence) {
+  start_responder();
+  start_nginx({.listen = R"(
+    location = /health { return 200 site; }
+    location = /myapi/v1/exact { return 200 site; }
+    location ^~ /myapi/v2/ { return 200 site; }
+    location ~ ^/myapi/v1/early { return 200 site; }
+)"});
+  for (const char* path :
+       {"/health", "/myapi/v1/exact", "/wp-json/myapi/v1/exact", "/myapi/v2/x", "/myapi/v1/early"})
+    EXPECT_EQ(browser().get(path).body, "site") << path;
+  EXPECT_EQ(text_at(browser().get("/wp-json/health").json(), "/status"), "healthy");
+  EXPECT_EQ(browser().get(kConfigPath).status, 200);
 }
 
 TEST_F(NginxEdited, LogsTheIdThatTheVisitorIsTold) {
