@@ -279,7 +279,7 @@ test("a browser that cannot read a stream shows its answer at the end, asked for
   assert.equal((await site.control("stats")).requests, 1);
 });
 
-test("a stream that cannot be read is left, so that it does not go on unseen", async t => {
+test("a stream that cannot be read is left, so that it does not go on unseen", { timeout: 20000 }, async t => {
   let isLeft;
   const left = new Promise(resolve => { isLeft = resolve; });
   const service = http.createServer((request, response) => {
@@ -336,6 +336,17 @@ test("a reload in mid-answer keeps what was said", async t => {
   await page.reload();
   await shows(lastTurn(page), "The connection broke before the answer was complete.");
   assert.equal(await lastAnswer(page).innerText(), "tok1");
+});
+
+// What this tab has stored; after a crash there is nothing else.
+const stored = page => page.evaluate(() => JSON.parse(sessionStorage.getItem(`bailian-chat:${location.origin}/myapi/v1`)).turns);
+
+test("what was said so far is stored when the page is left", async t => {
+  const page = await visit(t);
+  await begin(page, "[[sim events=3 hold=1]]");
+  await shows(lastAnswer(page), "tok1");
+  await page.evaluate(() => { dispatchEvent(new PageTransitionEvent("pagehide")); });
+  assert.deepEqual((await stored(page)).map(each => each.answer), ["tok1 "]);
 });
 
 test("failed questions are no part of the history", async t => {
@@ -412,6 +423,7 @@ test("new chat forgets, also after a reload", async t => {
   await ask(page, "[[sim events=1]]");
   await button(page, "New chat").click();
   assert.equal(await page.locator("bailian-chat .turn").count(), 0);
+  assert.deepEqual(await stored(page), []);
   await page.reload();
   await shows(page.locator("bailian-chat .log"), "Hello from");
   assert.equal(await page.locator("bailian-chat .turn").count(), 0);
@@ -535,12 +547,13 @@ test("without attributes the endpoint is /myapi/v1, the name Assistant, and the 
 test("attributes are those of the line, or of the element, which take precedence", async t => {
   const line = site.line.replace(" defer", ' data-name="Shop" data-lang="zh-TW" data-position="left" data-open defer');
   const page = await visit(t, site.foreignPage("shop", { body: line }));
-  await shows(page.locator("bailian-chat .name"), "Shop");
+  assert.equal(await page.locator("bailian-chat .name").innerText(), "Shop");
+  assert.equal(await page.locator("bailian-chat .panel").isVisible(), true);
   assert.equal(await input(page).getAttribute("placeholder"), "请输入问题…");
   const left = selector => page.locator(`bailian-chat ${selector}`).evaluate(node => node.getBoundingClientRect().left);
   assert.deepEqual([await left(".launcher"), await left(".panel")], [20, 20]);
   const element = await visit(t, site.foreignPage("shop", { body: `<bailian-chat name="Books" lang="en"></bailian-chat>${line}` }));
-  await shows(element.locator("bailian-chat .name"), "Books");
+  assert.equal(await element.locator("bailian-chat .name").innerText(), "Books");
   assert.equal(await input(element).getAttribute("placeholder"), "Ask something…");
 });
 
@@ -706,6 +719,7 @@ test("the endpoint may be WordPress's, and absolute", async t => {
 test("the line pasted twice gives one chat", async t => {
   const page = await visitForeign(t, { body: site.line + site.line });
   assert.equal(await page.locator("bailian-chat").count(), 1);
+  assert.deepEqual(page.complaints, []);
   assert.equal(await ask(page, "[[sim events=2]]"), "tok1 tok2");
 });
 

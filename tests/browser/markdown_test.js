@@ -234,6 +234,7 @@ test("images are shown where the page allows them", async t => {
   t.after(() => shop.context().close());
   await shop.route("https://example.com/**", route => route.abort());
   await shop.locator("bailian-chat .launcher").click();
-  await ask(shop, "[[sim text=echo]] ![cat](https://example.com/c.png) ![x](data:image/png,x)");
+  await ask(shop, "[[sim text=echo]] ![cat](https://example.com/c.png) ![x](data:image/png,x) ![y](http://example.com/y.png)");
   assert.deepEqual(await lastAnswer(shop).locator("img").evaluateAll(all => all.map(each => [each.alt, each.src])), [["cat", "https://example.com/c.png"]]);
+  assert.deepEqual(await lastAnswer(shop).locator("a").evaluateAll(all => all.map(each => each.href)), ["http://example.com/y.png"]);
 });
