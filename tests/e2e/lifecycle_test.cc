@@ -1,6 +1,7 @@
 // Start, sockets, draining, end.
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -261,6 +262,26 @@ TEST_F(Sockets, RunningOutOfFilesIsSurvived) {
   }
   const Deadline deadline;  // while files are scarce, a connection may still be refused
   while (!is_healthy({.unix_path = path()})) ASSERT_GT(deadline.left_ms(), 0);
+}
+
+TEST_F(Sockets, TheLimitOnOpenFilesFitsTheStreams) {
+  auto low = command({{"MAX_STREAMS", "200"}});
+  low.argv = {"/bin/sh", "-c", "ulimit -S -n 100; exec \"$0\"", low.argv.front()};
+  Responder responder(low);
+  rlimit limit{};
+  ASSERT_EQ(prlimit(responder.process().pid(), RLIMIT_NOFILE, nullptr, &limit), 0);
+  EXPECT_EQ(limit.rlim_cur, 656U) << "two for each stream, and some others";
+}
+
+TEST_F(Sockets, WarnOfOpenFilesThatAreMissing) {
+  auto poor = command({{"MAX_STREAMS", "200"}});
+  const std::string program = poor.argv.front();
+  poor.argv = {"/bin/sh", "-c", "ulimit -n 500; exec \"$@\"", "sh"};
+  // Only root may raise a hard limit.
+  if (getuid() == 0) poor.argv.insert(poor.argv.end(), {"setpriv", "--bounding-set", "-sys_resource"});
+  poor.argv.push_back(program);
+  const Responder responder(poor);
+  EXPECT_TRUE(responder.logs("MAX_STREAMS=200 needs 656 open files, 156 more than allowed"));
 }
 
 TEST_F(Sockets, TheArgumentWinsOverTheSetting) {

@@ -463,7 +463,8 @@ def chosen(arguments: argparse.Namespace) -> list[Mutant]:
     if faults:
         raise Fault('\n'.join(faults))
     if arguments.filter:
-        mutants = [mutant for mutant in mutants if fnmatch.fnmatchcase(mutant.id, arguments.filter)]
+        patterns = arguments.filter.split(':')
+        mutants = [mutant for mutant in mutants if any(fnmatch.fnmatchcase(mutant.id, one) for one in patterns)]
     if arguments.sample and arguments.sample < len(mutants):
         ids = random.Random(arguments.date).sample(sorted(mutant.id for mutant in mutants), arguments.sample)
         mutants = [mutant for mutant in mutants if mutant.id in ids]
@@ -480,7 +481,7 @@ def chosen(arguments: argparse.Namespace) -> list[Mutant]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('action', choices=['run', 'check'])
-    parser.add_argument('--filter', default='', metavar='ID', help="only these, as in 'header-*'")
+    parser.add_argument('--filter', default='', metavar='ID', help="only these, as in 'header-*:path-limit'")
     parser.add_argument('--sample', type=int, default=0, metavar='N', help='only so many, which others every day')
     parser.add_argument('--date', default=datetime.date.today().isoformat(), help='the sample of that day')
     parser.add_argument('--tests', default='', metavar='CLAIM', help='this claim instead of those of the mutants, as in simulate')

@@ -367,9 +367,32 @@ TEST_F(Loops, AnOwnerMayDestroyItsEventBeforeItThrows) {
   EXPECT_EQ(error_text, "after its end");
 }
 
-// --- the loop's thread ---
-
 using LoopsDeathTest = Loops;
+
+// In a loop that then pauses for an hour.
+TEST_F(LoopsDeathTest, WhatIsScheduledRunsBeforeThePause) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto run = [this] {
+    ::alarm(30);
+    EventLoop busy(std::chrono::hours(1));
+    auto on_iteration_end = [] { ::_exit(7); };
+    EndOfIteration end(busy, call(on_iteration_end));
+    auto on_time = [&] { end.schedule(); };
+    Timer timer(busy, call(on_time));
+    auto on_readable = [&] {
+      pair_.receive_byte();
+      for (int i = 0; i < 10'000'000; ++i) busy.count_arrival();
+      timer.start(std::chrono::milliseconds(60));
+    };
+    IoEvent readable(busy, call(on_readable));
+    readable.watch(pair_.fd(), IoEvent::kRead);
+    pair_.send_byte();
+    busy.run();
+  };
+  EXPECT_EXIT(run(), testing::ExitedWithCode(7), "");
+}
+
+// --- the loop's thread ---
 
 TEST_F(LoopsDeathTest, AnEventIsNotUsedFromAnotherThread) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");

@@ -13,6 +13,7 @@
 
 #include "base/json.h"
 #include "dialects/myapi.h"
+#include "unit/loop_timers.h"
 #include "unit/loop_upstream.h"
 
 namespace bailian {
@@ -388,6 +389,27 @@ TEST_F(Chats, BeatOnlyAfterAWholeHeartbeatOfSilence) {
   when_phase(kFinished);
   play();
   EXPECT_GE(browser_.least_silence, kHeartbeat);
+}
+
+TEST_F(Chats, SendAHeartbeatOnlyAfterSilence) {
+  config_.heartbeat = Seconds(15);
+  const LoopTimers timers(loop_);
+  const auto heartbeat = to_duration(config_.heartbeat);
+  const auto start = Clock::now();
+  auto written = start;
+  ask(AnswerMode::kStream);
+  when([this] { return upstream_.requests() == 1; });
+  when([start] { return Clock::now() > start + kLater; },
+       [&] {
+         written = Clock::now();
+         upstream_.send(kHead + event("a"));
+       });
+  when_phase(kStreaming, [&] { EXPECT_TRUE(timers.end(heartbeat, start)); });
+  settle();
+  when([] { return true; },
+       [&] { EXPECT_TRUE(timers.has(heartbeat, written)) << "it is due after the text"; });
+  play();
+  EXPECT_EQ(browser_.log, "begin 200;a;");
 }
 
 TEST_F(Chats, PauseTheUpstreamForASlowBrowser) {

@@ -362,6 +362,10 @@ TEST(FcgiRecords, ABodyOfExactlyTheLimitIsTaken) {
       records, begin(1, 0) + params(1, {}) + stdin_stream(1, std::string(size_t{65535} * 2, 'x')), 10000));
   EXPECT_FALSE(records.body_too_large());
   EXPECT_EQ(FcgiRequestReader().read(records)->body.size(), size_t{65535} * 2);
+  FcgiRequestParser shorter(size_t{65535} * 2 - 1);
+  ASSERT_TRUE(feed(
+      shorter, begin(1, 0) + params(1, {}) + stdin_stream(1, std::string(size_t{65535} * 2, 'x')), 10000));
+  EXPECT_TRUE(shorter.body_too_large());
 }
 
 TEST(FcgiRecords, ARequestWithoutParametersOrBodyIsWhole) {
