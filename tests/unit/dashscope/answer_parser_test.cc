@@ -242,6 +242,13 @@ TEST(AnswerParser, CitationsAreMadeFitToBeShown) {
   }
 }
 
+TEST(AnswerParser, CitationsAreAtMostThirtyTwo) {
+  std::string references = R"({"title":"a"})";
+  for (int i = 0; i < 40; ++i) references += R"(,{"title":"a"})";
+  const std::string body = R"({"output":{"doc_references":[)" + references + R"(],"finish_reason":"stop"}})";
+  EXPECT_EQ(parse(200, body, 99).answer.citations.size(), 32U);
+}
+
 TEST(AnswerParser, WhatFollowsTheEndInTheSamePieceIsNotHeard) {
   const Result result = parse(200, event("a", "stop") + event("b") + "data:nonsense\n\n", 9999);
   EXPECT_EQ(result.state, State::kFinished);

@@ -708,6 +708,33 @@ TEST_F(Completions, RefusedConnectionsAreRetried) {
   EXPECT_EQ(outcome(), "retry:connect_failed;failed:connect_failed;");
 }
 
+// Answers every connection at once, in plain text.
+class UpstreamWithoutTls {
+ public:
+  explicit UpstreamWithoutTls(EventLoop& loop) : acceptable_(loop, bind<&UpstreamWithoutTls::accept>(this)) {
+    acceptable_.watch(listener_.get(), IoEvent::kRead);
+  }
+  [[nodiscard]] std::string base_url() const { return "https" + base_url_of(listener_).substr(4); }
+
+ private:
+  void accept() {
+    constexpr std::string_view kPlain = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    peer_ = UniqueFd(::accept(listener_.get(), nullptr, nullptr));
+    ::send(peer_.get(), kPlain.data(), kPlain.size(), MSG_NOSIGNAL);
+  }
+
+  UniqueFd listener_ = listen_on_loopback(4);
+  UniqueFd peer_;
+  IoEvent acceptable_;
+};
+
+TEST_F(Completions, UntrustedConnectionsAreNotRetried) {
+  const UpstreamWithoutTls upstream(loop_);
+  config_.base_url = upstream.base_url();
+  config_.upstream_retries = 1;
+  EXPECT_EQ(outcome(), "failed:tls_failed;");
+}
+
 // --- exceptions ---
 
 TEST_F(Completions, AnExceptionOfTheHandlerIsItsLastCall) {
