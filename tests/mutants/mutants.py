@@ -25,6 +25,7 @@ mutant was noticed, or has a reason; 1 not so, or a claimed test fails without a
 import argparse
 import contextlib
 import datetime
+import fcntl
 import fnmatch
 import os
 import queue
@@ -359,6 +360,11 @@ class Run:
         """Builds one copy and copies it, then runs the claimed tests without a mutant: they must pass."""
         first = self._copies[0]
         first.tree.mkdir(parents=True, exist_ok=True)
+        self._in_use = COPIES.joinpath('in-use').open('w', encoding='utf-8')
+        try:
+            fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Fault(f'another run uses {COPIES}') from error
         first.make_equal()
         if complaint := first.build(self._targets({kind for kind, _ in self._claims}), len(os.sched_getaffinity(0))):
             raise Fault(f'{complaint}\n{first.tree} does not build')

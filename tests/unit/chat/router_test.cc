@@ -78,8 +78,9 @@ TEST_F(Routes, AreFoundWithPrefixAndTrailingSlash) {
 }
 
 TEST_F(Routes, OthersAreNotFound) {
-  for (const char* path : {"", "/", "//health", "/health//", "/healthy", "/wp-jsonhealth", "/wp-json",
-                           "/wp-json/wp-json/health", "/myapi/v1", "/myapi/v1/chat-bot/streams", "/HEALTH"}) {
+  for (const char* path :
+       {"", "/", "//health", "/health//", "/healthy", "/wp-jsonhealth", "/wp-json", "/wp-json/wp-json/health",
+        "/wp-json/status", "/metrics/", "/myapi/v1", "/myapi/v1/chat-bot/streams", "/HEALTH"}) {
     const Browser browser = ask("GET", path);
     EXPECT_EQ(browser.status(), 404) << path;
     EXPECT_EQ(browser.code(), "not_found");
@@ -287,6 +288,7 @@ TEST_F(Routes, AChatOverTheLimitIsRejected) {
 TEST(StreamLimits, HandOutNoMoreThanTheirPlaces) {
   StreamLimit limit(2);
   const auto first = limit.take();
+  EXPECT_EQ(limit.peak(), 1);
   {
     const auto second = limit.take();
     EXPECT_TRUE(second);

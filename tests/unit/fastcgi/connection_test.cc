@@ -24,16 +24,16 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 constexpr char kKeep = FCGI_KEEP_CONN;
 
-std::string request(char flags = kKeep) {
-  return wire::begin(1, flags) + wire::params(1, {{"REQUEST_METHOD", "GET"}, {"REQUEST_URI", "/x"}}) +
+std::string request(char flags = kKeep, const std::string& path = "/x") {
+  return wire::begin(1, flags) + wire::params(1, {{"REQUEST_METHOD", "GET"}, {"REQUEST_URI", path}}) +
          wire::stdin_stream(1, "");
 }
 
 /// Does nothing by itself; records the calls it receives.
 class ScriptedExchange final : public Exchange {
  public:
-  ScriptedExchange(ClientStream& client, std::string& log, const bool& lacks_memory)
-      : client_(client), log_(log), lacks_memory_(lacks_memory) {}
+  ScriptedExchange(ClientStream& client, std::string& log, std::string& logged_path, const bool& lacks_memory)
+      : client_(client), log_(log), logged_path_(logged_path), lacks_memory_(lacks_memory) {}
   ~ScriptedExchange() override { log_ += "destroyed;"; }
   void on_flushed() override {
     log_ += "flushed;";
@@ -45,6 +45,7 @@ class ScriptedExchange final : public Exchange {
   }
   void describe(AccessRecord& record) const override {
     log_ += "described;";
+    logged_path_ = record.path;
     record.is_chat = true;
     record.detail = "scripted";
   }
@@ -52,6 +53,7 @@ class ScriptedExchange final : public Exchange {
  private:
   ClientStream& client_;
   std::string& log_;
+  std::string& logged_path_;
   const bool& lacks_memory_;
 };
 
@@ -170,12 +172,14 @@ class Connections : public testing::Test {
   Metrics metrics_;
   std::function<void(ClientStream&)> answer_;
   std::string log_;
+  std::string path_ = "/x";  // of the request
+  std::string logged_path_;
   bool lacks_memory_ = true;  // when all was sent
   int iterations_ = 0;
 
   std::unique_ptr<Exchange> handle(const Request& asked, ClientStream& client) {
-    EXPECT_EQ(asked.path, "/x");
-    auto exchange = std::make_unique<ScriptedExchange>(client, log_, lacks_memory_);
+    EXPECT_EQ(asked.path, path_);
+    auto exchange = std::make_unique<ScriptedExchange>(client, log_, logged_path_, lacks_memory_);
     answer_(client);
     return exchange;
   }
@@ -315,6 +319,14 @@ TEST_F(Connections, EveryByteIsCounted) {
     EXPECT_EQ(context_.sent_bytes.sum(), bytes);
     hang_up();
   });
+}
+
+TEST_F(Connections, ALoggedPathHasAtMost256Bytes) {
+  path_ = "/" + std::string(5000, 'a');
+  answer_ = [](ClientStream& client) { client.send({404, {}, {}}); };
+  send(request(0, path_));
+  run();
+  EXPECT_EQ(logged_path_, path_.substr(0, 256));
 }
 
 TEST_F(Connections, AStoppingProcessEndsTheAnswer) {
