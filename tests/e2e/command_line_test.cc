@@ -490,17 +490,29 @@ TEST_F(CommandLine, PingShowsTheUpstreamsWordsAsPlainText) {
   auto settings = good_settings();
   settings["DASHSCOPE_BASE_URL"] = upstream.base_url();
   settings["UPSTREAM_RETRIES"] = "0";
-  Process ping(responder_command(dir_, settings, {"--ping"}));
-  const std::string body =
+  const auto answered = [&](const std::string& status, const std::string& body) {
+    Process ping(responder_command(dir_, settings, {"--ping"}));
+    upstream.accept().send("HTTP/1.1 " + status + " X\r\nContent-Length: " + std::to_string(body.size()) +
+                           "\r\n\r\n" + body);
+    const int code = ping.wait();
+    const std::string out = ping.out().text();
+    for (const char* control : {"\xc2\x9b", "\x1b", "\x07", "\u202e"})
+      EXPECT_FALSE(contains(out, control)) << out;
+    return std::pair{code, out};
+  };
+  const auto [failed, failure] = answered(
+      "429",
       R"({"code":"Unheard","message":"\u009b31m\u001b]0;x\u0007\u202eThe budget configured in Budget Management )"
-      R"(has been exhausted."})";
-  upstream.accept().send("HTTP/1.1 429 X\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
-                         body);
-  EXPECT_EQ(ping.wait(), 69);
-  const std::string out = ping.out().text();
-  EXPECT_TRUE(contains(out, "monthly budget is used up")) << out;
-  for (const char* control : {"\xc2\x9b", "\x1b", "\x07", "\u202e"})
-    EXPECT_FALSE(contains(out, control)) << out;
+      R"(has been exhausted.","request_id":"r\u001b[2J"})");
+  EXPECT_EQ(failed, 69);
+  EXPECT_TRUE(contains(failure, "monthly budget is used up")) << failure;
+  EXPECT_TRUE(contains(failure, "request id r [2J")) << failure;
+  const auto [done, success] =
+      answered("200", R"({"output":{"text":"OK","finish_reason":"stop"},"request_id":"r\u001b[2J",)"
+                      R"("usage":{"models":[{"model_id":"m\u009b31m"}]}})");
+  EXPECT_EQ(done, 0);
+  EXPECT_TRUE(contains(success, "model m 31m,")) << success;
+  EXPECT_TRUE(contains(success, "request id r [2J")) << success;
 }
 
 TEST_F(CommandLine, PingDoesNotWaitForEver) {

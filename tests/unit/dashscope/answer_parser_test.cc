@@ -478,6 +478,14 @@ TEST(AnswerParser, ATitleCutWithinTheKeyShowsNoneOfIt) {
   EXPECT_EQ(result.answer.citations[0].title, std::string(195, 'x') + "***");
 }
 
+TEST(AnswerParser, AnIdCutWithinTheKeyShowsNoneOfIt) {
+  for (size_t before = 100; before < 130; ++before) {
+    const std::string body = R"({"request_id":")" + std::string(before, 'x') + std::string(kKey) +
+                             R"(","output":{"finish_reason":"stop"}})";
+    EXPECT_EQ(parse(200, body, 99).answer.request_id.find("sk-"), std::string::npos) << before;
+  }
+}
+
 TEST(AnswerParser, TextAndThoughtsShowNoKeyHoweverItIsCut) {
   for (size_t cut = 1; cut < kKey.size(); ++cut) {
     const std::string start(kKey.substr(0, cut));

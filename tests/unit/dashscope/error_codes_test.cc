@@ -152,5 +152,13 @@ TEST(HttpErrors, IncludeTheUpstreamsMessageWithoutTheKeyInDebugMode) {
   EXPECT_STREQ(to_http_error(other, false, "key").what(), "API Error");
 }
 
+TEST(HttpErrors, IncludeNoneOfTheUpstreamsWordsWithoutDebugMode) {
+  for (int fault = 0; fault <= static_cast<int>(UpstreamFault::kFailed); ++fault) {
+    const UpstreamError error{static_cast<UpstreamFault>(fault), "CodeX", "WordsX", "IdX", false};
+    const std::string shown = to_http_error(error, false, "").what();
+    EXPECT_EQ(shown.find('X'), std::string::npos) << shown;
+  }
+}
+
 }  // namespace
 }  // namespace bailian

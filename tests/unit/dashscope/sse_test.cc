@@ -222,5 +222,16 @@ TEST(SseParser, HoldsNothingWhileItWaitsForAnEvent) {
   EXPECT_LT(allocated_bytes(), before + kBytes / 8);
 }
 
+TEST(SseParser, SkipsACommentWhateverItsPiecesBeginWith) {
+  SseParser parser;
+  std::vector<Seen> events;
+  EXPECT_TRUE(read(parser, ":" + std::string(2 * SseParser::kMaxOtherBytes, 'c'), events));
+  const std::string piece = "data:" + std::string(65'536, 'd');
+  for (size_t bytes = 0; bytes <= SseParser::kMaxEventBytes; bytes += piece.size())
+    EXPECT_TRUE(read(parser, piece, events));
+  EXPECT_TRUE(read(parser, "\ndata:x\n\n", events));
+  EXPECT_EQ(events, (std::vector<Seen>{{"", 0, "x"}}));
+}
+
 }  // namespace
 }  // namespace bailian

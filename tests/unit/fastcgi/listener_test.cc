@@ -36,14 +36,24 @@ class FcgiListeners : public testing::Test {
     int& count_;
   };
 
-  void connect(size_t peers) {
-    const sockaddr_in address = address_of(socket_);
+  void connect(size_t peers) { connect(peers, socket_); }
+  void connect(size_t peers, const UniqueFd& socket) {
+    const sockaddr_in address = address_of(socket);
     for (size_t i = 0; i < peers; ++i) {
       peers_.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
       EXPECT_EQ(::connect(peers_.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
                 0);
     }
   }
+
+  // The latest peer sends a request.
+  void ask() {
+    const std::string request =
+        wire::begin(1, 0) + wire::params(1, {{"REQUEST_METHOD", "GET"}}) + wire::stdin_stream(1, "");
+    EXPECT_EQ(::send(peers_.back().get(), request.data(), request.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(request.size()));
+  }
+  static bool takes_no_body(std::string_view, std::string_view) { return false; }
 
   // Runs the loop and calls `look` in each iteration until it returns true.
   void run_until(std::function<bool()> look) {
@@ -62,6 +72,8 @@ class FcgiListeners : public testing::Test {
   }
 
  protected:
+  static constexpr FcgiLimits kLimits{1000, 7, seconds(60), seconds(60)};
+
   EventLoop loop_{std::chrono::nanoseconds::zero()};
   LoopTimers timers_{loop_};
   Timer hang_{loop_, bind<&FcgiListeners::on_hang>(this)};
@@ -74,12 +86,12 @@ class FcgiListeners : public testing::Test {
   FcgiListener listener_{
       loop_,
       socket_.get(),
-      {1000, 7, seconds(60), seconds(60)},
+      kLimits,
       count_,
       board_,
       metrics_,
       {[this](const Request&, ClientStream&) { return std::make_unique<CountedExchange>(exchanges_); },
-       [](std::string_view, std::string_view) { return false; }}};
+       takes_no_body}};
 };
 
 TEST_F(FcgiListeners, ThatMeetACrowdServeOthersInBetween) {
@@ -95,10 +107,7 @@ TEST_F(FcgiListeners, ThatMeetACrowdServeOthersInBetween) {
 
 TEST_F(FcgiListeners, EndTheExchangeOfAPeerThatHangsUpAtOnce) {
   connect(1);
-  const std::string request =
-      wire::begin(1, 0) + wire::params(1, {{"REQUEST_METHOD", "GET"}}) + wire::stdin_stream(1, "");
-  EXPECT_EQ(::send(peers_.back().get(), request.data(), request.size(), MSG_NOSIGNAL),
-            static_cast<ssize_t>(request.size()));
+  ask();
   int iterations = 0;
   run_until([&] {
     if (exchanges_ == 1) peers_.clear();
@@ -107,6 +116,32 @@ TEST_F(FcgiListeners, EndTheExchangeOfAPeerThatHangsUpAtOnce) {
   });
   EXPECT_LE(iterations, kEnough);
   EXPECT_EQ(count_.open, 0U);
+}
+
+TEST_F(FcgiListeners, CloseThePeersThatAskForNothingToMakeRoom) {
+  constexpr size_t kPeers = 5;
+  constexpr size_t kSoftMax = 2;
+  ConnectionCount few{kSoftMax};
+  const UniqueFd socket = listen_on_loopback(16);
+  FcgiListener listener(loop_, socket.get(), kLimits, few, board_, metrics_, {});
+  connect(kPeers, socket);
+  run_until([&] { return few.open == kSoftMax; });
+}
+
+TEST_F(FcgiListeners, CloseNoAnswerInProgressToMakeRoom) {
+  ConnectionCount one{1};
+  const UniqueFd socket = listen_on_loopback(16);
+  FcgiListener listener(
+      loop_, socket.get(), kLimits, one, board_, metrics_,
+      {[this](const Request&, ClientStream&) { return std::make_unique<CountedExchange>(exchanges_); },
+       takes_no_body});
+  connect(1, socket);
+  ask();
+  run_until([&] {
+    if (exchanges_ == 1 && peers_.size() == 1) connect(1, socket);
+    return one.open == 2;
+  });
+  EXPECT_EQ(exchanges_, 1);
 }
 
 // Lets the process open no more files while it lives.

@@ -2,10 +2,14 @@
 
 #include <fastcgi.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <new>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -13,6 +17,7 @@
 #include <system_error>
 
 #include "fastcgi/request_reader.h"
+#include "harness/sanitized.h"
 #include "unit/fcgi_wire.h"
 
 namespace bailian {
@@ -445,6 +450,12 @@ TEST_F(FcgiRequests, WithAnUnusableIdGetAFreshOne) {
   }
 }
 
+TEST_F(FcgiRequests, HaveAnIdOfAtMost128Bytes) {
+  const std::string longest(128, 'x');
+  EXPECT_EQ(read({{"REQUEST_ID", longest}}, "")->request_id, longest);
+  EXPECT_EQ(read({{"REQUEST_ID", longest + "x"}}, "")->request_id.size(), 32U);
+}
+
 TEST_F(FcgiRequests, NeverHoldAnOriginThatCouldForgeAHeader) {
   EXPECT_EQ(read({{"HTTP_ORIGIN", "https://a\r\nX: y"}}, "")->origin, "null");
 }
@@ -470,6 +481,30 @@ TEST_F(FcgiRequests, KeepEveryByteOfABodyOfAMegabyte) {
   for (size_t i = 0; i < (1 << 20); ++i) body += static_cast<char>(i * 7 + i / 256);
   EXPECT_EQ(read({}, body)->body, body);
   EXPECT_EQ(read({}, "short")->body, "short") << "nothing of the earlier request is left";
+}
+
+// In a separate process: leaves libfcgi no memory for the request.
+[[noreturn]] void read_without_memory_and_end() {
+  FcgiRequestParser records(kMaxBody);
+  EXPECT_TRUE(feed(records, begin(1, 0) + params(1, {}) + stdin_stream(1, ""), 1 << 16));
+  FcgiRequestReader reader;
+  constexpr rlimit kNone = {0, 0};
+  ::setrlimit(RLIMIT_AS, &kNone);
+  for (size_t size = size_t{1} << 20; size > 16; size /= 2) {
+    while (std::malloc(size) != nullptr) {
+    }
+  }
+  try {
+    static_cast<void>(reader.read(records));
+  } catch (const std::bad_alloc&) {
+    ::_exit(0);
+  }
+  ::_exit(1);
+}
+
+TEST_F(FcgiRequests, WithoutMemoryThrowPastLibfcgi) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer needs all address space there is";
+  EXPECT_EXIT(read_without_memory_and_end(), testing::ExitedWithCode(0), "");
 }
 
 TEST_F(FcgiRequests, AreTheLastInTheFileThatLibfcgiReads) {
