@@ -200,7 +200,7 @@ class LoopsThatDoNotPause : public Loops {
  protected:
   static constexpr std::chrono::milliseconds kLongerThanAWindow{60};
 
-  LoopsThatDoNotPause() { ::alarm(30); }
+  LoopsThatDoNotPause() { ::alarm(20); }
   ~LoopsThatDoNotPause() override { ::alarm(0); }
 
   EventLoop loop_{std::chrono::hours(1)};
@@ -373,7 +373,7 @@ using LoopsDeathTest = Loops;
 TEST_F(LoopsDeathTest, WhatIsScheduledRunsBeforeThePause) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto run = [this] {
-    ::alarm(30);
+    ::alarm(20);
     EventLoop busy(std::chrono::hours(1));
     auto on_iteration_end = [] { ::_exit(7); };
     EndOfIteration end(busy, call(on_iteration_end));
