@@ -98,6 +98,18 @@ TEST(Drain, HasItsTime) {
   EXPECT_EQ(site.await_responder_end(), 0);
 }
 
+TEST(Drain, CutsNoAnswerEarly) {
+  Site site({.settings = {{"HEARTBEAT", "0.6"}}});
+  auto exchange = site.stream("[[sim events=3 hold=1]]");
+  EXPECT_EQ(read_text(exchange), "tok1 ");
+  site.responder().process().signal(SIGTERM);
+  await_draining(site);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(exchange.read_event(), ": keep-alive");
+  site.simulator().release();
+  EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
+  EXPECT_EQ(site.await_responder_end(), 0);
+}
+
 TEST(Drain, EndsAllWorkers) {
   Site site({.settings = {{"WORKERS", "2"}}});
   std::vector<Exchange> exchanges;

@@ -99,5 +99,13 @@ TEST(Scrub, RemovesKeysAndCutsAtACharacter) {
   EXPECT_EQ(scrub(long_text + "杭", ""), long_text);
 }
 
+TEST(Scrub, ShowsNoStartOfAKeyThatALongTextIsCutIn) {
+  constexpr std::string_view kOther = "secret-0123456789";
+  for (size_t before = 8170; before < 8192; ++before) {
+    const std::string text = "sk-" + std::string(before - 4, 'a') + " " + std::string(kOther) + " more";
+    EXPECT_EQ(scrub(text, kOther).find("secret"), std::string::npos) << before;
+  }
+}
+
 }  // namespace
 }  // namespace bailian

@@ -95,6 +95,12 @@ TEST(TopFrame, LetsNoHostileByteThrough) {
   EXPECT_TRUE(lines[0].starts_with("bailian-fcgi ?[2J??????  pid 0  up ")) << lines[0];
 }
 
+TEST(TopFrame, ShowsTheStartOfALongText) {
+  const auto now = sample(R"({"program":"bailian-fcgi","listening":")" + std::string(1000, 'x') + R"("})");
+  const auto lines = top_frame(now, nullptr, {10'000, 24});
+  EXPECT_TRUE(lines[0].ends_with(" " + std::string(200, 'x'))) << lines[0];
+}
+
 TEST(TopFrame, IsMadeOfStatusPagesOnly) {
   for (const char* other : {"", "{", "[]", "{}", "1", R"({"program":"nginx"})", R"({"program":1})", "\xff"})
     EXPECT_FALSE(parse_top_sample(other, {})) << other;

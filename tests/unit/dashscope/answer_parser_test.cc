@@ -305,6 +305,10 @@ TEST(AnswerParser, HeldTextIsToldBeforeTheFault) {
   EXPECT_EQ(parse(200, event("a") + event("ab"), 7).text, "aab");
 }
 
+TEST(AnswerParser, HeldTextShowsNoKey) {
+  EXPECT_EQ(parse(200, event("a") + event("a" + std::string(kKey)), 7).text, "aa***");
+}
+
 TEST(AnswerParser, HeldTextIsToldBeforeAnEndWithoutText) {
   const Result result =
       parse(200, event("a") + event("ab") + "data:{\"output\":{\"finish_reason\":\"stop\"}}\n\n", 7);
