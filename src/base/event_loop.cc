@@ -238,6 +238,11 @@ void EndOfIteration::schedule() noexcept {
   (previous_ != nullptr ? previous_->next_ : loop_.first_scheduled_) = this;
 }
 
+void EndOfIteration::run() noexcept {
+  assert(loop_.in_loop_thread());
+  dispatch(callback_, on_exception_);
+}
+
 void EndOfIteration::unlink() {
   (previous_ != nullptr ? previous_->next_ : loop_.first_scheduled_) = next_;
   (next_ != nullptr ? next_->previous_ : loop_.last_scheduled_) = previous_;

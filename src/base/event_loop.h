@@ -166,6 +166,8 @@ class EndOfIteration {
 
   /// Allocates nothing and cannot fail.
   void schedule() noexcept;
+  /// Calls back at once. It remains scheduled if it was.
+  void run() noexcept;
 
  private:
   friend class EventLoop;
