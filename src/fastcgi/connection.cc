@@ -135,6 +135,7 @@ void FcgiConnection::start_exchange() {
   enter(FcgiState::kAnswering);
   exchange_ = context_.handler.handle(*request, *this);
   assert(exchange_ || state_ != FcgiState::kAnswering);
+  if (context_.stopping) iteration_end_.schedule();
 }
 
 // The peer no longer wants the answer but may want the connection. Nothing of the exchange is on the stack.
@@ -308,9 +309,10 @@ void FcgiConnection::describe_exchange(std::string_view detail) noexcept {
   }
 }
 
+// At once: later in this iteration, a transfer might send its request.
 void FcgiConnection::stop() noexcept {
   assert(context_.stopping);
-  iteration_end_.schedule();
+  iteration_end_.run();
 }
 
 void FcgiConnection::drain() {
@@ -329,11 +331,20 @@ void FcgiConnection::on_exception(const std::exception& error) noexcept {
   close(Outcome::kError);
 }
 
-// The exchange stays until the end of the iteration, as it may be on the stack.
+// The exchange itself asks for it, so it stays until the end of the iteration.
+void FcgiConnection::abort() noexcept {
+  if (state_ == FcgiState::kClosed) return;
+  if (has_request()) record_end(Outcome::kError, {});
+  enter(FcgiState::kClosed);
+}
+
+// Nothing of the exchange is on the stack. It ends at once: later in this iteration, its transfer might send a
+// request that nobody waits for.
 void FcgiConnection::close(Outcome outcome) noexcept {
   if (state_ == FcgiState::kClosed) return;
   if (has_request()) record_end(outcome, {});
   enter(FcgiState::kClosed);
+  exchange_.reset();
 }
 
 }  // namespace bailian

@@ -28,11 +28,11 @@ class FcgiConnection final : public ClientStream {
   void begin(const Reply& head) override;
   void write(std::string_view event) override;
   void finish() override;
-  void abort() noexcept override { close(Outcome::kError); }
+  void abort() noexcept override;
   [[nodiscard]] size_t unsent_bytes() const override { return output_.waiting_bytes(); }
   [[nodiscard]] uint64_t sent_bytes() const override { return record_.sent_bytes; }
 
-  /// FcgiContext::stopping was set: the exchange ends its answer in this iteration.
+  /// FcgiContext::stopping was set: the exchange ends its answer. This may change the state.
   void stop() noexcept;
   /// FcgiContext::draining was set: shorter deadlines apply.
   void drain();

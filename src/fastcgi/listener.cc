@@ -152,7 +152,8 @@ void FcgiListener::drain(std::function<void()> on_idle) {
 
 void FcgiListener::abort_exchanges() noexcept {
   context_.stopping = true;
-  for (FcgiConnection& connection : at(FcgiState::kAnswering)) connection.stop();
+  Connections& answering = at(FcgiState::kAnswering);
+  for (auto next = answering.begin(); next != answering.end();) (next++)->stop();
 }
 
 void FcgiListener::before_enter(FcgiConnection& connection, FcgiState next) {

@@ -35,7 +35,7 @@ class FcgiListener {
   /// Connections close after their answer, or soon if none is in progress. `on_idle` is called once there
   /// are none.
   void drain(std::function<void()> on_idle);
-  /// Every exchange ends its answer in this iteration of the loop.
+  /// Every exchange ends its answer now, and those that begin later in this iteration at its end.
   void abort_exchanges() noexcept;
   /// Leaves new connections to the other processes and loops that accept from the socket.
   void stop_accepting() noexcept;

@@ -174,6 +174,7 @@ class Connections : public testing::Test {
   std::string log_;
   std::string path_ = "/x";  // of the request
   std::string logged_path_;
+  std::string log_when_closed_;
   bool lacks_memory_ = true;  // when all was sent
   int iterations_ = 0;
 
@@ -189,6 +190,7 @@ class Connections : public testing::Test {
     if (next == when_ && then_) loop_.post(std::exchange(then_, {}));
   }
   void destroy() {
+    log_when_closed_ = log_;
     at(FcgiState::kClosed).clear();
     loop_.stop();
   }
@@ -230,6 +232,20 @@ TEST_P(InEachState, APeerThatHangsUpEndsItAtOnce) {
   EXPECT_EQ(ended(Outcome::kClientGone), has_request(GetParam()) ? 1U : 0U);
   EXPECT_EQ(ended(Outcome::kDone), GetParam() == FcgiState::kParked ? 1U : 0U);
   EXPECT_EQ(log_, GetParam() == FcgiState::kReading ? "" : "described;destroyed;");
+}
+
+// Later in the iteration its transfer might send a request that nobody waits for.
+TEST_F(Connections, TheExchangeOfAPeerThatHangsUpEndsBeforeTheIterationDoes) {
+  run(FcgiState::kAnswering, [this] { hang_up(); });
+  EXPECT_EQ(log_when_closed_, "described;destroyed;");
+}
+
+TEST_F(Connections, AnAnswerThatBeginsWhileTheProgramStopsEndsInTheSameIteration) {
+  context_.stopping = true;
+  run(FcgiState::kAnswering, [this] {  // the next one
+    EXPECT_EQ(log_, "shutdown;described;destroyed;");
+    hang_up();
+  });
 }
 
 TEST_P(InEachState, APeerThatBreaksTheProtocolEndsIt) {
@@ -339,6 +355,7 @@ TEST_F(Connections, AStoppingProcessEndsTheAnswer) {
     };
     context_.stopping = true;
     connection().stop();
+    EXPECT_EQ(log_, "shutdown;described;destroyed;") << "at once: a transfer might send its request next";
   });
   EXPECT_EQ(log_, "shutdown;described;destroyed;");
   EXPECT_EQ(ended(Outcome::kError), 1U);
