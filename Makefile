@@ -64,6 +64,9 @@ optimise := -O2 $(sanitise) -fsanitize-ignorelist=tests/fuzz/ignore.txt
 else ifeq ($(VARIANT),coverage)
 # The counters are updated by several threads and many processes.
 optimise := -O0 --coverage -fprofile-update=atomic
+else ifneq ($(filter simulation%,$(VARIANT)),)
+# Without the checks of the calls that the simulation replaces.
+optimise := -O2 $(if $(SANITIZE),$(sanitise))
 else ifdef SANITIZE
 VARIANT  ?= $(subst $(comma),-,$(SANITIZE))$(compiler)
 optimise := -O1 $(sanitise)
@@ -84,7 +87,8 @@ harden   := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protect
             -D_GLIBCXX_ASSERTIONS $(fortify)
 CXXFLAGS ?= -g
 flags     = -std=c++20 $(optimise) $(warnings) $(harden) $(CPPFLAGS) $(CXXFLAGS) -pthread \
-            -Isrc -Itests -DBAILIAN_VERSION='"$(VERSION)"' $(unoptimised)
+            -Isrc -Itests -DBAILIAN_VERSION='"$(VERSION)"' $(unoptimised) \
+            $(flags_of_$<)
 
 # Prints one line for the file that a recipe makes; with V=1 its commands instead, with -s neither.
 ifdef V
@@ -210,7 +214,8 @@ hooks: deps
 compile_commands.json: deps FORCE
 	$(file >$@,[$(subst } {,}$(comma)$(newline){,$(entries))])
 entries = $(foreach source,$(all_code),$(call entry,$(source)))
-entry   = {"directory":"$(CURDIR)","file":"$1","command":"$(subst ",\",$(CXX) $(flags)) -c $1"}
+entry   = {"directory":"$(CURDIR)","file":"$1","command":"$(subst ",\",$(command)) -c $1"}
+command = $(CXX) $(flags) $(flags_of_$1)
 
 ## remove everything that was built
 clean:

@@ -15,9 +15,10 @@ bench_micro := $(wildcard tests/bench/micro/*.cc)
 fuzz        := $(wildcard tests/fuzz/*.cc)
 fuzzers     := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
 fail_nth    := tests/torture/fail_nth.cc
+simulation  := $(wildcard tests/simulation/*.cc)
 torture     := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
 all_code    += $(units) $(harness) $(preloads) $(e2e) $(restart) $(hosts) $(servers) $(simulator) \
-               $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) $(torture) $(fail_nth)
+               $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) $(torture) $(fail_nth) $(simulation)
 # The programs that the tests start, and the stand-in for DashScope.
 started     := $(programs:%=$B/%) $B/simulator
 packages    := tests/browser/node_modules/.package-lock.json
@@ -78,7 +79,6 @@ check: lint
 	$(MAKE) test SANITIZE=thread WERROR=1
 	$(MAKE) valgrind
 
-SECONDS ?= 60
 ## run libFuzzer on every parser, under ASan+UBSan
 fuzz: deps
 	$(MAKE) fuzzers VARIANT=fuzz CXX=clang++ SANITIZE=fuzzer,address,undefined
@@ -106,6 +106,15 @@ mutants: deps $(packages)
 	@tests/mutants/mutants.py run $(if $(FILTER),--filter '$(FILTER)') \
 	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(DATE),--date $(DATE)) $(if $(TESTS),--tests '$(TESTS)')
 
+SECONDS ?= 60
+## run the program in a simulated world, where events and failures come in any order
+simulate: deps
+	@$(MAKE) simulation VARIANT=simulation$(addprefix -,$(subst $(comma),-,$(SANITIZE)))
+	@build/simulation$(addprefix -,$(subst $(comma),-,$(SANITIZE)))/simulation \
+	  $(if $(SCHEDULES),--schedules $(SCHEDULES),--seconds $(SECONDS)) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay $(REPLAY))
+simulation: $B/simulation
+
 MINUTES ?= 30
 ## send hundreds of visitors for MINUTES=30: build/soak/report.md
 soak: deps $(started)
@@ -131,6 +140,18 @@ $B/servers_tests: $(call object,$(servers) $(harness))
 $B/torture_tests: $(call object,$(torture) $(harness))
 $(addprefix $B/,e2e_tests restart_tests hosts_tests servers_tests torture_tests):
 	$(link) $^ -lgtest -lgtest_main -o $@
+
+# The parts of the machine that it replaces are defined in the program itself, so that they take precedence over
+# those of the libraries.
+$B/simulation: $(call object,$(simulation)) $(product)
+	$(link) $(call object,$(simulation)) $(product) $(libs) -o $@
+ifneq ($(filter simulation%,$(VARIANT)),)
+# tests/simulation/coverage.cc sees each change of the states in these files.
+flags_of_src/chat/chat.cc := -finstrument-functions \
+  -finstrument-functions-exclude-file-list=/usr/,src/base/,.h
+flags_of_src/dashscope/client.cc := $(flags_of_src/chat/chat.cc)
+endif
+flags_of_tests/simulation/coverage.cc := -fno-access-control
 
 $B/simulator: $(call object,$(simulator))
 	$(link) $^ -levent_core -levent_extra -lz -o $@
@@ -167,4 +188,4 @@ $(packages): tests/browser/package-lock.json | deps
 
 .PHONY: build-tests documents test test-browser test-documents test-hosts test-package \
   test-restart test-servers test-watch test-wordpress bench check coverage fuzz fuzzers mutants \
-  soak torture valgrind
+  simulate simulation soak torture valgrind

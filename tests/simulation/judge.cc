@@ -1,0 +1,225 @@
+#include "simulation/judge.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "simulation/libcurl.h"
+
+namespace bailian::simulation {
+namespace {
+
+constexpr Duration kShortestStallTimeout = 1900ms;  // of those in a schedule
+constexpr Duration kTick = 2ms;                     // timers are rounded to it
+
+[[noreturn]] void violated_by(const Question& question, std::string_view what) {
+  violated(fmt::format("question {}: {}", question.number, what));
+}
+
+Duration lateness_since(const Question& question) { return world->lateness() - question.lateness_then; }
+
+bool has_stop(const Question& question) {
+  return !question.attempts.empty() && question.attempts.back().has_stop;
+}
+
+// The program could not do everything.
+bool lacked_memory() { return has_allocation_failed(); }
+
+// Whether it repeats one whose failure the program must know by now.
+bool is_remembered(const Question& question) {
+  if (question.repeats == nullptr || !question.repeats->is_remembered || lacked_memory()) return false;
+  return *question.asked_at - question.repeats->ended_at.value_or(Time()) < 29s;
+}
+
+}  // namespace
+
+// --- money ---
+
+void note_transfer_begins(Question& question) {
+  question.last_read.reset();
+  const bool is_again = question.may_start_afresh;
+  question.may_start_afresh = false;
+  if (question.transfers > 1) violated_by(question, "two transfers at once");
+  if (!question.asked_at) violated_by(question, "the upstream is asked before the question is complete");
+  if (is_remembered(question))
+    violated_by(question, "the upstream is asked again what has failed as a stream");
+  const Config& settings = *question.settings;
+  if (is_again) return;
+  const int retry = question.transfers_begun++;
+  if (retry == 0) {
+    question.attempts_before = 0;
+    return;
+  }
+  if (retry > settings.upstream_retries)
+    violated_by(question, "the upstream is asked more often than UPSTREAM_RETRIES");
+  std::chrono::seconds asked_wait{0};
+  if (question.attempts.size() > question.attempts_before) {
+    const Attempt& last = question.attempts.back();
+    if (!last.is_free_failure || last.is_billed)
+      violated_by(question, "the upstream is asked again after an attempt that may be billed");
+    asked_wait = last.retry_after;
+  }
+  question.attempts_before = question.attempts.size();
+  const Duration waited = world->now() - question.ended_at.value_or(Time());
+  const Duration lost = world->lateness() - question.lateness_at_end;
+  const Seconds back_off = Seconds(0.25) * std::exp2(retry - 1);
+  if (waited + lost + kTick < std::max<Duration>(to_duration(0.5 * back_off), asked_wait))
+    violated_by(question, fmt::format("the next attempt follows after {} s", Seconds(waited).count()));
+  if (waited > std::max<Duration>(to_duration(1.5 * back_off), asked_wait) + lost + kTick + 1ms)
+    violated_by(question, fmt::format("the next attempt follows only after {} s", Seconds(waited).count()));
+}
+
+void note_request(const Question& question) {
+  const Duration age = world->now() - *question.asked_at;
+  if (age >= to_duration(question.settings->timeout) + lateness_since(question))
+    violated_by(question, "the upstream is asked after TIMEOUT");
+  if (!question.lines.empty()) violated_by(question, "the upstream is asked after the answer has ended");
+  if (question.left_at) violated_by(question, "the upstream is asked after the visitor has left");
+  if (question.stopped_at) violated_by(question, "the upstream is asked after the end");
+}
+
+// --- at any time ---
+
+void Judge::check_iteration() const {
+  if (state_.streams.taken() > state_.streams.limit()) violated("more streams than MAX_STREAMS");
+  for (const Question& question : record->questions()) {
+    if (question.transfers == 0) continue;
+    const Config& settings = *question.settings;
+    const Duration lost = lateness_since(question);
+    const Duration age = world->now() - *question.asked_at;
+    if (has_stop(question) && question.mode == AnswerMode::kStream) {
+      const Duration linger =
+          world->now() - std::max(*question.stop_sent_at, question.last_read.value_or(Time()));
+      if (!question.is_paused && linger > 1s + lost + 10ms)
+        violated_by(question, "the rest of an answer is waited for longer than a second");
+      continue;
+    }
+    if (question.left_at) violated_by(question, "the transfer goes on after the visitor has left");
+    if (age > to_duration(settings.timeout) + lost + 10ms)
+      violated_by(question, "the transfer outlives TIMEOUT");
+    if (question.is_paused || !question.last_read) continue;
+    const Duration silence = world->now() - *question.last_read;
+    if (silence > std::max(to_duration(settings.idle_timeout), to_duration(settings.first_token_timeout)) +
+                      lost + 10ms &&
+        question.mode == AnswerMode::kStream)
+      violated_by(question, "the transfer outlives IDLE_TIMEOUT");
+  }
+}
+
+// --- at the end ---
+
+void Judge::check_answer(const Question& question) {
+  if (question.has_left || !question.asked_at) return;
+  // A program that was late for as long as a browser may be slow cannot know which of the two it was.
+  const bool was_late = lateness_since(question) >= kShortestStallTimeout;
+  if (question.is_cut) {
+    if (!question.is_slow && !lacked_memory() && !question.stopped_at && !was_late)
+      violated_by(question, "the answer is cut off");
+    if (!question.is_told_complete) return;
+  }
+  if (!question.has_end && !question.is_told_complete && question.error_code.empty()) {
+    if (lacked_memory() || question.stopped_at || question.is_slow) return;
+    violated_by(question, "the visitor has no answer");
+  }
+  if (!question.is_told_complete && question.error_code.empty() && question.has_end)
+    violated_by(question, "the answer ends without an end");
+  const Attempt* const last = question.attempts.empty() ? nullptr : &question.attempts.back();
+  if (question.is_told_complete) {
+    if (last == nullptr || !last->has_stop) violated_by(question, "an incomplete answer is called complete");
+    if (question.text != last->text)
+      violated_by(question,
+                  fmt::format("the visitor has {}, the upstream sent {}", question.text, last->text));
+    if (question.thought != (question.wants_thoughts ? last->thought : ""))
+      violated_by(question, fmt::format("the visitor has the thoughts {}", question.thought));
+    return;
+  }
+  if (!question.text.empty() && (last == nullptr || !last->text.starts_with(question.text)))
+    violated_by(question,
+                fmt::format("the visitor has {}, which is not the start of the answer", question.text));
+}
+
+void Judge::check_time(const Question& question, const Question::Line& line) {
+  const Config& settings = *question.settings;
+  const auto check = [&](std::string_view code, std::optional<Time> since, Seconds limit) {
+    if (line.upstream_code == code && (!since || line.at - *since < to_duration(limit) - 1ms))
+      violated_by(question, fmt::format("fails too early with {}", code));
+  };
+  check("timeout", question.asked_at, settings.timeout);
+  check("first_token_timeout", question.asked_at, settings.first_token_timeout);
+  check("idle_timeout", question.last_read, settings.idle_timeout);
+  check("connect_timeout", question.asked_at, settings.connect_timeout);
+  if (question.mode == AnswerMode::kJson && line.upstream_code == "first_token_timeout")
+    violated_by(question, "a whole answer has no first token");
+}
+
+void Judge::check_log(const Question& question) {
+  if (lacked_memory()) return;
+  if (question.lines.size() != 1)
+    violated_by(question, fmt::format("has {} lines in the log", question.lines.size()));
+  const Question::Line& line = question.lines.front();
+  if (question.repeats == nullptr) check_time(question, line);
+  if (question.is_told_complete && line.outcome != "done" && !question.has_left && !question.is_cut)
+    violated_by(question, fmt::format("is logged as {} and called complete", line.outcome));
+  if (!question.error_code.empty() && question.has_end && line.outcome != "error" &&
+      line.outcome != "timeout" && !question.has_left)
+    violated_by(question, fmt::format("is logged as {} and failed", line.outcome));
+  if (line.outcome == "done" && question.has_end && !question.is_told_complete && !question.has_left)
+    violated_by(question, "is logged as done");
+  if (question.has_end && !question.has_left) {
+    if (line.status != question.status)
+      violated_by(question,
+                  fmt::format("is logged with status {} instead of {}", line.status, question.status));
+    if (!question.is_kept && line.bytes != question.received_bytes)
+      violated_by(question,
+                  fmt::format("is logged with {} bytes instead of {}", line.bytes, question.received_bytes));
+  }
+  if (question.is_told_complete) {
+    const Usage& usage = question.attempts.back().usage;
+    if (!line.usage || line.usage->input_tokens != usage.input_tokens ||
+        line.usage->output_tokens != usage.output_tokens)
+      violated_by(question, "is logged with another usage than the upstream's");
+  }
+}
+
+void Judge::check_repetition(const Question& question) {
+  if (!is_remembered(question) || !question.has_end || question.stopped_at) return;
+  const Question& failed = *question.repeats;
+  if (question.error_code != failed.error_code)
+    violated_by(question,
+                fmt::format("is answered with {} instead of {}", question.error_code, failed.error_code));
+}
+
+void Judge::check_end() const {
+  for (const Question& question : record->questions()) {
+    if (question.transfers > 0) violated_by(question, "the transfer has outlived the program");
+    if (!question.is_chat || !question.asked_at) continue;
+    check_answer(question);
+    check_log(question);
+    if (question.repeats != nullptr) check_repetition(question);
+  }
+  if (state_.streams.taken() != 0)
+    violated(fmt::format("{} permits were not given back", state_.streams.taken()));
+  if (!lacked_memory() && world->choices.below(8) == 0) check_totals();  // it takes as long as a chat
+}
+
+void Judge::check_totals() const {
+  const Totals totals = state_.metrics.totals();
+  std::array<uint64_t, kOutcomes.size()> requests{};
+  uint64_t input_tokens = 0;
+  uint64_t output_tokens = 0;
+  uint64_t retries = 0;
+  for (const Question& question : record->questions()) {
+    for (const Question::Line& line : question.lines) {
+      for (const OutcomeRow& row : kOutcomes)
+        requests.at(static_cast<size_t>(row.value)) += row.name == line.outcome;
+      if (line.usage) input_tokens += line.usage->input_tokens;
+      if (line.usage) output_tokens += line.usage->output_tokens;
+    }
+    retries += static_cast<uint64_t>(std::max(0, question.transfers_begun - 1));
+  }
+  if (totals.requests != requests) violated("the metrics count other requests than the log");
+  if (totals.input_tokens != input_tokens || totals.output_tokens != output_tokens)
+    violated("the metrics count other tokens than the log");
+  if (totals.retries < retries) violated("the metrics count other retries than there were");
+}
+
+}  // namespace bailian::simulation

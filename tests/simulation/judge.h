@@ -1,0 +1,28 @@
+#pragma once
+
+#include "service/worker.h"
+#include "simulation/record.h"
+
+namespace bailian::simulation {
+
+/// The invariants. Each function checks those that must hold at its moment.
+class Judge {
+ public:
+  explicit Judge(ServiceState& state) : state_(state) {}
+
+  /// Between two iterations of the loop.
+  void check_iteration() const;
+  /// The program has ended.
+  void check_end() const;
+
+ private:
+  static void check_answer(const Question& question);
+  static void check_log(const Question& question);
+  static void check_time(const Question& question, const Question::Line& line);
+  static void check_repetition(const Question& question);
+  void check_totals() const;
+
+  ServiceState& state_;
+};
+
+}  // namespace bailian::simulation

@@ -1,0 +1,171 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "simulation/choices.h"
+
+namespace bailian::simulation {
+
+using Time = std::chrono::steady_clock::time_point;
+using Duration = std::chrono::steady_clock::duration;
+using namespace std::chrono_literals;
+
+/// The product has allocated this many bytes more than it has freed.
+void note_leak(long bytes);
+
+/// Reports that an invariant is broken and ends the process.
+[[noreturn]] void violated(const std::string& what);
+
+/// What the simulated kernel knows of one descriptor.
+class File {
+ public:
+  File() = default;
+  virtual ~File() = default;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  [[nodiscard]] virtual bool is_readable() const = 0;
+  [[nodiscard]] virtual bool is_writable() const { return false; }
+  /// The product has closed the descriptor; the file is destroyed next.
+  virtual void on_close() {}
+
+  bool has_edge = false;  // something has happened since edge-triggered watchers were last told
+  int watchers = 0;       // events of the loop
+};
+
+/// The simulated machine and its clock. One for each schedule; everything in it happens on one thread.
+class World {
+ public:
+  World(Choices& choices, bool is_traced);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  Choices& choices;
+
+  // --- time ---
+
+  [[nodiscard]] Time now() const { return now_; }
+  /// Schedules `action`. Those of one moment run in the order in which they were scheduled.
+  void at(Time when, std::function<void()> action);
+  void after(Duration delay, std::function<void()> action) { at(now_ + delay, std::move(action)); }
+  /// Runs the actions that are due.
+  void run_due_actions();
+  /// Moves the clock to the next action or to `deadline`, whichever is first, and sometimes beyond it: then
+  /// the program was late, and more has happened at once.
+  void advance(Time deadline);
+  /// The program takes this long.
+  void pass(Duration time) {
+    now_ += time;
+    lateness_ += time;
+  }
+  /// A delay that is often none or tiny, and often ends exactly when a timer of the program is due.
+  Duration some_delay();
+  /// The deadlines of the program's timers, for some_delay().
+  std::function<void(std::vector<Time>&)> list_deadlines = [](std::vector<Time>&) {};
+  /// How much time the program has lost: no event can be later than that.
+  [[nodiscard]] Duration lateness() const { return lateness_; }
+  /// The same when the loop's iteration began, which is when its timers start.
+  [[nodiscard]] Duration lateness_before_iteration() const { return lateness_before_; }
+  void begin_iteration() { lateness_before_ = lateness_; }
+
+  // --- descriptors ---
+
+  static constexpr int kFirstDescriptor = 1000;  // the real ones of this process are lower
+
+  /// The lowest free number, as a kernel gives it; -1 and EMFILE if there are too many.
+  int open(std::unique_ptr<File> file);
+  /// nullptr if it is not open.
+  [[nodiscard]] File* file(int descriptor) const;
+  void close(int descriptor);
+  void limit_descriptors(size_t more) { max_descriptors_ = open_descriptors_ + more; }
+  [[nodiscard]] bool has_room() const { return open_descriptors_ < max_descriptors_; }
+  void lift_descriptor_limit() { max_descriptors_ = SIZE_MAX; }
+  [[nodiscard]] size_t open_descriptors() const { return open_descriptors_; }
+
+  // --- the trace ---
+
+  template <typename... Args>
+  void trace(fmt::format_string<Args...> text, Args&&... args) {
+    if (is_traced_) print(fmt::format(text, std::forward<Args>(args)...));
+  }
+
+ private:
+  struct Action {
+    Time when;
+    uint64_t order;
+    std::function<void()> run;
+    bool operator<(const Action& other) const {
+      return when != other.when ? when > other.when : order > other.order;
+    }
+  };
+
+  void print(const std::string& line) const;
+
+  const bool is_traced_;
+  Time now_;
+  Duration lateness_{};
+  Duration lateness_before_{};
+  uint64_t scheduled_ = 0;
+  uint64_t steps_ = 0;
+  std::vector<Action> actions_;  // a heap, the next first
+  std::vector<std::unique_ptr<File>> files_;
+  size_t open_descriptors_ = 0;
+  size_t max_descriptors_ = SIZE_MAX;
+};
+
+/// The world of the schedule that runs.
+extern World* world;
+
+/// Whether the allocation that is about to happen fails, according to the schedule. For functions that
+/// replace C libraries, which report such a failure by their result.
+bool allocation_fails();
+
+/// While it lives, the calling code belongs to the world: its allocations neither fail nor count.
+class OutsideProduct {
+ public:
+  OutsideProduct();
+  ~OutsideProduct();
+  OutsideProduct(const OutsideProduct&) = delete;
+  OutsideProduct& operator=(const OutsideProduct&) = delete;
+
+ private:
+  const bool was_inside_;
+};
+
+/// While it lives, the calling code is the product.
+class InsideProduct {
+ public:
+  InsideProduct();
+  ~InsideProduct();
+  InsideProduct(const InsideProduct&) = delete;
+  InsideProduct& operator=(const InsideProduct&) = delete;
+
+ private:
+  const bool was_inside_;
+};
+
+/// What the product has allocated and not freed.
+struct Allocated {
+  size_t bytes = 0;
+  size_t blocks = 0;
+  size_t peak_bytes = 0;
+};
+Allocated allocated();
+/// The peak begins anew at what is allocated now.
+void reset_peak();
+/// From the `first`th allocation of the product on, `count` fail. 0: none.
+void fail_allocations(uint64_t first, uint64_t count);
+void stop_allocation_failures();
+/// Whether any has failed since the last fail_allocations().
+bool has_allocation_failed();
+
+}  // namespace bailian::simulation
