@@ -163,8 +163,8 @@ TEST_F(Routes, OnlyListedOriginsMayChat) {
   EXPECT_EQ(ask("POST", "/myapi/v1/chat-bot").status(), 400) << "the site's own pages";
   request_.origin = "";
   EXPECT_EQ(ask("POST", "/myapi/v1/chat-bot").status(), 400) << "no browser";
-  for (const char* origin :
-       {"https://b.example", "null", "https://a.example.evil", "http://a.example", "site.example"}) {
+  for (const char* origin : {"https://b.example", "null", "https://a.example.evil", "http://a.example",
+                             "site.example", "https://site.example.evil"}) {
     request_.origin = origin;
     const Browser browser = ask("POST", "/myapi/v1/chat-bot");
     EXPECT_EQ(browser.status(), 403) << origin;

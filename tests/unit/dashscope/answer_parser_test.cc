@@ -305,6 +305,16 @@ TEST(AnswerParser, HeldTextIsToldBeforeTheFault) {
   EXPECT_EQ(parse(200, event("a") + event("ab"), 7).text, "aab");
 }
 
+TEST(AnswerParser, AFaultQuotesNothingOfTheAnswer) {
+  for (const std::string body :
+       {"data:{\"output\":{\"text\":\"words\"\n\n", "{\"output\":{\"text\":\"words\"}}",
+        "data:{\"output\":{\"text\":\"words\"}}\n\n"}) {
+    const Result result = parse(200, body, 99);
+    EXPECT_EQ(result.state, State::kFailed) << body;
+    EXPECT_EQ(result.error.message.find("words"), std::string::npos) << result.error.message;
+  }
+}
+
 TEST(AnswerParser, HeldTextShowsNoKey) {
   EXPECT_EQ(parse(200, event("a") + event("a" + std::string(kKey)), 7).text, "aa***");
 }
