@@ -338,8 +338,8 @@ void FcgiConnection::abort() noexcept {
   enter(FcgiState::kClosed);
 }
 
-// Nothing of the exchange is on the stack. It ends at once: later in this iteration, its transfer might send a
-// request that nobody waits for.
+// Nothing of the exchange is on the stack. It ends at once: later in this iteration, its transfer might send
+// a request that nobody waits for.
 void FcgiConnection::close(Outcome outcome) noexcept {
   if (state_ == FcgiState::kClosed) return;
   if (has_request()) record_end(outcome, {});

@@ -373,6 +373,19 @@ TEST(FcgiRecords, ABodyOfExactlyTheLimitIsTaken) {
   EXPECT_TRUE(shorter.body_too_large());
 }
 
+TEST(FcgiRecords, EachRequestOfAConnectionHasTheLimitOfItsTime) {
+  const std::string bytes = begin(1, FCGI_KEEP_CONN) + params(1, {}) + stdin_stream(1, "body");
+  FcgiRequestParser records(4);
+  for (const size_t limit : {3U, 4U, 3U}) {
+    ASSERT_TRUE(feed(records, bytes, 99));
+    EXPECT_EQ(records.state(), State::kComplete);
+    records.expect_next(limit);
+    ASSERT_TRUE(feed(records, bytes, 99));
+    EXPECT_EQ(records.body_too_large(), limit < 4);
+    records.expect_next(4);
+  }
+}
+
 TEST(FcgiRecords, ARequestWithoutParametersOrBodyIsWhole) {
   FcgiRequestParser records(kMaxBody);
   ASSERT_TRUE(feed(records, begin(65535, 0) + params(65535, {}) + record(FCGI_STDIN, 65535, ""), 5));
