@@ -21,8 +21,8 @@
 #                                RELEASE=trixie: in another release
 #   RESTARTS=100                 test-restart: how many of each kind; QUICK=1: ten
 #   FILTER='header-*'            mutants: only these; SAMPLE=10: so many, which others every day
-#                                (DATE=2026-07-01: those of that day); TESTS=unit:Chat.*: these
-#                                tests instead of each mutant's own
+#                                (DATE=2026-07-01: those of that day); TESTS=simulate: the
+#                                simulation instead of each mutant's own tests
 
 VERSION   := 0.1.1
 MAKEFLAGS += --no-builtin-rules --no-print-directory

@@ -17,6 +17,7 @@ The rows are in *.toml beside this file, one file for each document:
 A claim is KIND:PATTERN. The first claim whose tests fail ends the mutant, so the fast ones come first.
   unit, e2e     GoogleTest's filter
   browser       a part of the test's name
+  simulate      for how many seconds, 30 without a number
   run           a command, in the top directory of the tree
 The mutants are made in copies of the tree, build/mutants/1 and so on, which later runs use again. Exit codes: 0 every
 mutant was noticed, or has a reason; 1 not so, or a claimed test fails without a mutant; 64 bad usage; 130 Ctrl-C.
@@ -47,6 +48,7 @@ HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
 COPIES = SOURCE / 'build' / 'mutants'
 BUILD = 'build/debug'  # in a copy
+SIMULATION = 'build/simulation'
 BUILD_SECONDS = 1800
 MEMBERS = {'id', 'promise', 'document', 'file', 'old', 'new', 'tests', 'survives'}
 
@@ -90,7 +92,7 @@ def read_table() -> tuple[list[Mutant], list[str]]:
             place = f'{path.relative_to(SOURCE)}: {row.get("id")}'
             members = set(row)
             if members - {'survives'} != MEMBERS - {'survives'}:
-                faults.append(f'{place}: missing or unknown: {", ".join(sorted(members ^ (MEMBERS - {"survives"})))}')
+                faults.append(f'{place}: missing or unknown: {", ".join(sorted(members ^ MEMBERS - {"survives"}))}')
                 continue
             mutant = Mutant(**row | {'tests': tuple(row['tests'])})
             if fault := fault_of(mutant, {other.id for other in mutants}):
@@ -134,8 +136,9 @@ class Programs:
     def run(self, command: list[str], directory: Path, seconds: float, **variables: str) -> tuple[int | None, str]:
         """The exit code, None when it took too long; what it printed."""
         # Neither the options of the make above nor a runner's settings for compilers.
+        others = ('MAKEFLAGS', 'MAKELEVEL', 'MAKEOVERRIDES', 'MFLAGS', 'CI')
         inherited = {name: value for name, value in os.environ.items()
-                     if name not in ('MAKEFLAGS', 'MAKELEVEL', 'MAKEOVERRIDES', 'MFLAGS', 'CI') and not name.startswith('GTEST_')}
+                     if name not in others and not name.startswith('GTEST_')}
         with self._lock:
             if self._stopped:
                 raise KeyboardInterrupt
@@ -196,7 +199,8 @@ class GoogleTest:
         code, output = copy.run(command + ['--gtest_fail_fast'] * fail_fast, self._seconds * patience)
         started = re.findall(r'^\[ RUN      \] (\S+)', output, re.MULTILINE)
         wrong = {name: 'skipped' for name in re.findall(r'^\[  SKIPPED \] (\S+) \(', output, re.MULTILINE)}
-        wrong |= {name: 'fails' for name in re.findall(r'^\[  FAILED  \] (\S+?),? .*\(\d+ ms\)$', output, re.MULTILINE)}
+        failed = re.findall(r'^\[  FAILED  \] (\S+?),? .*\(\d+ ms\)$', output, re.MULTILINE)
+        wrong |= {name: 'fails' for name in failed}
         if code is None:
             wrong[started[-1] if started else self._program] = 'hangs'
         elif code != 0 and 'fails' not in wrong.values():
@@ -217,7 +221,8 @@ class Browser:
         command = ['node', '--test', '--test-reporter=tap', f'--test-name-pattern={re.escape(pattern)}',
                    *self._files(copy, pattern)]
         code, output = copy.run(command, 180, BUILD_DIR=BUILD)
-        failed = [name for name in re.findall(r'^ *not ok \d+ - (.*?)(?: #.*)?$', output, re.MULTILINE) if pattern in name]
+        failed = [name for name in re.findall(r'^ *not ok \d+ - (.*?)(?: #.*)?$', output, re.MULTILINE)
+                  if pattern in name]
         if code is None:
             return {pattern: 'hangs'}
         if failed:
@@ -231,6 +236,28 @@ class Browser:
     def _files(copy: 'Copy', pattern: str) -> list[str]:
         paths = sorted((copy.tree / 'tests' / 'browser').glob('*_test.js'))
         return [str(path.relative_to(copy.tree)) for path in paths if pattern in path.read_text(encoding='utf-8')]
+
+
+class Simulation:
+    """`pattern` is the number of seconds. What the schedules have covered in this time does not matter."""
+
+    targets = [f'{SIMULATION}/simulation']
+
+    def tests(self, copy: 'Copy', pattern: str) -> list[str]:
+        del copy
+        return [pattern] if re.fullmatch(r'\d*|\*', pattern) else []
+
+    def run(self, copy: 'Copy', pattern: str, fail_fast: bool = True, patience: int = 1) -> dict[str, str]:
+        del fail_fast, patience
+        seconds = int(pattern) if pattern.isdigit() else 30
+        command = [*self.targets, '--seed', '1', '--jobs', '1', '--seconds', str(seconds)]
+        code, output = copy.run(command, seconds + 120)
+        violation = re.search(r'^seed (\d+): (.*)', output, re.MULTILINE)
+        if violation:
+            return {f'seed {violation[1]}': violation[2]}
+        if code is None:
+            return {'simulation': 'hangs'}
+        return {} if code in (0, 1) else {'simulation': f'ends with {code}'}
 
 
 class Command:
@@ -248,10 +275,12 @@ class Command:
         return {} if code == 0 else {pattern: 'hangs' if code is None else f'ends with {code}'}
 
 
-KINDS: dict[str, GoogleTest | Browser | Command] = {
+KINDS: dict[str, GoogleTest | Browser | Simulation | Command] = {
     'unit': GoogleTest('unit_tests', [], 60),
-    'e2e': GoogleTest('e2e_tests', ['bailian-fcgi', 'bailian-import', 'simulator', 'clock_jumps.so', 'slow_resolver.so'], 180),
+    'e2e': GoogleTest('e2e_tests', ['bailian-fcgi', 'bailian-import', 'simulator', 'clock_jumps.so',
+                                    'slow_resolver.so'], 180),
     'browser': Browser(),
+    'simulate': Simulation(),
     'run': Command(),
 }
 
@@ -292,11 +321,14 @@ class Copy:
 
     def build(self, targets: list[str], jobs: int) -> str:
         """What make printed if it failed."""
-        if not targets:
-            return ''
-        # Without debug symbols, which take half of the time.
-        code, output = self.run(['make', f'-j{jobs}', 'DEBUG=1', 'CXXFLAGS=', *targets], BUILD_SECONDS)
-        return '' if code == 0 else output
+        for variant in sorted({target.split('/')[1] for target in targets}):
+            # Without debug symbols, which take half of the time.
+            command = ['make', f'-j{jobs}', 'DEBUG=1', f'VARIANT={variant}', 'CXXFLAGS=']
+            chosen = [target for target in targets if target.split('/')[1] == variant]
+            code, output = self.run(command + chosen, BUILD_SECONDS)
+            if code != 0:
+                return output
+        return ''
 
     @contextlib.contextmanager
     def mutated(self, mutant: Mutant) -> Iterator[None]:
@@ -320,15 +352,18 @@ class Copy:
                 os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def _objects_of(self, file: str) -> list[Path]:
-        lists = (self.tree / BUILD).glob('*/**/*.d')
+        lists = (self.tree / 'build').glob('*/*/**/*.d')
         return [path.with_suffix('.o') for path in lists
                 if path.with_suffix('.o').exists() and file in path.read_text(encoding='utf-8').split()]
 
     def _programs_of(self, objects: list[Path]) -> list[Path]:
-        build = self.tree / BUILD
-        if any(one.is_relative_to(build / 'tests') for one in objects):
-            return [path for path in build.iterdir() if path.is_file()]
-        return [build / name for name in ('product.a', 'bailian-fcgi', 'bailian-import', 'unit_tests')] if objects else []
+        programs: list[Path] = []
+        for build in (self.tree / BUILD, self.tree / SIMULATION):
+            if any(one.is_relative_to(build / 'tests') for one in objects):
+                programs += [path for path in build.iterdir() if path.is_file()]
+            elif any(one.is_relative_to(build) for one in objects):
+                programs += [build / name for name in ('product.a', 'bailian-fcgi', 'bailian-import', 'unit_tests')]
+        return programs
 
     @staticmethod
     def _is_built_from(file: str) -> bool:
@@ -373,7 +408,8 @@ class Run:
             shutil.copytree(first.tree, copy.tree, symlinks=True)
         for kind, pattern in self._claims:
             self._names[kind, pattern] = KINDS[kind].tests(first, pattern)
-        if unmatched := [f'{kind}:{pattern} matches no test' for (kind, pattern), names in self._names.items() if not names]:
+        unmatched = [f'{kind}:{pattern} matches no test' for (kind, pattern), names in self._names.items() if not names]
+        if unmatched:
             raise Fault('\n'.join(unmatched))
 
         parts: list[tuple[str, list[str]]] = []
@@ -443,8 +479,8 @@ class Run:
         with self._lock:
             self._outcomes[mutant.id] = outcome
             seconds = time.monotonic() - started
-            print(f'{outcome.output}[{len(self._outcomes)}/{len(self.mutants)}] {mutant.id}: {outcome.text} ({seconds:.0f} s)',
-                  flush=True)
+            count = f'{len(self._outcomes)}/{len(self.mutants)}'
+            print(f'{outcome.output}[{count}] {mutant.id}: {outcome.text} ({seconds:.0f} s)', flush=True)
 
     def _outcome(self, copy: Copy, mutant: Mutant) -> Outcome:
         for kind, pattern in mutant.claims():
@@ -490,7 +526,8 @@ def main() -> int:
     parser.add_argument('--filter', default='', metavar='ID', help="only these, as in 'header-*:path-limit'")
     parser.add_argument('--sample', type=int, default=0, metavar='N', help='only so many, which others every day')
     parser.add_argument('--date', default=datetime.date.today().isoformat(), help='the sample of that day')
-    parser.add_argument('--tests', default='', metavar='CLAIM', help='this claim instead of those of the mutants, as in simulate')
+    parser.add_argument('--tests', default='', metavar='CLAIM',
+                        help='this claim instead of those of the mutants, as in simulate')
     parser.add_argument('--copies', type=int, default=min(2, len(os.sched_getaffinity(0))), metavar='N',
                         help='how many mutants at once')
     try:
