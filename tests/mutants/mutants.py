@@ -68,6 +68,10 @@ class Mutant:
     tests: tuple[str, ...]
     survives: str = ''
 
+    def text(self) -> str:
+        """What the file becomes."""
+        return (SOURCE / self.file).read_text(encoding='utf-8').replace(self.old, self.new)
+
     def claims(self) -> list[tuple[str, str]]:
         """(kind, pattern)"""
         return [split_claim(claim) for claim in self.tests]
@@ -87,6 +91,7 @@ def read_table() -> tuple[list[Mutant], list[str]]:
     """The rows, and what is wrong with the others."""
     mutants: list[Mutant] = []
     faults: list[str] = []
+    results: dict[tuple[str, str], str] = {}  # the id of each mutant, by its file and the text of that
     for path in sorted(HERE.glob('*.toml')):
         for row in tomllib.loads(path.read_text(encoding='utf-8')).get('mutant', []):
             place = f'{path.relative_to(SOURCE)}: {row.get("id")}'
@@ -97,6 +102,8 @@ def read_table() -> tuple[list[Mutant], list[str]]:
             mutant = Mutant(**row | {'tests': tuple(row['tests'])})
             if fault := fault_of(mutant, {other.id for other in mutants}):
                 faults.append(f'{place}: {fault}')
+            elif (other := results.setdefault((mutant.file, mutant.text()), mutant.id)) != mutant.id:
+                faults.append(f'{place}: the same as {other}')
             else:
                 mutants.append(mutant)
     return mutants, faults
