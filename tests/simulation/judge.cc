@@ -143,6 +143,8 @@ void Judge::check_time(const Question& question, const Question::Line& line) {
     if (line.upstream_code == code && (!since || line.at - *since < to_duration(limit) - 1ms))
       violated_by(question, fmt::format("fails too early with {}", code));
   };
+  if (line.upstream_code == "idle_timeout" && question.was_paused_at_end)
+    violated_by(question, "silence counts while the transfer is paused");
   check("timeout", question.asked_at, settings.timeout);
   check("first_token_timeout", question.asked_at, settings.first_token_timeout);
   check("idle_timeout", question.last_read, settings.idle_timeout);
@@ -151,12 +153,29 @@ void Judge::check_time(const Question& question, const Question::Line& line) {
     violated_by(question, "a whole answer has no first token");
 }
 
+// A failure that cost nothing is followed by another attempt, while there are attempts left.
+void Judge::check_persistence(const Question& question, const Question::Line& line) {
+  if (question.has_left || question.stopped_at ||
+      question.transfers_begun > question.settings->upstream_retries)
+    return;
+  const bool was_received = question.attempts.size() > question.attempts_before;
+  const bool was_free =
+      was_received ? question.attempts.back().is_free_failure
+                   : line.upstream_code == "connect_failed" || line.upstream_code == "connect_timeout";
+  if (was_free && line.upstream_code != "timeout" && line.outcome == "error" &&
+      (!was_received || question.attempts.back().retry_after <= 10s))
+    violated_by(question, "gives up although another attempt is free");
+}
+
 void Judge::check_log(const Question& question) {
   if (lacked_memory()) return;
   if (question.lines.size() != 1)
     violated_by(question, fmt::format("has {} lines in the log", question.lines.size()));
   const Question::Line& line = question.lines.front();
-  if (question.repeats == nullptr) check_time(question, line);
+  if (question.repeats == nullptr) {
+    check_time(question, line);
+    check_persistence(question, line);
+  }
   if (question.is_told_complete && line.outcome != "done" && !question.has_left && !question.is_cut)
     violated_by(question, fmt::format("is logged as {} and called complete", line.outcome));
   if (!question.error_code.empty() && question.has_end && line.outcome != "error" &&

@@ -19,6 +19,7 @@ class Judge {
   static void check_answer(const Question& question);
   static void check_log(const Question& question);
   static void check_time(const Question& question, const Question::Line& line);
+  static void check_persistence(const Question& question, const Question::Line& line);
   static void check_repetition(const Question& question);
   void check_totals() const;
 

@@ -149,7 +149,7 @@ extern "C" {
 
 int nanosleep(const timespec* time, timespec* left) {
   if (world == nullptr) return static_cast<int>(::syscall(SYS_nanosleep, time, left));
-  world->pass(std::chrono::seconds(time->tv_sec) + std::chrono::nanoseconds(time->tv_nsec));
+  world->sleep(std::chrono::seconds(time->tv_sec) + std::chrono::nanoseconds(time->tv_nsec));
   return 0;
 }
 

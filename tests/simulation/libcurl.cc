@@ -143,6 +143,7 @@ void close_connection(int descriptor) { world->close(descriptor); }
 
 void note_end(Question& question) {
   question.ended_at = world->now();
+  question.was_paused_at_end = question.is_paused;
   question.lateness_at_end = world->lateness_before_iteration();
 }
 
@@ -267,6 +268,7 @@ void send(Easy& easy) {
 // False: the transfer has ended.
 bool hand_over(Easy& easy, std::string_view bytes) {
   easy.response_bytes += bytes.size();
+  world->note_arrival();
   if (!easy.question->is_paused) easy.question->last_read = world->now();
   std::string copy(bytes);
   const size_t taken = call(easy.on_write, copy.data(), size_t{1}, copy.size(), easy.write_data);

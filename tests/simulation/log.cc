@@ -12,6 +12,8 @@ namespace {
 
 using namespace simulation;
 
+constexpr size_t kMaxLoggedPathBytes = 256;
+
 uint64_t lost_lines = 0;
 
 void note_request(const LogFields& fields) {
@@ -23,6 +25,7 @@ void note_request(const LogFields& fields) {
   for (const LogField& field : fields) {
     if (field.key == "request_id" && field.text.starts_with('q'))
       std::from_chars(field.text.data() + 1, field.text.data() + field.text.size(), number);
+    if (field.key == "path" && field.text.size() > kMaxLoggedPathBytes) violated("logs a long path");
     if (field.key == "outcome") line.outcome = field.text;
     if (field.key == "upstream_code") line.upstream_code = field.text;
     if (field.key == "status") line.status = static_cast<int>(field.number);

@@ -53,7 +53,8 @@ struct Question {
   std::optional<Time> ended_at;   // the latest transfer
   std::optional<Time> last_read;  // when libcurl has last handed over bytes, or has gone on after a pause
   bool is_paused = false;
-  bool is_remembered = false;  // its failure
+  bool was_paused_at_end = false;  // of the latest transfer
+  bool is_remembered = false;      // its failure
 
   size_t chat_phase = 0;  // as last seen
   size_t completion_state = 0;

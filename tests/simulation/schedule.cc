@@ -1,6 +1,7 @@
 #include "simulation/schedule.h"
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "service/worker.h"
@@ -98,6 +99,7 @@ class Schedule final : public Site, private LoopObserver {
   [[nodiscard]] bool is_disturbed() const override {
     return is_over_ || is_draining_ || has_few_descriptors_ || has_allocation_failed();
   }
+  [[nodiscard]] std::optional<Time> draining_since() const override { return draining_since_; }
   [[nodiscard]] bool is_stopping() const override { return is_stopping_; }
   void on_visitor_over() override {
     for (const auto& visitor : visitors_) {
@@ -169,6 +171,7 @@ class Schedule final : public Site, private LoopObserver {
     state_->draining = true;
     state_->refusing = !is_shared;
     serves_no_new_ = is_shared;
+    draining_since_ = world->now();
     post([this, is_shared] { worker_->drain(is_shared, [this] { post([this] { stop(); }); }); });
     world->after(to_duration(settings_.drain_timeout), [this] { stop(); });
   }
@@ -206,6 +209,7 @@ class Schedule final : public Site, private LoopObserver {
   std::unique_ptr<Judge> judge_;
   std::vector<std::unique_ptr<Visitor>> visitors_;
   bool is_draining_ = false;
+  std::optional<Time> draining_since_;
   bool serves_no_new_ = false;
   bool is_stop_posted_ = false;
   bool is_stopping_ = false;

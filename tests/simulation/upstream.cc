@@ -54,6 +54,7 @@ constexpr Refusal kRefusals[] = {
     {500, "InternalError.Algo", "inference error", false},
     {400, "DataInspectionFailed", "Output data may contain inappropriate content.", false},
     {400, "Arrearage", "Access denied, please make sure your account is in good standing.", false},
+    {400, "BadRequest.sk-5e1f0a3b7c9d2468", "The code has the key.", false},
     {401, "InvalidApiKey", "Invalid API-key sk-5e1f0a3b7c9d2468 provided.", false},
     {404, "WorkSpaceNotFound", "The workspace is not found.", false},
     {429, "Throttling.AllocationQuota", "Free allocated quota exceeded.", false},
@@ -237,6 +238,14 @@ void Upstream::plan_answer(Play& play) {
       const size_t start = whole.find("data:") + 5;
       add(whole.substr(start, whole.size() - start - 2));
     }
+  } else if (!streams && (end == kFails || end == kThrottles)) {
+    // Both an answer and an error: the answer is billed.
+    const std::string whole = increment(planned, planned.text, "null", planned.thought);
+    const size_t start = whole.find("data:") + 5;
+    const std::string_view code = end == kFails ? "InternalError" : "Throttling";
+    add(fmt::format(R"({{"code":"{}","message":"broken",{})", code,
+                    whole.substr(start + 1, whole.size() - start - 3)));
+    head.status = end == kFails ? 500 : 429;
   } else if (!streams) {
     planned.text.clear();
     planned.thought.clear();

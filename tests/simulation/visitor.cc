@@ -88,7 +88,8 @@ void Visitor::ask() {
   if (kind_ == Kind::kBadJson) body = R"({"last_prompt":)";
   if (kind_ == Kind::kHealth) path = "/health";
   if (kind_ == Kind::kStatus) path = "/status?full";
-  if (kind_ == Kind::kUnknownPath) path = "/nowhere";
+  const std::string long_path = "/nowhere/" + std::string(choices.below(600), 'x');
+  if (kind_ == Kind::kUnknownPath) path = long_path;
   world->trace("visitor {} asks question {}: {}{}{}", number_, question_->number, path,
                keeps_ ? ", keeps the connection" : "",
                stops_ != Stops::kNever ? ", and falls silent in the request" : "");
@@ -119,13 +120,16 @@ void Visitor::ask_again() {
 }
 
 std::string Visitor::request(const Question* question, std::string_view body, std::string_view path) {
+  static constexpr uint32_t kPaddings[] = {1, 1, 1, 1, 1, 1, 300, 9000};
+  const std::string padding(world->choices.below(world->choices.of(kPaddings)), 'p');
   const bool posts = !body.empty();
   std::string bytes = wire::begin(kRequestId, keeps_ ? FCGI_KEEP_CONN : 0);
   bytes += wire::params(kRequestId, {{"REQUEST_METHOD", posts ? "POST" : "GET"},
                                      {"REQUEST_URI", std::string(path)},
                                      {"REMOTE_ADDR", fmt::format("192.0.2.{}", number_ + 1)},
                                      {"REQUEST_ID", fmt::format("q{}", question->number)},
-                                     {"CONTENT_LENGTH", posts ? fmt::format("{}", body.size()) : ""}});
+                                     {"CONTENT_LENGTH", posts ? fmt::format("{}", body.size()) : ""},
+                                     {"HTTP_COOKIE", padding}});
   params_end_ = sent_ + bytes.size();
   bytes += wire::stdin_stream(kRequestId, body);
   request_end_ = sent_ + bytes.size();
@@ -377,9 +381,15 @@ void Visitor::check_limits() const {
   if (stops_ != Stops::kNever && question_->has_end) return;
   if (stops_ != Stops::kNever && is_late(params_received_at_, 30s))
     violated("keeps a half request for over 30 s");
-  if (stops_ != Stops::kNever && !params_received_at_ && is_late(accepted_at_, 10s + 8s * 20))
+  if (stops_ != Stops::kNever && !params_received_at_ && is_late(accepted_at_, 10s))
     violated("keeps a silent connection for ever");
   if (parked_at_ && is_late(parked_at_, 300s)) violated("keeps a parked connection for over 300 s");
+  const auto draining_since = site_.draining_since();
+  if (!draining_since) return;
+  if (parked_at_ && is_late(std::max(*parked_at_, *draining_since), 2s))
+    violated("a parked connection holds up the end");
+  if (stops_ != Stops::kNever && is_late(std::max(*accepted_at_, *draining_since), 1s))
+    violated("a half request holds up the end");
 }
 
 void Visitor::end_connection() {

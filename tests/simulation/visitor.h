@@ -22,6 +22,8 @@ class Site {
   [[nodiscard]] virtual bool is_disturbed() const = 0;
   /// The program was told to end all answers.
   [[nodiscard]] virtual bool is_stopping() const = 0;
+  /// Since when it has drained.
+  [[nodiscard]] virtual std::optional<Time> draining_since() const = 0;
   virtual void on_visitor_over() = 0;
 };
 

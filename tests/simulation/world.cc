@@ -10,6 +10,9 @@ World* world = nullptr;
 
 namespace {
 
+// 6000 a second, in the window of 50 ms in which the loop counts them.
+constexpr size_t kBusyArrivals = 300;
+constexpr uint64_t kMaxIterations = 60'000;
 constexpr uint64_t kMaxSteps = 400'000;  // the busiest schedules take a tenth
 
 }  // namespace
@@ -45,6 +48,23 @@ void World::advance(Time deadline) {
     pass(choices.of(kStalls));
   }
   run_due_actions();
+}
+
+void World::begin_iteration() {
+  if (++iterations_ > kMaxIterations) violated("the loop spins");
+  lateness_before_ = lateness_;
+}
+
+void World::note_arrival() {
+  arrivals_.push_back(now_);
+  if (arrivals_.size() > kBusyArrivals) arrivals_.pop_front();
+}
+
+// Only a loop that is busy with answers may wait for more of them.
+void World::sleep(Duration time) {
+  if (arrivals_.size() < kBusyArrivals || arrivals_.front() < now_ - 200ms)
+    violated("the loop sleeps although it is quiet");
+  pass(time);
 }
 
 Duration World::some_delay() {

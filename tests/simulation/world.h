@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -62,6 +63,10 @@ class World {
   /// Moves the clock to the next action or to `deadline`, whichever is first, and sometimes beyond it: then
   /// the program was late, and more has happened at once.
   void advance(Time deadline);
+  /// The program has received bytes of an answer.
+  void note_arrival();
+  /// The program sleeps in its loop.
+  void sleep(Duration time);
   /// The program takes this long.
   void pass(Duration time) {
     now_ += time;
@@ -75,7 +80,7 @@ class World {
   [[nodiscard]] Duration lateness() const { return lateness_; }
   /// The same when the loop's iteration began, which is when its timers start.
   [[nodiscard]] Duration lateness_before_iteration() const { return lateness_before_; }
-  void begin_iteration() { lateness_before_ = lateness_; }
+  void begin_iteration();
 
   // --- descriptors ---
 
@@ -116,6 +121,8 @@ class World {
   Duration lateness_before_{};
   uint64_t scheduled_ = 0;
   uint64_t steps_ = 0;
+  uint64_t iterations_ = 0;
+  std::deque<Time> arrivals_;    // the latest
   std::vector<Action> actions_;  // a heap, the next first
   std::vector<std::unique_ptr<File>> files_;
   size_t open_descriptors_ = 0;
