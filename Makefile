@@ -3,6 +3,8 @@
 #   SANITIZE=address,undefined   (or thread) a build under sanitizers
 #   SECONDS=60                   fuzz: how long each target runs; or RUNS=1000000: how often;
 #                                FILTER=sse: only this target
+#   SECONDS=60                   simulate: how long; or SCHEDULES=10000000: how many;
+#                                SEED=1: always the same; REPLAY=4711: one, event by event
 #   CXX=clang++                  another compiler
 #   WERROR=1                     warnings are errors (set in CI)
 #   V=1                          print every command in full, not one short line for each file
