@@ -18,7 +18,8 @@ fail_nth    := tests/torture/fail_nth.cc
 simulation  := $(wildcard tests/simulation/*.cc)
 torture     := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
 all_code    += $(units) $(harness) $(preloads) $(e2e) $(restart) $(hosts) $(servers) $(simulator) \
-               $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) $(torture) $(fail_nth) $(simulation)
+               $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) $(torture) $(fail_nth) \
+               $(simulation)
 # The programs that the tests start, and the stand-in for DashScope.
 started     := $(programs:%=$B/%) $B/simulator
 packages    := tests/browser/node_modules/.package-lock.json
@@ -141,8 +142,8 @@ $B/torture_tests: $(call object,$(torture) $(harness))
 $(addprefix $B/,e2e_tests restart_tests hosts_tests servers_tests torture_tests):
 	$(link) $^ -lgtest -lgtest_main -o $@
 
-# The parts of the machine that it replaces are defined in the program itself, so that they take precedence over
-# those of the libraries.
+# The parts of the machine that it replaces are defined in the program itself, so that they take
+# precedence over those of the libraries.
 $B/simulation: $(call object,$(simulation)) $(product)
 	$(link) $(call object,$(simulation)) $(product) $(libs) -o $@
 ifneq ($(filter simulation%,$(VARIANT)),)
