@@ -19,7 +19,7 @@
 using namespace bailian::simulation;
 using bailian::simulation::Connection;
 
-// curl.h uses macros for these only in C.
+// The header uses macros for these only in C.
 #undef curl_easy_setopt
 #undef curl_easy_getinfo
 #undef curl_multi_setopt
