@@ -142,8 +142,7 @@ $B/torture_tests: $(call object,$(torture) $(harness))
 $(addprefix $B/,e2e_tests restart_tests hosts_tests servers_tests torture_tests):
 	$(link) $^ -lgtest -lgtest_main -o $@
 
-# The parts of the machine that it replaces are defined in the program itself, so that they take
-# precedence over those of the libraries.
+# The program itself defines what it replaces, which takes precedence over the libraries.
 $B/simulation: $(call object,$(simulation)) $(product)
 	$(link) $(call object,$(simulation)) $(product) $(libs) -o $@
 ifneq ($(filter simulation%,$(VARIANT)),)

@@ -19,11 +19,6 @@
 using namespace bailian::simulation;
 using bailian::simulation::Connection;
 
-// The header uses macros for these only in C.
-#undef curl_easy_setopt
-#undef curl_easy_getinfo
-#undef curl_multi_setopt
-
 namespace {
 
 struct Multi;

@@ -199,6 +199,8 @@ void Upstream::plan_answer(Play& play) {
   const bool is_large = choices.one_in(12);
   const bool has_thoughts = choices.one_in(6);
   const bool has_usage = !choices.one_in(8);
+  static constexpr uint64_t kInputTokens[] = {31, 31, 31, 70'000, 5'000'000'000};
+  const uint64_t input_tokens = choices.of(kInputTokens);
   // Each event has the whole text so far. Which of the two it is shows after three.
   const bool repeats = streams && end == kStops && tokens > 2 && choices.one_in(16);
   const int number = play.question.number;
@@ -215,7 +217,9 @@ void Upstream::plan_answer(Play& play) {
     after.push_back(planned);
   };
   for (uint32_t i = 0; i < tokens; ++i) {
-    if (has_usage) planned.usage = {31, planned.usage.output_tokens + 1 + choices.below(3)};
+    if (has_usage)
+      planned.usage = {input_tokens,
+                       planned.usage.output_tokens + 1 + (is_large ? 40'000 : choices.below(3))};
     planned.is_billed = true;
     if (has_thoughts && i < tokens / 2 && planned.text.empty()) {
       const std::string thought = fmt::format("({}.{}.{})", number, nth, i);
@@ -239,12 +243,10 @@ void Upstream::plan_answer(Play& play) {
       add(whole.substr(start, whole.size() - start - 2));
     }
   } else if (!streams && (end == kFails || end == kThrottles)) {
-    // Both an answer and an error: the answer is billed.
-    const std::string whole = increment(planned, planned.text, "null", planned.thought);
-    const size_t start = whole.find("data:") + 5;
-    const std::string_view code = end == kFails ? "InternalError" : "Throttling";
-    add(fmt::format(R"({{"code":"{}","message":"broken",{})", code,
-                    whole.substr(start + 1, whole.size() - start - 3)));
+    // With its usage: a part of the answer was generated, and is billed.
+    add(fmt::format(
+        R"({{"code":"{}","message":"broken","usage":{{"models":[{{"input_tokens":31,"output_tokens":2}}]}}}})",
+        end == kFails ? "InternalError" : "Throttling"));
     head.status = end == kFails ? 500 : 429;
   } else if (!streams) {
     planned.text.clear();
