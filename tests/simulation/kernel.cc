@@ -95,6 +95,7 @@ long Socket::receive_some(char* bytes, size_t size) {
     inbox_read_ = 0;
   }
   peer_.on_received(received_);
+  world->note_progress();
   return static_cast<long>(taken);
 }
 
@@ -108,6 +109,7 @@ long Socket::send_some(const char* bytes, size_t size) {
   if (taken == 0) return fail_with(EAGAIN);
   if (world->choices.one_in(32)) taken = 1 + world->choices.below(static_cast<uint32_t>(taken));
   outbox_.append(bytes, taken);
+  world->note_progress();
   peer_.on_sent();
   return static_cast<long>(taken);
 }
@@ -123,6 +125,7 @@ int ListeningSocket::accept(bool& is_local) {
   const int descriptor = world->open(std::move(first));
   backlog_.erase(backlog_.begin());
   socket.accepted();
+  world->note_progress();
   return descriptor;
 }
 
@@ -131,6 +134,8 @@ int ListeningSocket::accept(bool& is_local) {
 using namespace bailian::simulation;
 
 namespace {
+
+size_t unread_request_bytes = 0;  // of what libfcgi reads, which is one request
 
 bool is_simulated(int descriptor) { return world != nullptr && descriptor >= World::kFirstDescriptor; }
 
@@ -212,13 +217,25 @@ int eventfd(unsigned, int) noexcept {
   return world->open(std::make_unique<EventCounter>());
 }
 
+ssize_t pwrite(int descriptor, const void* bytes, size_t size, off_t offset) {
+  unread_request_bytes = size;
+  return ::syscall(SYS_pwrite64, descriptor, bytes, size, offset);
+}
+
 ssize_t read(int descriptor, void* bytes, size_t size) {
-  if (!is_simulated(descriptor)) return ::syscall(SYS_read, descriptor, bytes, size);
+  if (!is_simulated(descriptor)) {
+    const ssize_t taken = ::syscall(SYS_read, descriptor, bytes, size);
+    if (world == nullptr || taken <= 0) return taken;
+    if (static_cast<size_t>(taken) > unread_request_bytes) violated("libfcgi reads bytes of another request");
+    unread_request_bytes -= static_cast<size_t>(taken);
+    return taken;
+  }
   const OutsideProduct outside;
   auto& counter = open_file<EventCounter>(descriptor, "read");
   if (counter.count == 0) return fail_with(EAGAIN);
   std::memcpy(bytes, &counter.count, sizeof counter.count);
   counter.count = 0;
+  world->note_progress();
   return sizeof counter.count;
 }
 

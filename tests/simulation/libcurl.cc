@@ -264,6 +264,7 @@ void send(Easy& easy) {
 bool hand_over(Easy& easy, std::string_view bytes) {
   easy.response_bytes += bytes.size();
   world->note_arrival();
+  world->note_progress();
   if (!easy.question->is_paused) easy.question->last_read = world->now();
   std::string copy(bytes);
   const size_t taken = call(easy.on_write, copy.data(), size_t{1}, copy.size(), easy.write_data);

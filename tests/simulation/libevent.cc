@@ -77,6 +77,7 @@ void activate_due(event_base& base) {
     one.is_timed = false;
     base.timed.erase(base.timed.begin());
     activate(one, EV_TIMEOUT);
+    world->note_progress();
   }
 }
 

@@ -81,6 +81,8 @@ class World {
   /// The same when the loop's iteration began, which is when its timers start.
   [[nodiscard]] Duration lateness_before_iteration() const { return lateness_before_; }
   void begin_iteration();
+  /// Something has happened for which the loop had to wake up.
+  void note_progress() { has_progressed_ = true; }
 
   // --- descriptors ---
 
@@ -121,7 +123,8 @@ class World {
   Duration lateness_before_{};
   uint64_t scheduled_ = 0;
   uint64_t steps_ = 0;
-  uint64_t iterations_ = 0;
+  bool has_progressed_ = false;  // in this iteration of the loop
+  int idle_iterations_ = 0;
   std::deque<Time> arrivals_;    // the latest
   std::vector<Action> actions_;  // a heap, the next first
   std::vector<std::unique_ptr<File>> files_;
