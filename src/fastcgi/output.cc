@@ -163,7 +163,10 @@ size_t FcgiOutput::write_position() const {
   return stream_.wrNext == nullptr ? 0 : static_cast<size_t>(stream_.wrNext - buffer_.data());
 }
 
+// What follows the end of the request counts as its part: a peer that has read the end alone may already send
+// its next request.
 size_t FcgiOutput::record_size(size_t at) const {
+  if (buffer_[at + 1] == FCGI_END_REQUEST) return record_ - at;
   return FCGI_HEADER_LEN + (size_t{buffer_[at + 4]} << 8 | buffer_[at + 5]);
 }
 

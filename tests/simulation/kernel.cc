@@ -107,7 +107,7 @@ long Socket::send_some(const char* bytes, size_t size) {
   }
   size_t taken = std::min({size, capacity_ - std::min(capacity_, unread_bytes()), kMaxTransferBytes});
   if (taken == 0) return fail_with(EAGAIN);
-  if (world->choices.one_in(32)) taken = 1 + world->choices.below(static_cast<uint32_t>(taken));
+  if (!is_local_ && world->choices.one_in(32)) taken = 1 + world->choices.below(static_cast<uint32_t>(taken));
   outbox_.append(bytes, taken);
   world->note_progress();
   peer_.on_sent();

@@ -49,6 +49,16 @@ class Output : public testing::Test {
   FcgiOutput output_;
 };
 
+// nginx uses a kept connection again as soon as it has read the end, unless more bytes came with it.
+TEST_F(Output, WhatFollowsTheEndOfTheRequestIsSentWithIt) {
+  const std::string more("\1\12\0\0\0\0\0\0", 8);
+  output_.write(std::string(100, 'x'));
+  output_.end();
+  output_.add_records(more);
+  EXPECT_EQ(output_.next_records(108 + 8 + 16).size(), 108 + 8U);
+  EXPECT_EQ(output_.next_records(108 + 8 + 16 + 8).size(), 108 + 8 + 16 + 8U);
+}
+
 TEST_F(Output, EventsWrittenTogetherShareARecord) {
   output_.write("Status: 200\r\n\r\n");
   output_.write_event("one");
