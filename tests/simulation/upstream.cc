@@ -248,6 +248,7 @@ void Upstream::plan_answer(Play& play) {
         R"({{"code":"{}","message":"broken","usage":{{"models":[{{"input_tokens":31,"output_tokens":2}}]}}}})",
         end == kFails ? "InternalError" : "Throttling"));
     head.status = end == kFails ? 500 : 429;
+    head.ends_with_connection = false;  // cut off, it would be a throttling that is free
   } else if (!streams) {
     planned.text.clear();
     planned.thought.clear();
