@@ -77,7 +77,7 @@ std::string json_start(const std::vector<StatusFigure>& figures) {
     if (const auto* number = std::get_if<uint64_t>(&value)) {
       write_number(writer, key, *number);
     } else {
-      write_member(writer, key, std::get<std::string>(value));
+      write_member(writer, key, std::get<std::string_view>(value));
     }
   }
   return std::string(written(buffer));

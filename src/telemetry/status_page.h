@@ -18,8 +18,9 @@ struct StatusQuery {
 };
 StatusQuery parse_status_query(std::string_view query);
 
-/// A name and a value of the page's upper part. In JSON, each space of the name is a `_`.
-using StatusFigure = std::pair<std::string_view, std::variant<uint64_t, std::string>>;
+/// A name and a value of the page's upper part. In JSON, each space of the name is a `_`. No std::string:
+/// when memory is exhausted, the copy of such a variant is undefined behaviour in libstdc++ 12.
+using StatusFigure = std::pair<std::string_view, std::variant<uint64_t, std::string_view>>;
 
 /// Writes the page in pieces, as there may be many chats: the figures, then one row for each chat if the
 /// query is `full`, then the end.

@@ -1,6 +1,9 @@
 // Replaces the system calls that the product makes for sockets and time. Descriptors below
 // World::kFirstDescriptor are real: those of libfcgi's file in memory.
 
+// With it, the headers define some of the functions that are defined here.
+#undef _FORTIFY_SOURCE
+
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
@@ -15,6 +18,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdarg>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <random>
@@ -260,6 +264,6 @@ std::random_device::result_type std::random_device::_M_getval() {
   const OutsideProduct outside;
   if (world != nullptr) return world->choices.below(UINT32_MAX);
   result_type random = 0;
-  ::getrandom(&random, sizeof random, 0);
+  if (::getrandom(&random, sizeof random, 0) != sizeof random) std::abort();
   return random;
 }

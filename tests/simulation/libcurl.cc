@@ -359,7 +359,7 @@ CURLcode curl_easy_setopt(CURL* handle, CURLoption option, ...) {
   const OutsideProduct outside;
   Easy& easy = as_easy(handle);
   std::va_list arguments;
-  va_start(arguments, option);
+  va_start(arguments, option);  // NOLINT(clang-diagnostic-varargs): the type is libcurl's
   switch (option) {
     case CURLOPT_URL:
       if (allocation_fails()) return CURLE_OUT_OF_MEMORY;
@@ -427,7 +427,7 @@ CURLcode curl_easy_getinfo(CURL* handle, CURLINFO info, ...) {
   const OutsideProduct outside;
   const Easy& easy = as_easy(handle);
   std::va_list arguments;
-  va_start(arguments, info);
+  va_start(arguments, info);  // NOLINT(clang-diagnostic-varargs): the type is libcurl's
   void* const out = va_arg(arguments, void*);
   va_end(arguments);
   switch (info) {
@@ -494,7 +494,7 @@ CURLMcode curl_multi_setopt(CURLM* handle, CURLMoption option, ...) {
   const OutsideProduct outside;
   Multi& multi = as_multi(handle);
   std::va_list arguments;
-  va_start(arguments, option);
+  va_start(arguments, option);  // NOLINT(clang-diagnostic-varargs): the type is libcurl's
   switch (option) {
     case CURLMOPT_SOCKETFUNCTION:
       multi.on_socket = va_arg(arguments, curl_socket_callback);

@@ -228,7 +228,7 @@ void Upstream::plan_answer(Play& play) {
       continue;
     }
     std::string piece = fmt::format("<{}.{}.{}杭>", number, nth, i);
-    if (is_large) piece.append(1500 * choices.below(6), 'x');
+    if (is_large) piece.append(size_t{1500} * choices.below(6), 'x');
     planned.text += piece;
     if (streams) add(increment(planned, repeats ? planned.text : piece, "null"));
   }
