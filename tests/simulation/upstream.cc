@@ -118,12 +118,13 @@ void Upstream::opened(int descriptor) {
 }
 
 void Upstream::keep(int descriptor) {
-  const auto& connection = *dynamic_cast<Connection*>(world->file(descriptor));
+  auto& connection = *dynamic_cast<Connection*>(world->file(descriptor));
+  connection.is_answering = false;
   if (world->choices.below(3) == 0) return;
   static constexpr Duration kLifetimes[] = {15s, 1ms, 1s};
   world->after(world->choices.of(kLifetimes), [this, descriptor, id = connection.id_] {
     Connection* const found = find(descriptor, id);
-    if (found == nullptr) return;
+    if (found == nullptr || found->is_answering) return;
     world->trace("upstream: connection {} is closed", id);
     found->is_closed = true;
   });
@@ -154,9 +155,13 @@ void Upstream::run(std::shared_ptr<Play> play) {
   Step& step = play->steps[play->next++];
   if (step.head) {
     connection->head = step.head;
+    connection->is_answering = true;
     world->trace("upstream: {} {}", step.head->status, step.head->content_type);
   }
-  if (!step.bytes.empty()) world->trace("upstream: {}", step.bytes.substr(step.bytes.find("data:") + 1, 100));
+  if (!step.bytes.empty()) {
+    const size_t data = step.bytes.find("data:");
+    world->trace("upstream: {}", step.bytes.substr(data == std::string::npos ? 0 : data, 100));
+  }
   connection->body += step.bytes;
   if (step.ends) connection->has_end = true;
   if (step.closes || step.resets) {

@@ -34,6 +34,7 @@ class Connection final : public File {
   bool has_end = false;    // of the response
   bool is_closed = false;  // by the upstream
   bool is_reset = false;
+  bool is_answering = false;  // has begun a response
 
   [[nodiscard]] bool is_readable() const override {
     return head || !body.empty() || has_end || is_closed || state == State::kRefused;
