@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "simulation/libcurl.h"
 
@@ -9,7 +10,10 @@ namespace bailian::simulation {
 namespace {
 
 constexpr Duration kShortestStallTimeout = 1900ms;  // of those in a schedule
-constexpr Duration kTick = 2ms;                     // timers are rounded to it
+// What the program has without any chat, and what a stream has beside its texts and buffers.
+constexpr size_t kMemoryOfProgram = size_t{256} << 10;
+constexpr size_t kMemoryOfStream = size_t{64} << 10;
+constexpr Duration kTick = 2ms;  // timers are rounded to it
 
 [[noreturn]] void violated_by(const Question& question, std::string_view what) {
   violated(fmt::format("question {}: {}", question.number, what));
@@ -217,7 +221,37 @@ void Judge::check_end() const {
   }
   if (state_.streams.taken() != 0)
     violated(fmt::format("{} permits were not given back", state_.streams.taken()));
-  if (!lacked_memory() && world->choices.below(8) == 0) check_totals();  // it takes as long as a chat
+  for (const auto& loop : state_.board.loops()) {
+    std::vector<ChatView> views;
+    static_cast<void>(loop->read(0, SIZE_MAX, world->now(), views));
+    if (!views.empty()) violated("the status board still shows chats");
+  }
+  check_memory();
+  if (lacked_memory()) return;
+  // These take longer than a chat.
+  if (world->choices.below(8) == 0) check_totals();
+  if (world->choices.one_in(64)) check_upstream_requests();
+}
+
+void Judge::check_memory() {
+  size_t bound = kMemoryOfProgram;
+  for (const Question& question : record->questions()) {
+    bound += kMemoryOfStream;
+    if (!question.settings) continue;
+    bound += question.settings->client_buffer_bytes;
+    for (const Attempt& attempt : question.attempts)
+      bound += 4 * (attempt.text.size() + attempt.thought.size());
+  }
+  if (allocated().peak_bytes > bound)
+    violated(fmt::format("the program has had {} bytes, the bound is {}", allocated().peak_bytes, bound));
+}
+
+void Judge::check_upstream_requests() const {
+  int requests = 0;
+  for (const Question& question : record->questions()) requests += question.requests;
+  const std::string text = state_.metrics.text({});
+  if (text.find(fmt::format("\nbailian_upstream_requests_total {}\n", requests)) == std::string::npos)
+    violated(fmt::format("the metrics do not count {} requests to the upstream", requests));
 }
 
 void Judge::check_totals() const {
@@ -235,6 +269,9 @@ void Judge::check_totals() const {
     }
     retries += static_cast<uint64_t>(std::max(0, question.transfers_begun - 1));
   }
+  if (state_.board.sum(&LoopBoard::requests) !=
+      std::accumulate(requests.begin(), requests.end(), uint64_t{0}))
+    violated("the status board counts other requests than the log");
   if (totals.requests != requests) violated("the metrics count other requests than the log");
   if (totals.input_tokens != input_tokens || totals.output_tokens != output_tokens)
     violated("the metrics count other tokens than the log");

@@ -22,6 +22,8 @@ class Judge {
   static void check_persistence(const Question& question, const Question::Line& line);
   static void check_repetition(const Question& question);
   void check_totals() const;
+  void check_upstream_requests() const;
+  static void check_memory();
 
   ServiceState& state_;
 };

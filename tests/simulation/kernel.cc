@@ -139,6 +139,7 @@ using namespace bailian::simulation;
 
 namespace {
 
+int request_file = -1;
 size_t unread_request_bytes = 0;  // of what libfcgi reads, which is one request
 
 bool is_simulated(int descriptor) { return world != nullptr && descriptor >= World::kFirstDescriptor; }
@@ -226,6 +227,7 @@ int eventfd(unsigned, int) noexcept {
 }
 
 ssize_t pwrite(int descriptor, const void* bytes, size_t size, off_t offset) {
+  request_file = descriptor;
   unread_request_bytes = size;
   return ::syscall(SYS_pwrite64, descriptor, bytes, size, offset);
 }
@@ -233,7 +235,7 @@ ssize_t pwrite(int descriptor, const void* bytes, size_t size, off_t offset) {
 ssize_t read(int descriptor, void* bytes, size_t size) {
   if (!is_simulated(descriptor)) {
     const ssize_t taken = ::syscall(SYS_read, descriptor, bytes, size);
-    if (world == nullptr || taken <= 0) return taken;
+    if (descriptor != request_file || taken <= 0) return taken;
     if (static_cast<size_t>(taken) > unread_request_bytes) violated("libfcgi reads bytes of another request");
     unread_request_bytes -= static_cast<size_t>(taken);
     return taken;
@@ -255,6 +257,7 @@ ssize_t write(int descriptor, const void* bytes, size_t size) {
 }
 
 int close(int descriptor) {
+  if (descriptor == request_file) request_file = -1;
   if (!is_simulated(descriptor)) return static_cast<int>(::syscall(SYS_close, descriptor));
   const OutsideProduct outside;
   world->close(descriptor);

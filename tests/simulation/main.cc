@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <random>
@@ -116,6 +118,7 @@ pid_t start(const std::function<void()>& run, Shared::Worker& worker) {
     std::exit(EXIT_FAILURE);
   }
   if (pid > 0) return pid;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   own = &worker;
   count_transitions(worker.coverage);
   run();
@@ -317,5 +320,6 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   bailian::init_libfcgi();
+  std::signal(SIGTERM, SIG_DFL);  // libfcgi handles it
   return bailian::simulation::run(argc, argv);
 }

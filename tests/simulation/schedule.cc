@@ -227,6 +227,7 @@ int run_schedule(Choices& choices, const Config& base, bool is_traced) {
   upstream = &the_upstream;
   fail_allocations(0, 0);
   const size_t before = allocated().bytes;
+  reset_peak();
   const int chats = Schedule(choices, base).run();
   if (allocated().bytes != before)
     note_leak(static_cast<long>(allocated().bytes) - static_cast<long>(before));
