@@ -62,7 +62,7 @@ std::optional<SseEvent> SseParser::next() {
     after_cr_ = unread_[end] == '\r';
     unread_.remove_prefix(end + 1);
     is_complete_ = !std::exchange(skipping_, false) && ends_event(line);
-    free_memory(line_);
+    recycle(line_);
     if (is_complete_) return SseEvent{name_, http_status_, data_};
   }
   unread_ = {};
@@ -125,11 +125,10 @@ void SseParser::refuse() {
   unread_ = {};
 }
 
-// Frees the buffer too: a stream that waits for its next event needs none.
 void SseParser::clear_event() {
   name_.clear();
   http_status_ = 0;
-  free_memory(data_);
+  recycle(data_);
   has_data_ = is_complete_ = false;
 }
 

@@ -189,7 +189,12 @@ void FcgiOutput::consume(size_t bytes) {
   partial_ = end - sent_;
   if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return compact();
   sent_ = record_ = partial_ = 0;
-  buffer_ = std::vector<unsigned char>();  // a stream holds none between two tokens; `= {}` keeps it
+  // Between two tokens a stream holds the little that the next one needs.
+  if (buffer_.capacity() > kFirstBufferBytes) {
+    buffer_ = std::vector<unsigned char>();  // `= {}` would keep the memory
+  } else {
+    buffer_.clear();
+  }
   stream_.wrNext = stream_.stop = stream_.rdNext = nullptr;
 }
 

@@ -207,7 +207,7 @@ TEST(Sse, AnEventThatOnlyTheEndMakesTooLongIsNotReturned) {
   EXPECT_TRUE(events.empty());
 }
 
-TEST(SseParser, HoldsNothingWhileItWaitsForAnEvent) {
+TEST(SseParser, HoldsLittleWhileItWaitsForAnEvent) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
   constexpr size_t kBytes = 500'000;
   const std::string event = "data:" + std::string(kBytes, 'x') + "\n\n";

@@ -253,7 +253,7 @@ TEST_F(Output, ServesOneRequestAfterTheOther) {
 
 constexpr size_t kLittle = 4096;
 
-TEST_F(Output, HoldsNothingOnceAllWasSent) {
+TEST_F(Output, HoldsLittleOnceAllWasSent) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer counts no bytes";
   const size_t before = allocated_bytes();
   output_.write_event(std::string(4000, 'x'));
