@@ -11,7 +11,7 @@ namespace {
 
 constexpr Duration kShortestStallTimeout = 1900ms;  // of those in a schedule
 // What the program has without any chat, and what a stream has beside its texts and buffers.
-constexpr size_t kMemoryOfProgram = size_t{256} << 10;
+constexpr size_t kMemoryOfProgram = size_t{512} << 10;
 constexpr size_t kMemoryOfStream = size_t{64} << 10;
 constexpr Duration kTick = 2ms;  // timers are rounded to it
 
@@ -240,7 +240,7 @@ void Judge::check_memory() {
     if (!question.settings) continue;
     bound += question.settings->client_buffer_bytes;
     for (const Attempt& attempt : question.attempts)
-      bound += 4 * (attempt.text.size() + attempt.thought.size());
+      bound += 6 * (attempt.text.size() + attempt.thought.size());
   }
   if (allocated().peak_bytes > bound)
     violated(fmt::format("the program has had {} bytes, the bound is {}", allocated().peak_bytes, bound));
