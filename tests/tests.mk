@@ -108,7 +108,7 @@ mutants: deps $(packages)
 	  $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(DATE),--date $(DATE)) $(if $(TESTS),--tests '$(TESTS)')
 
 SECONDS ?= 60
-## run the program in a simulated world, where events and failures come in any order
+## run the product in a simulated world, where events and failures come in any order
 simulate: deps
 	@$(MAKE) simulation VARIANT=simulation$(addprefix -,$(subst $(comma),-,$(SANITIZE)))
 	@build/simulation$(addprefix -,$(subst $(comma),-,$(SANITIZE)))/simulation \
@@ -146,7 +146,7 @@ $(addprefix $B/,e2e_tests restart_tests hosts_tests servers_tests torture_tests)
 $B/simulation: $(call object,$(simulation)) $(product)
 	$(link) $(call object,$(simulation)) $(product) $(libs) -o $@
 ifneq ($(filter simulation%,$(VARIANT)),)
-# tests/simulation/coverage.cc sees each change of the states in these files.
+# tests/simulation/coverage.cc observes the changes of state in these files.
 flags_of_src/chat/chat.cc := -finstrument-functions \
   -finstrument-functions-exclude-file-list=/usr/,src/base/,.h
 flags_of_src/dashscope/client.cc := $(flags_of_src/chat/chat.cc)

@@ -1,5 +1,5 @@
-// Replaces operator new and delete: counts what the product allocates, and lets allocations fail as the
-// schedule says.
+// Replaces operator new and delete: counts the allocations of the product, and fails those that the schedule
+// chooses.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace bailian::simulation {
 namespace {
 
 struct alignas(std::max_align_t) Header {
-  size_t product_bytes;  // 0: the world's
+  size_t product_bytes;  // the size plus 1; 0: the product did not allocate the block
 };
 
 bool is_inside = false;
@@ -46,7 +46,7 @@ bool has_allocation_failed() { return has_failed; }
 
 }  // namespace bailian::simulation
 
-// The sizes of the blocks are in front of them.
+// A Header precedes each block.
 
 void* operator new(size_t size) {
   using namespace bailian::simulation;

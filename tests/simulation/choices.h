@@ -8,11 +8,11 @@
 
 namespace bailian::simulation {
 
-/// The only source of chance in a schedule: the same seed, or the same script, gives the same schedule.
+/// The only source of randomness in a schedule: the same seed or script gives the same schedule.
 class Choices {
  public:
   explicit Choices(uint64_t seed) : state_(seed) {}
-  /// Takes the choices of `script`; after its end always 0.
+  /// Takes the choices from `script`. After its end every choice is 0.
   explicit Choices(std::vector<uint32_t> script) : script_(std::move(script)), is_scripted_(true) {}
 
   /// A number less than `bound`. 0 is the plainest choice: nothing fails, nobody leaves.
@@ -35,11 +35,11 @@ class Choices {
 
   /// Called with each choice.
   std::function<void(uint32_t)> on_choice;
-  /// All choices so far, which repeat the schedule as a script.
+  /// All choices so far. As a script they repeat the schedule.
   [[nodiscard]] const std::vector<uint32_t>& taken() const { return taken_; }
 
  private:
-  // SplitMix64 (Steele, Lea, Flood 2014): a new seed costs nothing, unlike that of std::mt19937.
+  // SplitMix64 (Steele, Lea, Flood 2014). Unlike std::mt19937, it costs nothing to seed.
   uint64_t next() {
     uint64_t z = state_ += 0x9e3779b97f4a7c15;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;

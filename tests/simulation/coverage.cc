@@ -1,5 +1,5 @@
-// Sees each change of the state of a chat and its completion. The two files that change them are compiled
-// with -finstrument-functions, and this one with -fno-access-control.
+// Observes every change of state of Chat and Completion. chat/chat.cc and dashscope/client.cc are compiled
+// with -finstrument-functions, this file with -fno-access-control.
 
 #include "simulation/coverage.h"
 
@@ -40,7 +40,7 @@ void note_all() {
   }
 }
 
-// A pointer to a member function that is not virtual begins with its address (Itanium C++ ABI, 2.3).
+// A pointer to a non-virtual member function begins with the address of the function (Itanium C++ ABI, 2.3).
 template <typename Method>
 void* address_of(Method method) {
   return std::bit_cast<std::array<void*, 2>>(method).front();

@@ -10,8 +10,7 @@ class Worker;
 
 namespace bailian::simulation {
 
-/// How often each transition between two states was seen. In memory that is shared with the process that
-/// reads it.
+/// How often each transition between two states was seen. Lies in memory shared with the parent process.
 struct Coverage {
   static constexpr size_t kMaxStates = 8;
   using Transitions = std::array<std::array<uint64_t, kMaxStates>, kMaxStates>;
@@ -19,11 +18,11 @@ struct Coverage {
   Transitions completion;
 };
 
-/// Watches the chats of `worker` from now on; none: stops.
+/// Observes the chats of `worker`; nullptr stops it.
 void observe_chats(Worker* worker);
-/// Where the transitions are counted.
+/// Counts the transitions in `coverage` from now on.
 void count_transitions(Coverage& coverage);
-/// Prints the transitions and how often each was seen. False: some were not.
+/// Prints how often each transition was seen. False: some were never seen.
 bool print_coverage(const Coverage& coverage);
 
 }  // namespace bailian::simulation

@@ -9,8 +9,8 @@
 namespace bailian::simulation {
 namespace {
 
-constexpr Duration kShortestStallTimeout = 1900ms;  // of those in a schedule
-// What the program has without any chat, and what a stream has beside its texts and buffers.
+constexpr Duration kShortestStallTimeout = 1900ms;  // just below the shortest in schedule.cc
+// Limits for the product without chats, and for a stream without its texts and buffers.
 constexpr size_t kMemoryOfProgram = size_t{512} << 10;
 constexpr size_t kMemoryOfStream = size_t{64} << 10;
 constexpr Duration kTick = 2ms;  // timers are rounded to it
@@ -25,10 +25,10 @@ bool has_stop(const Question& question) {
   return !question.attempts.empty() && question.attempts.back().has_stop;
 }
 
-// The program could not do everything.
+// Without memory, the product may drop answers, log lines and counts.
 bool lacked_memory() { return has_allocation_failed(); }
 
-// Whether it repeats one whose failure the program must know by now.
+// Whether the question repeats one whose failure the product must still remember.
 bool is_remembered(const Question& question) {
   if (question.repeats == nullptr || !question.repeats->is_remembered || lacked_memory()) return false;
   return *question.asked_at - question.repeats->ended_at.value_or(Time()) < 29s;
@@ -43,9 +43,8 @@ void note_transfer_begins(Question& question) {
   const bool is_again = question.may_start_afresh;
   question.may_start_afresh = false;
   if (question.transfers > 1) violated_by(question, "two transfers at once");
-  if (!question.asked_at) violated_by(question, "the upstream is asked before the question is complete");
-  if (is_remembered(question))
-    violated_by(question, "the upstream is asked again what has failed as a stream");
+  if (!question.asked_at) violated_by(question, "a transfer begins before the question was received");
+  if (is_remembered(question)) violated_by(question, "a transfer begins although the stream has just failed");
   const Config& settings = *question.settings;
   if (is_again) return;
   const int retry = question.transfers_begun++;
@@ -53,13 +52,12 @@ void note_transfer_begins(Question& question) {
     question.attempts_before = 0;
     return;
   }
-  if (retry > settings.upstream_retries)
-    violated_by(question, "the upstream is asked more often than UPSTREAM_RETRIES");
+  if (retry > settings.upstream_retries) violated_by(question, "more retries than UPSTREAM_RETRIES");
   std::chrono::seconds asked_wait{0};
   if (question.attempts.size() > question.attempts_before) {
     const Attempt& last = question.attempts.back();
     if (!last.is_free_failure || last.is_billed)
-      violated_by(question, "the upstream is asked again after an attempt that may be billed");
+      violated_by(question, "a retry follows an attempt that may have been billed");
     asked_wait = last.retry_after;
   }
   question.attempts_before = question.attempts.size();
@@ -67,18 +65,18 @@ void note_transfer_begins(Question& question) {
   const Duration lost = world->lateness() - question.lateness_at_end;
   const Seconds back_off = Seconds(0.25) * std::exp2(retry - 1);
   if (waited + lost + kTick < std::max<Duration>(to_duration(0.5 * back_off), asked_wait))
-    violated_by(question, fmt::format("the next attempt follows after {} s", Seconds(waited).count()));
+    violated_by(question, fmt::format("the retry starts too early, after {} s", Seconds(waited).count()));
   if (waited > std::max<Duration>(to_duration(1.5 * back_off), asked_wait) + lost + kTick + 1ms)
-    violated_by(question, fmt::format("the next attempt follows only after {} s", Seconds(waited).count()));
+    violated_by(question, fmt::format("the retry starts too late, after {} s", Seconds(waited).count()));
 }
 
 void note_request(const Question& question) {
   const Duration age = world->now() - *question.asked_at;
   if (age >= to_duration(question.settings->timeout) + lateness_since(question))
-    violated_by(question, "the upstream is asked after TIMEOUT");
-  if (!question.lines.empty()) violated_by(question, "the upstream is asked after the answer has ended");
-  if (question.left_at) violated_by(question, "the upstream is asked after the visitor has left");
-  if (question.stopped_at) violated_by(question, "the upstream is asked after the end");
+    violated_by(question, "a request is sent after TIMEOUT");
+  if (!question.lines.empty()) violated_by(question, "a request is sent after the answer has ended");
+  if (question.left_at) violated_by(question, "a request is sent after the visitor has left");
+  if (question.stopped_at) violated_by(question, "a request is sent after the stop");
 }
 
 // --- at any time ---
@@ -94,7 +92,7 @@ void Judge::check_iteration() const {
       const Duration linger =
           world->now() - std::max(*question.stop_sent_at, question.last_read.value_or(Time()));
       if (!question.is_paused && linger > 1s + lost + 10ms)
-        violated_by(question, "the rest of an answer is waited for longer than a second");
+        violated_by(question, "the transfer goes on for over a second after the end of the answer");
       continue;
     }
     if (question.left_at) violated_by(question, "the transfer goes on after the visitor has left");
@@ -105,7 +103,7 @@ void Judge::check_iteration() const {
     if (silence > std::max(to_duration(settings.idle_timeout), to_duration(settings.first_token_timeout)) +
                       lost + 10ms &&
         question.mode == AnswerMode::kStream)
-      violated_by(question, "the transfer outlives IDLE_TIMEOUT");
+      violated_by(question, "the silence outlasts IDLE_TIMEOUT and FIRST_TOKEN_TIMEOUT");
   }
 }
 
@@ -113,7 +111,7 @@ void Judge::check_iteration() const {
 
 void Judge::check_answer(const Question& question) {
   if (question.has_left || !question.asked_at) return;
-  // A program that was late for as long as a browser may be slow cannot know which of the two it was.
+  // If the product itself was this late, it may take a prompt browser for one that has stalled.
   const bool was_late = lateness_since(question) >= kShortestStallTimeout;
   if (question.is_cut) {
     if (!question.is_slow && !lacked_memory() && !question.stopped_at && !was_late)
@@ -122,23 +120,24 @@ void Judge::check_answer(const Question& question) {
   }
   if (!question.has_end && !question.is_told_complete && question.error_code.empty()) {
     if (lacked_memory() || question.stopped_at || question.is_slow) return;
-    violated_by(question, "the visitor has no answer");
+    violated_by(question, "the visitor gets no answer");
   }
   if (!question.is_told_complete && question.error_code.empty() && question.has_end)
-    violated_by(question, "the answer ends without an end");
+    violated_by(question, "the request ends with neither a complete answer nor an error");
   const Attempt* const last = question.attempts.empty() ? nullptr : &question.attempts.back();
   if (question.is_told_complete) {
-    if (last == nullptr || !last->has_stop) violated_by(question, "an incomplete answer is called complete");
+    if (last == nullptr || !last->has_stop)
+      violated_by(question, "an incomplete answer is reported as complete");
     if (question.text != last->text)
       violated_by(question,
-                  fmt::format("the visitor has {}, the upstream sent {}", question.text, last->text));
+                  fmt::format("the visitor gets {}, the upstream sent {}", question.text, last->text));
     if (question.thought != (question.wants_thoughts ? last->thought : ""))
-      violated_by(question, fmt::format("the visitor has the thoughts {}", question.thought));
+      violated_by(question, fmt::format("the visitor gets wrong thoughts: {}", question.thought));
     return;
   }
   if (!question.text.empty() && (last == nullptr || !last->text.starts_with(question.text)))
     violated_by(question,
-                fmt::format("the visitor has {}, which is not the start of the answer", question.text));
+                fmt::format("the visitor gets {}, which is not the start of the answer", question.text));
 }
 
 void Judge::check_time(const Question& question, const Question::Line& line) {
@@ -148,16 +147,16 @@ void Judge::check_time(const Question& question, const Question::Line& line) {
       violated_by(question, fmt::format("fails too early with {}", code));
   };
   if (line.upstream_code == "idle_timeout" && question.was_paused_at_end)
-    violated_by(question, "silence counts while the transfer is paused");
+    violated_by(question, "fails with idle_timeout while the transfer is paused");
   check("timeout", question.asked_at, settings.timeout);
   check("first_token_timeout", question.asked_at, settings.first_token_timeout);
   check("idle_timeout", question.last_read, settings.idle_timeout);
   check("connect_timeout", question.asked_at, settings.connect_timeout);
   if (question.mode == AnswerMode::kJson && line.upstream_code == "first_token_timeout")
-    violated_by(question, "a whole answer has no first token");
+    violated_by(question, "a whole answer fails with first_token_timeout");
 }
 
-// A failure that cost nothing is followed by another attempt, while there are attempts left.
+// A free failure must be followed by a retry while retries are left.
 void Judge::check_persistence(const Question& question, const Question::Line& line) {
   if (question.has_left || question.stopped_at ||
       question.transfers_begun > question.settings->upstream_retries)
@@ -168,25 +167,25 @@ void Judge::check_persistence(const Question& question, const Question::Line& li
                    : line.upstream_code == "connect_failed" || line.upstream_code == "connect_timeout";
   if (was_free && line.upstream_code != "timeout" && line.outcome == "error" &&
       (!was_received || question.attempts.back().retry_after <= 10s))
-    violated_by(question, "gives up although another attempt is free");
+    violated_by(question, "fails although a retry is free");
 }
 
 void Judge::check_log(const Question& question) {
   if (lacked_memory()) return;
   if (question.lines.size() != 1)
-    violated_by(question, fmt::format("has {} lines in the log", question.lines.size()));
+    violated_by(question, fmt::format("has {} lines in the log instead of 1", question.lines.size()));
   const Question::Line& line = question.lines.front();
   if (question.repeats == nullptr) {
     check_time(question, line);
     check_persistence(question, line);
   }
   if (question.is_told_complete && line.outcome != "done" && !question.has_left && !question.is_cut)
-    violated_by(question, fmt::format("is logged as {} and called complete", line.outcome));
+    violated_by(question, fmt::format("is complete but logged as {}", line.outcome));
   if (!question.error_code.empty() && question.has_end && !question.is_slow && line.outcome != "error" &&
       line.outcome != "timeout" && !question.has_left)
-    violated_by(question, fmt::format("is logged as {} and failed", line.outcome));
+    violated_by(question, fmt::format("has failed but is logged as {}", line.outcome));
   if (line.outcome == "done" && question.has_end && !question.is_told_complete && !question.has_left)
-    violated_by(question, "is logged as done");
+    violated_by(question, "is logged as done but not complete");
   if (question.has_end && !question.has_left) {
     if (line.status != question.status)
       violated_by(question,
@@ -199,7 +198,7 @@ void Judge::check_log(const Question& question) {
     const Usage& usage = question.attempts.back().usage;
     if (!line.usage || line.usage->input_tokens != usage.input_tokens ||
         line.usage->output_tokens != usage.output_tokens)
-      violated_by(question, "is logged with another usage than the upstream's");
+      violated_by(question, "is logged with a usage that the upstream did not send");
   }
 }
 
@@ -213,14 +212,14 @@ void Judge::check_repetition(const Question& question) {
 
 void Judge::check_end() const {
   for (const Question& question : record->questions()) {
-    if (question.transfers > 0) violated_by(question, "the transfer has outlived the program");
+    if (question.transfers > 0) violated_by(question, "the transfer goes on after the end of the product");
     if (!question.is_chat || !question.asked_at) continue;
     check_answer(question);
     check_log(question);
     if (question.repeats != nullptr) check_repetition(question);
   }
   if (state_.streams.taken() != 0)
-    violated(fmt::format("{} permits were not given back", state_.streams.taken()));
+    violated(fmt::format("{} permits are still taken at the end", state_.streams.taken()));
   for (const auto& loop : state_.board.loops()) {
     std::vector<ChatView> views;
     static_cast<void>(loop->read(0, SIZE_MAX, world->now(), views));
@@ -228,7 +227,7 @@ void Judge::check_end() const {
   }
   check_memory();
   if (lacked_memory()) return;
-  // These take longer than a chat.
+  // These take longer than a chat, so only some schedules run them.
   if (world->choices.below(8) == 0) check_totals();
   if (world->choices.one_in(64)) check_upstream_requests();
 }
@@ -243,7 +242,8 @@ void Judge::check_memory() {
       bound += 6 * (attempt.text.size() + attempt.thought.size());
   }
   if (allocated().peak_bytes > bound)
-    violated(fmt::format("the program has had {} bytes, the bound is {}", allocated().peak_bytes, bound));
+    violated(
+        fmt::format("the product uses {} bytes at its peak; the limit is {}", allocated().peak_bytes, bound));
 }
 
 void Judge::check_upstream_requests() const {
@@ -251,7 +251,7 @@ void Judge::check_upstream_requests() const {
   for (const Question& question : record->questions()) requests += question.requests;
   const std::string text = state_.metrics.text({});
   if (text.find(fmt::format("\nbailian_upstream_requests_total {}\n", requests)) == std::string::npos)
-    violated(fmt::format("the metrics do not count {} requests to the upstream", requests));
+    violated(fmt::format("bailian_upstream_requests_total is not {}", requests));
 }
 
 void Judge::check_totals() const {
@@ -271,11 +271,11 @@ void Judge::check_totals() const {
   }
   if (state_.board.sum(&LoopBoard::requests) !=
       std::accumulate(requests.begin(), requests.end(), uint64_t{0}))
-    violated("the status board counts other requests than the log");
-  if (totals.requests != requests) violated("the metrics count other requests than the log");
+    violated("the status board and the log differ in requests");
+  if (totals.requests != requests) violated("the metrics and the log differ in requests");
   if (totals.input_tokens != input_tokens || totals.output_tokens != output_tokens)
-    violated("the metrics count other tokens than the log");
-  if (totals.retries < retries) violated("the metrics count other retries than there were");
+    violated("the metrics and the log differ in tokens");
+  if (totals.retries < retries) violated("the metrics count too few retries");
 }
 
 }  // namespace bailian::simulation

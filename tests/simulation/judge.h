@@ -5,14 +5,14 @@
 
 namespace bailian::simulation {
 
-/// The invariants. Each function checks those that must hold at its moment.
+/// Checks the invariants that concern all questions.
 class Judge {
  public:
   explicit Judge(ServiceState& state) : state_(state) {}
 
   /// Between two iterations of the loop.
   void check_iteration() const;
-  /// The program has ended.
+  /// The product has ended.
   void check_end() const;
 
  private:

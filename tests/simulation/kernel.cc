@@ -1,7 +1,7 @@
-// Replaces the system calls that the product makes for sockets and time. Descriptors below
-// World::kFirstDescriptor are real: those of libfcgi's file in memory.
+// Replaces the system calls that the product makes for sockets, clocks and random numbers. Descriptors below
+// World::kFirstDescriptor are real, such as that of the memory file that libfcgi reads.
 
-// With it, the headers define some of the functions that are defined here.
+// With this macro, the headers define some of the functions that this file defines.
 #undef _FORTIFY_SOURCE
 
 #include <fcntl.h>
@@ -31,7 +31,7 @@ namespace {
 
 constexpr size_t kMaxTransferBytes = 65536;
 
-/// The counter by which EventLoop::post() wakes the loop.
+/// The eventfd by which EventLoop::post() wakes the loop.
 class EventCounter final : public File {
  public:
   uint64_t count = 0;
@@ -42,7 +42,7 @@ template <typename T>
 T& open_file(int descriptor, const char* call) {
   auto* const file = dynamic_cast<T*>(world->file(descriptor));
   if (file == nullptr)
-    violated(fmt::format("{} on descriptor {}, which is none of its kind", call, descriptor));
+    violated(fmt::format("{} on descriptor {}, which is closed or of another kind", call, descriptor));
   return *file;
 }
 
@@ -140,7 +140,7 @@ using namespace bailian::simulation;
 namespace {
 
 int request_file = -1;
-size_t unread_request_bytes = 0;  // of what libfcgi reads, which is one request
+size_t unread_request_bytes = 0;  // of the request that libfcgi reads
 
 bool is_simulated(int descriptor) { return world != nullptr && descriptor >= World::kFirstDescriptor; }
 
@@ -163,7 +163,7 @@ int nanosleep(const timespec* time, timespec* left) {
   return 0;
 }
 
-// --- chance ---
+// --- random numbers ---
 
 ssize_t getrandom(void* bytes, size_t size, unsigned flags) {
   if (world == nullptr) return ::syscall(SYS_getrandom, bytes, size, flags);
@@ -201,7 +201,7 @@ int shutdown(int descriptor, int) noexcept {
 
 int setsockopt(int, int, int, const void*, socklen_t) noexcept { return 0; }
 
-// glibc declares that it only writes into `files`.
+// glibc declares that poll() only writes to `files`; this one reads `fd`.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 int poll(pollfd* files, nfds_t count, int) {
@@ -213,7 +213,7 @@ int poll(pollfd* files, nfds_t count, int) {
 
 int ioctl(int descriptor, unsigned long request, ...) noexcept {
   const OutsideProduct outside;
-  if (request != SIOCOUTQ) violated(fmt::format("ioctl {}", request));
+  if (request != SIOCOUTQ) violated(fmt::format("unexpected ioctl {}", request));
   std::va_list arguments;
   va_start(arguments, request);
   *va_arg(arguments, int*) = static_cast<int>(open_file<Socket>(descriptor, "ioctl").unread_bytes());

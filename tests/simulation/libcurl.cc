@@ -1,5 +1,5 @@
-// Replaces the parts of libcurl that have to do with connections and time; the rest is libcurl's.
-// Follows 7.88: what it calls back, when, and from inside which call.
+// Replaces the parts of libcurl that deal with connections and time; the rest is the real libcurl. Follows
+// libcurl 7.88 in which callbacks it runs, when, and inside which call.
 
 #include "simulation/libcurl.h"
 
@@ -41,7 +41,7 @@ struct Easy {
   long connect_timeout_ms = 300'000;
   long max_idle_s = 118;
   size_t buffer_bytes = 16384;
-  bool uses_proxy = true;  // http_proxy is set on this machine
+  bool uses_proxy = true;  // as if http_proxy were set
   bool is_http1 = false;
 
   // The transfer.
@@ -60,7 +60,7 @@ struct Easy {
   int resends = 0;
   size_t response_bytes = 0;
   std::optional<Head> head;
-  std::string held;  // came in while it was paused
+  std::string held;  // arrived while the transfer was paused
   Time due = Time::max();
   Time connect_by = Time::max();
   CURLcode result = CURLE_OK;
@@ -103,7 +103,7 @@ auto call(Function function, Args... args) {
 
 // --- sockets and time ---
 
-// Tells the program which events of the descriptor libcurl waits for.
+// Asks the product to watch the descriptor for `what`.
 void watch(Easy& easy, int descriptor, int what) {
   Multi& multi = *easy.multi;
   const auto known = std::find_if(multi.watched.begin(), multi.watched.end(),
@@ -220,7 +220,8 @@ void connect(Easy& easy) {
   easy.state = Easy::State::kSending;
 }
 
-// A kept connection has ended before any byte of a response: libcurl sends the request again on another one.
+// A kept connection has ended before any byte of the response: libcurl sends the request again on another
+// connection.
 void send_again(Easy& easy) {
   constexpr int kMaxResends = 5;
   const int descriptor = std::exchange(easy.connection, -1);
@@ -243,7 +244,7 @@ void send(Easy& easy) {
       return finish(easy, CURLE_ABORTED_BY_CALLBACK);
     ++easy.question->requests;
     note_request(*easy.question);
-    if (easy.uses_proxy) violated("a proxy of the environment gets the request");
+    if (easy.uses_proxy) violated("the request goes to a proxy from the environment");
   }
   Connection& connection = *connection_of(easy.connection);
   if (connection.is_closed) {
@@ -282,7 +283,7 @@ void receive(Easy& easy) {
   }
   std::string bytes = connection.body.substr(0, easy.buffer_bytes);
   connection.body.erase(0, bytes.size());
-  // Each chunk of the response is one call.
+  // libcurl calls back once for each chunk of the response.
   while (!bytes.empty()) {
     const size_t chunk = world->choices.one_in(8)
                              ? 1 + world->choices.below(static_cast<uint32_t>(bytes.size()))
@@ -307,7 +308,7 @@ void receive(Easy& easy) {
   finish(easy, easy.head->ends_with_connection ? CURLE_OK : CURLE_PARTIAL_FILE);
 }
 
-// Lets a transfer go as far as it can.
+// Advances the transfer as far as possible.
 void run(Easy& easy) {
   Easy::State before = Easy::State::kNone;
   while (before != easy.state && easy.state != Easy::State::kDone) {
@@ -351,7 +352,7 @@ CURL* curl_easy_init() {
 
 void curl_easy_cleanup(CURL* handle) {
   const OutsideProduct outside;
-  if (as_easy(handle).multi != nullptr) violated("an easy handle is freed while a multi handle has it");
+  if (as_easy(handle).multi != nullptr) violated("an easy handle is freed while it is in a multi handle");
   delete &as_easy(handle);
 }
 
@@ -453,7 +454,7 @@ CURLcode curl_easy_getinfo(CURL* handle, CURLINFO info, ...) {
       *static_cast<long*>(out) = easy.os_errno;
       break;
     default:
-      violated(fmt::format("curl_easy_getinfo {}", static_cast<int>(info)));
+      violated(fmt::format("unexpected curl_easy_getinfo {}", static_cast<int>(info)));
   }
   return CURLE_OK;
 }
@@ -561,11 +562,11 @@ CURLMcode curl_multi_remove_handle(CURLM* multi_handle, CURL* easy_handle) {
   if (easy.connection >= 0) {
     const int descriptor = std::exchange(easy.connection, -1);
     watch(easy, descriptor, CURL_POLL_NONE);
-    // Over HTTP/2 the connection stays, and the stream's end waits until it is used again.
+    // Over HTTP/2 libcurl keeps the connection, and resets the stream only when the connection is used again.
     if (easy.is_http1)
       close_connection(descriptor);
     else
-      violated("a cancel over HTTP/2 does not arrive");
+      violated("a transfer is cancelled over HTTP/2, which the upstream may not see");
   }
   if (easy.state != Easy::State::kDone) note_end(*easy.question);
   easy.multi = nullptr;

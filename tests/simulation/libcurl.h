@@ -4,9 +4,9 @@
 
 namespace bailian::simulation {
 
-/// libcurl was given a transfer for the question: checks that there may be one.
+/// Checks that a transfer for the question may begin. To be called when libcurl gets it.
 void note_transfer_begins(Question& question);
-/// libcurl is about to send a request for it.
+/// Checks that a request for the question may be sent. To be called before libcurl sends it.
 void note_request(const Question& question);
 
 }  // namespace bailian::simulation

@@ -1,4 +1,4 @@
-// Replaces libevent 2.1: the same order of callbacks and the same rules of time, on the virtual clock.
+// Replaces libevent 2.1: the same order of callbacks and the same rules for timers, on a virtual clock.
 
 #include <event2/event.h>
 #include <event2/util.h>
@@ -29,7 +29,7 @@ struct event_base {
   std::vector<event*> timed;
   std::vector<event*> active;
   size_t timer_capacity = 0;
-  Time cached_now{};  // libevent reads the clock once in an iteration
+  Time cached_now{};  // libevent reads the clock once per iteration
 };
 
 namespace {
@@ -60,7 +60,7 @@ void activate_ready(event_base& base) {
   for (size_t i = 0; i < count; ++i) {
     event& one = *base.watching[(first + i) % count];
     File* const file = world->file(one.descriptor);
-    if (file == nullptr) violated("watches a descriptor that is closed");
+    if (file == nullptr) violated("the product watches a closed descriptor");
     const auto ready = static_cast<short>(readiness(*file) & one.what);
     if (ready == 0 || ((one.what & EV_ET) != 0 && !file->has_edge)) continue;
     activate(one, ready);
@@ -87,7 +87,7 @@ Time first_deadline(const event_base& base) {
   return first;
 }
 
-// The heap of timers doubles when it is full, and never shrinks.
+// libevent's heap of timers doubles when it is full, and never shrinks.
 bool reserve_timer(event_base& base) {
   if (base.timed.size() < base.timer_capacity) return true;
   if (allocation_fails()) return false;
@@ -183,20 +183,20 @@ int event_add(event* one, const timeval* timeout) {
     one->deadline =
         from + std::chrono::seconds(timeout->tv_sec) + std::chrono::microseconds(timeout->tv_usec);
     if (!std::exchange(one->is_timed, true)) add_to(one->base->timed, one);
-    // A timer that has fired but was not called yet starts anew.
+    // A timer that has expired but whose callback has not run starts again.
     if (one->is_active && (one->ready & EV_TIMEOUT) != 0) {
       one->is_active = false;
       one->ready = 0;
       remove_from(one->base->active, one);
     }
   } else if (!one->is_watching) {
-    if (allocation_fails()) return -1;  // epoll_ctl() too may lack memory
+    if (allocation_fails()) return -1;  // epoll_ctl() too can lack memory
     one->is_watching = true;
     File* const file = world->file(one->descriptor);
-    if (file == nullptr) violated("starts to watch a descriptor that is closed");
+    if (file == nullptr) violated("the product starts to watch a closed descriptor");
     add_to(one->base->watching, one);
     ++file->watchers;
-    file->has_edge = true;  // epoll_ctl() reports what is ready
+    file->has_edge = true;  // epoll reports what is ready already
   }
   return 0;
 }

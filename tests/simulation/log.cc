@@ -1,4 +1,4 @@
-// Replaces base/log.cc: what is logged goes to the schedule's record.
+// Replaces base/log.cc: log lines go to the record of the schedule.
 
 #include "base/log.h"
 
@@ -25,7 +25,8 @@ void note_request(const LogFields& fields) {
   for (const LogField& field : fields) {
     if (field.key == "request_id" && field.text.starts_with('q'))
       std::from_chars(field.text.data() + 1, field.text.data() + field.text.size(), number);
-    if (field.key == "path" && field.text.size() > kMaxLoggedPathBytes) violated("logs a long path");
+    if (field.key == "path" && field.text.size() > kMaxLoggedPathBytes)
+      violated("logs a path that is too long");
     if (field.key == "outcome") line.outcome = field.text;
     if (field.key == "upstream_code") line.upstream_code = field.text;
     if (field.key == "status") line.status = static_cast<int>(field.number);
@@ -36,7 +37,7 @@ void note_request(const LogFields& fields) {
   }
   if (has_usage) line.usage = usage;
   if (number < 0 || static_cast<size_t>(number) >= record->questions().size())
-    violated("logs a request that nobody made");
+    violated("logs a request that no visitor has made");
   record->questions()[static_cast<size_t>(number)].lines.push_back(std::move(line));
 }
 

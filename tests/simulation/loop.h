@@ -2,7 +2,7 @@
 
 namespace bailian::simulation {
 
-/// Looks at the program between two iterations of its loop.
+/// Is called between two iterations of the product's event loop.
 class LoopObserver {
  public:
   virtual ~LoopObserver() = default;

@@ -1,5 +1,4 @@
-// Runs the program in a simulated world, schedule after schedule. tests/README.md says how to read what it
-// prints.
+// Runs the product in a simulated world, schedule after schedule. tests/README.md explains the output.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -46,7 +45,7 @@ struct Shared {
   };
   std::array<Worker, kMaxWorkers> workers;
   std::atomic<bool> stops;
-  size_t choices;  // of the latest schedule whose choices were recorded
+  size_t choices;  // how many are in `script`
   std::array<uint32_t, kMaxScript> script;
 };
 
@@ -75,7 +74,7 @@ void copy_to(std::array<char, 2048>& out, const std::string& text) {
 
 // --- in a child ---
 
-// One that leaks runs again: what is allocated once and kept is no leak.
+// A schedule that leaks runs again, because memory that is allocated once and kept is no leak.
 void run_checked(Choices& choices, const Config& base, const std::function<Choices()>& again) {
   has_leaked = false;
   own->chats += static_cast<uint64_t>(run_schedule(choices, base, is_traced));
@@ -128,9 +127,9 @@ pid_t start(const std::function<void()>& run, Shared::Worker& worker) {
 Ending ending_of(int status, const Shared::Worker& worker) {
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
   if (worker.violation[0] != '\0') return {true, worker.violation.data()};
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) return {true, "the program hangs"};
-  if (WIFSIGNALED(status)) return {true, fmt::format("the program crashes: {}", strsignal(WTERMSIG(status)))};
-  return {true, fmt::format("the program ends with exit code {}", WEXITSTATUS(status))};
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) return {true, "the product hangs"};
+  if (WIFSIGNALED(status)) return {true, fmt::format("the product crashes: {}", strsignal(WTERMSIG(status)))};
+  return {true, fmt::format("the product ends with exit code {}", WEXITSTATUS(status))};
 }
 
 Ending run_in_child(const std::function<void()>& run, bool is_quiet) {
@@ -146,7 +145,7 @@ Ending run_in_child(const std::function<void()>& run, bool is_quiet) {
   return ending_of(status, worker);
 }
 
-// Two violations of one kind differ in their numbers at most.
+// Violations of one kind differ only in their numbers.
 std::string kind_of(std::string text) {
   std::erase_if(text, [](char c) { return c >= '0' && c <= '9'; });
   return text.substr(0, 60);
@@ -173,7 +172,7 @@ void report(uint64_t seed, const Ending& ending, const Config& base) {
         run_checked(choices, base, [seed] { return Choices(seed); });
       },
       true);
-  if (!again.failed) return static_cast<void>(std::printf("  it does not fail again by itself\n"));
+  if (!again.failed) return static_cast<void>(std::printf("  it does not fail when run alone\n"));
   const Script whole(shared->script.begin(),
                      shared->script.begin() + static_cast<ptrdiff_t>(shared->choices));
   const auto fails = [&](const Script& script) {
@@ -194,7 +193,7 @@ int replay(const std::string& what, const Config& base) {
   const bool is_seed = what.find(',') == what.npos;
   const Ending ending = run_in_child(
       [&] { is_seed ? run_seed(std::stoull(what), base) : run_script(to_script(what), base); }, false);
-  std::printf("%s\n", ending.failed ? ending.what.c_str() : "nothing is violated");
+  std::printf("%s\n", ending.failed ? ending.what.c_str() : "no violation");
   return ending.failed ? 1 : 0;
 }
 
@@ -269,15 +268,17 @@ int simulate(const Options& options, const Config& base) {
     }
     if (options.schedules == 0 && elapsed() >= options.seconds) shared->stops = true;
     if (elapsed() >= next_line) {
-      std::printf("%6.0f s  %10lu schedules  %10lu chats\n", elapsed(), totals().schedules, totals().chats);
+      std::printf("%6.0f s  %10lu schedules  %10lu requests\n", elapsed(), totals().schedules,
+                  totals().chats);
       std::fflush(stdout);
       next_line += 10;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   const Totals sum = totals();
-  std::printf("%lu schedules with %lu chats in %.0f s: %.0f chats a second of CPU time\n", sum.schedules,
-              sum.chats, elapsed(), static_cast<double>(sum.chats) / cpu_seconds_of_children());
+  std::printf("%lu schedules with %lu requests in %.0f s: %.0f requests per second of CPU time\n",
+              sum.schedules, sum.chats, elapsed(),
+              static_cast<double>(sum.chats) / cpu_seconds_of_children());
   const bool is_covered = print_coverage(whole_coverage());
   if (ending.failed) report(seed, ending, base);
   std::printf("%d passed, %d failed\n", !ending.failed + is_covered, ending.failed + !is_covered);
@@ -294,16 +295,16 @@ void violated(const std::string& what) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Runs the program in a simulated world: each seed is a schedule of events and failures.");
+  CLI::App app("Runs the product in a simulated world: each seed is a schedule of events and failures.");
   Options options;
   options.seed = (uint64_t{std::random_device{}()} << 16);
   app.add_option("--seconds", options.seconds, "how long to run")->capture_default_str();
-  app.add_option("--schedules", options.schedules, "run this many instead");
-  app.add_option("--seed", options.seed, "the first seed; without it a new one");
-  app.add_option("--jobs", options.jobs, "processes")
+  app.add_option("--schedules", options.schedules, "run this many schedules instead of --seconds");
+  app.add_option("--seed", options.seed, "the first seed (default: random)");
+  app.add_option("--jobs", options.jobs, "number of processes")
       ->check(CLI::Range(1U, unsigned{kMaxWorkers} - 1))
       ->capture_default_str();
-  app.add_option("--replay", options.replay, "show one schedule: a seed, or a script with commas");
+  app.add_option("--replay", options.replay, "trace one schedule: a seed, or a script with commas");
   CLI11_PARSE(app, argc, argv);
   void* const memory =
       ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -14,7 +14,7 @@ namespace bailian::simulation {
 
 inline constexpr std::string_view kApiKey = "sk-5e1f0a3b7c9d2468";
 
-/// A request that the upstream has received in full, and what it has put on the wire since.
+/// A request that the upstream has received in full, and what it has sent in return.
 struct Attempt {
   Time received_at;
   std::string text;     // of the answer
@@ -26,37 +26,37 @@ struct Attempt {
   Usage usage;
 };
 
-/// A visitor's question: what has happened to it, as the visitor, the upstream and the log have seen it.
+/// A visitor's request, and what the product, the upstream, the visitor and the log have seen of it.
 struct Question {
   int number = 0;
   AnswerMode mode = AnswerMode::kStream;
   bool wants_thoughts = false;
   bool is_chat = false;
-  bool is_kept = false;         // its connection: a request to close it may follow
+  bool is_kept = false;         // FCGI_KEEP_CONN: a record that makes nginx close may follow
   bool is_slow = false;         // the visitor does not read at once
-  Question* repeats = nullptr;  // the one whose stream has failed
+  Question* repeats = nullptr;  // the question whose stream has failed
   Question* repeated_by = nullptr;
 
-  // The program.
+  // The product.
   std::optional<Time> asked_at;    // has received all of the request
-  std::optional<Time> left_at;     // has received the visitor's goodbye
-  Duration lateness_then{};        // of the world
-  std::optional<Config> settings;  // then in use
+  std::optional<Time> left_at;     // has received FCGI_ABORT_REQUEST or the end of the connection
+  Duration lateness_then{};        // of the world, at asked_at
+  std::optional<Config> settings;  // in use at asked_at
   std::optional<Time> stopped_at;  // was told to stop at once
-  int transfers = 0;               // that libcurl has at the moment
-  int transfers_begun = 0;         // those that repeat an unsent request not counted
+  int transfers = 0;               // in libcurl now
+  int transfers_begun = 0;         // without those that repeat an unsent request
   bool may_start_afresh = false;   // a kept connection has ended before all of the request was sent
-  size_t attempts_before = 0;      // when the latest began
+  size_t attempts_before = 0;      // attempts when the latest transfer began
   Duration lateness_at_end{};
   int requests = 0;  // that libcurl was about to send
   int pauses = 0;
-  std::optional<Time> ended_at;   // the latest transfer
-  std::optional<Time> last_read;  // when libcurl has last handed over bytes, or has gone on after a pause
+  std::optional<Time> ended_at;   // end of the latest transfer
+  std::optional<Time> last_read;  // libcurl last received something, or resumed
   bool is_paused = false;
-  bool was_paused_at_end = false;  // of the latest transfer
-  bool is_remembered = false;      // its failure
+  bool was_paused_at_end = false;  // at ended_at
+  bool is_remembered = false;      // the product must remember the failure
 
-  size_t chat_phase = 0;  // as last seen
+  size_t chat_phase = 0;  // as last observed
   size_t completion_state = 0;
 
   // The upstream.
@@ -69,10 +69,10 @@ struct Question {
   std::string text;
   std::string thought;
   bool is_told_complete = false;
-  std::string error_code;       // that the visitor was told
+  std::string error_code;       // that the visitor has received
   bool has_end = false;         // FCGI_END_REQUEST has arrived
   bool is_cut = false;          // the connection ended without it
-  uint64_t received_bytes = 0;  // of FastCGI
+  uint64_t received_bytes = 0;  // including FastCGI framing
 
   // The log.
   struct Line {
@@ -96,9 +96,9 @@ class Record {
     return question;
   }
   [[nodiscard]] std::deque<Question>& questions() { return questions_; }
-  /// The one that `text` names by its mark.
+  /// The question whose mark is in `text`, or the last one that repeats it.
   Question& named_in(std::string_view text);
-  /// Part of the prompt of a question.
+  /// The part of a prompt that identifies the question.
   static std::string mark(int number) { return fmt::format("#{}#", number); }
 
  private:

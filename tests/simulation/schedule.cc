@@ -42,8 +42,8 @@ Config some_settings(const Config& base, Choices& choices) {
   return config;
 }
 
-/// The program, its visitors, and what is done to it meanwhile. Stands in for service/server.cc, which is
-/// about processes and signals.
+/// The product, its visitors, and the disturbances: reloads, drains, stops, failures. Stands in for
+/// service/server.cc, which handles processes and signals.
 class Schedule final : public Site, private LoopObserver {
  public:
   Schedule(Choices& choices, const Config& base) : base_(base), settings_(some_settings(base, choices)) {
@@ -114,7 +114,7 @@ class Schedule final : public Site, private LoopObserver {
     const uint64_t count = world->choices.of(kCounts);
     world->after(world->choices.one_in(2) ? 0s : world->some_delay(), [count] {
       const uint64_t first = 1 + world->choices.below(400);
-      world->trace("machine: from the {}th on, {} allocations fail", first, count);
+      world->trace("machine: starting with allocation {}, {} fail", first, count);
       fail_allocations(first, count);
       if (count > 100) world->after(world->some_delay(), [] { stop_allocation_failures(); });
     });
@@ -139,7 +139,7 @@ class Schedule final : public Site, private LoopObserver {
 
   void limit_descriptors() {
     has_few_descriptors_ = true;
-    world->trace("machine: hardly any descriptors are left");
+    world->trace("machine: few descriptors are left");
     world->limit_descriptors(world->choices.below(3));
     world->after(5s, [] { world->lift_descriptor_limit(); });
   }
@@ -152,7 +152,7 @@ class Schedule final : public Site, private LoopObserver {
   void reload() {
     if (is_draining_) return;
     Config config = some_settings(base_, world->choices);
-    config.max_streams = settings_.max_streams;  // needs a restart
+    config.max_streams = settings_.max_streams;  // both need a restart
     config.token_coalesce = settings_.token_coalesce;
     world->trace("machine: SIGHUP");
     settings_for_next_ = config;
@@ -162,7 +162,7 @@ class Schedule final : public Site, private LoopObserver {
     });
   }
 
-  // As Server::start_draining().
+  // Like Server::start_draining().
   void drain() {
     if (is_draining_ || is_over_) return;
     is_draining_ = true;
@@ -186,7 +186,7 @@ class Schedule final : public Site, private LoopObserver {
 
   void mark_stopped() {
     const OutsideProduct outside;
-    world->trace("machine: the program stops");
+    world->trace("machine: the product stops");
     is_stopping_ = true;
     for (Question& question : record->questions()) {
       if (question.lines.empty()) question.stopped_at = world->now();

@@ -5,8 +5,8 @@
 
 namespace bailian::simulation {
 
-/// Runs one schedule from the start of the program to its end. A broken invariant ends the process, see
-/// violated(). Returns the number of chats.
+/// Runs one schedule, from the start of the product to its end. A broken invariant ends the process: see
+/// violated(). Returns the number of requests.
 int run_schedule(Choices& choices, const Config& base, bool is_traced);
 
 /// The default settings with a key and an application.

@@ -9,7 +9,7 @@ namespace bailian::simulation {
 Script shrink(Script script, const std::function<bool(const Script&)>& fails, int max_runs) {
   int runs = 0;
   const auto try_one = [&](Script candidate) {
-    while (!candidate.empty() && candidate.back() == 0) candidate.pop_back();  // as after the end
+    while (!candidate.empty() && candidate.back() == 0) candidate.pop_back();  // 0 is implied
     if (candidate == script || runs >= max_runs) return false;
     ++runs;
     if (!fails(candidate)) return false;

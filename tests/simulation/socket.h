@@ -20,13 +20,13 @@ class Peer {
   virtual void on_end_received() = 0;
   /// The product has sent bytes.
   virtual void on_sent() = 0;
-  /// The product has closed its end. What it has sent can be received during the call, and no longer.
+  /// The product has closed its end. What it has sent can be received only during this call.
   virtual void on_closed() = 0;
   /// The product will send no more.
   virtual void on_shut_down() = 0;
 };
 
-/// A connected socket: the product's end and the buffers of the kernel.
+/// A connected socket: the product's end and the kernel's buffers.
 class Socket final : public File {
  public:
   Socket(Peer& peer, bool is_local, size_t capacity)
@@ -35,7 +35,8 @@ class Socket final : public File {
   // --- the peer's calls ---
 
   void send(std::string_view bytes);
-  /// Closes the peer's end. With `reset`, what it has not read is lost, and the product's next call fails.
+  /// Closes the peer's end. The product can still receive what was sent. Then it gets the end of
+  /// the connection, or ECONNRESET if `reset` or if the peer has left bytes unread.
   void hang_up(bool reset);
   /// Takes at most `max_bytes` of what the product has sent.
   std::string receive(size_t max_bytes);
@@ -68,7 +69,7 @@ class Socket final : public File {
 /// The socket that the product accepts from.
 class ListeningSocket final : public File {
  public:
-  /// The product accepts `socket` later.
+  /// Queues `socket` until the product accepts it.
   void connect(std::unique_ptr<Socket> socket) { backlog_.push_back(std::move(socket)); }
   [[nodiscard]] bool is_readable() const override { return !backlog_.empty(); }
   /// -1 and errno if none can be accepted.

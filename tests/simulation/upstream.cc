@@ -17,7 +17,7 @@ std::string event(std::string_view kind, int status, const std::string& data) {
   return fmt::format("id:1\nevent:{}\n:HTTP_STATUS/{}\ndata:{}\n\n", kind, status, data);
 }
 
-// `output` is the start of the member, up to its text.
+// A result event with `text`, and with the usage of the attempt if it has one.
 std::string increment(const Attempt& attempt, std::string_view text, std::string_view finish_reason,
                       std::string_view thought = {}) {
   std::string usage;
@@ -72,7 +72,7 @@ struct Upstream::Play {
   size_t next = 0;
 };
 
-void Connection::on_close() { world->trace("upstream: connection {} is closed by the program", id_); }
+void Connection::on_close() { world->trace("upstream: connection {} is closed by the product", id_); }
 
 std::unique_ptr<Connection> Upstream::connect() {
   auto connection = std::make_unique<Connection>();
@@ -98,7 +98,7 @@ void Upstream::opened(int descriptor) {
                                     : "will be accepted");
   if (fate == kSilent) return;
   connection.is_untrusted = fate == kUntrusted;
-  // Now and then the kernel takes a request in parts.
+  // Sometimes the kernel takes a request in parts.
   if (world->choices.one_in(16)) connection.upload_room = world->choices.below(200);
   const Duration delay = fate == kSlowly ? world->some_delay() : 1us;
   world->after(delay, [this, descriptor, id = connection.id_, fate] {
@@ -134,11 +134,13 @@ void Upstream::receive(int descriptor, std::string_view url, std::string_view he
                        std::string_view body) {
   const auto& connection = *dynamic_cast<Connection*>(world->file(descriptor));
   Question& question = record->named_in(body);
-  if (url != "http://127.0.0.1:9/api/v1/apps/app/completion") violated(fmt::format("asks {}", url));
+  if (url != "http://127.0.0.1:9/api/v1/apps/app/completion")
+    violated(fmt::format("sends a request to {}", url));
   if (headers.find(fmt::format("Authorization: Bearer {}\n", kApiKey)) == headers.npos)
-    violated("asks without the key");
+    violated("sends a request without the key");
   const bool asks_for_events = headers.find("X-DashScope-SSE: enable\n") != headers.npos;
-  if (asks_for_events != (question.mode == AnswerMode::kStream)) violated("asks in the wrong mode");
+  if (asks_for_events != (question.mode == AnswerMode::kStream))
+    violated("asks for the wrong kind of answer");
 
   Attempt& attempt = question.attempts.emplace_back();
   attempt.received_at = world->now();
@@ -148,7 +150,7 @@ void Upstream::receive(int descriptor, std::string_view url, std::string_view he
   world->after(play->steps.front().delay, [this, play] { run(play); });
 }
 
-// Puts the next step on the wire.
+// Takes the next step of the play.
 void Upstream::run(std::shared_ptr<Play> play) {
   Connection* const connection = find(play->descriptor, play->id);
   if (connection == nullptr || connection->is_closed) return;
@@ -206,7 +208,7 @@ void Upstream::plan_answer(Play& play) {
   const bool has_usage = !choices.one_in(8);
   static constexpr uint64_t kInputTokens[] = {31, 31, 31, 70'000, 5'000'000'000};
   const uint64_t input_tokens = choices.of(kInputTokens);
-  // Each event has the whole text so far. Which of the two it is shows after three.
+  // Each event has the whole text so far. The product can tell only after three of them.
   const bool repeats = streams && end == kStops && tokens > 2 && choices.one_in(16);
   const int number = play.question.number;
   const size_t nth = play.question.attempts.size();
@@ -248,12 +250,12 @@ void Upstream::plan_answer(Play& play) {
       add(whole.substr(start, whole.size() - start - 2));
     }
   } else if (!streams && (end == kFails || end == kThrottles)) {
-    // With its usage: a part of the answer was generated, and is billed.
+    // With a usage: part of the answer was generated and is billed.
     add(fmt::format(
         R"({{"code":"{}","message":"broken","usage":{{"models":[{{"input_tokens":31,"output_tokens":2}}]}}}})",
         end == kFails ? "InternalError" : "Throttling"));
     head.status = end == kFails ? 500 : 429;
-    head.ends_with_connection = false;  // cut off, it would be a throttling that is free
+    head.ends_with_connection = false;  // cut off, the usage would be missing
   } else if (!streams) {
     planned.text.clear();
     planned.thought.clear();
@@ -264,7 +266,7 @@ void Upstream::plan_answer(Play& play) {
     add(event("error", 429, error_json("Throttling", "Requests throttling triggered.")));
   }
 
-  // The wire is cut anywhere.
+  // The bytes are cut at any point.
   play.steps.push_back({.delay = between_tokens(), .head = std::move(head)});
   size_t sent = 0;
   for (size_t i = 0; i < ends.size(); ++i) {
@@ -280,7 +282,7 @@ void Upstream::plan_answer(Play& play) {
   }
   if (end == kFallsSilent) return;
   Step last{.delay = choices.one_in(4) ? world->some_delay() : 0us};
-  // After the finish reason anything may come.
+  // Anything may follow the finish reason.
   if (planned.has_stop && choices.one_in(12)) last.bytes.assign(choices.one_in(2) ? 100 : 100'000, '\n');
   if (planned.has_stop && choices.one_in(12)) return;
   last.ends = planned.has_stop || end == kFails || end == kThrottles;
@@ -289,7 +291,7 @@ void Upstream::plan_answer(Play& play) {
   play.steps.push_back(std::move(last));
 }
 
-// No answer: an error in each of its forms, a page of a gateway, nothing at all.
+// No answer: an error in any of its forms, a gateway's page, or nothing at all.
 void Upstream::plan_error(Play& play) {
   Choices& choices = world->choices;
   const bool streams = play.question.mode == AnswerMode::kStream;

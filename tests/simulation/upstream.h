@@ -47,17 +47,17 @@ class Connection final : public File {
   int id_ = 0;
 };
 
-/// Stands in for DashScope: decides the fate of each connection, and how each request is answered. The forms
-/// are those of tests/simulator/contract.md.
+/// Stands in for DashScope: decides the fate of each connection and how each request is answered. Answers and
+/// errors have the forms described in tests/simulator/contract.md.
 class Upstream {
  public:
-  /// A new connection; what becomes of it follows later.
+  /// A new connection. opened() decides its fate.
   std::unique_ptr<Connection> connect();
   /// To be called with each connection that libcurl has opened.
   void opened(int descriptor);
   /// A whole request has arrived.
   void receive(int descriptor, std::string_view url, std::string_view headers, std::string_view body);
-  /// The connection has answered a request, and is kept.
+  /// libcurl keeps the connection after a response.
   void keep(int descriptor);
 
  private:
@@ -68,7 +68,7 @@ class Upstream {
     bool ends = false;
     bool closes = false;
     bool resets = false;
-    std::optional<Attempt> after{};  // what the attempt has sent by then
+    std::optional<Attempt> after{};  // the attempt once this step is sent
   };
   struct Play;
 

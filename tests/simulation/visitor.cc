@@ -13,7 +13,7 @@ namespace bailian::simulation {
 namespace {
 
 constexpr uint16_t kRequestId = 1;
-constexpr size_t kReadBytes = 4096;  // of nginx
+constexpr size_t kReadBytes = 4096;  // as nginx: fastcgi_buffer_size
 
 std::string_view member(const JsonDocument& json, std::string_view name) {
   const JsonValue* const value = find_member(json, name);
@@ -27,7 +27,8 @@ bool is_true(const JsonDocument& json, std::string_view name) {
 
 JsonDocument parsed(std::string_view text) {
   JsonDocument json;
-  if (const auto fault = parse_json(text, json)) violated(fmt::format("sends {}: {}", text, fault->what));
+  if (const auto fault = parse_json(text, json))
+    violated(fmt::format("sends invalid JSON, {}: {}", text, fault->what));
   return json;
 }
 
@@ -92,7 +93,7 @@ void Visitor::ask() {
   if (kind_ == Kind::kUnknownPath) path = long_path;
   world->trace("visitor {} asks question {}: {}{}{}", number_, question_->number, path,
                keeps_ ? ", keeps the connection" : "",
-               stops_ != Stops::kNever ? ", and falls silent in the request" : "");
+               stops_ != Stops::kNever ? ", and stops within the request" : "");
   std::string bytes = request(question_, body, path);
   if (stops_ == Stops::kInHead) bytes.resize(choices.below(static_cast<uint32_t>(params_end_ - sent_)));
   if (stops_ == Stops::kInBody) bytes.resize(bytes.size() - 1 - choices.below(8));
@@ -162,7 +163,7 @@ void Visitor::send_in_parts(std::string bytes) {
 void Visitor::leave() {
   if (socket_ == nullptr || has_left_ || question_->has_end) return;
   if (leaving_ == Leaving::kAborts) {
-    if (stops_ != Stops::kNever || unsent_parts_ > 0) return;  // nginx aborts what it has sent
+    if (stops_ != Stops::kNever || unsent_parts_ > 0) return;  // nginx aborts only whole requests
     world->trace("visitor {} aborts question {}", number_, question_->number);
     const std::string abort = wire::record(FCGI_ABORT_REQUEST, kRequestId, "");
     sent_ += abort.size();
@@ -227,12 +228,12 @@ void Visitor::read() {
 }
 
 void Visitor::take(std::string_view bytes) {
-  if (bytes.find(kApiKey) != bytes.npos) violated("shows the key to a visitor");
+  if (bytes.find(kApiKey) != bytes.npos) violated("sends the key to a visitor");
   question_->received_bytes += bytes.size();
   records_ += bytes;
   while (take_record()) {
   }
-  // nginx passes each read on at once.
+  // nginx passes on each read at once.
   const bool is_whole = output_.empty() || output_.ends_with("\n\n");
   if (is_local_ && reader_ == Reader::kPrompt && question_->is_chat &&
       question_->mode == AnswerMode::kStream && has_head_ && question_->status == 200 && !is_whole &&
@@ -246,15 +247,15 @@ bool Visitor::take_record() {
   const size_t content = size_t{byte(4)} << 8 | byte(5);
   const size_t size = FCGI_HEADER_LEN + content + byte(6);
   const unsigned type = byte(1);
-  if (byte(0) != 1) violated("sends a record of another version");
-  // What has come of a record goes to the browser before the rest of it.
+  if (byte(0) != 1) violated("sends a record of a wrong FastCGI version");
+  // nginx passes on the part that has arrived. Here it waits for the rest of the record.
   if (records_.size() < size) return false;
   const std::string first = std::exchange(records_, records_.substr(size));
   if (type == FCGI_GET_VALUES_RESULT) {
     requests_left_ = 0;
     return true;
   }
-  if (question_->has_end) violated("sends something after the end of the answer");
+  if (question_->has_end) violated("sends a record after FCGI_END_REQUEST");
   if (type == FCGI_END_REQUEST) {
     end_answer();
   } else if (type == FCGI_STDOUT) {
@@ -298,7 +299,7 @@ void Visitor::take_event(std::string_view event) {
   if (question_->is_told_complete || !question_->error_code.empty())
     violated("sends an event after the last one");
   if (event.starts_with(':')) return;
-  if (!event.starts_with("data: ")) violated(fmt::format("sends the event {}", event));
+  if (!event.starts_with("data: ")) violated(fmt::format("sends a malformed event: {}", event));
   const JsonDocument json = parsed(event.substr(6));
   question_->text += member(json, "content");
   question_->thought += member(json, "thought");
@@ -313,7 +314,7 @@ void Visitor::take_event(std::string_view event) {
 void Visitor::take_whole_answer() {
   const JsonDocument json = parsed(output_);
   if (question_->status == 200) {
-    if (!is_true(json, "success")) violated("answers a failure with status 200");
+    if (!is_true(json, "success")) violated("reports a failure with status 200");
     question_->is_told_complete = true;
     question_->text = member(json, "result");
     question_->thought = member(json, "thought");
@@ -336,7 +337,7 @@ void Visitor::end_answer() {
     ask();
   } else if (keeps_ && socket_ != nullptr) {
     parked_at_ = world->now();
-    // nginx closes a connection that it does not use for a minute, and a broken peer never does.
+    // nginx closes a connection after a minute without use. A broken peer never does.
     if (world->choices.below(4) < 3)
       world->after(world->some_delay(), [this] {
         if (socket_ == nullptr) return;
@@ -364,11 +365,11 @@ void Visitor::on_closed() {
   };
   if (!site_.is_disturbed() && accepted_at_) {
     if (stops_ != Stops::kNever && params_received_at_ && !waited(params_received_at_, 30s))
-      violated("closes a connection before its half request is 30 s old");
+      violated("closes a connection with half a request in under 30 s");
     if (stops_ != Stops::kNever && !params_received_at_ && !waited(accepted_at_, 10s))
-      violated("closes a silent connection before 10 s");
+      violated("closes a silent connection in under 10 s");
     if (parked_at_ && reader_ == Reader::kPrompt && !waited(parked_at_, 300s))
-      violated("closes a parked connection before 300 s");
+      violated("closes a parked connection in under 300 s");
   }
   if (!will_read_) read_later();
 }
@@ -380,16 +381,16 @@ void Visitor::check_limits() const {
   };
   if (stops_ != Stops::kNever && question_->has_end) return;
   if (stops_ != Stops::kNever && is_late(params_received_at_, 30s))
-    violated("keeps a half request for over 30 s");
+    violated("keeps a connection with half a request for over 30 s");
   if (stops_ != Stops::kNever && !params_received_at_ && is_late(accepted_at_, 10s))
-    violated("keeps a silent connection for ever");
+    violated("keeps a silent connection for over 10 s");
   if (parked_at_ && is_late(parked_at_, 300s)) violated("keeps a parked connection for over 300 s");
   const auto draining_since = site_.draining_since();
   if (!draining_since) return;
   if (parked_at_ && is_late(std::max(*parked_at_, *draining_since), 2s))
-    violated("a parked connection holds up the end");
+    violated("a parked connection delays the drain");
   if (stops_ != Stops::kNever && is_late(std::max(*accepted_at_, *draining_since), 1s))
-    violated("a half request holds up the end");
+    violated("half a request delays the drain");
 }
 
 void Visitor::end_connection() {

@@ -15,14 +15,15 @@ namespace bailian::simulation {
 class Site {
  public:
   virtual ~Site() = default;
-  /// Connects to the program. False: another process serves from now on.
+  /// Connects to the product. False: it accepts no more connections.
   virtual bool connect(std::unique_ptr<Socket> socket) = 0;
   [[nodiscard]] virtual const Config& settings() const = 0;
-  /// Nothing the program does now need be as usual: it stops, drains, or makes room for others.
+  /// Whether the product may close a connection early: it drains or has ended, or descriptors or memory were
+  /// exhausted.
   [[nodiscard]] virtual bool is_disturbed() const = 0;
-  /// The program was told to end all answers.
+  /// Whether the product was told to stop.
   [[nodiscard]] virtual bool is_stopping() const = 0;
-  /// Since when it has drained.
+  /// When the drain began.
   [[nodiscard]] virtual std::optional<Time> draining_since() const = 0;
   virtual void on_visitor_over() = 0;
 };
@@ -32,13 +33,13 @@ class Visitor final : public Peer {
  public:
   Visitor(Site& site, int number);
 
-  /// Connects after a while.
+  /// Connects after a delay.
   void begin();
-  /// All that it has come for has happened.
+  /// Its connection has ended.
   [[nodiscard]] bool is_over() const { return is_over_; }
   /// Checks the time limits of the connection.
   void check_limits() const;
-  /// Another process serves it, or the program has ended.
+  /// The product accepts no more connections, or has ended.
   void turn_away();
 
   void on_accepted() override;
@@ -80,7 +81,7 @@ class Visitor final : public Peer {
   bool keeps_ = false;
 
   Socket* socket_ = nullptr;
-  std::string arrived_;  // and was not read when the connection was closed
+  std::string arrived_;  // but was unread when the connection was closed
   bool is_closed_ = false;
   bool has_left_ = false;
   bool is_over_ = false;
@@ -104,7 +105,7 @@ class Visitor final : public Peer {
   std::string records_;
   bool has_head_ = false;
   std::string head_;
-  std::string output_;  // after the head, and not yet read as events
+  std::string output_;  // after the head; whole events are removed
   Time last_data_at_{};
   Duration lateness_then_{};
 };

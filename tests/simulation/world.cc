@@ -11,10 +11,10 @@ World* world = nullptr;
 
 namespace {
 
-// 6000 a second, in the window of 50 ms in which the loop counts them.
+// The loop may sleep from 6000 arrivals a second on, which it counts in windows of 50 ms.
 constexpr size_t kBusyArrivals = 300;
 constexpr int kMaxIdleIterations = 200;
-constexpr uint64_t kMaxSteps = 400'000;  // the busiest schedules take a tenth
+constexpr uint64_t kMaxSteps = 400'000;  // the busiest schedules take a tenth of them
 
 }  // namespace
 
@@ -41,9 +41,9 @@ void World::run_due_actions() {
 }
 
 void World::advance(Time deadline) {
-  if (++steps_ > kMaxSteps) violated("the program spins, or never ends");
+  if (++steps_ > kMaxSteps) violated("the product spins, or never ends");
   const Time next = actions_.empty() ? deadline : std::min(actions_.front().when, deadline);
-  if (next == Time::max()) violated("the program waits for something that never happens");
+  if (next == Time::max()) violated("the product waits for an event that never comes");
   now_ = std::max(now_ + 1us, next);
   if (choices.one_in(16)) {
     static constexpr Duration kStalls[] = {10us, 1ms, 20ms, 300ms, 2s};
@@ -63,10 +63,10 @@ void World::note_arrival() {
   if (arrivals_.size() > kBusyArrivals) arrivals_.pop_front();
 }
 
-// Only a loop that is busy with answers may wait for more of them.
+// Only a loop that is busy with answers may sleep, to handle several tokens at once.
 void World::sleep(Duration time) {
   if (arrivals_.size() < kBusyArrivals || arrivals_.front() < now_ - 200ms)
-    violated("the loop sleeps although it is quiet");
+    violated("the loop sleeps although few bytes arrive");
   pass(time);
 }
 

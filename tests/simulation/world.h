@@ -19,13 +19,13 @@ using Time = std::chrono::steady_clock::time_point;
 using Duration = std::chrono::steady_clock::duration;
 using namespace std::chrono_literals;
 
-/// The product has allocated this many bytes more than it has freed.
+/// Reports that the product has allocated `bytes` more than it has freed.
 void note_leak(long bytes);
 
 /// Reports that an invariant is broken and ends the process.
 [[noreturn]] void violated(const std::string& what);
 
-/// What the simulated kernel knows of one descriptor.
+/// The simulated kernel's state of one descriptor.
 class File {
  public:
   File() = default;
@@ -38,8 +38,8 @@ class File {
   /// The product has closed the descriptor; the file is destroyed next.
   virtual void on_close() {}
 
-  bool has_edge = false;  // something has happened since edge-triggered watchers were last told
-  int watchers = 0;       // events of the loop
+  bool has_edge = false;  // something has happened since epoll last reported the file
+  int watchers = 0;       // events of the loop that watch it
 };
 
 /// The simulated machine and its clock. One for each schedule; everything in it happens on one thread.
@@ -55,33 +55,33 @@ class World {
   // --- time ---
 
   [[nodiscard]] Time now() const { return now_; }
-  /// Schedules `action`. Those of one moment run in the order in which they were scheduled.
+  /// Schedules `action`. Actions of the same time run in the order in which they were scheduled.
   void at(Time when, std::function<void()> action);
   void after(Duration delay, std::function<void()> action) { at(now_ + delay, std::move(action)); }
   /// Runs the actions that are due.
   void run_due_actions();
-  /// Moves the clock to the next action or to `deadline`, whichever is first, and sometimes beyond it: then
-  /// the program was late, and more has happened at once.
+  /// Moves the clock to the next action or to `deadline`, whichever is first, and sometimes further: then the
+  /// product is late, and several actions run at once.
   void advance(Time deadline);
-  /// The program has received bytes of an answer.
+  /// The product has received bytes of an answer.
   void note_arrival();
-  /// The program sleeps in its loop.
+  /// The product sleeps in its loop.
   void sleep(Duration time);
-  /// The program takes this long.
+  /// Lets `time` pass in which the product does nothing.
   void pass(Duration time) {
     now_ += time;
     lateness_ += time;
   }
-  /// A delay that is often none or tiny, and often ends exactly when a timer of the program is due.
+  /// A delay that is often none or tiny, and often ends exactly when a timer of the product is due.
   Duration some_delay();
-  /// The deadlines of the program's timers, for some_delay().
+  /// The deadlines of the product's timers, for some_delay().
   std::function<void(std::vector<Time>&)> list_deadlines = [](std::vector<Time>&) {};
-  /// How much time the program has lost: no event can be later than that.
+  /// How much time the product has lost so far. Every time limit must allow for it.
   [[nodiscard]] Duration lateness() const { return lateness_; }
-  /// The same when the loop's iteration began, which is when its timers start.
+  /// lateness() at the start of the loop's iteration, from which timers are measured.
   [[nodiscard]] Duration lateness_before_iteration() const { return lateness_before_; }
   void begin_iteration();
-  /// Something has happened for which the loop had to wake up.
+  /// Something has happened that the loop had to wake up for.
   void note_progress() { has_progressed_ = true; }
 
   // --- descriptors ---
@@ -132,11 +132,11 @@ class World {
   size_t max_descriptors_ = SIZE_MAX;
 };
 
-/// The world of the schedule that runs.
+/// The world of the running schedule.
 extern World* world;
 
-/// Whether the allocation that is about to happen fails, according to the schedule. For functions that
-/// replace C libraries, which report such a failure by their result.
+/// Whether the schedule makes this allocation fail. For the functions that replace C libraries: they report
+/// such a failure by their result.
 bool allocation_fails();
 
 /// While it lives, the calling code belongs to the world: its allocations neither fail nor count.
@@ -170,9 +170,9 @@ struct Allocated {
   size_t peak_bytes = 0;
 };
 Allocated allocated();
-/// The peak begins anew at what is allocated now.
+/// Resets the peak to the bytes allocated now.
 void reset_peak();
-/// From the `first`th allocation of the product on, `count` fail. 0: none.
+/// `count` allocations of the product fail, beginning with number `first`. 0: none fails.
 void fail_allocations(uint64_t first, uint64_t count);
 void stop_allocation_failures();
 /// Whether any has failed since the last fail_allocations().
