@@ -22,7 +22,7 @@
 #   DOCUMENT=deploy/README.md    test-documents: only this one; LONG=1: `make test` too;
 #                                RELEASE=trixie: in another release
 #   RESTARTS=100                 test-restart: how many of each kind; QUICK=1: ten
-#   FILTER='header-*'            mutants: only these; SAMPLE=10: so many, which others every day
+#   FILTER='header-*'            mutants: only these; SAMPLE=10: ten, different ones each day
 #                                (DATE=2026-07-01: those of that day); TESTS=simulate: the
 #                                simulation instead of each mutant's own tests
 

@@ -1,26 +1,27 @@
 #!/usr/bin/env python3
 """Breaks one promise of the documents at a time, and runs the tests that claim it: one of them must fail.
   usage: mutants.py run [--filter ID] [--sample N] [--date DATE] [--tests CLAIM] [--copies N]
-         mutants.py check      silent and 0 when every row still fits the tree; needs no build
+         mutants.py check      prints the rows that do not fit the tree; needs no build
 
-The rows are in *.toml beside this file, one file for each document:
+The rows are in *.toml beside this file, one file for each subject:
   [[mutant]]
   id = "header-deadline"
   promise = "A peer that sends no header is dropped after 10 s."
   document = ".github/SECURITY.md"
   file = "src/fastcgi/intake.cc"
-  old = '''a text that stands in the file once'''
-  new = '''what takes its place'''
+  old = '''text that occurs once in the file'''
+  new = '''the text that replaces it'''
   tests = ["unit:FcgiConnection.ASilent*", "e2e:Fastcgi.*"]
-  survives = "the reason"                 # only when no test can notice it
+  survives = "the reason"                 # only if no test can notice the mutant
 
-A claim is KIND:PATTERN. The first claim whose tests fail ends the mutant, so the fast ones come first.
+A claim is KIND:PATTERN. A mutant's claims run until one of them fails, so the fast ones come first. The patterns:
   unit, e2e     GoogleTest's filter
   browser       a part of the test's name
-  simulate      for how many seconds, 30 without a number
+  simulate      how many seconds, 30 if it is no number
   run           a command, in the top directory of the tree
 The mutants are made in copies of the tree, build/mutants/1 and so on, which later runs use again. Exit codes: 0 every
-mutant was noticed, or has a reason; 1 not so, or a claimed test fails without a mutant; 64 bad usage; 130 Ctrl-C.
+mutant was noticed or has a reason to survive; 1 one survived, or a row does not fit the tree, or a mutant does not
+build, or a claimed test fails without a mutant; 64 bad usage; 130 Ctrl-C.
 """
 
 import argparse
@@ -69,7 +70,7 @@ class Mutant:
     survives: str = ''
 
     def text(self) -> str:
-        """What the file becomes."""
+        """The file with the mutation."""
         return (SOURCE / self.file).read_text(encoding='utf-8').replace(self.old, self.new)
 
     def claims(self) -> list[tuple[str, str]]:
@@ -88,10 +89,10 @@ def split_claim(claim: str) -> tuple[str, str]:
 
 
 def read_table() -> tuple[list[Mutant], list[str]]:
-    """The rows, and what is wrong with the others."""
+    """The valid rows, and the faults of the others."""
     mutants: list[Mutant] = []
     faults: list[str] = []
-    results: dict[tuple[str, str], str] = {}  # the id of each mutant, by its file and the text of that
+    results: dict[tuple[str, str], str] = {}  # ids by file and mutated text
     for path in sorted(HERE.glob('*.toml')):
         for row in tomllib.loads(path.read_text(encoding='utf-8')).get('mutant', []):
             place = f'{path.relative_to(SOURCE)}: {row.get("id")}'
@@ -111,17 +112,17 @@ def read_table() -> tuple[list[Mutant], list[str]]:
 
 def fault_of(mutant: Mutant, ids: set[str]) -> str:
     if not re.fullmatch(r'[a-z0-9]+(-[a-z0-9]+)*', mutant.id):
-        return 'an id consists of small letters, digits and single hyphens'
+        return 'an id consists of lower-case letters, digits and single hyphens'
     if mutant.id in ids:
         return 'the id is taken'
     for path in (mutant.document, mutant.file):
         if not (SOURCE / path).is_file():
-            return f'{path} is not there'
+            return f'{path} does not exist'
     if mutant.old == mutant.new:
         return 'old and new are equal'
     count = (SOURCE / mutant.file).read_text(encoding='utf-8').count(mutant.old)
     if count != 1:
-        return f'old stands in {mutant.file} {count} times'
+        return f'old occurs {count} times in {mutant.file}, not once'
     try:
         mutant.claims()
     except Fault as fault:
@@ -133,7 +134,7 @@ def fault_of(mutant: Mutant, ids: set[str]) -> str:
 
 
 class Programs:
-    """Runs programs, each as a group of processes of its own, so that its children end with it."""
+    """Runs each program in a process group of its own, so that its children end with it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -141,8 +142,8 @@ class Programs:
         self._stopped = False
 
     def run(self, command: list[str], directory: Path, seconds: float, **variables: str) -> tuple[int | None, str]:
-        """The exit code, None when it took too long; what it printed."""
-        # Neither the options of the make above nor a runner's settings for compilers.
+        """The exit code (None after a timeout) and the output."""
+        # Without the options of a make that runs this script, and without CI, which turns warnings into errors.
         others = ('MAKEFLAGS', 'MAKELEVEL', 'MAKEOVERRIDES', 'MFLAGS', 'CI')
         inherited = {name: value for name, value in os.environ.items()
                      if name not in others and not name.startswith('GTEST_')}
@@ -201,7 +202,7 @@ class GoogleTest:
         return tests
 
     def run(self, copy: 'Copy', pattern: str, fail_fast: bool = True, patience: int = 1) -> dict[str, str]:
-        """What is not as it should be: tests, and what is wrong with each."""
+        """The tests that did not pass, and what happened to each."""
         command = [self._program, f'--gtest_filter={pattern}', '--gtest_color=no']
         code, output = copy.run(command + ['--gtest_fail_fast'] * fail_fast, self._seconds * patience)
         started = re.findall(r'^\[ RUN      \] (\S+)', output, re.MULTILINE)
@@ -246,7 +247,7 @@ class Browser:
 
 
 class Simulation:
-    """`pattern` is the number of seconds. What the schedules have covered in this time does not matter."""
+    """`pattern` is the number of seconds. A transition that was not seen in this time is no failure."""
 
     targets = [f'{SIMULATION}/simulation']
 
@@ -268,7 +269,7 @@ class Simulation:
 
 
 class Command:
-    """`pattern` is a shell's command."""
+    """`pattern` is a shell command."""
 
     targets: list[str] = []
 
@@ -296,7 +297,7 @@ KINDS: dict[str, GoogleTest | Browser | Simulation | Command] = {
 
 
 class Copy:
-    """A copy of the tree, with what was built there."""
+    """A copy of the tree, with its own build directory."""
 
     def __init__(self, tree: Path, programs: Programs) -> None:
         self.tree = tree
@@ -327,9 +328,9 @@ class Copy:
             (self.tree / modules).symlink_to(SOURCE / modules)
 
     def build(self, targets: list[str], jobs: int) -> str:
-        """What make printed if it failed."""
+        """The output of make if it failed, else nothing."""
         for variant in sorted({target.split('/')[1] for target in targets}):
-            # Without debug symbols, which take half of the time.
+            # Without debug symbols, which take half of the build time.
             command = ['make', f'-j{jobs}', 'DEBUG=1', f'VARIANT={variant}', 'CXXFLAGS=']
             chosen = [target for target in targets if target.split('/')[1] == variant]
             code, output = self.run(command + chosen, BUILD_SECONDS)
@@ -339,8 +340,8 @@ class Copy:
 
     @contextlib.contextmanager
     def mutated(self, mutant: Mutant) -> Iterator[None]:
-        """Afterwards the objects from before the mutant are back, as new as they were. When that is interrupted, the
-        next make_equal() writes the file again, which makes its objects out of date."""
+        """Applies the mutation. Afterwards restores the file and its objects with their times, so that make builds
+        nothing again. If that is interrupted, the next make_equal() writes the file, and make builds its objects."""
         path = self.tree / mutant.file
         text, status = path.read_text(encoding='utf-8'), path.stat()
         objects = self._objects_of(mutant.file)
@@ -450,7 +451,7 @@ class Run:
         return 1 if counts['failed'] else 0
 
     def _spread(self, items, do) -> None:  # type: ignore[no-untyped-def]
-        """Does it with every item, each in one of the copies."""
+        """Calls `do` for every item, in all copies at once."""
         waiting: queue.SimpleQueue = queue.SimpleQueue()  # type: ignore[type-arg]
         errors: list[BaseException] = []
         for item in items:
@@ -462,7 +463,7 @@ class Run:
                     do(copy, waiting.get_nowait())
             except queue.Empty:
                 pass
-            except BaseException as error:  # the thread that waits raises it
+            except BaseException as error:  # raised again below
                 errors.append(error)
 
         threads = [threading.Thread(target=work, args=(copy,)) for copy in self._copies]
@@ -530,13 +531,14 @@ def chosen(arguments: argparse.Namespace) -> list[Mutant]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('action', choices=['run', 'check'])
-    parser.add_argument('--filter', default='', metavar='ID', help="only these, as in 'header-*:path-limit'")
-    parser.add_argument('--sample', type=int, default=0, metavar='N', help='only so many, which others every day')
-    parser.add_argument('--date', default=datetime.date.today().isoformat(), help='the sample of that day')
+    parser.add_argument('--filter', default='', metavar='ID',
+                        help="only the mutants with these ids, such as 'header-*:path-limit'")
+    parser.add_argument('--sample', type=int, default=0, metavar='N', help='only N mutants, different ones each day')
+    parser.add_argument('--date', default=datetime.date.today().isoformat(), help='take the sample of this day')
     parser.add_argument('--tests', default='', metavar='CLAIM',
-                        help='this claim instead of those of the mutants, as in simulate')
+                        help='run this claim instead of those of each mutant, such as simulate:10')
     parser.add_argument('--copies', type=int, default=min(2, len(os.sched_getaffinity(0))), metavar='N',
-                        help='how many mutants at once')
+                        help='how many mutants to test at once')
     try:
         arguments = parser.parse_args()
     except SystemExit as end:
