@@ -175,7 +175,7 @@ void Completion::arm_timer() { timer_.start(deadline() - Clock::now()); }
 void Completion::on_timer() {
   assert(state_ != State::kEnded);
   const auto now = Clock::now();
-  if (state_ == State::kBackingOff && now < give_up_at_) {
+  if (state_ == State::kBackingOff && !waits_for_timeout_ && now < give_up_at_) {
     enter(State::kWaiting);
     return start_attempt();
   }
@@ -209,7 +209,10 @@ void Completion::back_off(const UpstreamError& error) {
   std::uniform_real_distribution<double> jitter(0.5, 1.5);
   const auto delay = to_duration(kFirstBackOff * std::exp2(retries_++) * jitter(client_.jitter_));
   const auto wait = std::max<Clock::duration>(delay, error.retry_after);
-  timer_.start(std::min(wait, give_up_at_ - Clock::now()));
+  // The loop's timers may be a little early: at TIMEOUT, the clock alone cannot tell the two apart.
+  const auto left = give_up_at_ - Clock::now();
+  waits_for_timeout_ = wait >= left;
+  timer_.start(std::min(wait, left));
   handler_.on_retry(error);
 }
 

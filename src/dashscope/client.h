@@ -98,6 +98,7 @@ class Completion final : private TransferHandler {
   Timer timer_;
   State state_ = State::kWaiting;
   int retries_ = 0;
+  bool waits_for_timeout_ = false;  // while kBackingOff: TIMEOUT comes before another attempt
   const Clock::time_point give_up_at_;
   Clock::time_point attempt_started_;
   Clock::time_point last_bytes_;

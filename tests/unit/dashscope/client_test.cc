@@ -53,6 +53,7 @@ class Visitor : public AnswerHandler {
   std::string log;
   std::function<void()> after_first_text;
   std::function<void()> after_retry;
+  std::function<void()> on_arrival;
   std::function<void()> after_end = [this] { loop_.stop(); };
 
   void on_text(std::string_view text) override {
@@ -60,6 +61,9 @@ class Visitor : public AnswerHandler {
     if (after_first_text) std::exchange(after_first_text, {})();
   }
   void on_request() noexcept override { log += "request;"; }
+  void on_bytes(Clock::time_point) override {
+    if (on_arrival) on_arrival();
+  }
   void on_finished(const Answer& answer) override { end("finished:" + answer.finish_reason); }
   void on_retry(const UpstreamError& error) override {
     log += "retry:" + error.code + ";";
@@ -437,6 +441,17 @@ TEST_F(CompletionLimits, ForTheWholeEndTheWaitForARetry) {
     });
   };
   EXPECT_EQ(outcome(), "request;retry:Throttling;");
+}
+
+// libevent counts a time limit from the start of the iteration, so after a slow callback it ends early.
+TEST_F(CompletionLimits, ForTheWholeLeaveNoTimeForAnAttemptThatIsNotDue) {
+  config_.timeout = Seconds(0.2);
+  upstream_.script = {{json(429, kThrottled, "Retry-After: 9\r\n")}, {kAnswer}};
+  visitor_.on_arrival = [] {
+    for (const auto start = Clock::now(); Clock::now() - start < std::chrono::milliseconds(50);) {
+    }
+  };
+  EXPECT_EQ(outcome(), "request;retry:Throttling;failed:timeout;");
 }
 
 TEST_F(CompletionLimits, OfTheUpstreamAreWaitedForUpToTenSeconds) {
