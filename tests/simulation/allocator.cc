@@ -56,7 +56,6 @@ void* operator new(size_t size) {
   header->product_bytes = is_inside ? size + 1 : 0;
   if (is_inside) {
     counts.bytes += size;
-    ++counts.blocks;
     if (counts.bytes > counts.peak_bytes) counts.peak_bytes = counts.bytes;
   }
   return header + 1;
@@ -68,7 +67,6 @@ void operator delete(void* block) noexcept {
   auto* const header = static_cast<Header*>(block) - 1;
   if (header->product_bytes > 0) {
     counts.bytes -= header->product_bytes - 1;
-    --counts.blocks;
   }
   std::free(header);
 }

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "simulation/libcurl.h"
-
 namespace bailian::simulation {
 namespace {
 
@@ -179,10 +177,13 @@ void Judge::check_log(const Question& question) {
     check_time(question, line);
     check_persistence(question, line);
   }
-  if (question.is_told_complete && line.outcome != "done" && !question.has_left && !question.is_cut)
+  // Over TCP, a peer may leave between the end of the answer and the request to close the connection.
+  const bool left_after_end = question.is_kept && line.outcome == "client_gone";
+  if (question.is_told_complete && line.outcome != "done" && !question.has_left && !question.is_cut &&
+      !left_after_end)
     violated_by(question, fmt::format("is complete but logged as {}", line.outcome));
-  if (!question.error_code.empty() && question.has_end && !question.is_slow && line.outcome != "error" &&
-      line.outcome != "timeout" && !question.has_left)
+  if (!question.error_code.empty() && question.has_end && !question.is_slow && !left_after_end &&
+      line.outcome != "error" && line.outcome != "timeout" && !question.has_left)
     violated_by(question, fmt::format("has failed but is logged as {}", line.outcome));
   if (line.outcome == "done" && question.has_end && !question.is_told_complete && !question.has_left)
     violated_by(question, "is logged as done but not complete");

@@ -29,7 +29,7 @@
 namespace bailian::simulation {
 namespace {
 
-constexpr size_t kMaxTransferBytes = 65536;
+constexpr size_t kMaxTransferBytes = 32768;
 
 /// The eventfd by which EventLoop::post() wakes the loop.
 class EventCounter final : public File {
@@ -109,8 +109,9 @@ long Socket::send_some(const char* bytes, size_t size) {
     peer_.on_end_received();
     return fail_with(is_reset_ ? ECONNRESET : EPIPE);
   }
-  size_t taken = std::min({size, capacity_ - std::min(capacity_, unread_bytes()), kMaxTransferBytes});
-  if (taken == 0) return fail_with(EAGAIN);
+  if (unread_bytes() >= capacity_) return fail_with(EAGAIN);
+  size_t taken = std::min(size, kMaxTransferBytes);  // a unix socket takes a buffer as a whole
+  if (!is_local_) taken = std::min(taken, capacity_ - unread_bytes());
   if (!is_local_ && world->choices.one_in(32)) taken = 1 + world->choices.below(static_cast<uint32_t>(taken));
   outbox_.append(bytes, taken);
   world->note_progress();

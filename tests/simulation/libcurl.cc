@@ -1,8 +1,6 @@
 // Replaces the parts of libcurl that deal with connections and time; the rest is the real libcurl. Follows
 // libcurl 7.88 in which callbacks it runs, when, and inside which call.
 
-#include "simulation/libcurl.h"
-
 #include <curl/curl.h>
 
 #include <algorithm>
@@ -14,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "simulation/judge.h"
 #include "simulation/upstream.h"
 
 using namespace bailian::simulation;
@@ -58,7 +57,6 @@ struct Easy {
   size_t sent_bytes = 0;
   size_t most_sent_bytes = 0;
   int resends = 0;
-  size_t response_bytes = 0;
   std::optional<Head> head;
   std::string held;  // arrived while the transfer was paused
   Time due = Time::max();
@@ -263,7 +261,6 @@ void send(Easy& easy) {
 
 // False: the transfer has ended.
 bool hand_over(Easy& easy, std::string_view bytes) {
-  easy.response_bytes += bytes.size();
   world->note_arrival();
   world->note_progress();
   if (!easy.question->is_paused) easy.question->last_read = world->now();
@@ -467,7 +464,6 @@ CURLcode curl_easy_pause(CURL* handle, int action) {
   easy.question->is_paused = easy.is_paused;
   world->trace("libcurl: question {} is {}", easy.question->number, easy.is_paused ? "paused" : "resumed");
   if (easy.is_paused) {
-    ++easy.question->pauses;
     if (easy.connection >= 0) watch(easy, easy.connection, CURL_POLL_NONE);
     return CURLE_OK;
   }
@@ -475,7 +471,6 @@ CURLcode curl_easy_pause(CURL* handle, int action) {
   const std::string held = std::exchange(easy.held, {});
   if (!held.empty()) {
     std::string copy = held;
-    easy.response_bytes += copy.size();
     if (call(easy.on_write, copy.data(), size_t{1}, copy.size(), easy.write_data) != held.size())
       return CURLE_WRITE_ERROR;
   }
@@ -542,7 +537,6 @@ CURLMcode curl_multi_add_handle(CURLM* multi_handle, CURL* easy_handle) {
   easy.connects = 0;
   easy.sent_bytes = easy.most_sent_bytes = 0;
   easy.resends = 0;
-  easy.response_bytes = 0;
   easy.head.reset();
   easy.held.clear();
   easy.os_errno = 0;

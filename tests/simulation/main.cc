@@ -60,7 +60,6 @@ struct Options {
   uint64_t seed = 0;
   unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
   std::string replay;
-  bool is_bounded_by_coverage = true;
 };
 
 struct Ending {

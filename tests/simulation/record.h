@@ -48,8 +48,7 @@ struct Question {
   bool may_start_afresh = false;   // a kept connection has ended before all of the request was sent
   size_t attempts_before = 0;      // attempts when the latest transfer began
   Duration lateness_at_end{};
-  int requests = 0;  // that libcurl was about to send
-  int pauses = 0;
+  int requests = 0;               // that libcurl was about to send
   std::optional<Time> ended_at;   // end of the latest transfer
   std::optional<Time> last_read;  // libcurl last received something, or resumed
   bool is_paused = false;

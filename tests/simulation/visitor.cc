@@ -236,8 +236,8 @@ void Visitor::take(std::string_view bytes) {
   // nginx passes on each read at once.
   const bool is_whole = output_.empty() || output_.ends_with("\n\n");
   if (is_local_ && reader_ == Reader::kPrompt && question_->is_chat &&
-      question_->mode == AnswerMode::kStream && has_head_ && question_->status == 200 && !is_whole &&
-      records_.size() < FCGI_HEADER_LEN && !is_closed_)
+      question_->mode == AnswerMode::kStream && has_head_ && question_->status == 200 &&
+      (!is_whole || !records_.empty()) && !is_closed_)
     violated(fmt::format("an event reaches the browser in two chunks: {}", output_));
 }
 
@@ -331,9 +331,11 @@ void Visitor::end_answer() {
   if (abort_end_) return;
   const bool has_failed_stream =
       question_->is_chat && question_->mode == AnswerMode::kStream && !question_->error_code.empty();
-  if (keeps_ && has_failed_stream && world->choices.one_in(2)) {
+  // Like nginx, only a peer that reads all there is can tell that it was not asked to close the connection.
+  const bool may_ask = keeps_ && is_local_ && reader_ == Reader::kPrompt;
+  if (may_ask && has_failed_stream && world->choices.one_in(2)) {
     ask_again();
-  } else if (keeps_ && requests_left_ > 0) {
+  } else if (may_ask && requests_left_ > 0) {
     ask();
   } else if (keeps_ && socket_ != nullptr) {
     parked_at_ = world->now();

@@ -13,6 +13,7 @@ namespace {
 
 // The loop may sleep from 6000 arrivals a second on, which it counts in windows of 50 ms.
 constexpr size_t kBusyArrivals = 300;
+constexpr Duration kBusyTime = 200ms;  // so much later the loop has noticed that it is quiet
 constexpr int kMaxIdleIterations = 200;
 constexpr uint64_t kMaxSteps = 400'000;  // the busiest schedules take a tenth of them
 
@@ -65,7 +66,7 @@ void World::note_arrival() {
 
 // Only a loop that is busy with answers may sleep, to handle several tokens at once.
 void World::sleep(Duration time) {
-  if (arrivals_.size() < kBusyArrivals || arrivals_.front() < now_ - 200ms)
+  if (arrivals_.size() < kBusyArrivals || arrivals_.front() < now_ - kBusyTime)
     violated("the loop sleeps although few bytes arrive");
   pass(time);
 }

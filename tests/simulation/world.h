@@ -166,7 +166,6 @@ class InsideProduct {
 /// What the product has allocated and not freed.
 struct Allocated {
   size_t bytes = 0;
-  size_t blocks = 0;
   size_t peak_bytes = 0;
 };
 Allocated allocated();
