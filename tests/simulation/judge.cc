@@ -177,12 +177,12 @@ void Judge::check_log(const Question& question) {
     check_time(question, line);
     check_persistence(question, line);
   }
-  // Over TCP, a peer may leave between the end of the answer and the request to close the connection.
-  const bool left_after_end = question.is_kept && line.outcome == "client_gone";
+  // The request to close a kept connection follows the end of the answer, and may be cut off from it.
+  const bool ends_later = question.is_kept && (question.is_slow || line.outcome == "client_gone");
   if (question.is_told_complete && line.outcome != "done" && !question.has_left && !question.is_cut &&
-      !left_after_end)
+      !ends_later)
     violated_by(question, fmt::format("is complete but logged as {}", line.outcome));
-  if (!question.error_code.empty() && question.has_end && !question.is_slow && !left_after_end &&
+  if (!question.error_code.empty() && question.has_end && !question.is_slow && !ends_later &&
       line.outcome != "error" && line.outcome != "timeout" && !question.has_left)
     violated_by(question, fmt::format("has failed but is logged as {}", line.outcome));
   if (line.outcome == "done" && question.has_end && !question.is_told_complete && !question.has_left)
