@@ -41,6 +41,7 @@ g++ the compiler
 make the build
 libfcgi-dev FastCGI, the side towards nginx
 libcurl4-openssl-dev the HTTPS client towards DashScope
+libssl-dev its TLS
 rapidjson-dev JSON
 libevent-dev the event loop
 libfmt-dev text formatting

@@ -30,7 +30,8 @@ declare -A may_include=(
 )
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
-  "curl/:dashscope/http_client dashscope/curl_pool"
+  "curl/:dashscope/http_client dashscope/curl_pool dashscope/trust_store"
+  "openssl/:dashscope/trust_store"
   "event2/:base/event_loop"
   "rapidjson/:base/json"
   "fcgiapp.h:fastcgi/output fastcgi/request_reader"
@@ -65,8 +66,8 @@ while IFS=: read -r file line; do
         fault "$file: includes $header, but $room/ may include only: ${may_include[$room]:-nothing}"
     fi
     # The transport depends neither on events nor on DashScope's JSON.
-    if [[ $name =~ ^dashscope/(http_client|curl_[a-z]*|resolver)$ && $header == dashscope/* ]] &&
-      [[ ! $header =~ ^dashscope/(http_client|curl_[a-z]*|resolver)\.h$ ]]; then
+    if [[ $name =~ ^dashscope/(http_client|curl_[a-z]*|resolver|trust_store)$ && $header == dashscope/* ]] &&
+      [[ ! $header =~ ^dashscope/(http_client|curl_[a-z]*|resolver|trust_store)\.h$ ]]; then
       fault "$file: includes $header: http_client knows nothing of DashScope"
     fi
   fi

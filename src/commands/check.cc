@@ -23,6 +23,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "commands/php_pools.h"
+#include "dashscope/trust_store.h"
 #include "settings/settings_table.h"
 
 namespace bailian {
@@ -190,6 +191,8 @@ int check(const SettingsSource& source, bool strict) {
   auto [config, warnings, texts] = load_as_service(source);
   std::vector<std::string> faults;
   warn_of_php(config, warnings);
+  if (const auto trust = TrustStore::for_url(config.base_url); trust && !trust->fault().empty())
+    warnings.push_back(trust->fault() + ": no chat can reach DashScope");
   if (service_file) {
     faults = faults_for_service(config, *service_file);
     warn_of_other_key_file(config, *service_file, warnings);

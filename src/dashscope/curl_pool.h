@@ -14,6 +14,7 @@
 
 #include "base/event_loop.h"
 #include "dashscope/resolver.h"
+#include "dashscope/trust_store.h"
 
 namespace bailian {
 
@@ -139,6 +140,7 @@ class CurlPool {
   // libcurl's text for the last failure. All handles share it, because it is read after each call; if the
   // call has ended more than one transfer, it is not used.
   char error_[CURL_ERROR_SIZE] = {};
+  const std::shared_ptr<const TrustStore> trust_;  // none: no TLS
   // The order matters: transfers use easy handles, these use multi handles and their sockets.
   std::unordered_map<curl_socket_t, Socket> sockets_;  // never erased: numbers are used again
   std::unique_ptr<CURLSH, CURLSHcode (*)(CURLSH*)> share_;

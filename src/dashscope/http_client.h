@@ -81,7 +81,7 @@ class Transfer;
 
 /// HTTP/1.1 over libcurl's multi interface on one event loop, with keep-alive and shared TLS sessions; no
 /// redirects, no cookies, no proxy. A request that the peer may have received in full is never sent again.
-/// SSL_CERT_FILE in the environment replaces the system's CA bundle. Loop thread only.
+/// Loop thread only.
 class HttpClient {
  public:
   /// `url`: all requests go to its host, whose addresses are looked up once for all waiting transfers. Throws

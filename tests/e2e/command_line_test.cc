@@ -200,6 +200,19 @@ TEST_F(CommandLine, SendsPlainTextOnlyToThisMachine) {
   EXPECT_EQ(check({{"DASHSCOPE_BASE_URL", "https://dashscope.example/api/v1"}}).exit_code, 0);
 }
 
+TEST_F(CommandLine, WarnsOfACaBundleThatCannotBeRead) {
+  const std::string url = "https://dashscope.example/api/v1";
+  for (const auto& [file, reason] : {std::pair{dir_.file("none.pem"), "No such file or directory"},
+                                     std::pair{dir_.write("bad.pem", "x\n"), "it has no certificates"},
+                                     std::pair{dir_.path(), "Is a directory"}}) {
+    const auto finished = check({{"DASHSCOPE_BASE_URL", url}, {"SSL_CERT_FILE", file}});
+    EXPECT_EQ(finished.exit_code, 0);
+    EXPECT_TRUE(contains(finished.err, "warning: cannot read the CA bundle " + file + ": " + reason))
+        << finished.err;
+  }
+  EXPECT_EQ(check({{"SSL_CERT_FILE", dir_.file("none.pem")}}).err, "");  // plain HTTP needs none
+}
+
 TEST_F(CommandLine, NamesWhatIsWrongInABotProfile) {
   const std::string profile = R"({"botStatus":"online","StartUpMessage":"Hi","fontSize":"16",)"
                               R"("userAvatarURL":"u","botImageURL":"b","commonButtons":[]})";

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+#include <filesystem>
 #include <string>
 
 #include "harness/answer.h"
@@ -33,8 +35,15 @@ class Tls : public testing::Test {
         SiteOptions{.settings = {{"DASHSCOPE_BASE_URL",
                                   "https://" + host_ + ":" + std::to_string(listener.port) + "/api/v1"},
                                  {"SSL_CERT_FILE", trusted_},
-                                 {"UPSTREAM_RETRIES", "0"}},
+                                 {"SSL_CERT_DIR", trusted_folder_},
+                                 {"UPSTREAM_RETRIES", "0"},
+                                 {"WORKERS", workers_}},
                     .run_by = run_by_});
+  }
+
+  void expect_answers(int count) {
+    for (int i = 0; i < count; ++i)
+      EXPECT_EQ(text_at(site_->ask("[[sim events=3]]").json(), "/result"), tokens(3));
   }
 
   void expect_refused() {
@@ -47,6 +56,8 @@ class Tls : public testing::Test {
   Authority authority_{dir_};
   std::string host_ = "127.0.0.1";
   std::string trusted_ = authority_.bundle();
+  std::string trusted_folder_;
+  std::string workers_ = "1";
   std::vector<std::string> run_by_;
   Simulator simulator_{dir_};
   std::optional<Nginx> tls_end_;
@@ -79,6 +90,52 @@ TEST_F(Tls, ACertificateOfAnUnknownAuthorityIsRefused) {
   trusted_ = Authority(elsewhere).bundle();
   open_site(authority_.issue("IP:127.0.0.1", 2));
   expect_refused();
+}
+
+TEST_F(Tls, AFolderOfCertificatesIsTrustedBesides) {
+  trusted_ = authority_.self_signed("DNS:elsewhere.example");
+  trusted_folder_ = dir_.file("certificates");
+  std::filesystem::create_directory(trusted_folder_);
+  std::filesystem::copy(authority_.bundle(), trusted_folder_ + "/ca.pem");
+  ASSERT_EQ(
+      run({.argv = {"openssl", "rehash", trusted_folder_}, .env = {}, .directory = {}, .fds = {}}).exit_code,
+      0);
+  open_site(authority_.issue("IP:127.0.0.1", 2));
+  expect_answers(1);
+}
+
+// Without the file only what was read before can have verified the connection, whichever loop makes it.
+TEST_F(Tls, TheBundleIsReadAtTheStart) {
+  workers_ = "3";
+  trusted_ = dir_.file("bundle.pem");
+  std::filesystem::copy(authority_.bundle(), trusted_);
+  open_site(authority_.issue("IP:127.0.0.1", 2));
+  std::filesystem::remove(trusted_);
+  expect_answers(12);
+}
+
+TEST_F(Tls, ABundleThatCannotBeReadIsNamedAndReadLater) {
+  trusted_ = dir_.file("bundle.pem");
+  open_site(authority_.issue("IP:127.0.0.1", 2));
+  const auto line = site_->responder().event("ca_bundle");
+  EXPECT_EQ(text_at(line, "/level"), "error");
+  EXPECT_NE(text_at(line, "/message").find(trusted_ + ": No such file"), std::string::npos);
+  expect_refused();
+  std::filesystem::copy(authority_.bundle(), trusted_);
+  expect_answers(1);
+}
+
+TEST_F(Tls, AReloadReadsABundleThatHasChanged) {
+  const WorkDir elsewhere;
+  trusted_ = dir_.file("bundle.pem");
+  std::filesystem::copy(Authority(elsewhere).bundle(), trusted_);
+  open_site(authority_.issue("IP:127.0.0.1", 2));
+  expect_refused();
+  dir_.write("new.pem", read_file(authority_.bundle()));
+  std::filesystem::rename(dir_.file("new.pem"), trusted_);
+  site_->responder().process().signal(SIGHUP);
+  site_->responder().event("reloaded");
+  expect_answers(1);
 }
 
 TEST_F(Tls, ACertificateForClientsIsRefused) {
