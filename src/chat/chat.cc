@@ -151,9 +151,10 @@ void Chat::finish_stream(std::string_view last_event) {
 
 void Chat::fail(const UpstreamError& error) {
   chat_.permit.reset();
+  const std::string& key = config_.targets.front().api_key;
   failure_ = {error.fault == UpstreamFault::kTimeout ? Outcome::kTimeout : Outcome::kError,
-              scrub(error.code, config_.api_key), scrub(error.message, config_.api_key)};
-  const HttpError shown = to_http_error(error, config_.debug, config_.api_key);
+              scrub(error.code, key), scrub(error.message, key)};
+  const HttpError shown = to_http_error(error, config_.debug, key);
   // After a failure that certainly cost nothing, the question may be asked again.
   if (mode_ == AnswerMode::kStream && !error.retryable)
     state_.failed_streams.remember(chat_.key, {shown, failure_->code}, Clock::now());
@@ -188,8 +189,8 @@ void Chat::describe(AccessRecord& record) const {
     record.upstream_code = failure_->code;
     record.detail = failure_->detail;
   }
-  record.model = scrub(answer.model, config_.api_key);
-  record.upstream_request_id = scrub(answer.request_id, config_.api_key);
+  record.model = scrub(answer.model, config_.targets.front().api_key);
+  record.upstream_request_id = scrub(answer.request_id, config_.targets.front().api_key);
 }
 
 }  // namespace bailian

@@ -288,8 +288,10 @@ Router::Result Router::chat(const Visit& visit) {
                     {config().max_prompt_bytes, config().max_history_messages, config().visitor_params});
   Bot* const bot = snapshot_->find(parsed.question.bot);
   if (bot == nullptr) throw not_found();
-  if (bot->config.api_key.empty()) throw HttpError(500, "not_configured", "API Key is not configured");
-  if (bot->config.app_id.empty()) throw HttpError(500, "not_configured", "App ID is not configured");
+  if (bot->config.targets.front().api_key.empty())
+    throw HttpError(500, "not_configured", "API Key is not configured");
+  if (bot->config.targets.front().app_id.empty())
+    throw HttpError(500, "not_configured", "App ID is not configured");
   const auto key = state_.failed_streams.key(visit.request.visitor, parsed.question);
   // Only a whole answer repeats a failed stream; another stream is a new question.
   const auto failure = state_.failed_streams.take(key, Clock::now());

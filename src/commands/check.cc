@@ -140,26 +140,30 @@ std::vector<std::string> faults_for_service(const Config& config, const std::str
 void warn_of_other_key_file(const Config& config, const std::string& env_file,
                             std::vector<std::string>& warnings) {
   const std::string passed_on = std::filesystem::path(env_file).parent_path() / "dashscope-api-key";
-  if (config.api_key_file.empty() || config.api_key_file == passed_on) return;
+  if (config.targets.front().api_key_file.empty() || config.targets.front().api_key_file == passed_on) return;
   warnings.push_back(fmt::format(
       "DASHSCOPE_API_KEY_FILE: the service does not read {}: its unit passes {} on (LoadCredential=)",
-      config.api_key_file, passed_on));
+      config.targets.front().api_key_file, passed_on));
 }
 
 // The settings that chats need and that are missing; empty: none.
 std::string missing_for_chats(const Config& config) {
-  std::string missing = config.api_key.empty() ? "DASHSCOPE_API_KEY" : "";
-  if (config.app_id.empty()) missing += missing.empty() ? "APP_ID" : " and APP_ID";
+  std::string missing = config.targets.front().api_key.empty() ? "DASHSCOPE_API_KEY" : "";
+  if (config.targets.front().app_id.empty()) missing += missing.empty() ? "APP_ID" : " and APP_ID";
   return missing;
 }
 
 void print_settings(const Config& config, bool is_of_service) {
   constexpr std::string_view kNotSet = "not set, chats will get an error";
-  const std::string no_key = config.api_key_file.empty() ? "" : fmt::format(" in {}", config.api_key_file);
-  fmt::print("key: {}\n",
-             config.api_key.empty() ? fmt::format("not set{}, chats will get an error", no_key) : "set");
-  fmt::print("application: {}\n", config.app_id.empty() ? kNotSet : config.app_id);
-  fmt::print("upstream: {}\n", config.base_url);
+  const std::string no_key = config.targets.front().api_key_file.empty()
+                                 ? ""
+                                 : fmt::format(" in {}", config.targets.front().api_key_file);
+  fmt::print("key: {}\n", config.targets.front().api_key.empty()
+                              ? fmt::format("not set{}, chats will get an error", no_key)
+                              : "set");
+  fmt::print("application: {}\n",
+             config.targets.front().app_id.empty() ? kNotSet : config.targets.front().app_id);
+  fmt::print("upstream: {}\n", config.targets.front().base_url);
   fmt::print("prompt: {}\n", config.system_prompt.empty()
                                  ? "the application's own"
                                  : fmt::format("SYSTEM_PROMPT ({} bytes) overrides the application's own",

@@ -41,21 +41,22 @@ class Ping : private AnswerHandler {
   }
 
   void on_finished(const Answer& answer) override {
-    fmt::print("{} answered in {:.0f} ms (first token after {:.0f} ms)\n", config_.base_url, elapsed_ms(),
-               first_token_ms_.value_or(elapsed_ms()));
+    fmt::print("{} answered in {:.0f} ms (first token after {:.0f} ms)\n", config_.targets.front().base_url,
+               elapsed_ms(), first_token_ms_.value_or(elapsed_ms()));
     fmt::print("model {}, {} input and {} output tokens, request id {}\n",
-               answer.model.empty() ? "not named" : scrub(answer.model, config_.api_key),
+               answer.model.empty() ? "not named" : scrub(answer.model, config_.targets.front().api_key),
                answer.usage.input_tokens, answer.usage.output_tokens,
-               scrub(answer.request_id, config_.api_key));
+               scrub(answer.request_id, config_.targets.front().api_key));
     exit_code_ = EX_OK;
     loop_.stop();
   }
 
   void on_failed(const UpstreamError& error) override {
     const Fault& fault = describe(error.fault);
-    fmt::print("{} failed after {:.0f} ms: {}\n", config_.base_url, elapsed_ms(),
-               to_http_error(error, true, config_.api_key).what());
-    if (!error.request_id.empty()) fmt::print("request id {}\n", scrub(error.request_id, config_.api_key));
+    fmt::print("{} failed after {:.0f} ms: {}\n", config_.targets.front().base_url, elapsed_ms(),
+               to_http_error(error, true, config_.targets.front().api_key).what());
+    if (!error.request_id.empty())
+      fmt::print("request id {}\n", scrub(error.request_id, config_.targets.front().api_key));
     fmt::print("{}\n", fault.advice);
     exit_code_ = fault.exit_code;
     loop_.stop();
@@ -80,11 +81,11 @@ class Ping : private AnswerHandler {
 
 int ping(const SettingsSource& source) {
   const Config config = load_settings(source).config;
-  if (config.api_key.empty() || config.app_id.empty()) {
-    const bool is_key = config.api_key.empty();
-    fmt::print(
-        "{} is not configured: put it into {}\n", is_key ? "DASHSCOPE_API_KEY" : "APP_ID",
-        is_key && !config.api_key_file.empty() ? config.api_key_file : source.env_file.value_or(".env"));
+  if (config.targets.front().api_key.empty() || config.targets.front().app_id.empty()) {
+    const bool is_key = config.targets.front().api_key.empty();
+    fmt::print("{} is not configured: put it into {}\n", is_key ? "DASHSCOPE_API_KEY" : "APP_ID",
+               is_key && !config.targets.front().api_key_file.empty() ? config.targets.front().api_key_file
+                                                                      : source.env_file.value_or(".env"));
     return EX_CONFIG;
   }
   const CurlLibrary curl;

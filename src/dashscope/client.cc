@@ -13,11 +13,12 @@ constexpr std::chrono::seconds kLongestWait{10};
 constexpr std::chrono::seconds kLongestRetryAfter{120};
 
 std::string completion_url(const Config& config) {
-  return config.base_url + "/apps/" + percent_encode(config.app_id) + "/completion";
+  return config.targets.front().base_url + "/apps/" + percent_encode(config.targets.front().app_id) +
+         "/completion";
 }
 
 std::vector<std::string> request_headers(const Config& config, AnswerMode mode) {
-  std::vector<std::string> headers = {"Authorization: Bearer " + config.api_key,
+  std::vector<std::string> headers = {"Authorization: Bearer " + config.targets.front().api_key,
                                       "Content-Type: application/json", "Expect:"};
   if (mode == AnswerMode::kStream) {
     // The documentation requires either; both SDKs send both, because some models need the second.
@@ -25,7 +26,8 @@ std::vector<std::string> request_headers(const Config& config, AnswerMode mode) 
   } else {
     headers.emplace_back("Accept: application/json");
   }
-  if (!config.workspace.empty()) headers.push_back("X-DashScope-WorkSpace: " + config.workspace);
+  if (!config.targets.front().workspace.empty())
+    headers.push_back("X-DashScope-WorkSpace: " + config.targets.front().workspace);
   return headers;
 }
 
@@ -72,7 +74,7 @@ void Completion::enter(State next) {
 void Completion::start_attempt() {
   assert(state_ == State::kWaiting && !transfer_);
   attempt_started_ = Clock::now();
-  parser_ = std::make_unique<AnswerParser>(client_.config_.api_key);
+  parser_ = std::make_unique<AnswerParser>(client_.config_.targets.front().api_key);
   const RequestTemplate& endpoint =
       mode_ == AnswerMode::kStream ? client_.stream_endpoint_ : client_.json_endpoint_;
   const auto connect_timeout = std::chrono::ceil<std::chrono::milliseconds>(client_.config_.connect_timeout);
@@ -237,7 +239,7 @@ DashScopeClient::DashScopeClient(EventLoop& loop, const Config& config, Tally& r
       received_(received),
       stream_endpoint_(completion_url(config), request_headers(config, AnswerMode::kStream)),
       json_endpoint_(completion_url(config), request_headers(config, AnswerMode::kJson)),
-      http_(loop, config.base_url),
+      http_(loop, config.targets.front().base_url),
       jitter_(std::random_device{}()) {}
 
 }  // namespace bailian

@@ -304,7 +304,7 @@ void Server::stop() {
 
 void log_warnings(const LoadedConfig& loaded) {
   for (const std::string& warning : loaded.warnings) log(LogLevel::kWarning, "setting", warning);
-  if (loaded.config.api_key.empty() || loaded.config.app_id.empty()) {
+  if (loaded.config.targets.front().api_key.empty() || loaded.config.targets.front().app_id.empty()) {
     log(LogLevel::kWarning, "not_configured",
         "DASHSCOPE_API_KEY or APP_ID is not set: every chat gets an error");
   }

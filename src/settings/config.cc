@@ -29,6 +29,9 @@ using FoundValues = std::map<std::string, Found, std::less<>>;
 // Names with another meaning for other programs in the same environment.
 constexpr auto kCommonNames = std::to_array<std::string_view>({"HOST", "PORT", "DEBUG"});
 
+constexpr std::string_view kKey = "DASHSCOPE_API_KEY";
+constexpr std::string_view kKeyFile = "DASHSCOPE_API_KEY_FILE";
+
 std::string shown(const Setting& setting, const std::string& value) {
   constexpr size_t kMaxShownBytes = 80;
   const bool is_key = value.find("sk-") != std::string::npos;  // in the wrong place
@@ -65,12 +68,16 @@ class Loader {
     LoadedConfig loaded;
     Config& config = loaded.config;
     for (const Setting& setting : settings()) {
-      const Found* found = apply(setting, config);
+      const Found* found = apply(setting, 1, config);
+      if (found == nullptr) setting.apply(config, std::string(setting.default_text));
       if (found != nullptr && !setting.secret) loaded.texts.emplace(setting.key, found->value);
     }
-    check_key_file_mode(config, reader);
-    check_workspace(config);
-    warn_of_missing(config);
+    for (int number = 2; number <= kMaxTargets; ++number) add_further_target(number, config);
+    for (const Target& target : config.targets) {
+      check_key_file_mode(target, reader);
+      check_workspace(target);
+    }
+    warn_of_missing(config.targets.front());
     if (!faults_.empty()) {
       faults_.insert(faults_.end(), warnings_.begin(), warnings_.end());
       throw ConfigError(std::move(faults_));
@@ -133,36 +140,55 @@ class Loader {
          "if that is intended, set SYSTEM_PROMPT=");
   }
 
-  // In order of precedence, highest first.
-  [[nodiscard]] std::vector<const Found*> find(const Setting& setting) const {
+  // In order of precedence, highest first. Only a target's settings have a number above 1.
+  [[nodiscard]] std::vector<const Found*> find(const Setting& setting, int target) const {
     std::vector<const Found*> all;
+    const std::string key = numbered(setting.key, target);
     for (const FoundValues* values : {&environment_, &file_}) {
-      for (const std::string_view name : {setting.key, setting.alias}) {
+      for (const std::string_view name : {std::string_view(key), setting.alias}) {
         // In the environment, API_KEY may be any program's key.
         if (name.empty() || (name == "API_KEY" && values == &environment_)) continue;
+        if (name == setting.alias && target > 1) continue;
         if (const auto found = values->find(name); found != values->end()) all.push_back(&found->second);
       }
     }
     return all;
   }
 
+  // A further target exists if one of its settings is set. What is not set is that of the first target; a key
+  // in one form replaces the other form too.
+  void add_further_target(int number, Config& config) {
+    std::vector<const Setting*> own;
+    for (const Setting& setting : settings()) {
+      if (setting.of_target && !find(setting, number).empty()) own.push_back(&setting);
+    }
+    if (own.empty()) return;
+    Config scratch;
+    Target& target = scratch.targets.front() = config.targets.front();
+    target.number = number;
+    if (std::ranges::any_of(own, [](const Setting* one) { return one->key.starts_with(kKey); }))
+      target.api_key = target.api_key_file = "";
+    for (const Setting* setting : own) apply(*setting, number, scratch);
+    config.targets.push_back(std::move(target));
+  }
+
   // The value in effect; nullptr when there is none or it is faulty.
-  const Found* apply(const Setting& setting, Config& config) {
-    for (const Found* found : find(setting)) {
+  const Found* apply(const Setting& setting, int target, Config& config) {
+    const std::string key = numbered(setting.key, target);
+    for (const Found* found : find(setting, target)) {
       const std::string fault = fault_of(setting, config, found->value);
       if (fault.empty()) {
-        warn_of_value(setting, config, *found);
+        warn_of_value(setting, key, config.targets.front(), *found);
         return found;
       }
       const bool is_common =
           found->where == kEnvironment && std::ranges::find(kCommonNames, setting.key) != kCommonNames.end();
       if (!is_common) {
-        faults_.push_back(fmt::format("{}: {}: {}", found->where, setting.key, fault));
+        faults_.push_back(fmt::format("{}: {}: {}", found->where, key, fault));
         return nullptr;
       }
       warn(found->where, "{}: {}; it is ignored, as other programs use this name too", setting.key, fault);
     }
-    setting.apply(config, std::string(setting.default_text));
     return nullptr;
   }
 
@@ -176,53 +202,57 @@ class Loader {
                        shown(setting, value));
   }
 
-  void warn_of_value(const Setting& setting, const Config& config, const Found& found) {
-    const auto is = [&](std::string_view key) { return setting.key == key; };
+  // `target`: the one that the value is in.
+  void warn_of_value(const Setting& setting, const std::string& key, const Target& target,
+                     const Found& found) {
+    const auto is = [&](std::string_view name) { return setting.key == name; };
     if ((is("DASHSCOPE_API_KEY") || is("APP_ID") || is("DASHSCOPE_WORKSPACE")) &&
         is_placeholder(found.value)) {
-      warn(found.where, "{}: a placeholder, which counts as not set", setting.key);
+      warn(found.where, "{}: a placeholder, which counts as not set", key);
     } else if (is("DASHSCOPE_BASE_URL")) {
       std::string_view url = found.value;
       while (url.ends_with('/')) url.remove_suffix(1);
-      if (url != config.base_url)
-        warn(found.where, "{}: {} is read as {}", setting.key, url, config.base_url);
+      if (url != target.base_url) warn(found.where, "{}: {} is read as {}", key, url, target.base_url);
     } else if (is_quoted(found.value)) {
-      warn(found.where, "{}: {}", setting.key, kQuotesStay);
+      warn(found.where, "{}: {}", key, kQuotesStay);
     }
   }
 
-  [[nodiscard]] std::string where_is_key_file() const {
-    const auto found = find({"DASHSCOPE_API_KEY_FILE", "", "", nullptr});
-    return fmt::format("{}: DASHSCOPE_API_KEY_FILE", found.empty() ? "default" : found.front()->where);
+  [[nodiscard]] std::string where_is_key_file(int target) const {
+    const auto found = find({kKeyFile, "", "", nullptr}, target);
+    return fmt::format("{}: {}", found.empty() ? "default" : found.front()->where,
+                       numbered(kKeyFile, target));
   }
 
-  void check_key_file_mode(const Config& config, KeyFileReader reader) {
-    if (config.api_key_file.empty()) return;
-    const std::string fault = fault_of_key_file_mode(config.api_key_file);
+  void check_key_file_mode(const Target& target, KeyFileReader reader) {
+    const bool is_inherited = target.number > 1 && find({kKeyFile, "", "", nullptr}, target.number).empty();
+    if (target.api_key_file.empty() || is_inherited) return;
+    const std::string fault = fault_of_key_file_mode(target.api_key_file);
     if (fault.empty()) return;
     auto& sentences = reader == KeyFileReader::kServiceManager ? warnings_ : faults_;
-    sentences.push_back(fmt::format("{}: {}", where_is_key_file(), fault));
+    sentences.push_back(fmt::format("{}: {}", where_is_key_file(target.number), fault));
   }
 
   // WORKSPACE.REGION.maas.aliyuncs.com serves one workspace.
-  void check_workspace(const Config& config) {
+  void check_workspace(const Target& target) {
     if (!faults_.empty()) return;  // the address may be missing
-    const size_t start = config.base_url.find("://") + 3;
-    const std::string host = config.base_url.substr(start, config.base_url.find('/', start) - start);
+    const size_t start = target.base_url.find("://") + 3;
+    const std::string host = target.base_url.substr(start, target.base_url.find('/', start) - start);
     const std::string workspace = host.substr(0, host.find('.'));
-    if (!host.ends_with(".maas.aliyuncs.com") || config.workspace.empty() || config.workspace == workspace)
+    if (!host.ends_with(".maas.aliyuncs.com") || target.workspace.empty() || target.workspace == workspace)
       return;
-    faults_.push_back(
-        fmt::format("DASHSCOPE_WORKSPACE is {}, but DASHSCOPE_BASE_URL is the address of the workspace {}",
-                    config.workspace, workspace));
+    faults_.push_back(fmt::format("{} is {}, but {} is the address of the workspace {}",
+                                  numbered("DASHSCOPE_WORKSPACE", target.number), target.workspace,
+                                  numbered("DASHSCOPE_BASE_URL", target.number), workspace));
   }
 
-  void warn_of_missing(const Config& config) {
-    if (!config.api_key.empty()) return;
-    if (!config.api_key_file.empty() && faults_.empty()) {
-      const auto key = read_key_file(config.api_key_file);
+  void warn_of_missing(const Target& target) {
+    if (!target.api_key.empty()) return;
+    if (!target.api_key_file.empty() && faults_.empty()) {
+      const auto key = read_key_file(target.api_key_file);
       const bool has_placeholder = fault_in(key) == nullptr && !std::get<std::string>(key).empty();
-      warnings_.push_back(fmt::format("{}: {} holds {}", where_is_key_file(), config.api_key_file,
+      warnings_.push_back(fmt::format("{}: {} holds {}", where_is_key_file(target.number),
+                                      target.api_key_file,
                                       has_placeholder ? "a placeholder, which counts as no key" : "no key"));
     }
     if (environment_.contains("API_KEY")) {

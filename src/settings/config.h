@@ -20,20 +20,26 @@
 
 namespace bailian {
 
-/// Every setting, validated; a reload creates a new one. The comments give the unit where the type does
-/// not; `.env.example` describes each setting.
-struct Config {
+/// An application of DashScope, behind a key.
+struct Target {
+  int number = 1;            // of its settings: APP_ID_2 belongs to target 2, APP_ID to target 1
   std::string api_key;       // empty: not configured
   std::string api_key_file;  // the file to read the key from; empty: none
   std::string app_id;        // empty: not configured
   std::string base_url;
   std::string workspace;
-  std::string parameters_json;              // one JSON object
-  std::string biz_params_json;              // likewise; takes precedence over what browsers send
-  std::vector<std::string> visitor_params;  // names that browsers may send in biz_params
-  std::string system_prompt;                // empty leaves it to the app
-  std::string temperature;                  // as a JSON number; empty leaves it to the app
-  std::string host;                         // empty: `make run` decides
+};
+
+/// Every setting, validated; a reload creates a new one. The comments give the unit where the type does
+/// not; `.env.example` describes each setting.
+struct Config {
+  std::vector<Target> targets = std::vector<Target>(1);  // the first is always there
+  std::string parameters_json;                           // one JSON object
+  std::string biz_params_json;                           // likewise; takes precedence over what browsers send
+  std::vector<std::string> visitor_params;               // names that browsers may send in biz_params
+  std::string system_prompt;                             // empty leaves it to the app
+  std::string temperature;                               // as a JSON number; empty leaves it to the app
+  std::string host;                                      // empty: `make run` decides
   uint16_t port = 0;
   bool debug = false;
   ListenAddress listen;

@@ -27,16 +27,25 @@ Fault set(Config& config, const std::string& text) {
   return std::nullopt;
 }
 
+template <auto member, auto parse>
+Fault set_target(Config& config, const std::string& text) {
+  auto parsed = parse(text);
+  if (const ValueFault* fault = fault_in(parsed)) return *fault;
+  config.targets.front().*member = std::get<0>(std::move(parsed));
+  return std::nullopt;
+}
+
 // Beside DASHSCOPE_API_KEY, which stands above it in the table.
 Fault set_key_file(Config& config, const std::string& path) {
   if (path.empty()) return std::nullopt;
-  config.api_key_file = path;
+  Target& target = config.targets.front();
+  target.api_key_file = path;
   const auto parsed = read_key_file(path);
   if (const ValueFault* fault = fault_in(parsed)) return *fault;
   const auto& key = std::get<std::string>(parsed);
   if (key.empty() || is_placeholder(key)) return std::nullopt;
-  if (!config.api_key.empty()) return refused("DASHSCOPE_API_KEY is set too: keep one of the two");
-  config.api_key = key;
+  if (!target.api_key.empty()) return refused("DASHSCOPE_API_KEY is set too: keep one of the two");
+  target.api_key = key;
   return std::nullopt;
 }
 
@@ -64,15 +73,16 @@ constexpr std::string_view kTimeoutRange = "a number of seconds from 0.001 to 86
 constexpr std::string_view kSecondsRange = "a number of seconds from 0 to 86400";
 
 const std::vector<Setting> kSettings = {
-    {"DASHSCOPE_API_KEY", "", "a key of printable ASCII without spaces", set<&Config::api_key, parse_id>,
-     "API_KEY", true},
-    {"DASHSCOPE_API_KEY_FILE", "", "a file that only its owner can read", set_key_file},
-    {"APP_ID", "", "an application id of printable ASCII without spaces", set<&Config::app_id, parse_id>},
+    {"DASHSCOPE_API_KEY", "", "a key of printable ASCII without spaces",
+     set_target<&Target::api_key, parse_id>, "API_KEY", true, true},
+    {"DASHSCOPE_API_KEY_FILE", "", "a file that only its owner can read", set_key_file, "", false, true},
+    {"APP_ID", "", "an application id of printable ASCII without spaces",
+     set_target<&Target::app_id, parse_id>, "", false, true},
     {"DASHSCOPE_BASE_URL", "https://dashscope.aliyuncs.com/api/v1",
      "an https:// URL without query (plain http only towards this machine)",
-     set<&Config::base_url, parse_base_url>, "DASHSCOPE_HTTP_BASE_URL"},
+     set_target<&Target::base_url, parse_base_url>, "DASHSCOPE_HTTP_BASE_URL", false, true},
     {"DASHSCOPE_WORKSPACE", "", "a workspace id of printable ASCII without spaces",
-     set<&Config::workspace, parse_id>},
+     set_target<&Target::workspace, parse_id>, "", false, true},
     {"DASHSCOPE_PARAMETERS", "{}", "a JSON object", set<&Config::parameters_json, parse_json_object>},
     {"BIZ_PARAMS", "{}", "a JSON object", set<&Config::biz_params_json, parse_json_object>, "", true},
     {"VISITOR_PARAMS", "", "names of biz_params, separated by commas",
@@ -124,6 +134,12 @@ const std::vector<Setting> kSettings = {
 bool is_assignment(std::string_view text) {
   const std::string name = to_lower(text.substr(0, text.find('=')));
   return name.size() < text.size() && name.find("key") != std::string::npos;
+}
+
+// APP_ID_2 to APP_ID_9.
+bool is_of_further_target(std::string_view name, std::string_view key) {
+  if (name.size() != key.size() + 2 || !name.starts_with(key)) return false;
+  return name[key.size()] == '_' && name.back() >= '2' && name.back() <= '0' + kMaxTargets;
 }
 
 // The Levenshtein distance.
@@ -189,10 +205,15 @@ std::string fault_of_key_file_mode(const std::string& path) {
   return fmt::format("{} can be read by others (mode {:04o}): chmod 600 it", path, status.st_mode & 07777);
 }
 
+std::string numbered(std::string_view key, int target) {
+  return target == 1 ? std::string(key) : fmt::format("{}_{}", key, target);
+}
+
 std::string_view suggested_setting(std::string_view name, bool is_in_environment) {
   constexpr size_t kMinGuessedBytes = 5;  // HOST and PORT are similar to too many words
   for (const Setting& setting : settings()) {
     if (name == setting.key || name == setting.alias) return "";
+    if (setting.of_target && is_of_further_target(name, setting.key)) return "";
   }
   std::string likely(name);
   for (char& c : likely) c = c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c & ~0x20) : c;

@@ -19,7 +19,13 @@ struct Setting {
   std::optional<ValueFault> (*apply)(Config&, const std::string& text);
   std::string_view alias = {};  // an older name; empty when there is none
   bool secret = false;
+  bool of_target = false;  // with _2 to _9 behind its name, it belongs to a further target
 };
+/// Targets are numbered from 1 to this.
+inline constexpr int kMaxTargets = 9;
+/// The name of a setting of the target with this number: APP_ID, APP_ID_2.
+std::string numbered(std::string_view key, int target);
+
 const std::vector<Setting>& settings();
 
 /// The setting that a misspelt name was probably meant to be; empty when the name is a setting, or is not

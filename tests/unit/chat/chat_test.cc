@@ -99,11 +99,11 @@ class Browser final : public ClientStream {
 class Chats : public testing::Test {
  protected:
   Chats() {
-    config_.api_key = "sk-0123456789abcdef";
-    config_.app_id = "app";
+    config_.targets[0].api_key = "sk-0123456789abcdef";
+    config_.targets[0].app_id = "app";
     config_.parameters_json = "{}";
     config_.connect_timeout = config_.first_token_timeout = config_.idle_timeout = config_.timeout = kNever;
-    config_.base_url = upstream_.base_url();
+    config_.targets[0].base_url = upstream_.base_url();
     config_.max_streams = 1;
     config_.client_buffer_bytes = 4000;
     upstream_.on_disconnected = [this] { upstream_left_ = true; };
@@ -441,8 +441,9 @@ TEST_F(Chats, DoNotPauseForAQuarterOfTheBuffer) {
 }
 
 TEST_F(Chats, DescribeAFailureWithoutTheKeyAndWithoutControlCharacters) {
-  const std::string body = R"({"code":")" + config_.api_key + R"(\u001b[2J","message":"of )" +
-                           config_.api_key + R"(\u001b[2J","request_id":"r\u001b[2J","output":null})";
+  const std::string body = R"({"code":")" + config_.targets[0].api_key + R"(\u001b[2J","message":"of )" +
+                           config_.targets[0].api_key +
+                           R"(\u001b[2J","request_id":"r\u001b[2J","output":null})";
   upstream_.script = {{"HTTP/1.1 500 X\r\nContent-Type: application/json\r\nContent-Length: " +
                        std::to_string(body.size()) + "\r\n\r\n" + body}};
   ask(AnswerMode::kStream);

@@ -209,7 +209,7 @@ TEST_F(Routes, ChatsNeedAKeyAndAnApplication) {
                 .body()
                 .find("\"API Key is not configured\""),
             std::string::npos);
-  config_.api_key = "sk-x";
+  config_.targets[0].api_key = "sk-x";
   const Browser browser = ask("POST", "/myapi/v1/chat-bot/stream", R"({"last_prompt":"x"})");
   EXPECT_NE(browser.body().find("\"App ID is not configured\""), std::string::npos);
   EXPECT_EQ(browser.status(), 500);
@@ -268,7 +268,7 @@ TEST_F(Routes, WithAFaultInTheSettingsItIsHealthyButNothingElse) {
 
 TEST_F(Routes, WithNobodyToTakeOverNoChatBegins) {
   draining_ = refusing_ = true;
-  config_.api_key = config_.app_id = "x";
+  config_.targets[0].api_key = config_.targets[0].app_id = "x";
   const Browser chat = ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"x"})");
   EXPECT_EQ(chat.status(), 503);
   EXPECT_EQ(chat.code(), "overloaded");
@@ -277,7 +277,7 @@ TEST_F(Routes, WithNobodyToTakeOverNoChatBegins) {
 }
 
 TEST_F(Routes, AChatOverTheLimitIsRejected) {
-  config_.api_key = config_.app_id = "x";
+  config_.targets[0].api_key = config_.targets[0].app_id = "x";
   config_.max_streams = 0;
   const Browser chat = ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"x"})");
   EXPECT_EQ(chat.status(), 503);

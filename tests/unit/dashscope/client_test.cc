@@ -87,11 +87,11 @@ class Visitor : public AnswerHandler {
 class Completions : public testing::Test {
  protected:
   Completions() {
-    config_.api_key = "sk-0123456789abcdef";
-    config_.app_id = "app";
+    config_.targets[0].api_key = "sk-0123456789abcdef";
+    config_.targets[0].app_id = "app";
     config_.parameters_json = "{}";
     config_.connect_timeout = config_.first_token_timeout = config_.idle_timeout = config_.timeout = kNever;
-    config_.base_url = upstream_.base_url();
+    config_.targets[0].base_url = upstream_.base_url();
     hung_.start(std::chrono::seconds(20));
   }
 
@@ -266,7 +266,7 @@ class UnreachableUpstream {
 
 TEST_F(Completions, ConnectTimeoutsAreRetried) {
   const UnreachableUpstream upstream;
-  config_.base_url = upstream.base_url();
+  config_.targets[0].base_url = upstream.base_url();
   config_.connect_timeout = kSoon;
   config_.upstream_retries = 1;
   EXPECT_EQ(outcome(), "retry:connect_timeout;failed:connect_timeout;");
@@ -718,7 +718,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return test.param.name; });
 
 TEST_F(Completions, RefusedConnectionsAreRetried) {
-  config_.base_url = base_url_of(listen_on_loopback(0));  // closed again
+  config_.targets[0].base_url = base_url_of(listen_on_loopback(0));  // closed again
   config_.upstream_retries = 1;
   EXPECT_EQ(outcome(), "retry:connect_failed;failed:connect_failed;");
 }
@@ -745,7 +745,7 @@ class UpstreamWithoutTls {
 
 TEST_F(Completions, UntrustedConnectionsAreNotRetried) {
   const UpstreamWithoutTls upstream(loop_);
-  config_.base_url = upstream.base_url();
+  config_.targets[0].base_url = upstream.base_url();
   config_.upstream_retries = 1;
   EXPECT_EQ(outcome(), "failed:tls_failed;");
 }

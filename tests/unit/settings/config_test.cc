@@ -66,9 +66,9 @@ class Configs : public testing::Test {
 
 TEST_F(Configs, DefaultsAreThoseOfTheTable) {
   const Config c = config({});
-  EXPECT_EQ(c.api_key, "");
-  EXPECT_EQ(c.app_id, "");
-  EXPECT_EQ(c.base_url, "https://dashscope.aliyuncs.com/api/v1");
+  EXPECT_EQ(c.targets[0].api_key, "");
+  EXPECT_EQ(c.targets[0].app_id, "");
+  EXPECT_EQ(c.targets[0].base_url, "https://dashscope.aliyuncs.com/api/v1");
   EXPECT_EQ(c.parameters_json, "{}");
   EXPECT_EQ(c.system_prompt, "");
   EXPECT_EQ(c.temperature, "");
@@ -121,23 +121,25 @@ TEST_F(Configs, EnvironmentOutweighsTheFile) {
 }
 
 TEST_F(Configs, OldNamesAreUnderstood) {
-  EXPECT_EQ(config({}, "API_KEY=sk-old").api_key, "sk-old");
-  EXPECT_EQ(config({}, "DASHSCOPE_API_KEY=sk-new\nAPI_KEY=sk-old").api_key, "sk-new");
-  EXPECT_EQ(config({"DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:9/x"}).base_url, "http://127.0.0.1:9/x");
+  EXPECT_EQ(config({}, "API_KEY=sk-old").targets[0].api_key, "sk-old");
+  EXPECT_EQ(config({}, "DASHSCOPE_API_KEY=sk-new\nAPI_KEY=sk-old").targets[0].api_key, "sk-new");
+  EXPECT_EQ(config({"DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:9/x"}).targets[0].base_url,
+            "http://127.0.0.1:9/x");
   EXPECT_EQ(config({"DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:9/x"}, "DASHSCOPE_BASE_URL=https://a/api/v1")
+                .targets[0]
                 .base_url,
             "http://127.0.0.1:9/x");
 }
 
 TEST_F(Configs, TheApiKeyOfAnotherProgramInTheEnvironmentIsNotUsed) {
   const LoadedConfig loaded = load({"API_KEY=sk-somebody-else"});
-  EXPECT_EQ(loaded.config.api_key, "");
+  EXPECT_EQ(loaded.config.targets[0].api_key, "");
   EXPECT_EQ(
       loaded.warnings,
       (std::vector<std::string>{
           "environment: API_KEY is not used, as other programs use this name too: set DASHSCOPE_API_KEY"}));
   EXPECT_TRUE(load({"API_KEY=sk-somebody-else", "DASHSCOPE_API_KEY=sk-ours"}).warnings.empty());
-  EXPECT_EQ(config({"API_KEY=sk-somebody-else"}, "API_KEY=sk-file").api_key, "sk-file");
+  EXPECT_EQ(config({"API_KEY=sk-somebody-else"}, "API_KEY=sk-file").targets[0].api_key, "sk-file");
 }
 
 TEST_F(Configs, CommonNamesOfTheEnvironmentDoNotStopTheStart) {
@@ -159,9 +161,9 @@ TEST_F(Configs, PlaceholdersCountAsNotSetAndAreNamed) {
         std::pair{"<your key>", "APP_ID"}, std::pair{"你的密钥", "none"}}) {
     const LoadedConfig loaded =
         load({}, fmt::format("DASHSCOPE_API_KEY={}\nAPP_ID={}\nDASHSCOPE_WORKSPACE={}\n", key, id, id));
-    EXPECT_EQ(loaded.config.api_key, "");
-    EXPECT_EQ(loaded.config.app_id, "");
-    EXPECT_EQ(loaded.config.workspace, "");
+    EXPECT_EQ(loaded.config.targets[0].api_key, "");
+    EXPECT_EQ(loaded.config.targets[0].app_id, "");
+    EXPECT_EQ(loaded.config.targets[0].workspace, "");
     ASSERT_EQ(loaded.warnings.size(), 3U) << key;
     EXPECT_NE(loaded.warnings[0].find("env:1: DASHSCOPE_API_KEY: a placeholder, which counts as not set"),
               std::string::npos);
@@ -193,7 +195,7 @@ TEST_F(Configs, BaseUrlsAreCutToWhereTheApiIs) {
         "https://dashscope.aliyuncs.com/api/v1/apps/0123/completion",
         "https://dashscope.aliyuncs.com/api/v1/services/aigc/text-generation/generation"}) {
     const LoadedConfig loaded = load({}, std::string("DASHSCOPE_BASE_URL=") + url + "\n");
-    EXPECT_EQ(loaded.config.base_url, api) << url;
+    EXPECT_EQ(loaded.config.targets[0].base_url, api) << url;
     ASSERT_EQ(loaded.warnings.size(), 1U) << url;
     EXPECT_NE(loaded.warnings[0].find("env:1: DASHSCOPE_BASE_URL: https://dashscope.aliyuncs.com"),
               std::string::npos);
@@ -204,35 +206,81 @@ TEST_F(Configs, BaseUrlsAreCutToWhereTheApiIs) {
                           "https://gateway.example/apps/dashscope", "http://127.0.0.1:9/x"}) {
     EXPECT_TRUE(load({std::string("DASHSCOPE_BASE_URL=") + url}).warnings.empty()) << url;
   }
-  EXPECT_EQ(config({"DASHSCOPE_BASE_URL=https://dashscope-intl.aliyuncs.com"}).base_url,
+  EXPECT_EQ(config({"DASHSCOPE_BASE_URL=https://dashscope-intl.aliyuncs.com"}).targets[0].base_url,
             "https://dashscope-intl.aliyuncs.com/api/v1");
 }
 
 TEST_F(Configs, TheHostOfAWorkspaceIsOfTheOneThatIsSet) {
   const std::string url = "DASHSCOPE_BASE_URL=https://llm-1.cn-beijing.maas.aliyuncs.com";
-  EXPECT_EQ(config({url, "DASHSCOPE_WORKSPACE=llm-1"}).base_url,
+  EXPECT_EQ(config({url, "DASHSCOPE_WORKSPACE=llm-1"}).targets[0].base_url,
             "https://llm-1.cn-beijing.maas.aliyuncs.com/api/v1");
-  EXPECT_EQ(config({url}).workspace, "");
+  EXPECT_EQ(config({url}).targets[0].workspace, "");
   EXPECT_EQ(
       faults({url + "/api/v1", "DASHSCOPE_WORKSPACE=llm-2"}),
       (std::vector<std::string>{
           "DASHSCOPE_WORKSPACE is llm-2, but DASHSCOPE_BASE_URL is the address of the workspace llm-1"}));
 }
 
+TEST_F(Configs, WhatAFurtherTargetDoesNotSetIsThatOfTheFirst) {
+  const auto targets = config({"APP_ID_2=spare", "DASHSCOPE_BASE_URL_9=https://dashscope-intl.aliyuncs.com"},
+                              "DASHSCOPE_API_KEY=sk-one\nAPP_ID=shop\nDASHSCOPE_WORKSPACE=llm-1\n"
+                              "DASHSCOPE_API_KEY_4=sk-four\nDASHSCOPE_WORKSPACE_4=llm-4\n")
+                           .targets;
+  ASSERT_EQ(targets.size(), 4U);
+  const auto expect = [&](size_t i, int number, const char* key, const char* app, const char* workspace) {
+    EXPECT_EQ(targets[i].number, number);
+    EXPECT_EQ(targets[i].api_key, key);
+    EXPECT_EQ(targets[i].app_id, app);
+    EXPECT_EQ(targets[i].workspace, workspace);
+  };
+  expect(0, 1, "sk-one", "shop", "llm-1");
+  expect(1, 2, "sk-one", "spare", "llm-1");
+  expect(2, 4, "sk-four", "shop", "llm-4");
+  expect(3, 9, "sk-one", "shop", "llm-1");
+  EXPECT_EQ(targets[2].base_url, targets[0].base_url);
+  EXPECT_EQ(targets[3].base_url, "https://dashscope-intl.aliyuncs.com/api/v1");
+}
+
+TEST_F(Configs, AFurtherTargetsKeyReplacesTheFirstOneInEitherForm) {
+  const std::string file = folder_.write("key", "sk-from-file");
+  const auto by_text = config({"DASHSCOPE_API_KEY_2=sk-two", "DASHSCOPE_API_KEY_FILE=" + file}).targets;
+  EXPECT_EQ(by_text.at(1).api_key, "sk-two");
+  EXPECT_EQ(by_text.at(1).api_key_file, "");
+  const auto by_file = config({"DASHSCOPE_API_KEY=sk-one", "DASHSCOPE_API_KEY_FILE_2=" + file}).targets;
+  EXPECT_EQ(by_file.at(1).api_key, "sk-from-file");
+  const std::string open = folder_.write("open", "sk-open", 0644);
+  EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE_3=" + open}),
+            (std::vector<std::string>{"environment: DASHSCOPE_API_KEY_FILE_3: " + open +
+                                      " can be read by others (mode 0644): chmod 600 it"}));
+}
+
+TEST_F(Configs, AFaultOfAFurtherTargetHasItsNumber) {
+  EXPECT_EQ(faults({"APP_ID_2=two words"}),
+            (std::vector<std::string>{"environment: APP_ID_2: expected an application id of printable ASCII "
+                                      "without spaces, found \"two words\""}));
+  EXPECT_EQ(
+      faults({"DASHSCOPE_BASE_URL_3=https://llm-1.cn-beijing.maas.aliyuncs.com/api/v1",
+              "DASHSCOPE_WORKSPACE=llm-2"}),
+      (std::vector<std::string>{"DASHSCOPE_WORKSPACE_3 is llm-2, but DASHSCOPE_BASE_URL_3 is the address "
+                                "of the workspace llm-1"}));
+  EXPECT_TRUE(load({"APP_ID_2=spare", "DASHSCOPE_WORKSPACE_9=llm-9"}).warnings.empty());
+  EXPECT_FALSE(load({"APP_ID_1=spare"}).warnings.empty());
+}
+
 TEST_F(Configs, VariablesAreExpandedFromTheEnvironmentAndTheLinesAbove) {
   const std::string file =
       "KEY=sk-0123456789abcdef\nDASHSCOPE_API_KEY=${KEY}\nSYSTEM_PROMPT=\"For ${SHOP:-a shop}\"\n";
-  EXPECT_EQ(config({}, file).api_key, "sk-0123456789abcdef");
+  EXPECT_EQ(config({}, file).targets[0].api_key, "sk-0123456789abcdef");
   EXPECT_EQ(config({}, file).system_prompt, "For a shop");
-  EXPECT_EQ(config({"KEY=sk-environment"}, file).api_key, "sk-environment");
+  EXPECT_EQ(config({"KEY=sk-environment"}, file).targets[0].api_key, "sk-environment");
   EXPECT_EQ(config({}, "SYSTEM_PROMPT='costs ${PRICE}'\n").system_prompt, "costs ${PRICE}");
   const LoadedConfig loaded = load({}, "DASHSCOPE_API_KEY=${NOTHING}\nNOTHING=too-late\n");
-  EXPECT_EQ(loaded.config.api_key, "");
+  EXPECT_EQ(loaded.config.targets[0].api_key, "");
   ASSERT_EQ(loaded.warnings.size(), 1U);
   EXPECT_NE(loaded.warnings[0].find(
                 "env:1: DASHSCOPE_API_KEY: ${NOTHING} is not set, neither in the environment nor above"),
             std::string::npos);
-  EXPECT_EQ(config({"DASHSCOPE_API_KEY=${KEY}"}).api_key, "");
+  EXPECT_EQ(config({"DASHSCOPE_API_KEY=${KEY}"}).targets[0].api_key, "");
 }
 
 TEST_F(Configs, LinesThatPythonDotenvReadsAreNoFaults) {
@@ -240,8 +288,8 @@ TEST_F(Configs, LinesThatPythonDotenvReadsAreNoFaults) {
       load({},
            "export APP_NAME\nMY-FLAG=1\nDASHSCOPE_API_KEY=sk-0123456789abcdef\nAPP_ID=shop\n"
            "SYSTEM_PROMPT='It\\'s a shop'\n");
-  EXPECT_EQ(loaded.config.api_key, "sk-0123456789abcdef");
-  EXPECT_EQ(loaded.config.app_id, "shop");
+  EXPECT_EQ(loaded.config.targets[0].api_key, "sk-0123456789abcdef");
+  EXPECT_EQ(loaded.config.targets[0].app_id, "shop");
   EXPECT_EQ(loaded.config.system_prompt, "It's a shop");
   ASSERT_EQ(loaded.warnings.size(), 1U);
   EXPECT_NE(loaded.warnings[0].find("env:1: APP_NAME has no value here"), std::string::npos);
@@ -286,8 +334,8 @@ TEST_F(Configs, FilesInOtherEncodingsAreReadOrNamed) {
   const Config read = config({"DASHSCOPE_API_KEY_FILE=" + folder_.write("key", bom + "sk-from-file\n"),
                               "BOT_CONFIG_FILE=" + folder_.write("bot.json", bom + profile)},
                              bom + "APP_ID=shop\n");
-  EXPECT_EQ(read.api_key, "sk-from-file");
-  EXPECT_EQ(read.app_id, "shop");
+  EXPECT_EQ(read.targets[0].api_key, "sk-from-file");
+  EXPECT_EQ(read.targets[0].app_id, "shop");
   EXPECT_EQ(read.bot_profile.json, profile);
 
   for (const std::string& mark : {std::string("\xff\xfe"), std::string()}) {
@@ -330,8 +378,8 @@ TEST_F(Configs, TheEnvFileOfTheFlaskRewriteWorksUnchanged) {
   for (const auto& file : {flask, from_windows}) {
     const LoadedConfig loaded = load({}, file);
     EXPECT_TRUE(loaded.warnings.empty());
-    EXPECT_EQ(loaded.config.api_key, "sk-1234567890");
-    EXPECT_EQ(loaded.config.app_id, "abcdef");
+    EXPECT_EQ(loaded.config.targets[0].api_key, "sk-1234567890");
+    EXPECT_EQ(loaded.config.targets[0].app_id, "abcdef");
     EXPECT_EQ(loaded.config.system_prompt, "你是客服助手，请耐心回答。");
     EXPECT_EQ(loaded.config.temperature, "0.7");
     EXPECT_FALSE(loaded.config.debug);
@@ -433,7 +481,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_F(Configs, KeyFileIsReadWhenOnlyItsOwnerCan) {
   const std::string file = folder_.write("key", "sk-from-file\n", 0600);
-  EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).api_key, "sk-from-file");
+  EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).targets[0].api_key, "sk-from-file");
   EXPECT_EQ(faults({"DASHSCOPE_API_KEY=sk-x", "DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
   for (const mode_t mode : {0604U, 0620U, 0660U}) {
     ::chmod(file.c_str(), mode);
@@ -450,7 +498,7 @@ TEST_F(Configs, KeyFileOfAnotherGroupIsRefusedAndOfRootsGroupRead) {
     GTEST_SKIP() << "only root can give files away";
   }
   ASSERT_EQ(::chown(file.c_str(), 0, 0), 0);
-  EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).api_key, "sk-from-file");
+  EXPECT_EQ(config({"DASHSCOPE_API_KEY_FILE=" + file}).targets[0].api_key, "sk-from-file");
   ASSERT_EQ(::chown(file.c_str(), 0, 1), 0);
   EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE=" + file}).size(), 1U);
   ASSERT_EQ(::chown(file.c_str(), 1, 0), 0);
@@ -489,7 +537,7 @@ TEST_F(Configs, AKeyThatSystemdPassesOnMayBeReadableWithAWarning) {
   const std::string file = folder_.write("key", "sk-from-file\n", 0644);
   const auto loaded = load_config({"DASHSCOPE_API_KEY_FILE=" + file}, folder_.write("env", ""),
                                   KeyFileReader::kServiceManager);
-  EXPECT_EQ(loaded.config.api_key, "sk-from-file");
+  EXPECT_EQ(loaded.config.targets[0].api_key, "sk-from-file");
   ASSERT_EQ(loaded.warnings.size(), 1U);
   EXPECT_NE(loaded.warnings[0].find("can be read by others (mode 0644)"), std::string::npos);
 }
@@ -497,7 +545,7 @@ TEST_F(Configs, AKeyThatSystemdPassesOnMayBeReadableWithAWarning) {
 TEST_F(Configs, AnEmptyKeyFileCountsAsNotSetAndIsNamed) {
   const std::string file = folder_.write("key", "\n", 0600);
   const auto loaded = load({"DASHSCOPE_API_KEY_FILE=" + file});
-  EXPECT_EQ(loaded.config.api_key, "");
+  EXPECT_EQ(loaded.config.targets[0].api_key, "");
   ASSERT_EQ(loaded.warnings.size(), 1U);
   EXPECT_EQ(loaded.warnings[0], "environment: DASHSCOPE_API_KEY_FILE: " + file + " holds no key");
   EXPECT_EQ(load({"DASHSCOPE_API_KEY_FILE=" + folder_.write("placeholder", "sk-your-key\n")}).warnings,
@@ -505,7 +553,7 @@ TEST_F(Configs, AnEmptyKeyFileCountsAsNotSetAndIsNamed) {
                 "environment: DASHSCOPE_API_KEY_FILE: " + folder_.write("placeholder", "sk-your-key\n") +
                 " holds a placeholder, which counts as no key"}));
   const auto beside = load({"DASHSCOPE_API_KEY_FILE=" + file, "DASHSCOPE_API_KEY=sk-x"});
-  EXPECT_EQ(beside.config.api_key, "sk-x");
+  EXPECT_EQ(beside.config.targets[0].api_key, "sk-x");
   EXPECT_TRUE(beside.warnings.empty());
 }
 
