@@ -195,8 +195,12 @@ int check(const SettingsSource& source, bool strict) {
   auto [config, warnings, texts] = load_as_service(source);
   std::vector<std::string> faults;
   warn_of_php(config, warnings);
-  if (const auto trust = TrustStore::for_url(config.base_url); trust && !trust->fault().empty())
+  for (const Target& target : config.targets) {
+    const auto trust = TrustStore::for_url(target.base_url);
+    if (!trust || trust->fault().empty()) continue;
     warnings.push_back(trust->fault() + ": no chat can reach DashScope");
+    break;
+  }
   if (service_file) {
     faults = faults_for_service(config, *service_file);
     warn_of_other_key_file(config, *service_file, warnings);
