@@ -18,13 +18,6 @@ std::string to_lower(std::string_view text);
 /// Empties `text` and frees its memory, which clear() and an assignment keep.
 inline void free_memory(std::string& text) { std::string().swap(text); }
 
-/// Empties `text`, and frees its memory unless that is so little that the next use may as well have it: then
-/// a token allocates nothing.
-inline void recycle(std::string& text) {
-  constexpr size_t kMaxKeptBytes = 1024;
-  text.capacity() > kMaxKeptBytes ? free_memory(text) : text.clear();
-}
-
 inline constexpr std::string_view kWhiteSpace = " \t\r\n\v\f";
 
 /// `text` without the characters of `set` at both ends.

@@ -97,7 +97,8 @@ constexpr StringMember kStringMembers[] = {
 // Follows RapidJSON through the object and picks out the members of AnswerFields by their path.
 class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, FieldPicker> {
  public:
-  AnswerFields fields;
+  explicit FieldPicker(AnswerFields& fields) : fields_(fields) {}
+
   bool has_root = false;
 
   bool Key(const char* text, SizeType size, bool) {
@@ -110,11 +111,11 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
   }
   bool Uint64(uint64_t number) {
     if (top() == kReference && key_ == "index_id" && number <= kMaxIndex)
-      fields.references.back().index = static_cast<int>(number);
+      fields_.references.back().index = static_cast<int>(number);
     if (top() != kModel) return true;
-    fields.has_usage = true;
-    if (key_ == "input_tokens") fields.usage.input_tokens += number;
-    if (key_ == "output_tokens") fields.usage.output_tokens += number;
+    fields_.has_usage = true;
+    if (key_ == "input_tokens") fields_.usage.input_tokens += number;
+    if (key_ == "output_tokens") fields_.usage.output_tokens += number;
     return true;
   }
   bool Uint(unsigned number) { return Uint64(number); }
@@ -138,16 +139,16 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
     const JsonPath path = inner != std::end(kInner) ? inner->path : kElsewhere;
     paths_[depth_++] = path;
     has_root = true;
-    if (path == kOutput) fields.has_output = true;
+    if (path == kOutput) fields_.has_output = true;
     if (path == kThought) thought_ = thought_type_ = {};
-    if (path == kReference) fields.references.emplace_back();
+    if (path == kReference) fields_.references.emplace_back();
     key_ = {};
     return true;
   }
 
   bool pop() {
     assert(depth_ > 0);
-    if (top() == kThought && thought_type_ == "reasoning") fields.thought += thought_;
+    if (top() == kThought && thought_type_ == "reasoning") fields_.thought += thought_;
     --depth_;
     key_ = {};
     return true;
@@ -155,19 +156,19 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
 
   void take(std::string_view value) {
     const JsonPath path = top();
-    if (path == kOutput && key_ == "text") fields.text = value;
-    if (path == kWorkflowText && key_ == "content") fields.workflow_text = value;
-    if (path == kModel && key_ == "model_id" && fields.model.empty()) fields.model = value;
+    if (path == kOutput && key_ == "text") fields_.text = value;
+    if (path == kWorkflowText && key_ == "content") fields_.workflow_text = value;
+    if (path == kModel && key_ == "model_id" && fields_.model.empty()) fields_.model = value;
     if (path == kThought && key_ == "thought") thought_ = value;
     if (path == kThought && key_ == "action_type") thought_type_ = value;
     if (path == kReference) return take_reference(value);
     for (const StringMember& one : kStringMembers) {
-      if (one.path == path && one.key == key_) fields.*one.member = value;
+      if (one.path == path && one.key == key_) fields_.*one.member = value;
     }
   }
 
   void take_reference(std::string_view value) {
-    auto& reference = fields.references.back();
+    auto& reference = fields_.references.back();
     unsigned index = 0;
     if (key_ == "index_id") {
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), index);
@@ -177,6 +178,7 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
     if (key_ == "doc_url") reference.url = value;
   }
 
+  AnswerFields& fields_;
   std::array<JsonPath, kMaxJsonDepth> paths_{};
   size_t depth_ = 0;
   std::string_view key_;
@@ -186,23 +188,21 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
 
 }  // namespace
 
-std::optional<AnswerFields> parse_answer_fields(std::string& json) {
+std::unique_ptr<AnswerFields> parse_answer_fields(std::string& json) {
+  // At once: RapidJSON would check each character of a string again as it copies it.
+  if (!is_utf8(json)) return nullptr;
   if (json.find("\\uD") != std::string::npos || json.find("\\ud") != std::string::npos)
     mend_lone_surrogates(json);
-  // RapidJSON reads all bytes that the first byte of a character announces before it checks them.
-  constexpr size_t kLongestCharacter = 4;
-  const size_t size = json.size();
-  json.append(kLongestCharacter - 1, '\0');
   JsonReader reader;
   rapidjson::InsituStringStream stream(json.data());
-  FieldPicker picker;
-  constexpr unsigned kFlags =
-      rapidjson::kParseInsituFlag | rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag;
+  auto fields = std::make_unique<AnswerFields>();
+  FieldPicker picker(*fields);
+  constexpr unsigned kFlags = rapidjson::kParseInsituFlag | rapidjson::kParseIterativeFlag;
   const bool parsed = !reader.Parse<kFlags>(stream, picker).IsError();
-  const bool all_read = stream.Tell() == size;  // a NUL byte would have ended it early
-  if (!parsed || !all_read || !picker.has_root) return std::nullopt;
-  if (picker.fields.finish_reason == "null") picker.fields.finish_reason = {};
-  return std::move(picker.fields);
+  const bool all_read = stream.Tell() == json.size();  // a NUL byte would have ended it early
+  if (!parsed || !all_read || !picker.has_root) return nullptr;
+  if (fields->finish_reason == "null") fields->finish_reason = {};
+  return fields;
 }
 
 }  // namespace bailian

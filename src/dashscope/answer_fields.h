@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,6 +38,6 @@ struct AnswerFields {
 /// Parses in place, which overwrites `json`. Skips unknown members, unexpected types and nulls; half a
 /// surrogate pair becomes U+FFFD. Returns nothing unless it is one JSON object in valid UTF-8 that is at most
 /// kMaxJsonDepth deep.
-std::optional<AnswerFields> parse_answer_fields(std::string& json);
+std::unique_ptr<AnswerFields> parse_answer_fields(std::string& json);
 
 }  // namespace bailian

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -103,8 +104,8 @@ class AnswerParser {
   bool is_billed_ = false;
   bool may_be_object_ = false;  // labelled an event stream, but starts as an object does
   int http_status_ = 0;
-  std::string body_;                    // until the shape is known, and all of it when it is no event stream
-  std::optional<AnswerFields> fields_;  // of the current event or body
+  std::string body_;  // until the shape is known, and all of it when it is no event stream
+  std::unique_ptr<AnswerFields> fields_;  // of the current event or body
   AnswerText text_;
   KeyMask text_mask_;
   KeyMask thought_mask_;

@@ -62,7 +62,7 @@ std::optional<SseEvent> SseParser::next() {
     after_cr_ = unread_[end] == '\r';
     unread_.remove_prefix(end + 1);
     is_complete_ = !std::exchange(skipping_, false) && ends_event(line);
-    recycle(line_);
+    free_memory(line_);
     if (is_complete_) return SseEvent{name_, http_status_, data_};
   }
   unread_ = {};
@@ -115,7 +115,6 @@ void SseParser::take_field(std::string_view line, size_t line_bytes) {
 void SseParser::take_data(std::string_view value) {
   if (data_.size() + value.size() >= kMaxEventBytes) return refuse();
   if (has_data_) data_ += '\n';
-  if (data_.empty()) data_.reserve(value.size() + SseEvent::kSpareBytes);
   data_ += value;
   has_data_ = true;
 }
@@ -125,10 +124,11 @@ void SseParser::refuse() {
   unread_ = {};
 }
 
+// The next stream's event gets the memory, which is still in the processor's cache.
 void SseParser::clear_event() {
   name_.clear();
   http_status_ = 0;
-  recycle(data_);
+  free_memory(data_);
   has_data_ = is_complete_ = false;
 }
 

@@ -8,10 +8,8 @@
 namespace bailian {
 
 /// One server-sent event, valid until the parser is used again. `data` is the parser's own buffer, which the
-/// caller may parse in place; it has room for kSpareBytes more.
+/// caller may parse in place.
 struct SseEvent {
-  static constexpr size_t kSpareBytes = 4;
-
   std::string_view name;  // empty when the stream has none
   int http_status = 0;    // DashScope's `:HTTP_STATUS/n` comment; 0 when there was none
   std::string& data;

@@ -126,12 +126,16 @@ class MyapiWriter final : public AnswerWriter {
   }
 
   std::optional<std::string_view> next_event() override {
-    if (unwritten_.empty()) return std::nullopt;
+    if (unwritten_.empty()) {
+      free_memory(event_);  // for the next stream
+      return std::nullopt;
+    }
     constexpr size_t kQuotes = 2;
     const size_t around_bytes = head_.size() + kQuotes + tail_.size();
     assert(around_bytes < kMaxEventBytes);
     const std::string_view piece = prefix_of_escaped_size(unwritten_, kMaxEventBytes - around_bytes);
     unwritten_.remove_prefix(piece.size());
+    event_.reserve(around_bytes + json_bytes(piece));
     event_ = head_;
     append_json_string(event_, piece);
     return event_ += tail_;

@@ -80,7 +80,7 @@ class FcgiConnection final : public ClientStream {
   Clock::time_point finish_by_;         // while kFinishing
   std::optional<uint64_t> stalled_at_;  // sent_bytes when writable_ was armed
   FcgiIntake intake_;
-  FcgiOutput output_;
+  FcgiOutput output_{context_.output_buffers};
   Pacer pacer_;
   AccessRecord record_;
   std::unique_ptr<Exchange> exchange_;

@@ -8,6 +8,7 @@
 #include "base/event_loop.h"
 #include "base/exchange.h"
 #include "base/rate_limiter.h"
+#include "fastcgi/output.h"
 #include "fastcgi/request_reader.h"
 #include "telemetry/metrics.h"
 #include "telemetry/slow_log.h"
@@ -48,6 +49,7 @@ struct FcgiContext {
   FcgiLimits limits;
   FcgiHandler handler;
   FcgiRequestReader reader{};
+  OutputBuffers output_buffers{};
   LoopBoard& board;
   Metrics& metrics;
   Tally& sent_bytes;

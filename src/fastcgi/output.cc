@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <new>
+#include <utility>
 
 #include "base/exchange.h"
 #include "fastcgi/request_parser.h"
@@ -13,14 +14,25 @@ namespace bailian {
 namespace {
 
 constexpr size_t kMaxRecordBytes = 65528;                     // a multiple of 8, which needs no padding
-constexpr size_t kFirstBufferBytes = 512;                     // a token's record has about 150 bytes
 constexpr char kCompleted[sizeof(FCGI_EndRequestBody)] = {};  // application status 0, FCGI_REQUEST_COMPLETE
 constexpr size_t kKeptSentBytes = 4096;  // up to here the rest of the buffer is not moved
 constexpr size_t kLargeBytes = 65536;    // a buffer of this size shrinks as it empties
 
 }  // namespace
 
-FcgiOutput::FcgiOutput() {
+std::vector<unsigned char> OutputBuffers::take() {
+  if (spare_.empty()) return std::vector<unsigned char>(kBytes);
+  std::vector<unsigned char> buffer = std::move(spare_.back());
+  spare_.pop_back();
+  return buffer;
+}
+
+// One that has grown is freed.
+void OutputBuffers::put_back(std::vector<unsigned char> buffer) noexcept {
+  if (buffer.size() == kBytes && spare_.size() < kMaxSpare) spare_.push_back(std::move(buffer));
+}
+
+FcgiOutput::FcgiOutput(OutputBuffers& buffers) : buffers_(buffers) {
   stream_.emptyBuffProc = &FcgiOutput::empty_buffer;
   stream_.data = this;
 }
@@ -103,7 +115,9 @@ void FcgiOutput::check() const {
 }
 
 void FcgiOutput::take_buffer() {
-  if (buffer_.empty()) open_record(kFirstBufferBytes - FCGI_HEADER_LEN);
+  if (!buffer_.empty()) return;
+  buffer_ = buffers_.take();
+  open_record(buffer_.size() - FCGI_HEADER_LEN);
 }
 
 void FcgiOutput::close_record() {
@@ -116,7 +130,7 @@ void FcgiOutput::close_record() {
 
 void FcgiOutput::open_record(size_t room) {
   const size_t start = record_ + FCGI_HEADER_LEN;
-  if (buffer_.size() < start + room) buffer_.resize(std::max(start + room, kFirstBufferBytes));
+  if (buffer_.size() < start + room) buffer_.resize(start + room);
   point_stream_at(start);
 }
 
@@ -189,12 +203,7 @@ void FcgiOutput::consume(size_t bytes) {
   partial_ = end - sent_;
   if (sent_ < record_ || write_position() > record_ + FCGI_HEADER_LEN) return compact();
   sent_ = record_ = partial_ = 0;
-  // Between two tokens a stream holds the little that the next one needs.
-  if (buffer_.capacity() > kFirstBufferBytes) {
-    buffer_ = std::vector<unsigned char>();  // `= {}` would keep the memory
-  } else {
-    buffer_.clear();
-  }
+  buffers_.put_back(std::exchange(buffer_, {}));
   stream_.wrNext = stream_.stop = stream_.rdNext = nullptr;
 }
 

@@ -9,12 +9,31 @@
 
 namespace bailian {
 
+/// Small buffers for the outputs of one loop. Most outputs have bytes only from an event to the end of the
+/// iteration, so a few buffers, which stay in the processor's cache, serve all streams.
+class OutputBuffers {
+ public:
+  static constexpr size_t kBytes = 512;  // a token's record has about 150
+
+  /// Throws std::bad_alloc.
+  OutputBuffers() { spare_.reserve(kMaxSpare); }
+
+  /// A buffer of kBytes, with any contents. Throws std::bad_alloc.
+  std::vector<unsigned char> take();
+  void put_back(std::vector<unsigned char> buffer) noexcept;
+
+ private:
+  static constexpr size_t kMaxSpare = 64;
+  std::vector<std::vector<unsigned char>> spare_;
+};
+
 /// The bytes that wait to be sent to a FastCGI peer: a libfcgi stream (its table of functions is public) that
 /// frames STDOUT records into one growing buffer and has no socket. libfcgi's own writer blocks and takes
 /// 8 KiB per stream. If a call throws std::bad_alloc, the answer cannot be completed.
 class FcgiOutput {
  public:
-  FcgiOutput();
+  /// `buffers` must outlive the output.
+  explicit FcgiOutput(OutputBuffers& buffers);
   FcgiOutput(const FcgiOutput&) = delete;
   FcgiOutput& operator=(const FcgiOutput&) = delete;
 
@@ -54,6 +73,7 @@ class FcgiOutput {
   [[nodiscard]] size_t write_position() const;
   [[nodiscard]] size_t record_size(size_t at) const;
 
+  OutputBuffers& buffers_;
   FCGX_Stream stream_{};
   bool out_of_memory_ = false;
   uint16_t request_id_ = 0;

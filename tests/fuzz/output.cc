@@ -138,7 +138,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr int kMaxSteps = 12;
   static Bytes bytes;
   FuzzedDataProvider input(data, size);
-  FcgiOutput output;
+  OutputBuffers buffers;
+  FcgiOutput output(buffers);
   for (int answers = 0; answers < 2 && input.remaining_bytes() > 0; ++answers) {
     Answer answer(output, input.ConsumeIntegral<uint16_t>(), bytes);
     for (int steps = 0; steps < kMaxSteps && input.remaining_bytes() > 0; ++steps) {

@@ -105,7 +105,8 @@ void text_event_is_written(benchmark::State& state) {
 BENCHMARK(text_event_is_written);
 
 void record_is_framed(benchmark::State& state) {
-  FcgiOutput output;
+  OutputBuffers buffers;
+  FcgiOutput output(buffers);
   output.start(1);
   const std::string event(120, 'x');
   for (auto _ : state) {
@@ -119,7 +120,8 @@ BENCHMARK(record_is_framed);
 // From the bytes of the upstream to those for the web server.
 void token_goes_all_the_way(benchmark::State& state) {
   const std::string event = upstream_event();
-  FcgiOutput output;
+  OutputBuffers buffers;
+  FcgiOutput output(buffers);
   output.start(1);
   AnswerParser parser("");
   const auto writer = stream_writer();

@@ -126,6 +126,14 @@ TEST(Utf8, IsToldFromOtherBytes) {
   }
 }
 
+TEST(Utf8, IsCheckedAtEveryPlaceOfALongText) {
+  const std::string ascii(24, 'a');
+  for (size_t at = 0; at <= ascii.size(); ++at) {
+    EXPECT_TRUE(is_utf8(std::string(ascii).insert(at, "你é"))) << at;
+    EXPECT_FALSE(is_utf8(std::string(ascii).insert(at, "é\xe4"))) << at;
+  }
+}
+
 TEST(Utf8, IsNotReadBehindItsEnd) {
   const std::string text = "é你👋";
   for (size_t size = 0; size <= text.size(); ++size) {

@@ -146,17 +146,6 @@ TEST(Sse, EventsAreReturnedOneByOne) {
   EXPECT_FALSE(parser.next());
 }
 
-TEST(Sse, AnEventHasRoomForAParserInPlace) {
-  SseParser parser;
-  const std::string text(1000, 'x');
-  const std::string event = "data:" + text + "\n\n";
-  parser.feed(event);
-  const auto returned = parser.next();
-  ASSERT_TRUE(returned);
-  EXPECT_EQ(returned->data, text);
-  EXPECT_GE(returned->data.capacity(), text.size() + SseEvent::kSpareBytes);
-}
-
 TEST(Sse, AnEndlessLineIsRefused) {
   SseParser parser;
   std::vector<Seen> events;

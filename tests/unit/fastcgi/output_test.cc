@@ -46,7 +46,8 @@ std::string take_all(FcgiOutput& output) {
 class Output : public testing::Test {
  protected:
   void SetUp() override { output_.start(7); }
-  FcgiOutput output_;
+  OutputBuffers buffers_;
+  FcgiOutput output_{buffers_};
 };
 
 // nginx uses a kept connection again as soon as it has read the end, unless more bytes came with it.
@@ -175,7 +176,8 @@ TEST_F(Output, AnEventThatFitsNoReadStillLeaves) {
   constexpr rlim_t kBytes = rlim_t{256} << 20;
   const rlimit limit = {kBytes, kBytes};
   const std::string piece(1 << 20, 'x');
-  FcgiOutput output;
+  OutputBuffers buffers;
+  FcgiOutput output(buffers);
   output.start(7);
   ::setrlimit(RLIMIT_AS, &limit);
   try {
@@ -262,6 +264,21 @@ TEST_F(Output, HoldsLittleOnceAllWasSent) {
   EXPECT_GT(allocated_bytes(), before + 8000);
   take_all(output_);
   EXPECT_LT(allocated_bytes(), before + kLittle);
+}
+
+TEST_F(Output, OfTheNextStreamUsesTheSameMemory) {
+  FcgiOutput other(buffers_);
+  other.start(7);
+  output_.write_event("one");
+  output_.flush();
+  const char* const memory = output_.next_records().data();
+  take_all(output_);
+  other.write_event("two");
+  other.flush();
+  EXPECT_EQ(other.next_records().data(), memory);
+  const auto records = records_of(take_all(other));
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].content, "two");
 }
 
 TEST_F(Output, OfALargeAnswerHoldsLessAsItIsSent) {
