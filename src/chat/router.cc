@@ -230,7 +230,11 @@ Router::Result Router::dispatch(const Request& request, ClientStream& client, co
                                 const Headers& common) {
   if (request.fault == RequestFault::kParamsTooLarge)
     throw HttpError(431, "headers_too_large", "Request header fields too large");
-  if (request.method == "OPTIONS") return with_headers(common, preflight_reply(request));
+  if (request.method == "OPTIONS") {
+    if (const Route* const asked = find_route(request.path); asked != nullptr && asked->allow == kPosts)
+      expect_question(request);
+    return with_headers(common, preflight_reply(request));
+  }
   if (route == nullptr) throw not_found();
   if (!has_method(route->allow, request.method)) {
     const HttpError error(405, "method_not_allowed", "Method not allowed");
@@ -258,6 +262,7 @@ Router::Result Router::ready(const Visit&) {
 
 Router::Result Router::bot_profile(const Visit& visit) {
   if (state_.misconfigured) throw misconfigured();
+  expect_question(visit.request);
   const BotProfile& profile = config().bot_profile;
   Headers headers = {{"ETag", profile.etag}, {"Cache-Control", "no-cache"}};
   if (matches(visit.request.if_none_match, profile.etag)) return Reply{304, std::move(headers), {}};
@@ -300,6 +305,13 @@ Router::Result Router::chat(const Visit& visit) {
       loop_, board_, state_, visit.client, parsed.question,
       AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, *bot, take_permit(),
                    std::move(parsed.writer), dialect, visit.headers, key});
+}
+
+// A page that loads the profile may soon ask.
+void Router::expect_question(const Request& request) noexcept {
+  if (state_.draining || state_.misconfigured || !is_allowed_origin(request, config().allowed_origins))
+    return;
+  snapshot_->find(kDefaultBot)->upstream.expect_question(state_.metrics);
 }
 
 void Router::check_chat(const Request& request) const {

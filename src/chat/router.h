@@ -26,7 +26,13 @@ class Router {
 
   /// Later requests are answered with `config`; chats in progress keep the settings they began with.
   void reload(const Config& config) {
+    stop_warm_ups();
     snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config, received_bytes_);
+  }
+
+  /// Opens no more connections for questions to come.
+  void stop_warm_ups() noexcept {
+    for (Bot& bot : snapshot_->bots) bot.upstream.stop_expecting();
   }
 
   /// Whether a request's body is read. The body of an unknown path, for instance, is not.
@@ -63,6 +69,7 @@ class Router {
   Result ping(const Visit& visit);
   Result status(const Visit& visit);
 
+  void expect_question(const Request& request) noexcept;
   void check_chat(const Request& request) const;
   Reply repeat_failure(const Visit& visit, const FailedStreams::Failure& failure);
   StreamLimit::Permit take_permit();

@@ -12,6 +12,10 @@ constexpr Seconds kFirstBackOff{0.25};
 constexpr std::chrono::seconds kLongestWait{10};
 constexpr std::chrono::seconds kLongestRetryAfter{120};
 
+std::chrono::milliseconds connect_timeout(const Config& config) {
+  return std::chrono::ceil<std::chrono::milliseconds>(config.connect_timeout);
+}
+
 std::string completion_url(const Config& config) {
   return config.targets.front().base_url + "/apps/" + percent_encode(config.targets.front().app_id) +
          "/completion";
@@ -77,8 +81,7 @@ void Completion::start_attempt() {
   parser_ = std::make_unique<AnswerParser>(client_.config_.targets.front().api_key);
   const RequestTemplate& endpoint =
       mode_ == AnswerMode::kStream ? client_.stream_endpoint_ : client_.json_endpoint_;
-  const auto connect_timeout = std::chrono::ceil<std::chrono::milliseconds>(client_.config_.connect_timeout);
-  transfer_ = client_.http_.post(endpoint, body_, connect_timeout, *this);
+  transfer_ = client_.http_.post(endpoint, body_, connect_timeout(client_.config_), *this);
   arm_timer();
 }
 
@@ -240,6 +243,12 @@ DashScopeClient::DashScopeClient(EventLoop& loop, const Config& config, Tally& r
       stream_endpoint_(completion_url(config), request_headers(config, AnswerMode::kStream)),
       json_endpoint_(completion_url(config), request_headers(config, AnswerMode::kJson)),
       http_(loop, config.targets.front().base_url),
+      warm_up_(loop, http_, config.targets.front().base_url, connect_timeout(config)),
       jitter_(std::random_device{}()) {}
+
+void DashScopeClient::expect_question(Metrics& metrics) noexcept {
+  const Target& target = config_.targets.front();
+  if (config_.warm_up && !target.api_key.empty() && !target.app_id.empty()) warm_up_.expect_question(metrics);
+}
 
 }  // namespace bailian

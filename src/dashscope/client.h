@@ -11,6 +11,7 @@
 #include "dashscope/api.h"
 #include "dashscope/chat_types.h"
 #include "dashscope/http_client.h"
+#include "dashscope/warm_up.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
 
@@ -115,6 +116,11 @@ class DashScopeClient {
     return std::make_unique<Completion>(*this, question, mode, handler);
   }
 
+  /// Makes a connection ready for a question that may come soon, unless WARM_UP=off or the application is not
+  /// configured. `metrics` must outlive the client.
+  void expect_question(Metrics& metrics) noexcept;
+  void stop_expecting() noexcept { warm_up_.stop(); }
+
  private:
   friend class Completion;
   EventLoop& loop_;
@@ -123,6 +129,7 @@ class DashScopeClient {
   RequestTemplate stream_endpoint_;
   RequestTemplate json_endpoint_;
   HttpClient http_;
+  WarmUp warm_up_;
   std::minstd_rand jitter_;
 };
 

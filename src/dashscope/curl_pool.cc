@@ -17,6 +17,8 @@ constexpr long kReadBufferBytes = 1280;
 // is on its way, the request is lost, as it is unknown whether it was processed. Therefore no request is sent
 // on a connection that has been idle for longer than this.
 constexpr long kMaxIdleSeconds = 10;
+// Still usable when a visitor, whose page has just been loaded, asks.
+constexpr std::chrono::seconds kFreshFor{kMaxIdleSeconds / 2};
 constexpr size_t kMaxIdleHandles = 64;
 // To reuse a connection libcurl searches all connections that the multi handle has to the host, so the cost
 // of a new stream grows with the number of streams.
@@ -65,7 +67,6 @@ void set_common_options(CURL* easy, CURLSH* share, char* error) {
   set_option(easy, CURLOPT_SHARE, share);
   set_option(easy, CURLOPT_ERRORBUFFER, error);
   set_option(easy, CURLOPT_NOSIGNAL, 1L);
-  set_option(easy, CURLOPT_POST, 1L);
   set_option(easy, CURLOPT_FOLLOWLOCATION, 0L);
   set_option(easy, CURLOPT_PROXY, "");  // ignores http_proxy and the like
   set_option(easy, CURLOPT_USERAGENT, "bailian-fcgi/" BAILIAN_VERSION);
@@ -262,6 +263,16 @@ void CurlPool::put_back(CURL* easy) noexcept {
   std::unique_ptr<CURL, FreeHandle> owned(easy);
   curl_easy_setopt(easy, CURLOPT_PRIVATE, nullptr);
   if (idle_handles_.size() < kMaxIdleHandles) idle_handles_.push_back(std::move(owned));
+}
+
+void CurlPool::note_kept_connection() noexcept {
+  if (!has_fresh_connection()) kept_connections_ = 0;  // libcurl may have closed older ones
+  ++kept_connections_;
+  last_kept_ = std::chrono::steady_clock::now();
+}
+
+bool CurlPool::has_fresh_connection() const noexcept {
+  return kept_connections_ > 0 && std::chrono::steady_clock::now() - last_kept_ < kFreshFor;
 }
 
 CurlMulti& CurlPool::multi_with_room() {

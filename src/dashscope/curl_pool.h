@@ -85,6 +85,11 @@ class CurlPool {
   /// The first with room, so that under low load all idle connections are found in one place.
   CurlMulti& multi_with_room();
 
+  /// Estimates which connections are kept, as libcurl does not say.
+  void note_kept_connection() noexcept;
+  void note_reused_connection() noexcept { kept_connections_ -= kept_connections_ > 0 ? 1 : 0; }
+  [[nodiscard]] bool has_fresh_connection() const noexcept;
+
   /// Starts a lookup if necessary. Throws std::system_error if that fails and there are no old addresses.
   bool has_addresses() { return !resolver_ || resolver_->is_ready(); }
   /// For CURLOPT_RESOLVE; none if the URL names an address.
@@ -136,6 +141,8 @@ class CurlPool {
   std::string known_addresses_text_;
   EndOfIteration after_failures_;
   Timer drain_timer_;
+  size_t kept_connections_ = 0;
+  std::chrono::steady_clock::time_point last_kept_;
   bool inside_libcurl_ = false;  // it is on the stack: no transfer may be destroyed
   // libcurl's text for the last failure. All handles share it, because it is read after each call; if the
   // call has ended more than one transfer, it is not used.

@@ -82,6 +82,14 @@ std::unique_ptr<Transfer> HttpClient::post(const RequestTemplate& endpoint,
   return std::unique_ptr<Transfer>(new Transfer(*pool_, endpoint, std::move(body), connect_timeout, handler));
 }
 
+std::unique_ptr<Transfer> HttpClient::head(const RequestTemplate& endpoint,
+                                           std::chrono::milliseconds connect_timeout,
+                                           TransferHandler& handler) {
+  return post(endpoint, nullptr, connect_timeout, handler);
+}
+
+bool HttpClient::has_fresh_connection() const { return pool_->has_fresh_connection(); }
+
 // --- Transfer: start and end ---
 
 void Transfer::PutBack::operator()(void* easy) const noexcept { pool.put_back(easy); }
@@ -90,6 +98,7 @@ Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_
                    std::chrono::milliseconds connect_timeout, TransferHandler& handler)
     : pool_(pool),
       handler_(&handler),
+      is_post_(body != nullptr),
       body_(std::move(body)),
       easy_(pool.take_handle(), PutBack{pool}),
       connect_deadline_(std::chrono::steady_clock::now() + connect_timeout) {
@@ -97,8 +106,13 @@ Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_
   set_option(easy, CURLOPT_FRESH_CONNECT, 0L);
   set_option(easy, CURLOPT_URL, endpoint.url_.c_str());
   set_option(easy, CURLOPT_HTTPHEADER, endpoint.headers_.get());
-  set_option(easy, CURLOPT_POSTFIELDS, body_->data());
-  set_option(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_->size()));
+  if (is_post_) {
+    set_option(easy, CURLOPT_POST, 1L);
+    set_option(easy, CURLOPT_POSTFIELDS, body_->data());
+    set_option(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_->size()));
+  } else {
+    set_option(easy, CURLOPT_NOBODY, 1L);
+  }
   set_option(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
   set_option(easy, CURLOPT_WRITEDATA, this);
   set_option(easy, CURLOPT_PREREQFUNCTION, &Transfer::on_request);
@@ -160,7 +174,8 @@ void Transfer::fail_later(int curl_code) noexcept {
 void Transfer::finish(int curl_code, const char* error) noexcept {
   assert(!pool_.inside_libcurl_);
   const auto code = static_cast<CURLcode>(curl_code);
-  TransferResult result{head(), fault_of(code), {}};
+  TransferResult result{head(), fault_of(code), {}, is_reused_};
+  if (code == CURLE_OK) pool_.note_kept_connection();
   leave();
   if (handler_ == nullptr) return pool_.destroy_drained(*this);
   TransferHandler& handler = *handler_;
@@ -183,17 +198,19 @@ void Transfer::finish(int curl_code, const char* error) noexcept {
 // processed starts_afresh().
 int Transfer::on_request(void* self, char*, char*, int, int) noexcept {
   auto& transfer = *static_cast<Transfer*>(self);
-  if (++transfer.requests_ > 1) return CURL_PREREQFUNC_ABORT;
+  if (++transfer.requests_ > 1 && transfer.is_post_) return CURL_PREREQFUNC_ABORT;
   long connects = 0;
   curl_easy_getinfo(transfer.easy_.get(), CURLINFO_NUM_CONNECTS, &connects);
   transfer.is_reused_ = connects == 0;
+  if (transfer.is_reused_) transfer.pool_.note_reused_connection();
   if (transfer.handler_ != nullptr) transfer.handler_->on_request();
   return CURL_PREREQFUNC_OK;
 }
 
 // Refuses to connect for a request that on_request() would refuse to send.
 int Transfer::on_new_socket(void* self, int, int) noexcept {
-  return static_cast<Transfer*>(self)->requests_ > 0 ? CURL_SOCKOPT_ERROR : CURL_SOCKOPT_OK;
+  const auto& transfer = *static_cast<Transfer*>(self);
+  return transfer.is_post_ && transfer.requests_ > 0 ? CURL_SOCKOPT_ERROR : CURL_SOCKOPT_OK;
 }
 
 void Transfer::note_socket(bool is_watched) {

@@ -42,7 +42,8 @@ struct ResponseHead {
 struct TransferResult {
   ResponseHead head;
   TransferFault fault = TransferFault::kNone;
-  std::string detail;  // libcurl's description of the fault
+  std::string detail;    // libcurl's description of the fault
+  bool is_kept = false;  // the request went over a connection that was kept from an earlier one
 };
 
 /// Receives one response, on the loop's thread. The last call is either on_done or on_exception, unless the
@@ -96,12 +97,21 @@ class HttpClient {
   std::unique_ptr<Transfer> post(const RequestTemplate& endpoint, std::shared_ptr<const std::string> body,
                                  std::chrono::milliseconds connect_timeout, TransferHandler& handler);
 
+  /// Likewise for a HEAD, which has no effect: it leaves a connection for the next request. On a kept
+  /// connection that the peer has closed, it is sent again.
+  std::unique_ptr<Transfer> head(const RequestTemplate& endpoint, std::chrono::milliseconds connect_timeout,
+                                 TransferHandler& handler);
+
+  /// Whether there is a connection that waits for a request and can be used for some seconds more. It may be
+  /// wrong: only libcurl knows its connections, and notices the end of one when it is to be used.
+  [[nodiscard]] bool has_fresh_connection() const;
+
  private:
   std::unique_ptr<CurlPool> pool_;
 };
 
-/// A POST under way. Destroying it cancels it and closes its connection at once, unless the response is
-/// complete. Loop thread only.
+/// A POST or HEAD under way. Destroying it cancels it and closes its connection at once, unless the response
+/// is complete. Loop thread only.
 class Transfer {
  public:
   ~Transfer();
@@ -153,8 +163,9 @@ class Transfer {
   void finish(int curl_code, const char* error) noexcept;
 
   CurlPool& pool_;
-  TransferHandler* handler_;                 // none while it is drained
-  std::shared_ptr<const std::string> body_;  // none once it was sent
+  TransferHandler* handler_;  // none while it is drained
+  const bool is_post_;
+  std::shared_ptr<const std::string> body_;  // of a POST; none once it was sent
   std::unique_ptr<void, PutBack> easy_;
   State state_ = State::kResolving;
   std::shared_ptr<curl_slist> addresses_;

@@ -44,6 +44,7 @@ void Worker::drain(bool stop_accepting, std::function<void()> on_idle) {
   assert((state_ == State::kAccepting || state_ == State::kStandby) && loop_.in_loop_thread());
   state_ = State::kDraining;
   on_idle_ = std::move(on_idle);
+  router_.stop_warm_ups();
   if (stop_accepting) listener_.stop_accepting();
   listener_.drain([this] { on_no_connections(); });
 }

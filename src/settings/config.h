@@ -49,6 +49,7 @@ struct Config {
   size_t max_body_bytes = 0;
   size_t max_prompt_bytes = 0;
   size_t max_history_messages = 0;
+  bool warm_up = false;
   Seconds connect_timeout{};
   Seconds first_token_timeout{};
   Seconds idle_timeout{};

@@ -58,6 +58,13 @@ Parsed<bool> parse_bool(const std::string& text) {
   return not_expected();
 }
 
+Parsed<bool> parse_on_off(const std::string& text) {
+  const std::string lower = to_lower(text);
+  if (lower == "on") return true;
+  if (lower == "off") return false;
+  return parse_bool(text);
+}
+
 Parsed<std::string> parse_utf8(const std::string& text) {
   if (!is_utf8(text)) return not_expected();
   return text;

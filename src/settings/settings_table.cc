@@ -105,6 +105,7 @@ const std::vector<Setting> kSettings = {
      set<&Config::max_prompt_bytes, parse_whole<size_t, 1, kMaxBytes>>},
     {"MAX_HISTORY_MESSAGES", "40", "a whole number from 0 to 10000",
      set<&Config::max_history_messages, parse_whole<size_t, 0, 10000>>},
+    {"WARM_UP", "on", "on or off", set<&Config::warm_up, parse_on_off>},
     {"CONNECT_TIMEOUT", "10", kTimeoutRange, set<&Config::connect_timeout, parse_timeout>},
     {"FIRST_TOKEN_TIMEOUT", "60", kTimeoutRange, set<&Config::first_token_timeout, parse_timeout>},
     {"IDLE_TIMEOUT", "60", kTimeoutRange, set<&Config::idle_timeout, parse_timeout>},

@@ -127,6 +127,7 @@ struct Metrics::Families {
     for (const char* reason : {"left", "too_slow"})
       for (const char* phase : {"waiting", "streaming", "sending"}) abort(reason, phase);
     for (const char* result : {"ok", "failed"}) reload(result);
+    for (const char* result : {"opened", "kept", "failed"}) warm_up(result);
   }
 
   Family<Counter>& counters(const char* name, const char* help) {
@@ -149,6 +150,7 @@ struct Metrics::Families {
   Counter& abort(const char* reason, const char* phase) {
     return aborts.Add({{"reason", reason}, {"phase", phase}});
   }
+  Counter& warm_up(const char* result) { return warm_ups.Add({{"result", result}}); }
   Counter& reload(const char* result) { return reloads.Add({{"result", result}}); }
 
   void count_chat(const AccessRecord& record, Clock::time_point now) {
@@ -233,6 +235,10 @@ struct Metrics::Families {
   Counter& pauses = counter("bailian_backpressure_pauses_total",
                             "Times that an answer was paused because the browser reads slowly.");
   Family<Counter>& reloads = counters("bailian_reloads_total", "Reloads of the settings, by result.");
+  Family<Counter>& warm_ups = counters(
+      "bailian_warm_ups_total",
+      "Requests without key or question that made a connection to DashScope ready, by result: opened, "
+      "kept (an earlier connection was still good), failed.");
 
   std::mutex mutex;  // guards the members below
   std::set<std::string> models;
@@ -289,6 +295,11 @@ Totals Metrics::totals() const {
   totals.reloads = sum_of(families_->reloads, "result", "ok");
   totals.failed_reloads = sum_of(families_->reloads, "result", "failed");
   return totals;
+}
+
+void Metrics::count_warm_up(WarmUpResult result) noexcept {
+  constexpr std::array kNames = {"opened", "kept", "failed"};
+  count_safely([&] { families_->warm_up(kNames.at(static_cast<size_t>(result))).Increment(); });
 }
 
 std::string Metrics::text(const Gauges& gauges) const {

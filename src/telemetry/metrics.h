@@ -25,6 +25,13 @@ class alignas(64) Tally {  // a cache line of its own
 
 enum class Traffic { kToClients, kFromUpstream };
 
+/// How a connection for the next question was made ready.
+enum class WarmUpResult {
+  kOpened,  // a new one
+  kKept,    // an earlier one was still good
+  kFailed
+};
+
 /// Current values, which the caller of text() supplies.
 struct Gauges {
   int active_streams = 0;
@@ -64,6 +71,7 @@ class Metrics {
   void count_answered_fallback() noexcept;
   void count_pause() noexcept;
   void count_reload(bool good) noexcept;
+  void count_warm_up(WarmUpResult result) noexcept;
 
   /// All metrics, in version 0.0.4 of the text format.
   [[nodiscard]] std::string text(const Gauges& gauges) const;

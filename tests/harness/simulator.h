@@ -30,7 +30,8 @@ class Simulator {
   void reset() const;    // sets counters to 0 and releases held answers
   void release() const;  // releases held answers
   int64_t count(std::string_view counter) const;
-  // Wait until a counter has this value. Counters: requests, completed, cut, open, held, events, connections.
+  // Wait until a counter has this value. Counters: requests, completed, cut, open, held, events, connections,
+  // warm_ups.
   testing::AssertionResult reaches(std::string_view counter, int64_t number) const;
   testing::AssertionResult falls_to(std::string_view counter, int64_t number) const;
   // {"path":..,"headers":{..},"body":{..}} of the newest completion request.

@@ -77,6 +77,17 @@ void note_request(const Question& question) {
   if (question.stopped_at) violated_by(question, "a request is sent after the stop");
 }
 
+void note_warm_up_begins() {
+  constexpr Duration kInterval = 10s;
+  WarmUps& warm_up = record->warm_up();
+  if (!warm_up.may_begin) violated("a warm-up begins although WARM_UP is off, or while the product drains");
+  if (warm_up.under_way++ > 0) violated("two warm-ups at once");
+  if (warm_up.last_begin && world->now() - *warm_up.last_begin + kTick < kInterval)
+    violated("two warm-ups begin within 10 s");
+  // Timers count from the start of the iteration.
+  warm_up.last_begin = world->now() - (world->lateness() - world->lateness_before_iteration());
+}
+
 // --- at any time ---
 
 void Judge::check_iteration() const {

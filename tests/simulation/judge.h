@@ -10,6 +10,9 @@ void note_transfer_begins(Question& question);
 /// Checks that a request for the question may be sent. To be called before libcurl sends it.
 void note_request(const Question& question);
 
+/// Checks that a HEAD request may begin, which makes a connection ready.
+void note_warm_up_begins();
+
 /// Checks the invariants that concern all questions.
 class Judge {
  public:

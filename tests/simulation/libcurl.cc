@@ -42,12 +42,14 @@ struct Easy {
   size_t buffer_bytes = 16384;
   bool uses_proxy = true;  // as if http_proxy were set
   bool is_http1 = false;
+  bool is_head = false;
 
   // The transfer.
   enum class State { kNone, kPending, kConnecting, kSending, kReceiving, kDone };
   State state = State::kNone;
   Multi* multi = nullptr;
-  Question* question = nullptr;
+  Question* question = nullptr;  // what it asks; for a HEAD `nothing`
+  Question nothing;
   int connection = -1;  // its descriptor
   bool is_reused = false;
   bool began_on_kept = false;
@@ -241,7 +243,7 @@ void send(Easy& easy) {
     if (call(easy.on_request, easy.request_data, easy.error, easy.error, 0, 0) != CURL_PREREQFUNC_OK)
       return finish(easy, CURLE_ABORTED_BY_CALLBACK);
     ++easy.question->requests;
-    note_request(*easy.question);
+    if (!easy.is_head) note_request(*easy.question);
     if (easy.uses_proxy) violated("the request goes to a proxy from the environment");
   }
   Connection& connection = *connection_of(easy.connection);
@@ -249,13 +251,15 @@ void send(Easy& easy) {
     if (connection.is_reset && easy.sent_bytes > 0) return finish(easy, CURLE_SEND_ERROR);
     return easy.is_reused ? send_again(easy) : finish(easy, CURLE_SEND_ERROR);
   }
-  const size_t bytes = std::min(connection.upload_room, easy.body_bytes - easy.sent_bytes);
+  const size_t body_bytes = easy.is_head ? 0 : easy.body_bytes;
+  const size_t bytes = std::min(connection.upload_room, body_bytes - easy.sent_bytes);
   easy.sent_bytes += bytes;
   easy.most_sent_bytes = std::max(easy.most_sent_bytes, easy.sent_bytes);
   if (connection.upload_room != SIZE_MAX) connection.upload_room -= bytes;
-  if (easy.sent_bytes < easy.body_bytes) return watch(easy, easy.connection, CURL_POLL_OUT | CURL_POLL_IN);
+  if (easy.sent_bytes < body_bytes) return watch(easy, easy.connection, CURL_POLL_OUT | CURL_POLL_IN);
   easy.state = Easy::State::kReceiving;
   watch(easy, easy.connection, CURL_POLL_IN);
+  if (easy.is_head) return upstream->receive_head(easy.connection, easy.url, header_lines(easy));
   upstream->receive(easy.connection, easy.url, header_lines(easy), {easy.body, easy.body_bytes});
 }
 
@@ -365,6 +369,12 @@ CURLcode curl_easy_setopt(CURL* handle, CURLoption option, ...) {
       break;
     case CURLOPT_HTTPHEADER:
       easy.headers = va_arg(arguments, curl_slist*);
+      break;
+    case CURLOPT_NOBODY:
+      easy.is_head = va_arg(arguments, long) != 0;
+      break;
+    case CURLOPT_POST:
+      if (va_arg(arguments, long) != 0) easy.is_head = false;
       break;
     case CURLOPT_POSTFIELDS:
       easy.body = va_arg(arguments, const char*);
@@ -526,10 +536,10 @@ CURLMcode curl_multi_add_handle(CURLM* multi_handle, CURL* easy_handle) {
   Easy& easy = as_easy(easy_handle);
   if (easy.multi != nullptr) return CURLM_ADDED_ALREADY;
   if (allocation_fails()) return CURLM_OUT_OF_MEMORY;
-  if (easy.body == nullptr) violated("sends a request without a body");
-  easy.question = &record->named_in({easy.body, easy.body_bytes});
+  if (easy.body == nullptr && !easy.is_head) violated("sends a request without a body");
+  easy.question = easy.is_head ? &easy.nothing : &record->named_in({easy.body, easy.body_bytes});
   ++easy.question->transfers;
-  note_transfer_begins(*easy.question);
+  easy.is_head ? note_warm_up_begins() : note_transfer_begins(*easy.question);
   easy.multi = &multi;
   easy.state = Easy::State::kPending;
   easy.is_paused = false;
@@ -563,6 +573,7 @@ CURLMcode curl_multi_remove_handle(CURLM* multi_handle, CURL* easy_handle) {
       violated("a transfer is cancelled over HTTP/2, which the upstream may not see");
   }
   if (easy.state != Easy::State::kDone) note_end(*easy.question);
+  if (easy.is_head) --record->warm_up().under_way;
   easy.multi = nullptr;
   easy.state = Easy::State::kNone;
   --easy.question->transfers;

@@ -28,7 +28,7 @@ struct Attempt {
 
 /// A visitor's request, and what the product, the upstream, the visitor and the log have seen of it.
 struct Question {
-  int number = 0;
+  int number = -1;
   AnswerMode mode = AnswerMode::kStream;
   bool wants_thoughts = false;
   bool is_chat = false;
@@ -85,6 +85,13 @@ struct Question {
   std::vector<Line> lines;
 };
 
+/// The HEAD requests that make a connection ready.
+struct WarmUps {
+  bool may_begin = false;
+  int under_way = 0;
+  std::optional<Time> last_begin;  // with the settings in use
+};
+
 /// The questions of the schedule.
 class Record {
  public:
@@ -95,6 +102,7 @@ class Record {
     return question;
   }
   [[nodiscard]] std::deque<Question>& questions() { return questions_; }
+  [[nodiscard]] WarmUps& warm_up() { return warm_up_; }
   /// The question whose mark is in `text`, or the last one that repeats it.
   Question& named_in(std::string_view text);
   /// The part of a prompt that identifies the question.
@@ -102,6 +110,7 @@ class Record {
 
  private:
   std::deque<Question> questions_;
+  WarmUps warm_up_;
 };
 extern Record* record;
 

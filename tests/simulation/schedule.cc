@@ -39,6 +39,7 @@ Config some_settings(const Config& base, Choices& choices) {
   config.max_streams = choices.of(kStreams);
   config.token_coalesce = Milliseconds(choices.of(kCoalesce));
   config.drain_timeout = Seconds(choices.of(kDrains));
+  config.warm_up = !choices.one_in(8);
   return config;
 }
 
@@ -58,6 +59,7 @@ class Schedule final : public Site, private LoopObserver {
       worker_ = std::make_unique<Worker>(settings_, *state_, connections_, descriptor_);
     }
     judge_ = std::make_unique<Judge>(*state_);
+    record->warm_up().may_begin = settings_.warm_up;
     observe_loop(this);
     observe_chats(worker_.get());
     plan_visitors();
@@ -159,6 +161,8 @@ class Schedule final : public Site, private LoopObserver {
     post([this] {
       worker_->reload(settings_for_next_);
       settings_ = settings_for_next_;
+      record->warm_up().may_begin = settings_.warm_up;
+      record->warm_up().last_begin.reset();
     });
   }
 
@@ -172,7 +176,10 @@ class Schedule final : public Site, private LoopObserver {
     state_->refusing = !is_shared;
     serves_no_new_ = is_shared;
     draining_since_ = world->now();
-    post([this, is_shared] { worker_->drain(is_shared, [this] { post([this] { stop(); }); }); });
+    post([this, is_shared] {
+      record->warm_up().may_begin = false;
+      worker_->drain(is_shared, [this] { post([this] { stop(); }); });
+    });
     world->after(to_duration(settings_.drain_timeout), [this] { stop(); });
   }
 

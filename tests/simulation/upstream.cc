@@ -150,6 +150,32 @@ void Upstream::receive(int descriptor, std::string_view url, std::string_view he
   world->after(play->steps.front().delay, [this, play] { run(play); });
 }
 
+// There is no such page; or the connection ends, or nothing comes.
+void Upstream::receive_head(int descriptor, std::string_view url, std::string_view headers) {
+  const auto& connection = *dynamic_cast<Connection*>(world->file(descriptor));
+  if (url != "http://127.0.0.1:9/api/v1" || !headers.empty())
+    violated(fmt::format("sends a HEAD request to {} with {}", url, headers));
+  enum End { kAnswers, kCloses, kResets, kIsSilent };
+  static constexpr End kEnds[] = {kAnswers, kAnswers, kAnswers, kAnswers, kAnswers,
+                                  kAnswers, kCloses,  kResets,  kIsSilent};
+  const End end = world->choices.of(kEnds);
+  world->trace("upstream: a warm-up arrives on connection {}", connection.id_);
+  if (end == kIsSilent) return;
+  const Duration delay = world->choices.one_in(2) ? 1us : world->some_delay();
+  world->after(delay, [this, descriptor, id = connection.id_, end] {
+    Connection* const found = find(descriptor, id);
+    if (found == nullptr || found->is_closed) return;
+    if (end == kAnswers) {
+      found->head = Head{404, std::string(kJson), 0, world->choices.one_in(8)};
+      found->is_answering = found->has_end = true;
+    } else {
+      found->is_closed = true;
+      found->is_reset = end == kResets;
+    }
+    found->has_edge = true;
+  });
+}
+
 // Takes the next step of the play.
 void Upstream::run(std::shared_ptr<Play> play) {
   Connection* const connection = find(play->descriptor, play->id);

@@ -57,6 +57,8 @@ class Upstream {
   void opened(int descriptor);
   /// A whole request has arrived.
   void receive(int descriptor, std::string_view url, std::string_view headers, std::string_view body);
+  /// Likewise a HEAD request.
+  void receive_head(int descriptor, std::string_view url, std::string_view headers);
   /// libcurl keeps the connection after a response.
   void keep(int descriptor);
 

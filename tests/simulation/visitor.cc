@@ -67,9 +67,10 @@ void Visitor::connect() {
 void Visitor::ask() {
   Choices& choices = world->choices;
   static constexpr Kind kKinds[] = {
-      Kind::kChat,   Kind::kChat, Kind::kChat, Kind::kChat, Kind::kChat,        Kind::kChat,   Kind::kChat,
-      Kind::kChat,   Kind::kChat, Kind::kChat, Kind::kChat, Kind::kChat,        Kind::kChat,   Kind::kHealth,
-      Kind::kStatus, Kind::kChat, Kind::kChat, Kind::kChat, Kind::kUnknownPath, Kind::kBadJson};
+      Kind::kChat,        Kind::kChat,    Kind::kChat,    Kind::kChat,    Kind::kChat,     Kind::kChat,
+      Kind::kChat,        Kind::kChat,    Kind::kChat,    Kind::kChat,    Kind::kChat,     Kind::kChat,
+      Kind::kChat,        Kind::kHealth,  Kind::kStatus,  Kind::kChat,    Kind::kChat,     Kind::kChat,
+      Kind::kUnknownPath, Kind::kBadJson, Kind::kProfile, Kind::kProfile, Kind::kPreflight};
   kind_ = choices.of(kKinds);
   leaving_ = choices.one_in(4) ? static_cast<Leaving>(1 + choices.below(3)) : Leaving::kNever;
   stops_ = sent_ == 0 && choices.one_in(20) ? static_cast<Stops>(1 + choices.below(2)) : Stops::kNever;
@@ -88,6 +89,7 @@ void Visitor::ask() {
                        question_->wants_thoughts);
   if (kind_ == Kind::kBadJson) body = R"({"last_prompt":)";
   if (kind_ == Kind::kHealth) path = "/health";
+  if (kind_ == Kind::kProfile) path = "/myapi/v1/chat-bot-config";
   if (kind_ == Kind::kStatus) path = "/status?full";
   const std::string long_path = "/nowhere/" + std::string(choices.below(600), 'x');
   if (kind_ == Kind::kUnknownPath) path = long_path;
@@ -125,7 +127,9 @@ std::string Visitor::request(const Question* question, std::string_view body, st
   const std::string padding(world->choices.below(world->choices.of(kPaddings)), 'p');
   const bool posts = !body.empty();
   std::string bytes = wire::begin(kRequestId, keeps_ ? FCGI_KEEP_CONN : 0);
-  bytes += wire::params(kRequestId, {{"REQUEST_METHOD", posts ? "POST" : "GET"},
+  bytes += wire::params(kRequestId, {{"REQUEST_METHOD", posts                       ? "POST"
+                                                        : kind_ == Kind::kPreflight ? "OPTIONS"
+                                                                                    : "GET"},
                                      {"REQUEST_URI", std::string(path)},
                                      {"REMOTE_ADDR", fmt::format("192.0.2.{}", number_ + 1)},
                                      {"REQUEST_ID", fmt::format("q{}", question->number)},

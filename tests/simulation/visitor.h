@@ -50,7 +50,7 @@ class Visitor final : public Peer {
   void on_shut_down() override;
 
  private:
-  enum class Kind { kChat, kHealth, kStatus, kUnknownPath, kBadJson };
+  enum class Kind { kChat, kHealth, kStatus, kUnknownPath, kBadJson, kProfile, kPreflight };
   enum class Reader { kPrompt, kSlow, kNever };
   enum class Leaving { kNever, kCloses, kResets, kAborts };
   enum class Stops { kNever, kInHead, kInBody };

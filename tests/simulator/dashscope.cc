@@ -16,11 +16,26 @@ std::string masked(std::string_view authorization) {
          std::string(is_long ? authorization.substr(authorization.size() - kShown) : std::string_view());
 }
 
+// To a HEAD for a path that is no endpoint. The connection stays open: contract.md §1.1.
+class NoSuchPage : public Exchange {
+ public:
+  NoSuchPage(Connection& connection, const HttpRequest& request) {
+    Headers headers = proxy_headers("application/json");
+    headers.emplace_back("content-length", "0");
+    connection.write(http_head(404, headers, request));
+  }
+  Next on_drained() override { return Next::kFinish; }
+};
+
 }  // namespace
 
 std::unique_ptr<Exchange> DashScope::answer(Connection& connection, HttpRequest request) {
-  stats_.add(Field::kRequests);
   if (connection.is_new_in(stats_.epoch())) stats_.add(Field::kConnections);
+  if (request.is_head && request.header("authorization").empty()) {
+    stats_.add(Field::kWarmUps);
+    return std::make_unique<NoSuchPage>(connection, request);
+  }
+  stats_.add(Field::kRequests);
   Plan plan = planner_.plan(request);
   last_request_ = std::move(request);
   return std::make_unique<Player>(base_, connection, stats_, gate_, *last_request_, std::move(plan));

@@ -114,6 +114,7 @@ HttpRequest read_request(evhttp_request* request) {
   const evhttp_uri* uri = evhttp_request_get_evhttp_uri(request);
   const char* path = evhttp_uri_get_path(uri);
   result.is_post = evhttp_request_get_command(request) == EVHTTP_REQ_POST;
+  result.is_head = evhttp_request_get_command(request) == EVHTTP_REQ_HEAD;
   result.has_chunks = request->major > 1 || (request->major == 1 && request->minor >= 1);
   result.path = path == nullptr ? "" : path;
   result.query = read_query(evhttp_uri_get_query(uri));
@@ -126,7 +127,7 @@ HttpRequest read_request(evhttp_request* request) {
 
 std::string http_head(int status, const Headers& headers, const HttpRequest& request) {
   std::string head = head_without_framing(status, headers, request);
-  if (request.has_chunks) head += "transfer-encoding: chunked\r\n";
+  if (request.has_chunks && !request.is_head) head += "transfer-encoding: chunked\r\n";
   return head + "\r\n";
 }
 

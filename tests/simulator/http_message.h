@@ -15,6 +15,7 @@ using Headers = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
   bool is_post = false;
+  bool is_head = false;
   bool has_chunks = true;  // HTTP/1.1, so the answer can be chunked
   bool closes = false;     // Connection: close
   std::string path;        // as it came, without the query

@@ -82,7 +82,7 @@ Server::Server(const Options& options)
       http_(check_allocated(evhttp_new(base_.get()))) {
   event_add(terminate_.get(), nullptr);
   event_add(interrupt_.get(), nullptr);
-  evhttp_set_allowed_methods(http_.get(), EVHTTP_REQ_GET | EVHTTP_REQ_POST);
+  evhttp_set_allowed_methods(http_.get(), EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST);
   evhttp_set_max_headers_size(http_.get(), kMaxHeaderBytes);
   evhttp_set_max_body_size(http_.get(), kMaxBodyBytes);
   evhttp_set_gencb(http_.get(), on_request, this);

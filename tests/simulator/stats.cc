@@ -6,8 +6,8 @@
 namespace bailian::simulator {
 namespace {
 
-constexpr std::array<std::string_view, 7> kNames = {"requests", "completed", "cut",        "open",
-                                                    "held",     "events",    "connections"};
+constexpr std::array<std::string_view, 8> kNames = {"requests", "completed", "cut",         "open",
+                                                    "held",     "events",    "connections", "warm_ups"};
 
 }  // namespace
 
@@ -25,8 +25,8 @@ void Stats::add_cut() {
 
 void Stats::reset() {
   ++epoch_;
-  for (const Field field :
-       {Field::kRequests, Field::kCompleted, Field::kCut, Field::kEvents, Field::kConnections}) {
+  for (const Field field : {Field::kRequests, Field::kCompleted, Field::kCut, Field::kEvents,
+                            Field::kConnections, Field::kWarmUps}) {
     values_[index(field)] = 0;
   }
   add(Field::kRequests, 0);

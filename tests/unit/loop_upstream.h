@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/event_loop.h"
@@ -58,6 +59,7 @@ class LoopUpstream {
 
   [[nodiscard]] std::string base_url() const { return base_url_of(listener_); }
   [[nodiscard]] size_t requests() const { return requests_; }
+  [[nodiscard]] const std::string& last_request() const { return last_request_; }
   [[nodiscard]] size_t connections() const { return connections_.size(); }
 
   /// False when the connection does not accept all of it.
@@ -88,9 +90,12 @@ class LoopUpstream {
       received.append(bytes, static_cast<size_t>(size));
       const size_t head_end = received.find("\r\n\r\n");
       const size_t length_at = received.find("Content-Length: ");
-      if (head_end == std::string::npos || length_at == std::string::npos) return;
-      if (received.size() < head_end + 4 + std::stoul(received.substr(length_at + 16))) return;
-      received.clear();
+      if (head_end == std::string::npos) return;
+      if (!received.starts_with("HEAD ")) {
+        if (length_at == std::string::npos) return;
+        if (received.size() < head_end + 4 + std::stoul(received.substr(length_at + 16))) return;
+      }
+      owner.last_request_ = std::exchange(received, {});
       owner.answer(*this);
     }
 
@@ -120,6 +125,7 @@ class LoopUpstream {
   std::vector<std::unique_ptr<Connection>> connections_;
   Connection* current_ = nullptr;
   size_t requests_ = 0;
+  std::string last_request_;
 };
 
 }  // namespace bailian
