@@ -94,6 +94,11 @@ class CurlPool {
   bool has_addresses() { return !resolver_ || resolver_->is_ready(); }
   /// For CURLOPT_RESOLVE; none if the URL names an address.
   std::shared_ptr<curl_slist> addresses();
+  [[nodiscard]] bool has_several_addresses() const { return resolver_ && resolver_->has_several_addresses(); }
+  /// The first of `tried` does not answer: connections are made to the others first, until the next lookup.
+  void avoid_first_of(const curl_slist* tried) {
+    if (tried == known_addresses_.get()) resolver_->move_first_to_end();
+  }
   /// Starts `transfer` when the addresses are known.
   void wait_for_addresses(Transfer& transfer) { waiting_.push_back(&transfer); }
   void stop_waiting(Transfer& transfer) noexcept { std::erase(waiting_, &transfer); }

@@ -101,7 +101,7 @@ Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_
       is_post_(body != nullptr),
       body_(std::move(body)),
       easy_(pool.take_handle(), PutBack{pool}),
-      connect_deadline_(std::chrono::steady_clock::now() + connect_timeout) {
+      connect_timeout_(connect_timeout) {
   CURL* const easy = easy_.get();
   set_option(easy, CURLOPT_FRESH_CONNECT, 0L);
   set_option(easy, CURLOPT_URL, endpoint.url_.c_str());
@@ -120,24 +120,47 @@ Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_
   set_option(easy, CURLOPT_SOCKOPTFUNCTION, &Transfer::on_new_socket);
   set_option(easy, CURLOPT_SOCKOPTDATA, this);
   set_option(easy, CURLOPT_PRIVATE, this);
+  begin_to_connect();
   if (pool_.has_addresses()) {
     start();
     return;
   }
-  lookup_timer_.emplace(pool_.loop(), bind<&Transfer::on_lookup_timeout>(this));
-  lookup_timer_->start(connect_timeout);
+  connect_timer_->start(connect_timeout_);
   pool_.wait_for_addresses(*this);
 }
 
+// Not by libcurl's CURLOPT_CONNECTTIMEOUT: that timer stays in its tree for the whole time, even after the
+// connection is made, and then every token of every stream searches the tree.
+void Transfer::begin_to_connect() {
+  connect_deadline_ = std::chrono::steady_clock::now() + connect_timeout_;
+  connect_timer_.emplace(pool_.loop(), bind<&Transfer::on_connect_timeout>(this));
+}
+
 void Transfer::start() {
-  assert(state_ == State::kResolving);
-  lookup_timer_.reset();
-  const auto left =
-      std::chrono::ceil<std::chrono::milliseconds>(connect_deadline_ - std::chrono::steady_clock::now());
-  set_option(easy_.get(), CURLOPT_CONNECTTIMEOUT_MS, std::max(1L, static_cast<long>(left.count())));
   addresses_ = pool_.addresses();
   set_option(easy_.get(), CURLOPT_RESOLVE, addresses_.get());
+  const auto left = connect_deadline_ - std::chrono::steady_clock::now();
+  connect_timer_->start(may_try_another_address() ? left / 2 : left);
   run_in(pool_.multi_with_room());
+}
+
+// libcurl itself goes on to the next address only if one refuses the connection.
+bool Transfer::may_try_another_address() const {
+  constexpr std::chrono::milliseconds kLeast{100};
+  const auto left = connect_deadline_ - std::chrono::steady_clock::now();
+  return pool_.has_several_addresses() && left >= kLeast;
+}
+
+void Transfer::on_connect_timeout() {
+  assert(requests_ == 0);
+  if (state_ == State::kResolving || !may_try_another_address()) return finish(CURLE_OPERATION_TIMEDOUT, "");
+  try {
+    pool_.avoid_first_of(addresses_.get());
+    leave();
+    start();
+  } catch (const std::exception& error) {
+    handler_->on_exception(error);
+  }
 }
 
 void Transfer::run_in(CurlMulti& multi) {
@@ -162,8 +185,6 @@ Transfer::~Transfer() {
   assert(!pool_.inside_libcurl_);
   if (state_ != State::kDone) leave();
 }
-
-void Transfer::on_lookup_timeout() { finish(CURLE_OPERATION_TIMEDOUT, ""); }
 
 void Transfer::fail_later(int curl_code) noexcept {
   assert(state_ == State::kRunning);
@@ -203,6 +224,7 @@ int Transfer::on_request(void* self, char*, char*, int, int) noexcept {
   curl_easy_getinfo(transfer.easy_.get(), CURLINFO_NUM_CONNECTS, &connects);
   transfer.is_reused_ = connects == 0;
   if (transfer.is_reused_) transfer.pool_.note_reused_connection();
+  transfer.connect_timer_.reset();
   if (transfer.handler_ != nullptr) transfer.handler_->on_request();
   return CURL_PREREQFUNC_OK;
 }
@@ -243,7 +265,8 @@ bool Transfer::starts_afresh(int curl_code) {
   requests_ = 0;
   sent_bytes_ = 0;
   is_reused_ = false;
-  run_in(*multi_);
+  begin_to_connect();
+  start();
   return true;
 }
 

@@ -150,7 +150,10 @@ class Transfer {
   bool take(std::string_view bytes);
   const ResponseHead& head();
   void free_sent_body();
+  void begin_to_connect();
   void start();
+  [[nodiscard]] bool may_try_another_address() const;
+  void on_connect_timeout();
   void run_in(CurlMulti& multi);
   void leave() noexcept;
   void set_paused(bool paused);
@@ -158,7 +161,6 @@ class Transfer {
   void note_sent_bytes();
   [[nodiscard]] bool is_surely_not_processed(int curl_code) const;
   bool starts_afresh(int curl_code);
-  void on_lookup_timeout();
   void fail_later(int curl_code) noexcept;
   void finish(int curl_code, const char* error) noexcept;
 
@@ -169,8 +171,9 @@ class Transfer {
   std::unique_ptr<void, PutBack> easy_;
   State state_ = State::kResolving;
   std::shared_ptr<curl_slist> addresses_;
+  const std::chrono::milliseconds connect_timeout_;
   std::chrono::steady_clock::time_point connect_deadline_;
-  std::optional<Timer> lookup_timer_;
+  std::optional<Timer> connect_timer_;  // none once there is a connection
   ResponseHead head_;
   int requests_ = 0;        // how often libcurl was about to send the request
   bool is_reused_ = false;  // the connection of the first

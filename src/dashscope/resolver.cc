@@ -106,6 +106,14 @@ void Resolver::start() {
   lookup_ = std::move(lookup);
 }
 
+void Resolver::move_first_to_end() {
+  const size_t first = host_.size() + port_.size() + 2;
+  const size_t comma = addresses_.find(',');
+  if (comma == std::string::npos) return;
+  addresses_ = addresses_.substr(0, first) + addresses_.substr(comma + 1) + ',' +
+               addresses_.substr(first, comma - first);
+}
+
 void Resolver::take_result() {
   assert(lookup_);
   if (!lookup_->has_ended.load(std::memory_order_acquire)) return;

@@ -25,6 +25,9 @@ class Resolver {
 
   /// HOST:PORT:ADDRESS[,ADDRESS...], as CURLOPT_RESOLVE takes them; empty if none were ever found.
   [[nodiscard]] const std::string& addresses() const { return addresses_; }
+  [[nodiscard]] bool has_several_addresses() const { return addresses_.find(',') != std::string::npos; }
+  /// Until the next lookup.
+  void move_first_to_end();
   /// Why the last lookup has failed, or empty.
   [[nodiscard]] const std::string& error() const { return error_; }
 

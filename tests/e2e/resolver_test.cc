@@ -1,10 +1,15 @@
 // The lookup of the upstream's name: all waiting requests share one, however long it takes.
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
+#include <array>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "harness/answer.h"
@@ -98,6 +103,35 @@ TEST_F(SlowResolver, AnAddressOfALinkHidesNoOther) {
   let_it_resolve();
   start(to_simulator("localhost"));
   EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
+}
+
+// Listens on a port of 127.0.0.2, but its queue of connections is full.
+class SilentAddress {
+ public:
+  explicit SilentAddress(uint16_t port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+    address.sin_port = htons(port);
+    const auto* const where = reinterpret_cast<const sockaddr*>(&address);
+    if (::bind(listener_.get(), where, sizeof address) != 0 || ::listen(listener_.get(), 0) != 0)
+      throw std::runtime_error("cannot listen on 127.0.0.2");
+    for (const Fd& fd : queued_) std::ignore = ::connect(fd.get(), where, sizeof address);
+  }
+
+ private:
+  static Fd new_socket() { return Fd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)); }
+
+  Fd listener_ = new_socket();
+  std::array<Fd, 3> queued_{new_socket(), new_socket(), new_socket()};
+};
+
+TEST_F(SlowResolver, AnAddressThatDoesNotAnswerIsPassedOver) {
+  const SilentAddress silent(simulator_.port());
+  let_it_resolve();
+  start(to_simulator("localhost"), {{"CONNECT_TIMEOUT", "3"}}, "TWO_ADDRESSES=1");
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
+  EXPECT_EQ(simulator_.count("requests"), 1);
 }
 
 TEST_F(SlowResolver, LocalhostIsFoundWhereNoHostsFileNamesIt) {

@@ -1,7 +1,7 @@
 // Preloaded into a program. The lookup of `slow.test` ends when the file named by SLOW_RESOLVER is removed,
-// and finds a link-local address and then the loopback address. `none.test` has no address. While the file
-// named by NO_THREADS exists, the clock is a quarter of an hour ahead and no thread can be started. With
-// NO_NAMES, localhost has no address either.
+// and finds a link-local address, with TWO_ADDRESSES 127.0.0.2 instead, and then the loopback address.
+// `none.test` has no address. While the file named by NO_THREADS exists, the clock is a quarter of an hour
+// ahead and no thread can be started. With NO_NAMES, localhost has no address either.
 
 #include <dlfcn.h>
 #include <netdb.h>
@@ -25,7 +25,8 @@ extern "C" int getaddrinfo(const char* host, const char* port, const addrinfo* h
   const char* const slow = std::getenv("SLOW_RESOLVER");
   constexpr timespec kMoment{0, 10'000'000};
   while (slow != nullptr && access(slow, F_OK) == 0) nanosleep(&kMoment, nullptr);
-  const int code = real("fe80::1%1", port, hints, found);
+  const char* const first = std::getenv("TWO_ADDRESSES") != nullptr ? "127.0.0.2" : "fe80::1%1";
+  const int code = real(first, port, hints, found);
   return code != 0 ? code : real("127.0.0.1", port, hints, &(*found)->ai_next);
 }
 
