@@ -26,7 +26,7 @@ endif
 
 service_files := $(addprefix build/install/systemd/bailian-fcgi.,service socket)
 man_pages     := $(wildcard deploy/man/*.1)
-made          := $(service_files) $(addprefix build/install/,env examples/env \
+made          := $(service_files) $(addprefix build/install/,env bots.README examples/env \
                    examples/nginx-site.conf man/bailian-fcgi.conf.5)
 documents     := README.md README.zh-CN.md CHANGELOG.md .github/SECURITY.md \
                  $(wildcard deploy/grafana-dashboard.json deploy/prometheus-alerts.yml) \
@@ -73,6 +73,8 @@ install: $(programs:%=$B/%) $(made)
 	[ -e $(to_conf)/bot.json ] || $(INSTALL) -m 640 deploy/examples/bot.json $(to_conf)
 	[ -e $(to_conf)/dashscope-api-key ] || \
 	  $(INSTALL) -m 600 /dev/null $(to_conf)/dashscope-api-key
+	[ -d $(to_conf)/bots.d ] || $(INSTALL) -d -m 750 $(to_conf)/bots.d
+	$(INSTALL) -m 644 build/install/bots.README $(to_conf)/bots.d/README
 
 ## remove what `make install` installed; keeps settings that were changed
 uninstall: $(made)
@@ -90,6 +92,8 @@ uninstall: $(made)
 	if cmp -s build/install/env $(to_conf)/env; then rm $(to_conf)/env; fi
 	if cmp -s deploy/examples/bot.json $(to_conf)/bot.json; then rm $(to_conf)/bot.json; fi
 	if cmp -s /dev/null $(to_conf)/dashscope-api-key; then rm $(to_conf)/dashscope-api-key; fi
+	rm -f $(to_conf)/bots.d/README
+	[ ! -d $(to_conf)/bots.d ] || rmdir --ignore-fail-on-non-empty $(to_conf)/bots.d
 	rmdir --ignore-fail-on-non-empty $(to_conf)
 
 # Always rebuilt: the directories may have changed.
@@ -98,16 +102,17 @@ build/install/%: deploy/%.in FORCE
 	@sed -e 's|@bindir@|$(bindir)|g' -e 's|@confdir@|$(confdir)|g' -e '$(backoff)' \
 	  -e 's|@pkgdatadir@|$(pkgdatadir)|g' -e 's|@docdir@|$(docdir)|g' $< >$@
 
-# All settings, as an example. Two differ from .env.example, and both must be present; those of
+# All settings, as an example. Three differ from .env.example, and all must be present; those of
 # `make run` are left out.
 build/install/examples/env: .env.example deploy/env.head FORCE
 	@mkdir -p $(@D)
 	@sed -e '1,/^$$/d' -e '/^# Where the nginx that/,/^PORT=/d' \
 	  -e 's| `make run` sets True unless it is set.||' \
 	  -e 's|^DASHSCOPE_API_KEY_FILE=$$|&$(confdir)/dashscope-api-key|' \
-	  -e 's|^BOT_CONFIG_FILE=$$|&$(confdir)/bot.json|' $< | cat deploy/env.head - >$@
+	  -e 's|^BOT_CONFIG_FILE=$$|&$(confdir)/bot.json|' \
+	  -e 's|^BOTS_DIR=$$|&$(confdir)/bots.d|' $< | cat deploy/env.head - >$@
 	@! grep -q '^HOST=\|^PORT=\|make run. sets' $@ && \
-	  [ "$$(grep -c '^[A-Z_]*=$(confdir)/' $@)" = 2 ]
+	  [ "$$(grep -c '^[A-Z_]*=$(confdir)/' $@)" = 3 ]
 
 build/install/man/bailian-fcgi.conf.5: deploy/man/settings.awk .env.example FORCE
 	@mkdir -p $(@D)

@@ -66,5 +66,6 @@ function end_page() {
   print ".SH FILES\n.TP\n.I /etc/bailian\\-fcgi/env\nThe settings of the service."
   print ".TP\n.I /etc/bailian\\-fcgi/dashscope\\-api\\-key\nThe key, which only root can read; systemd passes it to the service."
   print ".TP\n.I /etc/bailian\\-fcgi/bot.json\nThe bot profile,\n.BR BOT_CONFIG_FILE ."
+  print ".TP\n.I /etc/bailian\\-fcgi/bots.d/NAME.env\nThe settings of the bot NAME, where they differ,\n.BR BOTS_DIR ."
   print ".SH SEE ALSO\n.BR bailian\\-fcgi (1)"
 }

@@ -25,12 +25,11 @@ LogLevel level_of(const AccessRecord& record) {
 }  // namespace
 
 LogFields request_fields(const AccessRecord& record, Clock::time_point now) {
-  LogFields fields = {{"request_id", record.request_id},
-                      {"method", record.method},
-                      {"path", record.path},
-                      {"status", double(record.status)},
-                      {"outcome", name_of(record.outcome)},
-                      {"bytes", static_cast<double>(record.sent_bytes)}};
+  LogFields fields = {{"request_id", record.request_id}, {"method", record.method}, {"path", record.path}};
+  if (!record.bot.empty()) fields.emplace_back("bot", record.bot);
+  fields.emplace_back("status", double(record.status));
+  fields.emplace_back("outcome", name_of(record.outcome));
+  fields.emplace_back("bytes", static_cast<double>(record.sent_bytes));
   if (record.first_token)
     fields.emplace_back("ttft_ms", Milliseconds(*record.first_token - record.started).count());
   fields.emplace_back("duration_ms", Milliseconds(now - record.started).count());

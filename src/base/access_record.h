@@ -89,7 +89,8 @@ struct AccessRecord {
   std::string method;
   std::string path;
   Endpoint endpoint = Endpoint::kUnknown;
-  int status = 0;  // 0: nothing was sent
+  std::string bot;  // empty: the request was not for a bot
+  int status = 0;   // 0: nothing was sent
   Outcome outcome = Outcome::kDone;
   uint64_t sent_bytes = 0;
   bool is_chat = false;      // the upstream was asked

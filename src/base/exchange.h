@@ -46,8 +46,16 @@ struct Reply {
   std::string body;
   // For the access log, if no exchange describes the request.
   Endpoint endpoint = Endpoint::kUnknown;
+  std::string bot{};
   std::string upstream_code{};
   std::string detail{};
+
+  void describe(AccessRecord& record) const {
+    record.endpoint = endpoint;
+    record.bot = bot;
+    record.upstream_code = upstream_code;
+    record.detail = detail;
+  }
 };
 
 /// A failure to report to the visitor: what() is a text for humans, `code` an identifier for programs, see

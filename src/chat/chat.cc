@@ -176,6 +176,7 @@ void Chat::on_shutdown() {
 void Chat::describe(AccessRecord& record) const {
   const Answer& answer = completion_ ? completion_->answer() : answer_;
   record.endpoint = chat_.endpoint;
+  record.bot = chat_.bot.name;
   record.is_chat = true;
   record.is_complete = is_complete_;
   record.first_token = first_token_;

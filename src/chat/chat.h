@@ -21,7 +21,7 @@ struct AdmittedChat {
   Endpoint endpoint;
   std::shared_ptr<ConfigSnapshot> snapshot;
   Bot& bot;  // of the snapshot
-  StreamLimit::Permit permit;
+  StreamPermit permit;
   std::unique_ptr<AnswerWriter> writer;
   const Dialect& dialect;
   Headers headers;  // of every reply to this request

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/event_loop.h"
+#include "chat/service_state.h"
 #include "dashscope/client.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
@@ -15,10 +16,14 @@ namespace bailian {
 
 /// The bot that visitors talk to: an application of DashScope with its settings.
 struct Bot {
-  Bot(EventLoop& loop, std::string_view bot_name, const Config& settings, Tally& received_bytes)
-      : name(bot_name), config(settings), upstream(loop, config, received_bytes) {}
+  Bot(EventLoop& loop, const Config& settings, ServiceState& state, Tally& received_bytes)
+      : name(settings.name),
+        config(settings),
+        streams(state.streams_of(settings)),
+        upstream(loop, config, received_bytes) {}
   const std::string name;
   const Config& config;
+  StreamLimit& streams;  // of all loops
   DashScopeClient upstream;
 };
 
@@ -26,8 +31,10 @@ struct Bot {
 /// the one it began with, so an old key and its connections last as long as their chats.
 struct ConfigSnapshot {
   /// `received_bytes`, which counts the upstream's answers, must outlive the snapshot.
-  ConfigSnapshot(EventLoop& loop, Config settings, Tally& received_bytes) : config(std::move(settings)) {
-    bots.emplace_back(loop, kDefaultBot, config, received_bytes);
+  ConfigSnapshot(EventLoop& loop, Config settings, ServiceState& state, Tally& received_bytes)
+      : config(std::move(settings)) {
+    bots.emplace_back(loop, config, state, received_bytes);
+    for (const Config& bot : config.bots) bots.emplace_back(loop, bot, state, received_bytes);
   }
 
   /// nullptr if no such bot exists.
@@ -37,7 +44,7 @@ struct ConfigSnapshot {
   }
 
   const Config config;
-  std::deque<Bot> bots;
+  std::deque<Bot> bots;  // the default one first
 };
 
 }  // namespace bailian

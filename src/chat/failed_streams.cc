@@ -14,6 +14,7 @@ FailedStreams::Key FailedStreams::key(std::string_view visitor, const Question& 
     sum = hash({reinterpret_cast<const char*>(both.data()), sizeof both});
   };
   add(visitor);
+  add(question.bot);
   add(question.prompt);
   add(question.session_id);
   add(question.biz_params_json);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "chat/cors.h"
 #include "dialects/myapi.h"
 #include "telemetry/status_exchange.h"
 
@@ -24,7 +25,9 @@ struct Router::Route {
 
 namespace {
 
-using Origins = std::vector<std::string>;  // ALLOWED_ORIGINS; empty: every origin is allowed
+// The first part of the paths that may name a bot: /myapi/bots/NAME/v1/chat-bot is /myapi/v1/chat-bot of a
+// bot.
+constexpr std::string_view kApi = "/myapi";
 
 constexpr std::string_view kReads = "GET, HEAD, OPTIONS";
 constexpr std::string_view kPosts = "POST, OPTIONS";
@@ -45,6 +48,22 @@ std::string_view canonical(std::string_view path) {
     path.remove_prefix(kPrefix.size());
   if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
   return path;
+}
+
+struct BotPath {
+  std::optional<std::string_view> bot;  // none: the path names none
+  std::string_view rest;                // without /myapi, if there is a bot
+};
+
+BotPath split_bot_path(std::string_view path) {
+  constexpr std::string_view kBots = "/bots/";
+  std::string_view rest = path;
+  if (!rest.starts_with(kApi)) return {std::nullopt, path};
+  rest.remove_prefix(kApi.size());
+  if (!rest.starts_with(kBots)) return {std::nullopt, path};
+  rest.remove_prefix(kBots.size());
+  const size_t end = std::min(rest.find('/'), rest.size());
+  return {rest.substr(0, end), rest.substr(end)};
 }
 
 // Whether If-None-Match, a list of tags, has `etag`. Compared weakly (RFC 9110, 13.1.2): nginx makes ours a
@@ -115,64 +134,11 @@ std::vector<StatusFigure> status_figures(const ServiceState& state) {
           {"failed reloads", totals.failed_reloads}};
 }
 
-// --- cross-origin requests (the Fetch standard, "CORS protocol") ---
-
-// A browser sends its origin with same-origin POSTs too. A page of http://site does not belong to
-// https://site; but https://site may be ours, as TLS may end at a proxy before the web server.
-bool is_same_origin(const Request& request) {
-  if (request.is_https && !request.origin.starts_with("https://")) return false;
-  const size_t scheme_end = request.origin.find("://");
-  return scheme_end != std::string::npos && request.origin.substr(scheme_end + 3) == request.host;
-}
-
-// A list of header names (RFC 9110, 5.6.2) of a plausible length.
-bool are_header_names(std::string_view list) {
-  constexpr size_t kMaxListBytes = 1024;
-  constexpr std::string_view kOtherNameChars = "!#$%&'*+-.^_`|~";
-  const auto in_name = [&](char c) { return is_alnum(c) || kOtherNameChars.find(c) != list.npos; };
-  const auto in_list = [&](char c) { return in_name(c) || c == ',' || c == ' '; };
-  return list.size() <= kMaxListBytes && std::ranges::all_of(list, in_list) &&
-         std::ranges::any_of(list, in_name);
-}
-
-// True also for the site's own pages, and for requests without an origin, which no page sends.
-bool is_allowed_origin(const Request& request, const Origins& allowed) {
-  return allowed.empty() || request.origin.empty() || is_same_origin(request) ||
-         std::ranges::find(allowed, request.origin) != allowed.end();
-}
-
-// Adds the fields that let an allowed page read the reply.
-void add_cors_headers(Headers& headers, const Request& request, const Origins& allowed) {
-  if (allowed.empty()) {
-    headers.emplace_back("Access-Control-Allow-Origin", "*");
-  } else {
-    headers.emplace_back("Vary", "Origin");
-    if (!request.origin.empty() && is_allowed_origin(request, allowed)) {
-      headers.emplace_back("Access-Control-Allow-Origin", request.origin);
-    }
-  }
-  headers.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
-}
-
-// Tracing in a page (Sentry, OpenTelemetry) adds headers to each request. Any header is allowed, because none
-// has a meaning here.
-Reply preflight_reply(const Request& request) {
-  constexpr std::string_view kUsualHeaders =
-      "Content-Type, Accept, Authorization, Cache-Control, X-Requested-With, X-WP-Nonce";
-  const std::string_view allowed =
-      are_header_names(request.requested_headers) ? request.requested_headers : kUsualHeaders;
-  return {204,
-          {{"Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"},
-           {"Access-Control-Allow-Headers", std::string(allowed)},
-           {"Access-Control-Max-Age", "86400"}},
-          {}};
-}
-
 }  // namespace
 
 // --- routing ---
 
-const Router::Route* Router::find_route(std::string_view path) {
+Router::Destination Router::find(std::string_view path) {
   // A new endpoint needs a line here, its function, and a row of kEndpoints in base/access_record.h.
   static constexpr std::array kRoutes = {
       Route{"/health", Endpoint::kHealth, kReads, &Router::health},
@@ -188,35 +154,51 @@ const Router::Route* Router::find_route(std::string_view path) {
     return std::ranges::count(kRoutes, row.value, &Route::endpoint) == (row.value != Endpoint::kUnknown);
   }));
 
-  // An operator's path is matched as it is: a web server passes on public paths only, by their prefix.
-  const auto* const found = std::ranges::find_if(kRoutes, [&](const Route& route) {
-    return route.path == (is_for_operator(route.endpoint) ? path : canonical(path));
-  });
-  return found != kRoutes.end() ? found : nullptr;
+  const BotPath asked = split_bot_path(canonical(path));
+  const auto is_asked = [&](const Route& route) {
+    // An operator's path is matched as it is: a web server passes on public paths only, by their prefix.
+    if (is_for_operator(route.endpoint)) return route.path == path;
+    if (!asked.bot) return route.path == asked.rest;
+    return route.path.starts_with(kApi) && route.path.substr(kApi.size()) == asked.rest;
+  };
+  const auto* const found = std::ranges::find_if(kRoutes, is_asked);
+  return {found != kRoutes.end() ? found : nullptr, asked.bot};
 }
 
-bool Router::takes_body(std::string_view method, std::string_view path) {
-  const Route* const route = find_route(path);
-  return method == "POST" && route != nullptr && has_method(route->allow, method);
+// The name in the path, else the host decides.
+Bot* Router::find_bot(const std::optional<std::string_view>& name, std::string_view host) const {
+  if (name) return snapshot_->find(*name);
+  const auto& hosts = config().bot_hosts;
+  const auto bot = hosts.empty() ? hosts.end() : hosts.find(host_name(host));
+  return bot != hosts.end() ? snapshot_->find(bot->second) : &snapshot_->bots.front();
+}
+
+bool Router::takes_body(std::string_view method, std::string_view path) const {
+  const auto [route, bot] = find(path);
+  if (method != "POST" || route == nullptr || !has_method(route->allow, method)) return false;
+  return !bot || snapshot_->find(*bot) != nullptr;
 }
 
 std::unique_ptr<Exchange> Router::handle(const Request& request, ClientStream& client) {
   const bool is_routed = request.method != "OPTIONS" && request.fault != RequestFault::kParamsTooLarge;
-  const Route* const route = is_routed ? find_route(request.path) : nullptr;
-  Result result = answer(request, client, route);
+  const Destination asked = find(request.path);
+  const Route* const route = is_routed ? asked.route : nullptr;
+  Bot* const bot = find_bot(asked.bot, request.host);
+  Result result = answer(request, client, route, bot);
   if (auto* const exchange = std::get_if<std::unique_ptr<Exchange>>(&result)) return std::move(*exchange);
   Reply& reply = std::get<Reply>(result);
   reply.endpoint = route != nullptr ? route->endpoint : Endpoint::kUnknown;
+  if (route != nullptr && route->path.starts_with(kApi) && bot != nullptr) reply.bot = bot->name;
   client.send(reply);
   return nullptr;
 }
 
-Router::Result Router::answer(const Request& request, ClientStream& client, const Route* route) {
+Router::Result Router::answer(const Request& request, ClientStream& client, const Route* route, Bot* bot) {
   Headers common = {{"X-Request-Id", request.request_id}, {"X-Content-Type-Options", "nosniff"}};
-  add_cors_headers(common, request, config().allowed_origins);
+  add_cors_headers(common, request, (bot != nullptr ? bot->config : config()).allowed_origins);
   const Dialect& dialect = route != nullptr ? *route->dialect : kMyapi;
   try {
-    return dispatch(request, client, route, common);
+    return dispatch(request, client, route, bot, common);
   } catch (const HttpError& error) {
     return dialect.refuse(error, request.request_id, common);
   } catch (const std::exception& error) {
@@ -226,16 +208,16 @@ Router::Result Router::answer(const Request& request, ClientStream& client, cons
   }
 }
 
-Router::Result Router::dispatch(const Request& request, ClientStream& client, const Route* route,
+Router::Result Router::dispatch(const Request& request, ClientStream& client, const Route* route, Bot* bot,
                                 const Headers& common) {
   if (request.fault == RequestFault::kParamsTooLarge)
     throw HttpError(431, "headers_too_large", "Request header fields too large");
   if (request.method == "OPTIONS") {
-    if (const Route* const asked = find_route(request.path); asked != nullptr && asked->allow == kPosts)
-      expect_question(request);
+    const Route* const asked = find(request.path).route;
+    if (asked != nullptr && asked->allow == kPosts && bot != nullptr) expect_question(request, *bot);
     return with_headers(common, preflight_reply(request));
   }
-  if (route == nullptr) throw not_found();
+  if (route == nullptr || bot == nullptr) throw not_found();
   if (!has_method(route->allow, request.method)) {
     const HttpError error(405, "method_not_allowed", "Method not allowed");
     Reply reply = route->dialect->refuse(error, request.request_id, common);
@@ -243,7 +225,7 @@ Router::Result Router::dispatch(const Request& request, ClientStream& client, co
     return reply;
   }
   const Headers headers = is_for_operator(route->endpoint) ? operator_headers(request) : common;
-  Result result = (this->*route->answer)({request, client, *route, headers});
+  Result result = (this->*route->answer)({request, client, *route, *bot, headers});
   if (auto* const reply = std::get_if<Reply>(&result)) return with_headers(headers, std::move(*reply));
   return result;
 }
@@ -262,8 +244,8 @@ Router::Result Router::ready(const Visit&) {
 
 Router::Result Router::bot_profile(const Visit& visit) {
   if (state_.misconfigured) throw misconfigured();
-  expect_question(visit.request);
-  const BotProfile& profile = config().bot_profile;
+  expect_question(visit.request, visit.bot);
+  const BotProfile& profile = visit.bot.config.bot_profile;
   Headers headers = {{"ETag", profile.etag}, {"Cache-Control", "no-cache"}};
   if (matches(visit.request.if_none_match, profile.etag)) return Reply{304, std::move(headers), {}};
   headers.emplace_back("Content-Type", "application/json");
@@ -286,16 +268,17 @@ Router::Result Router::status(const Visit& visit) {
 }
 
 Router::Result Router::chat(const Visit& visit) {
-  check_chat(visit.request);
+  check_chat(visit);
   const Dialect& dialect = *visit.route.dialect;
+  const Config& limits = visit.bot.config;
   ParsedRequest parsed =
       dialect.parse(visit.request, visit.route.path,
-                    {config().max_prompt_bytes, config().max_history_messages, config().visitor_params});
-  Bot* const bot = snapshot_->find(parsed.question.bot);
-  if (bot == nullptr) throw not_found();
-  if (bot->config.targets.front().api_key.empty())
+                    {limits.max_prompt_bytes, limits.max_history_messages, limits.visitor_params});
+  Bot& bot = visit.bot;
+  parsed.question.bot = bot.name;
+  if (bot.config.targets.front().api_key.empty())
     throw HttpError(500, "not_configured", "API Key is not configured");
-  if (bot->config.targets.front().app_id.empty())
+  if (bot.config.targets.front().app_id.empty())
     throw HttpError(500, "not_configured", "App ID is not configured");
   const auto key = state_.failed_streams.key(visit.request.visitor, parsed.question);
   // Only a whole answer repeats a failed stream; another stream is a new question.
@@ -303,20 +286,21 @@ Router::Result Router::chat(const Visit& visit) {
   if (failure && parsed.question.mode == AnswerMode::kJson) return repeat_failure(visit, *failure);
   return std::make_unique<Chat>(
       loop_, board_, state_, visit.client, parsed.question,
-      AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, *bot, take_permit(),
+      AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, bot, take_permit(bot),
                    std::move(parsed.writer), dialect, visit.headers, key});
 }
 
 // A page that loads the profile may soon ask.
-void Router::expect_question(const Request& request) noexcept {
-  if (state_.draining || state_.misconfigured || !is_allowed_origin(request, config().allowed_origins))
+void Router::expect_question(const Request& request, Bot& bot) noexcept {
+  if (state_.draining || state_.misconfigured || !is_allowed_origin(request, bot.config.allowed_origins))
     return;
-  snapshot_->find(kDefaultBot)->upstream.expect_question(state_.metrics);
+  bot.upstream.expect_question(state_.metrics);
 }
 
-void Router::check_chat(const Request& request) const {
+void Router::check_chat(const Visit& visit) const {
+  const Request& request = visit.request;
   if (state_.misconfigured) throw misconfigured();
-  if (!is_allowed_origin(request, config().allowed_origins))
+  if (!is_allowed_origin(request, visit.bot.config.allowed_origins))
     throw HttpError(403, "origin_not_allowed", "Origin not allowed");
   if (request.fault == RequestFault::kBadLength)
     throw HttpError(400, "invalid_request", "Content-Length is not the length of the body");
@@ -335,8 +319,8 @@ Reply Router::repeat_failure(const Visit& visit, const FailedStreams::Failure& f
   return reply;
 }
 
-StreamLimit::Permit Router::take_permit() {
-  StreamLimit::Permit permit = state_.refusing ? StreamLimit::Permit() : state_.streams.take();
+StreamPermit Router::take_permit(Bot& bot) {
+  StreamPermit permit = state_.refusing ? StreamPermit() : state_.take_permit(bot.streams);
   if (permit) return permit;
   if (!state_.refusing) board_.rejected += 1;
   throw HttpError(503, "overloaded", "Server busy");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <variant>
 
@@ -22,12 +23,12 @@ class Router {
         state_(state),
         board_(state.board.add_loop()),
         received_bytes_(state.metrics.add_tally(Traffic::kFromUpstream)),
-        snapshot_(std::make_shared<ConfigSnapshot>(loop, config, received_bytes_)) {}
+        snapshot_(std::make_shared<ConfigSnapshot>(loop, config, state, received_bytes_)) {}
 
   /// Later requests are answered with `config`; chats in progress keep the settings they began with.
   void reload(const Config& config) {
     stop_warm_ups();
-    snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config, received_bytes_);
+    snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config, state_, received_bytes_);
   }
 
   /// Opens no more connections for questions to come.
@@ -35,8 +36,8 @@ class Router {
     for (Bot& bot : snapshot_->bots) bot.upstream.stop_expecting();
   }
 
-  /// Whether a request's body is read. The body of an unknown path, for instance, is not.
-  static bool takes_body(std::string_view method, std::string_view path);
+  /// Whether a request's body is read. The body of an unknown path or bot, for instance, is not.
+  [[nodiscard]] bool takes_body(std::string_view method, std::string_view path) const;
 
   /// Returns the exchange that will send the reply, or nothing when it was sent at once.
   std::unique_ptr<Exchange> handle(const Request& request, ClientStream& client);
@@ -50,15 +51,24 @@ class Router {
     const Request& request;
     ClientStream& client;
     const Route& route;
+    Bot& bot;
     const Headers& headers;  // of every reply to it
   };
   /// The reply, or the exchange that will send it.
   using Result = std::variant<Reply, std::unique_ptr<Exchange>>;
 
-  static const Route* find_route(std::string_view path);
+  /// What a path asks for.
+  struct Destination {
+    const Route* route;                   // nullptr: no endpoint has this path
+    std::optional<std::string_view> bot;  // the name in the path
+  };
+  static Destination find(std::string_view path);
+  [[nodiscard]] Bot* find_bot(const std::optional<std::string_view>& name, std::string_view host) const;
 
-  Result answer(const Request& request, ClientStream& client, const Route* route);
-  Result dispatch(const Request& request, ClientStream& client, const Route* route, const Headers& common);
+  // Without a route or a bot, the reply is an error.
+  Result answer(const Request& request, ClientStream& client, const Route* route, Bot* bot);
+  Result dispatch(const Request& request, ClientStream& client, const Route* route, Bot* bot,
+                  const Headers& common);
 
   // One function for each route.
   Result health(const Visit& visit);
@@ -69,10 +79,10 @@ class Router {
   Result ping(const Visit& visit);
   Result status(const Visit& visit);
 
-  void expect_question(const Request& request) noexcept;
-  void check_chat(const Request& request) const;
+  void expect_question(const Request& request, Bot& bot) noexcept;
+  void check_chat(const Visit& visit) const;
   Reply repeat_failure(const Visit& visit, const FailedStreams::Failure& failure);
-  StreamLimit::Permit take_permit();
+  StreamPermit take_permit(Bot& bot);
   [[nodiscard]] const Config& config() const { return snapshot_->config; }
 
   EventLoop& loop_;

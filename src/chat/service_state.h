@@ -3,7 +3,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cassert>
+#include <functional>
+#include <limits>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
 
 #include "chat/failed_streams.h"
 #include "dashscope/http_client.h"
@@ -13,7 +19,7 @@
 
 namespace bailian {
 
-/// Limits the chats of all loops to MAX_STREAMS. Any thread.
+/// Limits the chats of all loops, or those of one bot, to MAX_STREAMS. Any thread.
 class StreamLimit {
  public:
   explicit StreamLimit(int limit) : limit_(limit) {}
@@ -36,14 +42,33 @@ class StreamLimit {
     }
     return Permit(this);
   }
-  [[nodiscard]] int taken() const { return std::min(taken_.load(), limit_); }
+  [[nodiscard]] int taken() const { return std::min(taken_.load(), limit()); }
   [[nodiscard]] int peak() const { return peak_; }
   [[nodiscard]] int limit() const { return limit_; }
+  /// Chats over a lower limit may end as they are.
+  void set_limit(int limit) { limit_ = limit; }
 
  private:
-  const int limit_;
+  std::atomic<int> limit_;
   std::atomic<int> taken_{0};  // above the limit while a take() fails
   std::atomic<int> peak_{0};
+};
+
+/// The right to run one chat of a bot.
+class StreamPermit {
+ public:
+  StreamPermit() = default;
+  StreamPermit(StreamLimit::Permit of_all, StreamLimit::Permit of_bot)
+      : of_all_(std::move(of_all)), of_bot_(std::move(of_bot)) {}
+  explicit operator bool() const { return of_all_ && of_bot_; }
+  void reset() {
+    of_all_.reset();
+    of_bot_.reset();
+  }
+
+ private:
+  StreamLimit::Permit of_all_;
+  StreamLimit::Permit of_bot_;
 };
 
 /// What all loops share. Any thread, unless a member says otherwise.
@@ -51,6 +76,15 @@ struct ServiceState {
   explicit ServiceState(const Config& config) : streams(config.max_streams) {}
   const CurlLibrary curl;
   StreamLimit streams;
+  /// Those of a bot, with the limit in its settings. A bot that is gone keeps its entry.
+  StreamLimit& streams_of(const Config& bot) {
+    const int limit = bot.max_streams > 0 ? bot.max_streams : std::numeric_limits<int>::max();
+    const std::lock_guard lock(bot_streams_mutex_);
+    StreamLimit& streams_of_bot = bot_streams_.try_emplace(bot.name, limit).first->second;
+    streams_of_bot.set_limit(limit);
+    return streams_of_bot;
+  }
+  StreamPermit take_permit(StreamLimit& of_bot) { return {streams.take(), of_bot.take()}; }
   FailedStreams failed_streams;
   Metrics metrics;
   std::atomic<bool> draining{false};
@@ -59,6 +93,10 @@ struct ServiceState {
   /// The settings have faults: chats are refused. Set before the loops start.
   bool misconfigured = false;
   StatusBoard board;
+
+ private:
+  std::mutex bot_streams_mutex_;
+  std::map<std::string, StreamLimit, std::less<>> bot_streams_;  // by the bot's name
 };
 
 }  // namespace bailian

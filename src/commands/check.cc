@@ -14,6 +14,7 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -121,17 +122,39 @@ bool service_may_read(const std::string& path) {
   return status == 0;
 }
 
+// The files that the service's user has to read, each with the command that lets it.
+std::map<std::string, std::string> files_for_service(const Config& config, const std::string& env_file) {
+  std::map<std::string, std::string> files;
+  const auto add = [&files](const std::string& path, int mode) {
+    if (!path.empty()) files[path] = fmt::format("chgrp {0} {1} && chmod {2} {1}", kServiceUser, path, mode);
+  };
+  add(env_file, 640);
+  add(config.bot_config_file, 640);
+  add(config.bots_dir, 750);
+  for (const Config& bot : config.bots) {
+    add(fmt::format("{}/{}.env", config.bots_dir, bot.name), 640);
+    add(bot.bot_config_file, 640);
+    for (const Target& target : bot.targets) {
+      // The unit passes the key of the main file on.
+      const bool is_own = std::ranges::find(config.targets, target.api_key_file, &Target::api_key_file) ==
+                          config.targets.end();
+      if (is_own && !target.api_key_file.empty())
+        files[target.api_key_file] = fmt::format("chown {} {}", kServiceUser, target.api_key_file);
+    }
+  }
+  return files;
+}
+
 std::vector<std::string> faults_for_service(const Config& config, const std::string& env_file) {
   std::vector<std::string> faults;
-  for (const std::string& path : {env_file, config.bot_config_file}) {
-    if (path.empty()) continue;
+  for (const auto& [path, remedy] : files_for_service(config, env_file)) {
     // The unit hides these from the service, whatever their modes are (ProtectHome=).
     if (path.starts_with("/home/") || path.starts_with("/root/")) {
       faults.push_back(
           fmt::format("{}: the service cannot see this folder; put the file in /etc/bailian-fcgi", path));
     } else if (!service_may_read(path)) {
-      faults.push_back(fmt::format(
-          "{0}: the service's user {1} cannot read it: chgrp {1} {0} && chmod 640 {0}", path, kServiceUser));
+      faults.push_back(
+          fmt::format("{}: the service's user {} cannot read it: {}", path, kServiceUser, remedy));
     }
   }
   return faults;
@@ -151,6 +174,33 @@ std::string missing_for_chats(const Config& config) {
   std::string missing = config.targets.front().api_key.empty() ? "DASHSCOPE_API_KEY" : "";
   if (config.targets.front().app_id.empty()) missing += missing.empty() ? "APP_ID" : " and APP_ID";
   return missing;
+}
+
+// Of all bots.
+std::string missing_for_any_chat(const Config& config) {
+  std::string missing = missing_for_chats(config);
+  for (const Config& bot : config.bots) {
+    const std::string of_bot = missing_for_chats(bot);
+    if (of_bot.empty()) continue;
+    missing += fmt::format("{}{} for {}", missing.empty() ? "" : ", ", of_bot, bot.name);
+  }
+  return missing;
+}
+
+void print_bots(const Config& config) {
+  for (const Config& bot : config.bots) {
+    const std::string missing = missing_for_chats(bot);
+    std::string line = fmt::format("bot {}: ", bot.name);
+    line += missing.empty() ? fmt::format("application {}", bot.targets.front().app_id)
+                            : fmt::format("no {}, chats will get an error", missing);
+    if (bot.targets.front().base_url != config.targets.front().base_url)
+      line += fmt::format(", {}", bot.targets.front().base_url);
+    if (!bot.bot_config_file.empty()) line += fmt::format(", profile {}", bot.bot_config_file);
+    for (const auto& [host, name] : config.bot_hosts) {
+      if (name == bot.name) line += fmt::format(", host {}", host);
+    }
+    fmt::print("{}\n", printable(line));
+  }
 }
 
 void print_settings(const Config& config, bool is_of_service) {
@@ -208,8 +258,9 @@ int check(const SettingsSource& source, bool strict) {
   for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", printable(warning));
   for (const std::string& fault : faults) fmt::print(stderr, "bailian-fcgi: {}\n", printable(fault));
   print_settings(config, service_file.has_value());
+  print_bots(config);
 
-  const std::string missing = missing_for_chats(config);
+  const std::string missing = missing_for_any_chat(config);
   const bool good = faults.empty() && !(strict && (!warnings.empty() || !missing.empty()));
   fmt::print("the configuration is {}\n", verdict(good, missing, warnings.size()));
   return good ? EX_OK : EX_CONFIG;

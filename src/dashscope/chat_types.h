@@ -14,12 +14,9 @@ struct Message {
   std::string content;
 };
 
-/// The default bot, for questions that do not name one.
-inline constexpr std::string_view kDefaultBot = "default";
-
 /// A visitor's question, checked and cut to the limits.
 struct Question {
-  std::string bot{kDefaultBot};
+  std::string bot;  // empty: the question names none
   AnswerMode mode = AnswerMode::kStream;
   std::string prompt;
   std::vector<Message> history;  // oldest first, without the prompt

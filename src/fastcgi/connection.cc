@@ -154,9 +154,7 @@ void FcgiConnection::send(const Reply& reply) {
   if (state_ != FcgiState::kAnswering) return;
   assert(record_.status == 0);
   if (reply.status >= 400) record_.outcome = Outcome::kError;
-  record_.endpoint = reply.endpoint;
-  record_.upstream_code = reply.upstream_code;
-  record_.detail = reply.detail;
+  reply.describe(record_);
   output_.write(reply_head(reply, reply.body.size()));
   record_.status = reply.status;
   if (!is_head_ && has_body(reply.status)) output_.write(reply.body);

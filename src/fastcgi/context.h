@@ -30,7 +30,7 @@ struct FcgiHandler {
   /// Sends the reply at once and returns nothing, or returns the exchange that will.
   std::function<std::unique_ptr<Exchange>(const Request&, ClientStream&)> handle;
   /// Whether the body of such a request is wanted; otherwise it is discarded.
-  bool (*takes_body)(std::string_view method, std::string_view path);
+  std::function<bool(std::string_view method, std::string_view path)> takes_body;
 };
 
 /// The state of a connection.

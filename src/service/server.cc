@@ -308,6 +308,12 @@ void log_warnings(const LoadedConfig& loaded) {
     log(LogLevel::kWarning, "not_configured",
         "DASHSCOPE_API_KEY or APP_ID is not set: every chat gets an error");
   }
+  for (const Config& bot : loaded.config.bots) {
+    if (bot.targets.front().api_key.empty() || bot.targets.front().app_id.empty())
+      log(LogLevel::kWarning, "not_configured",
+          fmt::format("DASHSCOPE_API_KEY or APP_ID is not set for the bot {}: its chats get an error",
+                      bot.name));
+  }
 }
 
 }  // namespace bailian

@@ -19,7 +19,9 @@ Worker::Worker(const Config& config, ServiceState& state, ConnectionCount& conne
       listener_(
           loop_, listening_fd, fcgi_limits(config), connections, router_.board(), state.metrics,
           {[this](const Request& request, ClientStream& client) { return router_.handle(request, client); },
-           &Router::takes_body}) {}
+           [this](std::string_view method, std::string_view path) {
+             return router_.takes_body(method, path);
+           }}) {}
 
 void Worker::reload(const Config& config) {
   assert(loop_.in_loop_thread());

@@ -11,20 +11,13 @@
 
 #include "base/json.h"
 #include "base/text.h"
-#include "settings/dotenv.h"
+#include "settings/found_values.h"
 #include "settings/parse_value.h"
 #include "settings/placeholder.h"
 #include "settings/settings_table.h"
 
 namespace bailian {
 namespace {
-
-/// The source of a value and its form in a message.
-struct Found {
-  std::string value;
-  std::string where;
-};
-using FoundValues = std::map<std::string, Found, std::less<>>;
 
 // Names with another meaning for other programs in the same environment.
 constexpr auto kCommonNames = std::to_array<std::string_view>({"HOST", "PORT", "DEBUG"});
@@ -43,28 +36,15 @@ std::string shown(const Setting& setting, const std::string& value) {
 
 class Loader {
  public:
-  explicit Loader(const std::vector<std::string>& environment) {
-    for (const std::string& variable : environment) {
-      const size_t equals = variable.find('=');
-      if (equals == std::string::npos) continue;
-      const std::string key = variable.substr(0, equals);
-      warn_if_misspelt(key, kEnvironment);
-      environment_[key] = {variable.substr(equals + 1), std::string(kEnvironment)};
-    }
-  }
+  Loader(const std::vector<std::string>& environment, KeyFileReader reader)
+      : environment_(read_environment(environment, findings_)), reader_(reader) {}
 
-  void read_env_file(const std::string& path) {
-    const auto text = read_text_file(path);
-    if (const ValueFault* fault = fault_in(text)) return faults_.push_back(fault->sentence);
-    const Dotenv dotenv = parse_dotenv(std::get<std::string>(text));
-    for (const DotenvFault& fault : dotenv.faults) {
-      faults_.push_back(fmt::format("{}:{}: {}", path, fault.line, fault.reason));
-    }
-    for (const DotenvEntry& entry : dotenv.entries) read_entry(entry, fmt::format("{}:{}", path, entry.line));
+  void read_file(const std::string& path) {
+    read_env_file(path, file_, {&environment_, &file_}, findings_);
     warn_of_flask(path);
   }
 
-  LoadedConfig load(KeyFileReader reader) {
+  LoadedConfig load() {
     LoadedConfig loaded;
     Config& config = loaded.config;
     for (const Setting& setting : settings()) {
@@ -72,79 +52,100 @@ class Loader {
       if (found == nullptr) setting.apply(config, std::string(setting.default_text));
       if (found != nullptr && !setting.secret) loaded.texts.emplace(setting.key, found->value);
     }
-    for (int number = 2; number <= kMaxTargets; ++number) add_further_target(number, config);
-    for (const Target& target : config.targets) {
-      check_key_file_mode(target, reader);
-      check_workspace(target);
+    add_further_targets(config, "");
+    warn_of_no_key(config.targets.front());
+    config.bots = load_bots(config);
+    check_bot_hosts(config);
+    auto& [faults, warnings] = findings_;
+    if (!faults.empty()) {
+      faults.insert(faults.end(), warnings.begin(), warnings.end());
+      throw ConfigError(std::move(faults));
     }
-    warn_of_missing(config.targets.front());
-    if (!faults_.empty()) {
-      faults_.insert(faults_.end(), warnings_.begin(), warnings_.end());
-      throw ConfigError(std::move(faults_));
-    }
-    loaded.warnings = std::move(warnings_);
+    loaded.warnings = std::move(warnings);
     return loaded;
   }
 
  private:
-  static constexpr std::string_view kEnvironment = "environment";
+  // --- bots ---
 
-  template <typename... Parts>
-  void warn(std::string_view where, fmt::format_string<Parts...> text, Parts&&... parts) {
-    warnings_.push_back(fmt::format("{}: {}", where, fmt::format(text, std::forward<Parts>(parts)...)));
+  std::vector<Config> load_bots(const Config& main) {
+    std::vector<Config> bots;
+    if (main.bots_dir.empty()) return bots;
+    const BotFiles found = list_bot_files(main.bots_dir);
+    for (const auto& [sentences, all] :
+         {std::pair{&found.faults, &findings_.faults}, {&found.warnings, &findings_.warnings}})
+      all->insert(all->end(), sentences->begin(), sentences->end());
+    for (const BotFile& file : found.files) bots.push_back(load_bot(file, main));
+    return bots;
   }
 
-  // A key in the wrong place must not get into the log.
-  static bool may_be_shown(std::string_view name) {
-    return std::all_of(name.begin(), name.end(), [](char c) { return is_alnum(c) || c == '_'; });
-  }
-
-  // A later line takes precedence over an earlier one.
-  void read_entry(const DotenvEntry& entry, const std::string& where) {
-    if (!entry.value) {
-      return warn(where, "{} has no value here, so the line is ignored",
-                  may_be_shown(entry.key) ? entry.key : "the name");
+  // What its file leaves out is as in `main`.
+  Config load_bot(const BotFile& file, const Config& main) {
+    Config bot = main;
+    bot.name = file.name;
+    bot.bot_hosts.clear();
+    bot.max_streams = 0;
+    FoundValues values;
+    read_env_file(file.path, values, {&values, &environment_, &file_}, findings_);
+    refuse_settings_of_the_service(values);
+    const auto layers_of_main = std::exchange(layers_, {&values});
+    // Another application must not take over with another persona, nor another account pay.
+    bool has_own_targets = false;
+    for (int number = 1; number <= kMaxTargets; ++number)
+      has_own_targets = has_own_targets || !set_settings(number).empty();
+    if (has_own_targets) {
+      bot.targets.resize(1);
+      forget_replaced_key(set_settings(1), bot.targets.front());
     }
-    warn_if_misspelt(entry.key, where);
-    std::vector<std::string> missing;
-    const auto find = [this](const std::string& name) -> std::optional<std::string> {
-      for (const FoundValues* values : {&environment_, &file_}) {
-        if (const auto found = values->find(name); found != values->end()) return found->second.value;
-      }
-      return std::nullopt;
+    for (const Setting& setting : settings()) apply(setting, 1, bot);
+    if (has_own_targets) add_further_targets(bot, file.path + ": ");
+    layers_ = layers_of_main;
+    return bot;
+  }
+
+  void refuse_settings_of_the_service(FoundValues& values) {
+    std::erase_if(values, [this](const auto& entry) {
+      const Setting* const setting = find_setting(entry.first);
+      if (setting == nullptr || setting->scope != Scope::kService) return false;
+      findings_.faults.push_back(
+          fmt::format("{}: {} is a setting of the whole service: set it in the main file", entry.second.where,
+                      entry.first));
+      return true;
+    });
+  }
+
+  void check_bot_hosts(const Config& config) {
+    const auto is_there = [&config](const std::string& name) {
+      return name == kDefaultBot || std::ranges::find(config.bots, name, &Config::name) != config.bots.end();
     };
-    auto value = entry.is_literal ? entry.value : expand_variables(*entry.value, find, missing);
-    if (!value) {
-      return faults_.push_back(fmt::format("{}: {}: its variables make the value longer than {} bytes", where,
-                                           printable(entry.key), kMaxExpandedBytes));
+    const auto hosts = find({"BOT_HOSTS", "", "", nullptr}, 1);
+    for (const auto& [host, bot] : config.bot_hosts) {
+      if (is_there(bot)) continue;
+      findings_.faults.push_back(
+          fmt::format("{}: BOT_HOSTS: {} has the bot {}, but there is no file {}.env in {}",
+                      hosts.empty() ? "default" : hosts.front()->where, host, bot, bot,
+                      config.bots_dir.empty() ? "BOTS_DIR, which is not set" : config.bots_dir));
     }
-    for (const std::string& name : missing) {
-      warn(where, "{}: ${{{}}} is not set, neither in the environment nor above; it is read as empty",
-           printable(entry.key), may_be_shown(name) ? name : "...");
-    }
-    file_[entry.key] = {std::move(*value), where};
   }
 
-  void warn_if_misspelt(const std::string& key, std::string_view where) {
-    const std::string_view meant = suggested_setting(key, where == kEnvironment);
-    if (!meant.empty()) warn(where, "{} is not a setting; did you mean {}?", printable(key), meant);
-  }
+  // --- single settings ---
 
   // The program in Python had a prompt and a temperature in its code.
   void warn_of_flask(const std::string& path) {
     const auto flask = file_.lower_bound("FLASK_");
     if (flask == file_.end() || !flask->first.starts_with("FLASK_") || file_.contains("SYSTEM_PROMPT"))
       return;
-    warn(path,
-         "a Flask program's file without SYSTEM_PROMPT: the prompt that was in its code is not sent; "
-         "if that is intended, set SYSTEM_PROMPT=");
+    findings_.warn(
+        path,
+        "a Flask program's file without SYSTEM_PROMPT: the prompt that was in its code is not sent; "
+        "if that is intended, set SYSTEM_PROMPT=");
   }
 
   // In order of precedence, highest first. Only a target's settings have a number above 1.
   [[nodiscard]] std::vector<const Found*> find(const Setting& setting, int target) const {
     std::vector<const Found*> all;
     const std::string key = numbered(setting.key, target);
-    for (const FoundValues* values : {&environment_, &file_}) {
+    for (const FoundValues* values : layers_) {
       for (const std::string_view name : {std::string_view(key), setting.alias}) {
         // In the environment, API_KEY may be any program's key.
         if (name.empty() || (name == "API_KEY" && values == &environment_)) continue;
@@ -155,21 +156,37 @@ class Loader {
     return all;
   }
 
-  // A further target exists if one of its settings is set. What is not set is that of the first target; a key
-  // in one form replaces the other form too.
-  void add_further_target(int number, Config& config) {
-    std::vector<const Setting*> own;
+  // The settings of this target that are set.
+  [[nodiscard]] std::vector<const Setting*> set_settings(int target) const {
+    std::vector<const Setting*> set;
     for (const Setting& setting : settings()) {
-      if (setting.of_target && !find(setting, number).empty()) own.push_back(&setting);
+      if (setting.scope == Scope::kTarget && !find(setting, target).empty()) set.push_back(&setting);
     }
-    if (own.empty()) return;
-    Config scratch;
-    Target& target = scratch.targets.front() = config.targets.front();
-    target.number = number;
-    if (std::ranges::any_of(own, [](const Setting* one) { return one->key.starts_with(kKey); }))
+    return set;
+  }
+
+  // A key in one form replaces an inherited one in the other form too.
+  static void forget_replaced_key(const std::vector<const Setting*>& set, Target& target) {
+    if (std::ranges::any_of(set, [](const Setting* one) { return one->key.starts_with(kKey); }))
       target.api_key = target.api_key_file = "";
-    for (const Setting* setting : own) apply(*setting, number, scratch);
-    config.targets.push_back(std::move(target));
+  }
+
+  // A further target exists if one of its settings is set. What is not set is that of the first target.
+  void add_further_targets(Config& config, std::string_view where) {
+    for (int number = 2; number <= kMaxTargets; ++number) {
+      const std::vector<const Setting*> set = set_settings(number);
+      if (set.empty()) continue;
+      Config scratch;
+      Target& target = scratch.targets.front() = config.targets.front();
+      target.number = number;
+      forget_replaced_key(set, target);
+      for (const Setting* setting : set) apply(*setting, number, scratch);
+      config.targets.push_back(std::move(target));
+    }
+    for (const Target& target : config.targets) {
+      check_key_file_mode(target, where.empty());
+      check_workspace(target, where);
+    }
   }
 
   // The value in effect; nullptr when there is none or it is faulty.
@@ -184,10 +201,11 @@ class Loader {
       const bool is_common =
           found->where == kEnvironment && std::ranges::find(kCommonNames, setting.key) != kCommonNames.end();
       if (!is_common) {
-        faults_.push_back(fmt::format("{}: {}: {}", found->where, key, fault));
+        findings_.faults.push_back(fmt::format("{}: {}: {}", found->where, key, fault));
         return nullptr;
       }
-      warn(found->where, "{}: {}; it is ignored, as other programs use this name too", setting.key, fault);
+      findings_.warn(found->where, "{}: {}; it is ignored, as other programs use this name too", setting.key,
+                     fault);
     }
     return nullptr;
   }
@@ -208,13 +226,14 @@ class Loader {
     const auto is = [&](std::string_view name) { return setting.key == name; };
     if ((is("DASHSCOPE_API_KEY") || is("APP_ID") || is("DASHSCOPE_WORKSPACE")) &&
         is_placeholder(found.value)) {
-      warn(found.where, "{}: a placeholder, which counts as not set", key);
+      findings_.warn(found.where, "{}: a placeholder, which counts as not set", key);
     } else if (is("DASHSCOPE_BASE_URL")) {
       std::string_view url = found.value;
       while (url.ends_with('/')) url.remove_suffix(1);
-      if (url != target.base_url) warn(found.where, "{}: {} is read as {}", key, url, target.base_url);
+      if (url != target.base_url)
+        findings_.warn(found.where, "{}: {} is read as {}", key, url, target.base_url);
     } else if (is_quoted(found.value)) {
-      warn(found.where, "{}: {}", key, kQuotesStay);
+      findings_.warn(found.where, "{}: {}", key, kQuotesStay);
     }
   }
 
@@ -224,57 +243,61 @@ class Loader {
                        numbered(kKeyFile, target));
   }
 
-  void check_key_file_mode(const Target& target, KeyFileReader reader) {
-    const bool is_inherited = target.number > 1 && find({kKeyFile, "", "", nullptr}, target.number).empty();
+  void check_key_file_mode(const Target& target, bool is_of_main) {
+    const bool is_inherited = find({kKeyFile, "", "", nullptr}, target.number).empty();
     if (target.api_key_file.empty() || is_inherited) return;
     const std::string fault = fault_of_key_file_mode(target.api_key_file);
     if (fault.empty()) return;
-    auto& sentences = reader == KeyFileReader::kServiceManager ? warnings_ : faults_;
+    // The service manager passes on the key of the main file only.
+    const bool is_passed_on = is_of_main && reader_ == KeyFileReader::kServiceManager;
+    auto& sentences = is_passed_on ? findings_.warnings : findings_.faults;
     sentences.push_back(fmt::format("{}: {}", where_is_key_file(target.number), fault));
   }
 
   // WORKSPACE.REGION.maas.aliyuncs.com serves one workspace.
-  void check_workspace(const Target& target) {
-    if (!faults_.empty()) return;  // the address may be missing
+  void check_workspace(const Target& target, std::string_view where) {
+    if (!findings_.faults.empty()) return;  // the address may be missing
     const size_t start = target.base_url.find("://") + 3;
     const std::string host = target.base_url.substr(start, target.base_url.find('/', start) - start);
     const std::string workspace = host.substr(0, host.find('.'));
     if (!host.ends_with(".maas.aliyuncs.com") || target.workspace.empty() || target.workspace == workspace)
       return;
-    faults_.push_back(fmt::format("{} is {}, but {} is the address of the workspace {}",
-                                  numbered("DASHSCOPE_WORKSPACE", target.number), target.workspace,
-                                  numbered("DASHSCOPE_BASE_URL", target.number), workspace));
+    findings_.faults.push_back(fmt::format("{}{} is {}, but {} is the address of the workspace {}", where,
+                                           numbered("DASHSCOPE_WORKSPACE", target.number), target.workspace,
+                                           numbered("DASHSCOPE_BASE_URL", target.number), workspace));
   }
 
-  void warn_of_missing(const Target& target) {
+  void warn_of_no_key(const Target& target) {
     if (!target.api_key.empty()) return;
-    if (!target.api_key_file.empty() && faults_.empty()) {
+    if (!target.api_key_file.empty() && findings_.faults.empty()) {
       const auto key = read_key_file(target.api_key_file);
       const bool has_placeholder = fault_in(key) == nullptr && !std::get<std::string>(key).empty();
-      warnings_.push_back(fmt::format("{}: {} holds {}", where_is_key_file(target.number),
-                                      target.api_key_file,
-                                      has_placeholder ? "a placeholder, which counts as no key" : "no key"));
+      findings_.warnings.push_back(
+          fmt::format("{}: {} holds {}", where_is_key_file(target.number), target.api_key_file,
+                      has_placeholder ? "a placeholder, which counts as no key" : "no key"));
     }
     if (environment_.contains("API_KEY")) {
-      warn(kEnvironment, "API_KEY is not used, as other programs use this name too: set DASHSCOPE_API_KEY");
+      findings_.warn(kEnvironment,
+                     "API_KEY is not used, as other programs use this name too: set DASHSCOPE_API_KEY");
     }
   }
 
-  FoundValues environment_;
+  Findings findings_;
+  const FoundValues environment_;
   FoundValues file_;
-  std::vector<std::string> faults_;
-  std::vector<std::string> warnings_;
+  std::vector<const FoundValues*> layers_ = {&environment_, &file_};  // of the bot that is read
+  const KeyFileReader reader_;
 };
 
 }  // namespace
 
 LoadedConfig load_config(const std::vector<std::string>& environment,
                          const std::optional<std::string>& env_file, KeyFileReader reader) {
-  Loader loader(environment);
+  Loader loader(environment, reader);
   const std::string path = env_file.value_or(".env");
   struct stat status {};
-  if (env_file || ::lstat(path.c_str(), &status) == 0) loader.read_env_file(path);
-  return loader.load(reader);
+  if (env_file || ::lstat(path.c_str(), &status) == 0) loader.read_file(path);
+  return loader.load();
 }
 
 LogLevel effective_log_level(const Config& config) {
@@ -286,6 +309,9 @@ std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, C
   const auto keep = [&](std::string_view key, auto member) {
     if (read.*member == running.*member) return;
     changed.push_back(key);
+    for (Config& bot : read.bots) {
+      if (bot.*member == read.*member) bot.*member = running.*member;
+    }
     read.*member = running.*member;
   };
   keep("HOST", &Config::host);

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "settings/address.h"
 #include "settings/bot_profile.h"
+#include "settings/bots.h"
 
 namespace bailian {
 
@@ -30,9 +31,10 @@ struct Target {
   std::string workspace;
 };
 
-/// Every setting, validated; a reload creates a new one. The comments give the unit where the type does
-/// not; `.env.example` describes each setting.
+/// Every setting of a bot, validated; a reload creates new ones. The comments give the unit where the type
+/// does not; `.env.example` describes each setting. A setting of the whole service is the same in each bot.
 struct Config {
+  std::string name{kDefaultBot};                         // of the bot
   std::vector<Target> targets = std::vector<Target>(1);  // the first is always there
   std::string parameters_json;                           // one JSON object
   std::string biz_params_json;                           // likewise; takes precedence over what browsers send
@@ -45,7 +47,7 @@ struct Config {
   ListenAddress listen;
   mode_t socket_mode = 0;
   int workers = 0;
-  int max_streams = 0;
+  int max_streams = 0;  // of a further bot: 0 is no limit of its own
   size_t max_body_bytes = 0;
   size_t max_prompt_bytes = 0;
   size_t max_history_messages = 0;
@@ -62,6 +64,9 @@ struct Config {
   std::vector<std::string> allowed_origins;  // empty: every origin
   BotProfile bot_profile;
   std::string bot_config_file;  // empty: the profile is the default one
+  std::string bots_dir;         // empty: there are no further bots
+  BotHosts bot_hosts;           // the bots in it exist
+  std::vector<Config> bots;     // the further ones, by name, in the configuration of the default one
   Seconds drain_timeout{};
   std::optional<LogFormat> log_format;  // none: depends on where the log goes
   std::optional<LogLevel> log_level;    // none: by `debug`

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "settings/bots.h"
 #include "settings/parse_value.h"
 #include "settings/placeholder.h"
 
@@ -74,22 +75,24 @@ constexpr std::string_view kSecondsRange = "a number of seconds from 0 to 86400"
 
 const std::vector<Setting> kSettings = {
     {"DASHSCOPE_API_KEY", "", "a key of printable ASCII without spaces",
-     set_target<&Target::api_key, parse_id>, "API_KEY", true, true},
-    {"DASHSCOPE_API_KEY_FILE", "", "a file that only its owner can read", set_key_file, "", false, true},
+     set_target<&Target::api_key, parse_id>, Scope::kTarget, "API_KEY", true},
+    {"DASHSCOPE_API_KEY_FILE", "", "a file that only its owner can read", set_key_file, Scope::kTarget},
     {"APP_ID", "", "an application id of printable ASCII without spaces",
-     set_target<&Target::app_id, parse_id>, "", false, true},
+     set_target<&Target::app_id, parse_id>, Scope::kTarget},
     {"DASHSCOPE_BASE_URL", "https://dashscope.aliyuncs.com/api/v1",
      "an https:// URL without query (plain http only towards this machine)",
-     set_target<&Target::base_url, parse_base_url>, "DASHSCOPE_HTTP_BASE_URL", false, true},
+     set_target<&Target::base_url, parse_base_url>, Scope::kTarget, "DASHSCOPE_HTTP_BASE_URL"},
     {"DASHSCOPE_WORKSPACE", "", "a workspace id of printable ASCII without spaces",
-     set_target<&Target::workspace, parse_id>, "", false, true},
-    {"DASHSCOPE_PARAMETERS", "{}", "a JSON object", set<&Config::parameters_json, parse_json_object>},
-    {"BIZ_PARAMS", "{}", "a JSON object", set<&Config::biz_params_json, parse_json_object>, "", true},
+     set_target<&Target::workspace, parse_id>, Scope::kTarget},
+    {"DASHSCOPE_PARAMETERS", "{}", "a JSON object", set<&Config::parameters_json, parse_json_object>,
+     Scope::kBot},
+    {"BIZ_PARAMS", "{}", "a JSON object", set<&Config::biz_params_json, parse_json_object>, Scope::kBot, "",
+     true},
     {"VISITOR_PARAMS", "", "names of biz_params, separated by commas",
-     set<&Config::visitor_params, parse_param_names>},
-    {"SYSTEM_PROMPT", "", "UTF-8 text", set<&Config::system_prompt, parse_utf8>},
+     set<&Config::visitor_params, parse_param_names>, Scope::kBot},
+    {"SYSTEM_PROMPT", "", "UTF-8 text", set<&Config::system_prompt, parse_utf8>, Scope::kBot},
     {"TEMPERATURE", "", "a number of at least 0 and less than 2, or empty",
-     set<&Config::temperature, parse_temperature>},
+     set<&Config::temperature, parse_temperature>, Scope::kBot},
     {"HOST", "", "an address to listen on, or empty", set<&Config::host, parse_visible_ascii>},
     {"PORT", "8000", "a port from 1 to 65535", set<&Config::port, parse_whole<uint16_t, 1, 65535>>},
     {"DEBUG", "False", "True or False", set<&Config::debug, parse_bool>},
@@ -98,37 +101,41 @@ const std::vector<Setting> kSettings = {
     {"FCGI_SOCKET_MODE", "0660", "an octal mode from 0 to 0777", set<&Config::socket_mode, parse_mode>},
     {"WORKERS", "1", "a whole number from 1 to 64", set<&Config::workers, parse_whole<int, 1, 64>>},
     {"MAX_STREAMS", "10000", "a whole number from 1 to 1000000",
-     set<&Config::max_streams, parse_whole<int, 1, 1000000>>},
+     set<&Config::max_streams, parse_whole<int, 1, 1000000>>, Scope::kBot},
     {"MAX_BODY_BYTES", "1048576", kByteRange,
      set<&Config::max_body_bytes, parse_whole<size_t, 1, kMaxBytes>>},
     {"MAX_PROMPT_BYTES", "32768", kByteRange,
-     set<&Config::max_prompt_bytes, parse_whole<size_t, 1, kMaxBytes>>},
+     set<&Config::max_prompt_bytes, parse_whole<size_t, 1, kMaxBytes>>, Scope::kBot},
     {"MAX_HISTORY_MESSAGES", "40", "a whole number from 0 to 10000",
-     set<&Config::max_history_messages, parse_whole<size_t, 0, 10000>>},
-    {"WARM_UP", "on", "on or off", set<&Config::warm_up, parse_on_off>},
-    {"CONNECT_TIMEOUT", "10", kTimeoutRange, set<&Config::connect_timeout, parse_timeout>},
-    {"FIRST_TOKEN_TIMEOUT", "60", kTimeoutRange, set<&Config::first_token_timeout, parse_timeout>},
-    {"IDLE_TIMEOUT", "60", kTimeoutRange, set<&Config::idle_timeout, parse_timeout>},
-    {"TIMEOUT", "300", kTimeoutRange, set<&Config::timeout, parse_timeout>},
-    {"HEARTBEAT", "15", kSecondsRange, set<&Config::heartbeat, parse_seconds>},
+     set<&Config::max_history_messages, parse_whole<size_t, 0, 10000>>, Scope::kBot},
+    {"WARM_UP", "on", "on or off", set<&Config::warm_up, parse_on_off>, Scope::kBot},
+    {"CONNECT_TIMEOUT", "10", kTimeoutRange, set<&Config::connect_timeout, parse_timeout>, Scope::kBot},
+    {"FIRST_TOKEN_TIMEOUT", "60", kTimeoutRange, set<&Config::first_token_timeout, parse_timeout>,
+     Scope::kBot},
+    {"IDLE_TIMEOUT", "60", kTimeoutRange, set<&Config::idle_timeout, parse_timeout>, Scope::kBot},
+    {"TIMEOUT", "300", kTimeoutRange, set<&Config::timeout, parse_timeout>, Scope::kBot},
+    {"HEARTBEAT", "15", kSecondsRange, set<&Config::heartbeat, parse_seconds>, Scope::kBot},
     {"TOKEN_COALESCE", "0.5", "a number of milliseconds from 0 to 100",
      set<&Config::token_coalesce, parse_coalesce_time>},
     {"CLIENT_BUFFER_BYTES", "262144", "a number of bytes from 16384 to 1073741824",
      set<&Config::client_buffer_bytes, parse_whole<size_t, 16384, kMaxBytes>>},
     {"CLIENT_STALL_TIMEOUT", "60", kTimeoutRange, set<&Config::client_stall_timeout, parse_timeout>},
     {"UPSTREAM_RETRIES", "1", "a whole number from 0 to 10",
-     set<&Config::upstream_retries, parse_whole<int, 0, 10>>},
+     set<&Config::upstream_retries, parse_whole<int, 0, 10>>, Scope::kBot},
     {"ALLOWED_ORIGINS", "*", "* or origins like https://example.com, separated by commas",
-     set<&Config::allowed_origins, parse_origins>},
-    {"BOT_CONFIG_FILE", "", "a readable JSON file", set_bot_config_file},
+     set<&Config::allowed_origins, parse_origins>, Scope::kBot},
+    {"BOT_CONFIG_FILE", "", "a readable JSON file", set_bot_config_file, Scope::kBot},
+    {"BOTS_DIR", "", "a folder", set<&Config::bots_dir, parse_utf8>},
+    {"BOT_HOSTS", "", "pairs like www.shop.example=shop, separated by commas",
+     set<&Config::bot_hosts, parse_bot_hosts>},
     {"DRAIN_TIMEOUT", "60", kSecondsRange, set<&Config::drain_timeout, parse_seconds>},
     {"LOG_FORMAT", "", "text or json, or empty to choose by the type of stderr",
      set<&Config::log_format, parse_log_format>},
     {"LOG_LEVEL", "", "debug, info, warning or error, or empty to follow DEBUG",
      set<&Config::log_level, parse_log_level>},
     {"LOG_FILE", "", "the path of a file, or empty for stderr", set<&Config::log_file, parse_log_file>},
-    {"SLOW_FIRST_TOKEN", "10", kSecondsRange, set<&Config::slow_first_token, parse_seconds>},
-    {"SLOW_ANSWER", "60", kSecondsRange, set<&Config::slow_answer, parse_seconds>},
+    {"SLOW_FIRST_TOKEN", "10", kSecondsRange, set<&Config::slow_first_token, parse_seconds>, Scope::kBot},
+    {"SLOW_ANSWER", "60", kSecondsRange, set<&Config::slow_answer, parse_seconds>, Scope::kBot},
 };
 
 // A line of a .env file instead of a key: `DASHSCOPE_API_KEY=...`.
@@ -210,12 +217,17 @@ std::string numbered(std::string_view key, int target) {
   return target == 1 ? std::string(key) : fmt::format("{}_{}", key, target);
 }
 
+const Setting* find_setting(std::string_view name) {
+  for (const Setting& setting : settings()) {
+    if (name == setting.key || (name == setting.alias && !name.empty())) return &setting;
+    if (setting.scope == Scope::kTarget && is_of_further_target(name, setting.key)) return &setting;
+  }
+  return nullptr;
+}
+
 std::string_view suggested_setting(std::string_view name, bool is_in_environment) {
   constexpr size_t kMinGuessedBytes = 5;  // HOST and PORT are similar to too many words
-  for (const Setting& setting : settings()) {
-    if (name == setting.key || name == setting.alias) return "";
-    if (setting.of_target && is_of_further_target(name, setting.key)) return "";
-  }
+  if (find_setting(name) != nullptr) return "";
   std::string likely(name);
   for (char& c : likely) c = c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c & ~0x20) : c;
   if (const std::string_view meant = by_prefix(likely); !meant.empty()) return meant;

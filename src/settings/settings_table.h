@@ -10,6 +10,13 @@
 
 namespace bailian {
 
+/// What a setting belongs to.
+enum class Scope {
+  kService,  // the whole service: it stands in the environment or in .env only
+  kBot,      // each bot: a bot's file may set it too
+  kTarget    // likewise, and with _2 to _9 behind its name it belongs to a further target
+};
+
 /// One row of the settings table, in the order of .env.example.
 struct Setting {
   std::string_view key;
@@ -17,9 +24,9 @@ struct Setting {
   std::string_view expected;  // "a number of seconds, ..."
   /// Puts the text into the configuration, or returns why it is refused.
   std::optional<ValueFault> (*apply)(Config&, const std::string& text);
+  Scope scope = Scope::kService;
   std::string_view alias = {};  // an older name; empty when there is none
   bool secret = false;
-  bool of_target = false;  // with _2 to _9 behind its name, it belongs to a further target
 };
 /// Targets are numbered from 1 to this.
 inline constexpr int kMaxTargets = 9;
@@ -27,6 +34,9 @@ inline constexpr int kMaxTargets = 9;
 std::string numbered(std::string_view key, int target);
 
 const std::vector<Setting>& settings();
+
+/// The setting with this name: its key, with a target's number or without, or its older name. nullptr: none.
+const Setting* find_setting(std::string_view name);
 
 /// The setting that a misspelt name was probably meant to be; empty when the name is a setting, or is not
 /// similar to one. In the environment, which other programs share, fewer names are suspected.

@@ -422,6 +422,53 @@ TEST_F(CheckForService, FilesThatItsUserCannotReadAreFaults) {
   EXPECT_TRUE(contains(finished.out, "bailian-fcgi.socket")) << finished.out;
 }
 
+TEST_F(CheckForService, FilesOfBotsThatItsUserCannotReadAreFaults) {
+  std::filesystem::create_directory(directory_ + "/bots.d");
+  write("env", "APP_ID=x\nBOTS_DIR=" + directory_ + "/bots.d\n", 0644);
+  write("bots.d/shop.key", "sk-0123456789abcdef\n", 0600);
+  write("bots.d/shop.env", "DASHSCOPE_API_KEY_FILE=" + directory_ + "/bots.d/shop.key\n", 0600);
+  const auto finished = check_env();
+  EXPECT_EQ(finished.exit_code, 78);
+  const std::string cannot = ": the service's user bailian-fcgi cannot read it: ";
+  for (const auto& [file, remedy] :
+       {std::pair{"shop.env", "chgrp bailian-fcgi "}, {"shop.key", "chown bailian-fcgi "}})
+    EXPECT_TRUE(contains(finished.err, directory_ + "/bots.d/" + file + cannot + remedy)) << finished.err;
+  chmod((directory_ + "/bots.d/shop.env").c_str(), 0644);
+  ASSERT_EQ(chown((directory_ + "/bots.d/shop.key").c_str(), 54321, 54321), 0);
+  EXPECT_EQ(check_env().exit_code, 0) << check_env().err;
+  chmod((directory_ + "/bots.d/shop.key").c_str(), 0640);
+  EXPECT_TRUE(contains(check_env().err, "shop.key can be read by others (mode 0640): chmod 600 it"))
+      << check_env().err;
+  EXPECT_EQ(check_env().exit_code, 78);
+}
+
+TEST_F(CommandLine, ChecksEveryBot) {
+  std::filesystem::create_directory(dir_.file("bots.d"));
+  dir_.write("bots.d/help.env", "APP_ID=help-app\n");
+  dir_.write("bots.d/shop.env", "APP_ID=\nDASHSCOPE_BASE_URL=https://dashscope-intl.aliyuncs.com/api/v1\n");
+  auto settings = good_settings();
+  settings["BOTS_DIR"] = dir_.file("bots.d");
+  settings["BOT_HOSTS"] = "www.help.example=help,b.example=help";
+  auto finished = run_with({"check"}, settings);
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_TRUE(
+      contains(finished.out, "\nbot help: application help-app, host b.example, host www.help.example\n"))
+      << finished.out;
+  EXPECT_TRUE(contains(
+      finished.out,
+      "\nbot shop: no APP_ID, chats will get an error, https://dashscope-intl.aliyuncs.com/api/v1\n"))
+      << finished.out;
+  EXPECT_TRUE(contains(finished.out, "the configuration is not complete: it has no APP_ID for shop\n"))
+      << finished.out;
+  dir_.write("bots.d/shop.env", "TIMEOUT=x\n\nWORKERS=1\n");
+  dir_.write("bots.d/Help.env", "");
+  finished = run_with({"check"}, settings);
+  EXPECT_EQ(finished.exit_code, 78);
+  for (const char* part : {"bots.d/shop.env:1: TIMEOUT: expected", "bots.d/shop.env:3: WORKERS is a setting",
+                           "bots.d/Help.env: a bot's name has"})
+    EXPECT_TRUE(contains(finished.err, part)) << finished.err;
+}
+
 TEST_F(CheckForService, AKeyFileThatOthersCanReadIsAWarningAsSystemdPassesItOn) {
   chmod((directory_ + "/dashscope-api-key").c_str(), 0644);
   const auto finished = check_env();

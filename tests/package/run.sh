@@ -137,7 +137,7 @@ MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged() {
   expect 'directories besides the prefix' opt "$(ls "$to")"
   expect 'the unit starts' "$(grep -c '^ExecStart=/opt/chat/bin/bailian-fcgi .*/opt/chat/etc/bailian-fcgi/env$' \
     "$to/opt/chat/lib/systemd/system/bailian-fcgi.service")" 1
-  expect 'modes of the settings' '600 640 640' "$(stat -c %a "$to"/opt/chat/etc/bailian-fcgi/* | sort | xargs)"
+  expect 'modes of the settings' '600 640 640 750' "$(stat -c %a "$to"/opt/chat/etc/bailian-fcgi/* | sort | xargs)"
   expect 'dead links in the documents' '' "$(tests/documents/document.py lint "$to/opt/chat/share/doc/bailian-fcgi" 2>&1)"
   echo 'WORKERS=2' >>"$to/opt/chat/etc/bailian-fcgi/env"
   make -s -o deps install DESTDIR="$to" PREFIX=/opt/chat
@@ -195,8 +195,8 @@ AptInstallsItAndItRunsWithoutAKey() {
   expect 'the socket and the service' 'active active enabled enabled' \
     "$(inside systemctl is-active bailian-fcgi.socket bailian-fcgi.service | xargs) $(
       inside systemctl is-enabled bailian-fcgi.socket bailian-fcgi.service | xargs)"
-  expect 'modes and owners' '640 root:bailian-fcgi 640 root:bailian-fcgi 600 root:root 660 bailian-fcgi:www-data' \
-    "$(inside stat -c '%a %U:%G' /etc/bailian-fcgi/env /etc/bailian-fcgi/bot.json /etc/bailian-fcgi/dashscope-api-key \
+  expect 'modes and owners' '640 root:bailian-fcgi 640 root:bailian-fcgi 750 root:bailian-fcgi 600 root:root 660 bailian-fcgi:www-data' \
+    "$(inside stat -c '%a %U:%G' /etc/bailian-fcgi/env /etc/bailian-fcgi/bot.json /etc/bailian-fcgi/bots.d /etc/bailian-fcgi/dashscope-api-key \
       /run/bailian-fcgi/bailian-fcgi.sock | xargs)"
   expect 'the account' /usr/sbin/nologin "$(inside getent passwd bailian-fcgi | cut -d : -f 7)"
   expect 'warnings of a missing key' 1 "$(inside journalctl -o cat -u bailian-fcgi.service | grep -c '"event":"not_configured"')"
@@ -231,6 +231,19 @@ TheExampleSiteChats() {
   expect 'the rest of a stream' 'tok2 tok3 1' "$(end_stream)"
   expect 'what --ping meets, with the key that only root can read' 1 \
     "$(inside bailian-fcgi --env-file /etc/bailian-fcgi/env --ping | grep -c qwen)"
+}
+
+AFileOfRootInBotsDirIsABotAfterAReload() {
+  local bots=/etc/bailian-fcgi/bots.d
+  inside sh -c "sed 's/Where is my order?/Shop/' /etc/bailian-fcgi/bot.json >$bots/shop.json && echo BOT_CONFIG_FILE=$bots/shop.json >$bots/shop.env"
+  expect 'what check says' 1 "$(inside bailian-fcgi check --env-file /etc/bailian-fcgi/env | grep -c 'the configuration is good')"
+  inside systemctl reload bailian-fcgi
+  expect 'its profile' 1 "$(ask "$url/myapi/bots/shop/v1/chat-bot-config" | grep -c Shop)"
+  inside chmod 600 $bots/shop.env
+  expect 'a file that only root can read' 78 "$(inside sh -c 'bailian-fcgi check --env-file /etc/bailian-fcgi/env >/dev/null 2>&1 || echo $?')"
+  inside rm $bots/shop.env
+  inside systemctl reload bailian-fcgi
+  expect 'the profile of a bot that is gone' 404 "$(ask -o /dev/null -w '%{http_code}' "$url/myapi/bots/shop/v1/chat-bot-config")"
 }
 
 TheExampleSiteShowsMetricsAndStatusAndTopShowsTheSame() {
@@ -422,7 +435,7 @@ AnUpgradeKeepsSettingsAndStreams() {
   expect 'the setting' APP_ID=0123456789abcdef0123456789abcdef "$(inside grep ^APP_ID /etc/bailian-fcgi/env)"
   expect 'modes and owners' '640 root:bailian-fcgi 600 root:root' \
     "$(inside stat -c '%a %U:%G' /etc/bailian-fcgi/env /etc/bailian-fcgi/dashscope-api-key | xargs)"
-  expect 'questions, and other files' 'bot.json dashscope-api-key env' "$(inside ls /etc/bailian-fcgi | xargs)"
+  expect 'questions, and other files' 'bot.json bots.d dashscope-api-key env' "$(inside ls /etc/bailian-fcgi | xargs)"
 }
 
 AnUpgradeWithAWrongSettingSaysSoAndChangesNothing() {
@@ -495,6 +508,7 @@ run_test MakeInstallTakesPrefixAndDestdirAndUninstallLeavesWhatWasChanged
 run_test InstallDepsStartsNoServiceAndNeverPreventsOne
 run_test AptInstallsItAndItRunsWithoutAKey
 run_test TheExampleSiteChats
+run_test AFileOfRootInBotsDirIsABotAfterAReload
 run_test TheExampleSiteShowsMetricsAndStatusAndTopShowsTheSame
 run_test ALogFileIsForItsGroupToRead
 run_test TheSocketMovesToAnAddressBySystemctlEdit

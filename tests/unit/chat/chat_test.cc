@@ -115,12 +115,13 @@ class Chats : public testing::Test {
     request.body = body;
     request.request_id = "r";
     const char* path = mode == AnswerMode::kStream ? "/chat/stream" : "/chat";
-    snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config_, received_);
+    snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config_, state_, received_);
     ParsedRequest parsed = kMyapi.parse(request, path, {100, 10});
     chat_ = std::make_unique<Chat>(
         loop_, board_, state_, browser_, parsed.question,
         AdmittedChat{"r", Endpoint::kChatStream, snapshot_, *snapshot_->find(kDefaultBot),
-                     state_.streams.take(), std::move(parsed.writer), kMyapi, Headers{}, kKey});
+                     state_.take_permit(snapshot_->bots.front().streams), std::move(parsed.writer), kMyapi,
+                     Headers{}, kKey});
   }
 
   [[nodiscard]] std::optional<ChatPhase> phase() const {
@@ -552,10 +553,13 @@ TEST_F(Chats, DescribeAnAnswerThatTheVisitorLeft) {
 TEST(ConfigSnapshots, FindBotsByName) {
   EventLoop loop(std::chrono::nanoseconds::zero());
   Tally received;
-  ConfigSnapshot snapshot(loop, Config(), received);
+  Config config;
+  for (const char* name : {"help", "shop"}) config.bots.emplace_back().name = name;
+  ServiceState state(config);
+  ConfigSnapshot snapshot(loop, config, state, received);
   ASSERT_NE(snapshot.find("default"), nullptr);
-  EXPECT_EQ(snapshot.find("default")->name, "default");
   EXPECT_EQ(&snapshot.find("default")->config, &snapshot.config);
+  for (const char* name : {"default", "help", "shop"}) EXPECT_EQ(snapshot.find(name)->config.name, name);
   for (const char* name : {"", "Default", "default ", "other"})
     EXPECT_EQ(snapshot.find(name), nullptr) << name;
 }

@@ -58,6 +58,23 @@ class Routes : public testing::Test {
     return browser;
   }
 
+  // A further bot, whose profile is its name.
+  Config& add_bot(const std::string& name) {
+    Config bot = config_;
+    bot.name = name;
+    bot.bots.clear();
+    bot.bot_profile.json = name;
+    config_.bots.push_back(std::move(bot));
+    return config_.bots.back();
+  }
+  // The bot whose profile this is.
+  std::string profile_of(const std::string& path, const std::string& host = "") {
+    config_.bot_profile.json = "default";
+    request_.host = host;
+    const Browser browser = ask("GET", path);
+    return browser.status() == 200 ? browser.body() : std::to_string(browser.status());
+  }
+
   EventLoop loop_{std::chrono::nanoseconds::zero()};
   Config config_ = load_config({"DASHSCOPE_BASE_URL=http://127.0.0.1:1"}, "/dev/null").config;
   Request request_;
@@ -85,6 +102,75 @@ TEST_F(Routes, OthersAreNotFound) {
     EXPECT_EQ(browser.status(), 404) << path;
     EXPECT_EQ(browser.code(), "not_found");
   }
+}
+
+TEST_F(Routes, ThatNameABotAreThatBotsOrNotFound) {
+  add_bot("help");
+  add_bot("v1");
+  const std::string config = "/v1/chat-bot-config";
+  for (const auto& [path, bot] : {std::pair{"/myapi" + config, "default"},
+                                  {"/myapi/bots/help" + config, "help"},
+                                  {"/myapi/bots/help" + config + "/", "help"},
+                                  {"/wp-json/myapi/bots/help" + config, "help"},
+                                  {"/myapi/bots/v1" + config, "v1"},
+                                  {"/myapi/bots/default" + config, "default"},
+                                  {"/myapi/bots/other" + config, "404"},
+                                  {"/myapi/bots/HELP" + config, "404"},
+                                  {"/myapi/bots/help%20" + config, "404"},
+                                  {"/myapi/bots/" + config, "404"},
+                                  {"/myapi/bots" + config, "404"},
+                                  {"/myapi/bots/help/" + config, "404"},
+                                  {"/myapi/bots/help/bots/help" + config, "404"},
+                                  {"/myapi/bots/help/x" + config, "404"},
+                                  {"/myapi/bots/help", "404"},
+                                  {"/myapi/bots/help/", "404"},
+                                  {"/bots/help" + config, "404"},
+                                  {std::string("/myapi/bots/help/health"), "404"},
+                                  {std::string("/myapi/bots/help/status"), "404"},
+                                  {"/myapi/bots/" + std::string(5000, 'a') + config, "404"}}) {
+    EXPECT_EQ(profile_of(path), bot) << path.substr(0, 99);
+  }
+  const Browser unknown = ask("POST", "/myapi/bots/other/v1/chat-bot/stream");
+  EXPECT_EQ(unknown.status(), 404);
+  EXPECT_EQ(unknown.code(), "not_found");
+  EXPECT_EQ(ask("GET", "/myapi/bots/help/v1/chat-bot").status(), 405);
+  EXPECT_EQ(ask("OPTIONS", "/myapi/bots/other/v1/chat-bot").status(), 204);
+}
+
+TEST_F(Routes, WithoutANameAreOfTheHostsBot) {
+  add_bot("help");
+  config_.bot_hosts = {{"help.example", "help"}, {"main.example", "default"}};
+  for (const auto& [host, bot] : {std::pair{"help.example", "help"},
+                                  {"HELP.Example:8443", "help"},
+                                  {"help.example.", "help"},
+                                  {"main.example", "default"},
+                                  {"", "default"},
+                                  {"www.help.example", "default"},
+                                  {"help.example.evil", "default"},
+                                  {"help.example:", "help"},
+                                  {":80", "default"},
+                                  {"[::1]:80", "default"}}) {
+    EXPECT_EQ(profile_of("/myapi/v1/chat-bot-config", host), bot) << host;
+  }
+  EXPECT_EQ(profile_of("/myapi/bots/default/v1/chat-bot-config", "help.example"), "default");
+  EXPECT_EQ(profile_of("/myapi/bots/other/v1/chat-bot-config", "help.example"), "404");
+}
+
+TEST_F(Routes, EachBotHasItsOriginsAndLimits) {
+  config_.targets[0].api_key = config_.targets[0].app_id = "x";
+  config_.max_streams = 0;
+  Config& shop = add_bot("shop");
+  shop.allowed_origins = {"https://shop.example"};
+  shop.max_prompt_bytes = 3;
+  request_.origin = "https://other.example";
+  const std::string shop_chat = "/myapi/bots/shop/v1/chat-bot";
+  EXPECT_EQ(ask("POST", shop_chat).code(), "origin_not_allowed");
+  EXPECT_EQ(ask("OPTIONS", shop_chat).header("Access-Control-Allow-Origin"), "");
+  EXPECT_EQ(ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"four"})").code(), "overloaded");
+  request_.origin = "https://shop.example";
+  EXPECT_EQ(ask("OPTIONS", shop_chat).header("Access-Control-Allow-Origin"), "https://shop.example");
+  EXPECT_EQ(ask("POST", shop_chat, R"({"last_prompt":"four"})").code(), "too_large");
+  EXPECT_EQ(ask("POST", shop_chat, R"({"last_prompt":"one"})").code(), "overloaded");
 }
 
 TEST_F(Routes, NameTheMethodsTheyAllow) {
@@ -120,12 +206,17 @@ TEST_F(Routes, PreflightsAllowTheHeadersTheyNameAsFarAsTheseAreNames) {
 }
 
 TEST_F(Routes, OnlyChatsHaveABody) {
-  for (const char* path : {"/myapi/v1/chat-bot", "/wp-json/myapi/v1/chat-bot/stream/"}) {
-    EXPECT_TRUE(Router::takes_body("POST", path));
-    for (const char* method : {"GET", "OPTIONS", "PUT", ""}) EXPECT_FALSE(Router::takes_body(method, path));
+  add_bot("shop");
+  ServiceState shared(config_);
+  const Router router(loop_, config_, shared);
+  for (const char* path : {"/myapi/v1/chat-bot", "/wp-json/myapi/v1/chat-bot/stream/",
+                           "/myapi/bots/shop/v1/chat-bot", "/myapi/bots/default/v1/chat-bot/stream"}) {
+    EXPECT_TRUE(router.takes_body("POST", path));
+    for (const char* method : {"GET", "OPTIONS", "PUT", ""}) EXPECT_FALSE(router.takes_body(method, path));
   }
-  for (const char* path : {"/myapi/v1/nothing", "/health", "/myapi/v1/chat-bot-config", "/status", ""}) {
-    EXPECT_FALSE(Router::takes_body("POST", path));
+  for (const char* path : {"/myapi/v1/nothing", "/health", "/myapi/v1/chat-bot-config", "/status", "",
+                           "/myapi/bots/other/v1/chat-bot", "/myapi/bots//v1/chat-bot"}) {
+    EXPECT_FALSE(router.takes_body("POST", path));
   }
 }
 

@@ -184,7 +184,7 @@ TEST(Myapi, ThoughtsAreIncludedOnlyWhenAskedFor) {
 TEST(Myapi, ThePathDecidesWhetherTheAnswerIsStreamed) {
   EXPECT_EQ(parse_request(R"({"last_prompt":"p"})", kWholePath).question.mode, AnswerMode::kJson);
   EXPECT_EQ(parse_request(R"({"last_prompt":"p"})", kStreamPath).question.mode, AnswerMode::kStream);
-  EXPECT_EQ(parse(R"({"last_prompt":"p","bot":"other"})").bot, kDefaultBot);
+  EXPECT_EQ(parse(R"({"last_prompt":"p","bot":"other"})").bot, "");
 }
 
 // --- the answer ---
