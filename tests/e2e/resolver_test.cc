@@ -6,7 +6,6 @@
 
 #include <array>
 #include <filesystem>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -28,10 +27,11 @@ class SlowResolver : public testing::Test {
   void start(const std::string& base_url, Settings settings = {}, const std::string& names = "NAMES=1") {
     settings["DASHSCOPE_BASE_URL"] = base_url;
     settings.try_emplace("UPSTREAM_RETRIES", "0");
-    site_ = std::make_unique<Site>(SiteOptions{
-        .settings = settings,
-        .run_by = {"env", "SLOW_RESOLVER=" + dir_.file("slow"), "NO_THREADS=" + dir_.file("no_threads"),
-                   names, "LD_PRELOAD=" + sibling_program("slow_resolver.so")}});
+    site_ = std::make_unique<Site>(
+        SiteOptions{.settings = settings,
+                    .run_by = {"env", "SLOW_RESOLVER=" + dir_.file("slow"),
+                               "NO_THREADS=" + dir_.file("no_threads"), "LATER=" + dir_.file("later"), names,
+                               "LD_PRELOAD=" + sibling_program("slow_resolver.so")}});
   }
   // From now on the name resolves, also for lookups already waiting.
   void let_it_resolve() { std::filesystem::remove(dir_.file("slow")); }
@@ -105,33 +105,74 @@ TEST_F(SlowResolver, AnAddressOfALinkHidesNoOther) {
   EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
 }
 
-// Listens on a port of 127.0.0.2, but its queue of connections is full.
+// Listens on a port of 127.0.0.2 or ::1, but its queue of connections is full.
 class SilentAddress {
  public:
-  explicit SilentAddress(uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
-    address.sin_port = htons(port);
-    const auto* const where = reinterpret_cast<const sockaddr*>(&address);
-    if (::bind(listener_.get(), where, sizeof address) != 0 || ::listen(listener_.get(), 0) != 0)
-      throw std::runtime_error("cannot listen on 127.0.0.2");
-    for (const Fd& fd : queued_) std::ignore = ::connect(fd.get(), where, sizeof address);
+  explicit SilentAddress(uint16_t port, int family = AF_INET) : family_(family) {
+    sockaddr_in v4{};
+    v4.sin_family = AF_INET;
+    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+    v4.sin_port = htons(port);
+    sockaddr_in6 v6{};
+    v6.sin6_family = AF_INET6;
+    v6.sin6_addr = in6addr_loopback;
+    v6.sin6_port = htons(port);
+    const bool is_v6 = family == AF_INET6;
+    const auto* const where =
+        is_v6 ? reinterpret_cast<const sockaddr*>(&v6) : reinterpret_cast<sockaddr*>(&v4);
+    const auto size = static_cast<socklen_t>(is_v6 ? sizeof v6 : sizeof v4);
+    listens_ = ::bind(listener_.get(), where, size) == 0 && ::listen(listener_.get(), 0) == 0;
+    for (const Fd& fd : queued_) std::ignore = ::connect(fd.get(), where, size);
   }
+  bool listens() const { return listens_; }
 
  private:
-  static Fd new_socket() { return Fd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)); }
+  Fd new_socket() const { return Fd(::socket(family_, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)); }
 
+  const int family_;
+  bool listens_ = false;
   Fd listener_ = new_socket();
   std::array<Fd, 3> queued_{new_socket(), new_socket(), new_socket()};
 };
 
 TEST_F(SlowResolver, AnAddressThatDoesNotAnswerIsPassedOver) {
   const SilentAddress silent(simulator_.port());
+  ASSERT_TRUE(silent.listens());
   let_it_resolve();
   start(to_simulator("localhost"), {{"CONNECT_TIMEOUT", "3"}}, "TWO_ADDRESSES=1");
   EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
   EXPECT_EQ(simulator_.count("requests"), 1);
+}
+
+// The kernel sends a SYN again after a second at the earliest, and half of CONNECT_TIMEOUT is longer than
+// this test: only trying both families at once connects in time.
+TEST_F(SlowResolver, AFamilyThatDoesNotAnswerIsOvertakenByTheOther) {
+  const SilentAddress silent(simulator_.port(), AF_INET6);
+  if (!silent.listens()) GTEST_SKIP() << "no IPv6 here";
+  let_it_resolve();
+  start(to_simulator("localhost"), {{"CONNECT_TIMEOUT", "3600"}}, "BOTH_FAMILIES=1");
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
+}
+
+// The lookup that is under way does not end.
+TEST_F(SlowResolver, AddressesOfTheLastTenMinutesAreUsedWithoutWaiting) {
+  let_it_resolve();
+  start(to_simulator("localhost"));
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
+  const int before = threads();
+  dir_.write("slow", "");
+  dir_.write("later", "");
+  EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
+  EXPECT_EQ(threads(), before + 1) << "they are looked up again";
+}
+
+TEST_F(SlowResolver, APageThatLoadsTheProfileHasTheNameLookedUp) {
+  start(to_simulator("localhost"));
+  const int before = threads();
+  EXPECT_EQ(site_->get(kConfigPath).status, 200);
+  EXPECT_EQ(threads(), before + 1);
+  let_it_resolve();
+  EXPECT_TRUE(simulator_.reaches("warm_ups", 1));
 }
 
 TEST_F(SlowResolver, LocalhostIsFoundWhereNoHostsFileNamesIt) {

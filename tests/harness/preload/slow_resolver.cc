@@ -1,7 +1,8 @@
 // Preloaded into a program. The lookup of `slow.test` ends when the file named by SLOW_RESOLVER is removed,
 // and finds a link-local address, with TWO_ADDRESSES 127.0.0.2 instead, and then the loopback address.
 // `none.test` has no address. While the file named by NO_THREADS exists, the clock is a quarter of an hour
-// ahead and no thread can be started. With NO_NAMES, localhost has no address either.
+// ahead and no thread can be started; while the one named by LATER exists, it is nine minutes ahead. With
+// NO_NAMES, localhost has no address either. With BOTH_FAMILIES it has ::1 and 127.0.0.1.
 
 #include <dlfcn.h>
 #include <netdb.h>
@@ -25,25 +26,28 @@ extern "C" int getaddrinfo(const char* host, const char* port, const addrinfo* h
   const char* const slow = std::getenv("SLOW_RESOLVER");
   constexpr timespec kMoment{0, 10'000'000};
   while (slow != nullptr && access(slow, F_OK) == 0) nanosleep(&kMoment, nullptr);
-  const char* const first = std::getenv("TWO_ADDRESSES") != nullptr ? "127.0.0.2" : "fe80::1%1";
+  const char* const first = std::getenv("BOTH_FAMILIES") != nullptr   ? "::1"
+                            : std::getenv("TWO_ADDRESSES") != nullptr ? "127.0.0.2"
+                                                                      : "fe80::1%1";
   const int code = real(first, port, hints, found);
   return code != 0 ? code : real("127.0.0.1", port, hints, &(*found)->ai_next);
 }
 
 namespace {
 
-bool is_without_threads() {
-  const char* const file = std::getenv("NO_THREADS");
+bool exists(const char* variable) {
+  const char* const file = std::getenv(variable);
   return file != nullptr && access(file, F_OK) == 0;
 }
+
+bool is_without_threads() { return exists("NO_THREADS"); }
 
 }  // namespace
 
 extern "C" int clock_gettime(clockid_t clock, timespec* now) noexcept {
-  constexpr time_t kLater = 900;
   const auto result = static_cast<int>(syscall(SYS_clock_gettime, clock, now));
-  if (result == 0 && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE) && is_without_threads())
-    now->tv_sec += kLater;
+  if (result == 0 && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE))
+    now->tv_sec += is_without_threads() ? 900 : exists("LATER") ? 540 : 0;
   return result;
 }
 
