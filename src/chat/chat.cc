@@ -26,7 +26,7 @@ Chat::Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream&
       config_(chat_.bot.config),
       mode_(question.mode),
       include_thoughts_(question.include_thoughts),
-      live_(board, chat_.request_id, mode_, Clock::now()),
+      live_(board, chat_.request_id, chat_.bot.name, mode_, Clock::now()),
       last_write_(Clock::now()),
       heartbeat_(loop, bind<&Chat::on_heartbeat>(this), bind<&Chat::on_exception>(this)),
       completion_(chat_.bot.upstream.ask(question, mode_, *this)) {
@@ -69,14 +69,19 @@ void Chat::on_finished(const Answer& answer) {
 }
 
 void Chat::on_retry(const UpstreamError& error) {
-  state_.metrics.count_upstream_error(error_label(error.code), bailian::describe(error.fault).label);
-  state_.metrics.count_retry();
+  count_error(error);
+  state_.metrics.count_retry(chat_.bot.name);
   ++retries_;
 }
 
 void Chat::on_failed(const UpstreamError& error) {
-  state_.metrics.count_upstream_error(error_label(error.code), bailian::describe(error.fault).label);
+  count_error(error);
   fail(error);
+}
+
+void Chat::count_error(const UpstreamError& error) noexcept {
+  state_.metrics.count_upstream_error(chat_.bot.name, error_label(error.code),
+                                      bailian::describe(error.fault).label);
 }
 
 void Chat::on_exception(const std::exception&) noexcept {

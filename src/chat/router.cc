@@ -263,7 +263,12 @@ Router::Result Router::ping(const Visit&) {
 }
 
 Router::Result Router::status(const Visit& visit) {
-  return std::make_unique<StatusExchange>(loop_, state_.board, status_figures(state_), visit.client,
+  std::vector<StatusBot> bots;
+  for (const Bot& bot : snapshot_->bots) {
+    bots.push_back({bot.name, bot.config.targets.front().app_id, static_cast<uint64_t>(bot.streams.taken()),
+                    &bot == &snapshot_->bots.front() ? 0 : static_cast<uint64_t>(bot.config.max_streams)});
+  }
+  return std::make_unique<StatusExchange>(loop_, state_.board, status_figures(state_), bots, visit.client,
                                           parse_status_query(visit.request.query), visit.headers);
 }
 

@@ -80,9 +80,10 @@ struct ServiceState {
   StreamLimit& streams_of(const Config& bot) {
     const int limit = bot.max_streams > 0 ? bot.max_streams : std::numeric_limits<int>::max();
     const std::lock_guard lock(bot_streams_mutex_);
-    StreamLimit& streams_of_bot = bot_streams_.try_emplace(bot.name, limit).first->second;
-    streams_of_bot.set_limit(limit);
-    return streams_of_bot;
+    const auto [entry, is_new] = bot_streams_.try_emplace(bot.name, limit);
+    if (is_new) metrics.add_bot(bot.name);
+    entry->second.set_limit(limit);
+    return entry->second;
   }
   StreamPermit take_permit(StreamLimit& of_bot) { return {streams.take(), of_bot.take()}; }
   FailedStreams failed_streams;

@@ -40,6 +40,7 @@ TopSample::Stream stream_of(const JsonValue& row) {
   stream.request_id = text_of(row, "request_id");
   stream.state = text_of(row, "state");
   stream.mode = text_of(row, "mode");
+  stream.bot = text_of(row, "bot");
   stream.age = seconds_of(row, "age").value_or(0);
   stream.first_token = seconds_of(row, "first_token");
   stream.silent = seconds_of(row, "silent");
@@ -137,15 +138,15 @@ std::vector<std::string> top_frame(const TopSample& now, const TopSample* before
                   rate("input_tokens")),
       fmt::format("upstream  {} errors, {} retries", number("upstream_errors"), number("retries")),
       "",
-      fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {}", "age", "state", "mode",
-                  "tokens", "sent", "waiting", "first", "silent", "worker", "request id")};
+      fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {:<32} {}", "age", "state", "mode",
+                  "tokens", "sent", "waiting", "first", "silent", "worker", "request id", "bot")};
 
   for (const auto* stream : oldest_streams(now, size.rows - std::min(size.rows, lines.size()))) {
-    lines.push_back(fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {}",
+    lines.push_back(fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {:<32} {}",
                                 seconds_text(stream->age), printable(stream->state), printable(stream->mode),
                                 stream->tokens, stream->sent_bytes, stream->waiting_bytes,
                                 seconds_text(stream->first_token), seconds_text(stream->silent),
-                                stream->worker, printable(stream->request_id)));
+                                stream->worker, printable(stream->request_id), printable(stream->bot)));
   }
   if (lines.size() > size.rows) lines.resize(size.rows);
   for (std::string& line : lines) line.resize(std::min(line.size(), size.columns));

@@ -18,6 +18,7 @@ struct TopSample {
     std::string request_id;
     std::string state;
     std::string mode;
+    std::string bot;
     double age = 0;  // seconds, as the next two
     std::optional<double> first_token;
     std::optional<double> silent;

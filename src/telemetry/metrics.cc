@@ -114,20 +114,24 @@ struct Metrics::Families {
         .Register(registry)
         .Add({{"version", BAILIAN_VERSION}})
         .Set(1);
-    for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kChatStream}) {
-      request(endpoint, Outcome::kDone, 200);
-      for (const int status : {200, 400, 500}) request(endpoint, Outcome::kError, status);
-      for (const int status : {200, 500}) request(endpoint, Outcome::kTimeout, status);
-      for (const int status : {0, 200}) request(endpoint, Outcome::kClientGone, status);
-    }
-    for (const char* mode : {"stream", "json"}) {
-      first_token(mode);
-      for (const auto& outcome : kOutcomes) duration(mode, outcome.value);
-    }
     for (const char* reason : {"left", "too_slow"})
       for (const char* phase : {"waiting", "streaming", "sending"}) abort(reason, phase);
     for (const char* result : {"ok", "failed"}) reload(result);
     for (const char* result : {"opened", "kept", "failed"}) warm_up(result);
+  }
+
+  void add_bot(const std::string& bot) {
+    for (const Endpoint endpoint : {Endpoint::kChat, Endpoint::kChatStream}) {
+      request(bot, endpoint, Outcome::kDone, 200);
+      for (const int status : {200, 400, 500}) request(bot, endpoint, Outcome::kError, status);
+      for (const int status : {200, 500}) request(bot, endpoint, Outcome::kTimeout, status);
+      for (const int status : {0, 200}) request(bot, endpoint, Outcome::kClientGone, status);
+    }
+    for (const char* mode : {"stream", "json"}) {
+      first_token(bot, mode);
+      for (const auto& outcome : kOutcomes) duration(bot, mode, outcome.value);
+    }
+    for (Family<Counter>* family : {&upstream_requests, &retries}) family->Add({{"bot", bot}});
   }
 
   Family<Counter>& counters(const char* name, const char* help) {
@@ -138,14 +142,20 @@ struct Metrics::Families {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
   }
 
-  Counter& request(Endpoint endpoint, Outcome outcome, int status) {
-    return requests.Add({{"endpoint", std::string(kEndpoints.at(static_cast<size_t>(endpoint)).name)},
-                         {"outcome", std::string(name_of(outcome))},
-                         {"status", status_class(status)}});
+  // Without a bot, the series has no such label.
+  Counter& request(const std::string& bot, Endpoint endpoint, Outcome outcome, int status) {
+    prometheus::Labels labels = {{"endpoint", std::string(kEndpoints.at(static_cast<size_t>(endpoint)).name)},
+                                 {"outcome", std::string(name_of(outcome))},
+                                 {"status", status_class(status)}};
+    if (!bot.empty()) labels.emplace("bot", bot);
+    return requests.Add(labels);
   }
-  Histogram& first_token(const char* mode) { return first_tokens.Add({{"mode", mode}}, kFirstTokenBuckets); }
-  Histogram& duration(const char* mode, Outcome outcome) {
-    return durations.Add({{"mode", mode}, {"outcome", std::string(name_of(outcome))}}, kDurationBuckets);
+  Histogram& first_token(const std::string& bot, const char* mode) {
+    return first_tokens.Add({{"bot", bot}, {"mode", mode}}, kFirstTokenBuckets);
+  }
+  Histogram& duration(const std::string& bot, const char* mode, Outcome outcome) {
+    return durations.Add({{"bot", bot}, {"mode", mode}, {"outcome", std::string(name_of(outcome))}},
+                         kDurationBuckets);
   }
   Counter& abort(const char* reason, const char* phase) {
     return aborts.Add({{"reason", reason}, {"phase", phase}});
@@ -154,9 +164,9 @@ struct Metrics::Families {
   Counter& reload(const char* result) { return reloads.Add({{"result", result}}); }
 
   void count_chat(const AccessRecord& record, Clock::time_point now) {
-    duration(mode_of(record), record.outcome).Observe(Seconds(now - record.started).count());
+    duration(record.bot, mode_of(record), record.outcome).Observe(Seconds(now - record.started).count());
     if (record.first_token)
-      first_token(mode_of(record)).Observe(Seconds(*record.first_token - record.started).count());
+      first_token(record.bot, mode_of(record)).Observe(Seconds(*record.first_token - record.started).count());
     if (record.usage) count_usage(record, *record.usage);
     if (record.outcome == Outcome::kClientGone) count_abort(record);
   }
@@ -167,8 +177,11 @@ struct Metrics::Families {
     if (models.size() >= kMaxModels && !models.contains(model)) model = kOtherModel;
     models.insert(model);
     const auto output = static_cast<double>(usage.output_tokens);
-    tokens.Add({{"model", model}, {"type", "input"}}).Increment(static_cast<double>(usage.input_tokens));
-    tokens.Add({{"model", model}, {"type", "output"}}).Increment(output);
+    const auto add = [&](const char* type, double count) {
+      tokens.Add({{"bot", record.bot}, {"model", model}, {"type", type}}).Increment(count);
+    };
+    add("input", static_cast<double>(usage.input_tokens));
+    add("output", output);
     if (!record.is_complete || usage.output_tokens == 0) return;
     whole_answers += 1;
     whole_answers_tokens += output;
@@ -217,9 +230,9 @@ struct Metrics::Families {
       counters("bailian_upstream_errors_total",
                "Failed attempts to get an answer, including those that were retried. code is DashScope's or, "
                "in lower case, ours; other: not documented; none: no code, as in a gateway's error page.");
-  Counter& upstream_requests =
-      counter("bailian_upstream_requests_total", "Requests sent to DashScope; each may be billed.");
-  Counter& retries = counter("bailian_upstream_retries_total", "Retries after a failed attempt.");
+  Family<Counter>& upstream_requests =
+      counters("bailian_upstream_requests_total", "Requests sent to DashScope; each may be billed.");
+  Family<Counter>& retries = counters("bailian_upstream_retries_total", "Retries after a failed attempt.");
   Counter& answered_fallbacks = counter("bailian_fallbacks_answered_total",
                                         "Questions for a whole answer that got the error of their failed "
                                         "stream, without a request to DashScope.");
@@ -259,22 +272,33 @@ Tally& Metrics::add_tally(Traffic traffic) {
   return families_->tallies.at(static_cast<size_t>(traffic)).emplace_back();
 }
 
+void Metrics::add_bot(std::string_view bot) noexcept {
+  count_safely([&] { families_->add_bot(std::string(bot)); });
+}
+
 void Metrics::count_request(const AccessRecord& record, Clock::time_point now) noexcept {
   count_safely([&] {
-    families_->request(record.endpoint, record.outcome, record.status).Increment();
+    families_->request(record.bot, record.endpoint, record.outcome, record.status).Increment();
     if (record.is_chat) families_->count_chat(record, now);
   });
 }
 
-void Metrics::count_upstream_error(std::string_view code, std::string_view fault) noexcept {
+void Metrics::count_upstream_error(std::string_view bot, std::string_view code,
+                                   std::string_view fault) noexcept {
   count_safely([&] {
-    families_->upstream_errors.Add({{"code", std::string(code)}, {"fault", std::string(fault)}}).Increment();
+    families_->upstream_errors
+        .Add({{"bot", std::string(bot)}, {"code", std::string(code)}, {"fault", std::string(fault)}})
+        .Increment();
   });
 }
 
-void Metrics::count_upstream_request() noexcept { families_->upstream_requests.Increment(); }
+void Metrics::count_upstream_request(std::string_view bot) noexcept {
+  count_safely([&] { families_->upstream_requests.Add({{"bot", std::string(bot)}}).Increment(); });
+}
 
-void Metrics::count_retry() noexcept { families_->retries.Increment(); }
+void Metrics::count_retry(std::string_view bot) noexcept {
+  count_safely([&] { families_->retries.Add({{"bot", std::string(bot)}}).Increment(); });
+}
 
 void Metrics::count_answered_fallback() noexcept { families_->answered_fallbacks.Increment(); }
 
@@ -291,7 +315,7 @@ Totals Metrics::totals() const {
   totals.input_tokens = sum_of(families_->tokens, "type", "input");
   totals.output_tokens = sum_of(families_->tokens, "type", "output");
   totals.upstream_errors = sum_of(families_->upstream_errors);
-  totals.retries = static_cast<uint64_t>(families_->retries.Value());
+  totals.retries = sum_of(families_->retries);
   totals.reloads = sum_of(families_->reloads, "result", "ok");
   totals.failed_reloads = sum_of(families_->reloads, "result", "failed");
   return totals;

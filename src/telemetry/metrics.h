@@ -62,12 +62,17 @@ class Metrics {
   /// For one thread to add bytes to. Valid as long as this object.
   Tally& add_tally(Traffic traffic);
 
+  /// A rate needs a series before its first event: makes those of this bot, if there are none.
+  void add_bot(std::string_view bot) noexcept;
+
   /// Called at the end of each request.
   void count_request(const AccessRecord& record, Clock::time_point now) noexcept;
-  /// Both arguments must be from small fixed sets, as each pair becomes a series.
-  void count_upstream_error(std::string_view code, std::string_view fault) noexcept;
-  void count_upstream_request() noexcept;
-  void count_retry() noexcept;
+  // `bot` is the name of one in the settings.
+
+  /// All arguments must be from small sets, as each combination becomes a series.
+  void count_upstream_error(std::string_view bot, std::string_view code, std::string_view fault) noexcept;
+  void count_upstream_request(std::string_view bot) noexcept;
+  void count_retry(std::string_view bot) noexcept;
   void count_answered_fallback() noexcept;
   void count_pause() noexcept;
   void count_reload(bool good) noexcept;

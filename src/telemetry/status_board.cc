@@ -5,8 +5,9 @@
 
 namespace bailian {
 
-LiveChat::LiveChat(LoopBoard& board, std::string request_id, AnswerMode mode, Clock::time_point started)
-    : board_(board), request_id_(std::move(request_id)), mode_(mode), started_(started) {
+LiveChat::LiveChat(LoopBoard& board, std::string request_id, std::string_view bot, AnswerMode mode,
+                   Clock::time_point started)
+    : board_(board), request_id_(std::move(request_id)), bot_(bot), mode_(mode), started_(started) {
   board_.add(*this);
 }
 
@@ -15,6 +16,7 @@ LiveChat::~LiveChat() { board_.remove(*this); }
 ChatView LiveChat::view(Clock::time_point now) const {
   ChatView view;
   view.request_id = request_id_;
+  view.bot = bot_;
   view.mode = mode_;
   view.phase = phase_.load(std::memory_order_relaxed);
   view.age = std::max(now - started_, Clock::duration::zero());

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/access_record.h"
@@ -28,6 +29,7 @@ enum class ChatPhase : uint8_t {
 /// A snapshot of one live chat, for the status page.
 struct ChatView {
   std::string request_id;
+  std::string bot;  // its name
   AnswerMode mode = AnswerMode::kStream;
   ChatPhase phase = ChatPhase::kWaiting;
   size_t worker = 0;
@@ -44,7 +46,9 @@ class LoopBoard;
 /// A chat's entry on the board, for as long as it lives. Its loop writes, any thread may read.
 class LiveChat {
  public:
-  LiveChat(LoopBoard& board, std::string request_id, AnswerMode mode, Clock::time_point started);
+  /// The bot's name must outlive the entry.
+  LiveChat(LoopBoard& board, std::string request_id, std::string_view bot, AnswerMode mode,
+           Clock::time_point started);
   ~LiveChat();
   LiveChat(const LiveChat&) = delete;
   LiveChat& operator=(const LiveChat&) = delete;
@@ -68,6 +72,7 @@ class LiveChat {
   LoopBoard& board_;
   size_t slot_ = 0;
   const std::string request_id_;
+  const std::string_view bot_;
   const AnswerMode mode_;
   const Clock::time_point started_;
   std::atomic<ChatPhase> phase_{ChatPhase::kWaiting};

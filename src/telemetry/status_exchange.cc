@@ -8,15 +8,15 @@
 namespace bailian {
 
 StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board,
-                               const std::vector<StatusFigure>& figures, ClientStream& client,
-                               const StatusQuery& query, Headers headers)
+                               const std::vector<StatusFigure>& figures, const std::vector<StatusBot>& bots,
+                               ClientStream& client, const StatusQuery& query, Headers headers)
     : board_(board),
       client_(client),
       reply_{200, std::move(headers), {}},
       writer_(query),
       next_rows_(loop, bind<&StatusExchange::add_rows>(this), bind<&StatusExchange::on_exception>(this)) {
   reply_.headers.emplace_back("Content-Type", query.json ? "application/json" : "text/plain; charset=utf-8");
-  writer_.start(figures);
+  writer_.start(figures, bots);
   if (!query.full) loop_index_ = board_.loops().size();
   next_rows_.start(Clock::duration::zero());
 }

@@ -15,9 +15,10 @@ namespace bailian {
 /// delays the loop.
 class StatusExchange final : public Exchange {
  public:
-  /// `figures`: the upper part of the page.
+  /// `figures` and `bots`: the upper part of the page.
   StatusExchange(EventLoop& loop, const StatusBoard& board, const std::vector<StatusFigure>& figures,
-                 ClientStream& client, const StatusQuery& query, Headers headers);
+                 const std::vector<StatusBot>& bots, ClientStream& client, const StatusQuery& query,
+                 Headers headers);
 
   void on_flushed() override {}
   void on_shutdown() override;

@@ -22,7 +22,8 @@ constexpr std::array kPhases = {
 };
 static_assert(has_a_row_for_each(kPhases, static_cast<size_t>(ChatPhase::kFinished) + 1));
 // Numbers are aligned to the right.
-constexpr const char* kRow = "{:>6} {:>9} {:<9} {:<6} {:>8} {:>11} {:>11} {:>11} {:>9} {}\n";
+constexpr const char* kRow = "{:>6} {:>9} {:<9} {:<6} {:>8} {:>11} {:>11} {:>11} {:>9} {:<9} {}\n";
+constexpr const char* kBotRow = "{:<32} {:>7} {:>7} {}\n";
 
 std::string seconds_text(const std::optional<Clock::duration>& duration, const char* if_none = "-") {
   return duration ? fmt::format("{:.3f}", Seconds(*duration).count()) : if_none;
@@ -34,7 +35,7 @@ std::string_view mode_name(AnswerMode mode) { return mode == AnswerMode::kStream
 std::string text_row(const ChatView& chat) {
   return fmt::format(kRow, chat.worker, seconds_text(chat.age), word_of(chat.phase), mode_name(chat.mode),
                      chat.tokens, chat.sent_bytes, chat.waiting_bytes, seconds_text(chat.first_token),
-                     seconds_text(chat.silence), chat.request_id);
+                     seconds_text(chat.silence), chat.bot, chat.request_id);
 }
 
 void write_seconds(JsonWriter& writer, std::string_view key, const std::optional<Clock::duration>& duration) {
@@ -57,6 +58,7 @@ std::string json_row(const ChatView& chat) {
   write_seconds(writer, "age", chat.age);
   write_member(writer, "state", word_of(chat.phase));
   write_member(writer, "mode", mode_name(chat.mode));
+  write_member(writer, "bot", chat.bot);
   write_number(writer, "tokens", chat.tokens);
   write_number(writer, "sent_bytes", chat.sent_bytes);
   write_number(writer, "waiting_bytes", chat.waiting_bytes);
@@ -67,7 +69,7 @@ std::string json_row(const ChatView& chat) {
 }
 
 // Without the closing brace: the streams may follow.
-std::string json_start(const std::vector<StatusFigure>& figures) {
+std::string json_start(const std::vector<StatusFigure>& figures, const std::vector<StatusBot>& bots) {
   JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
@@ -80,6 +82,17 @@ std::string json_start(const std::vector<StatusFigure>& figures) {
       write_member(writer, key, std::get<std::string_view>(value));
     }
   }
+  writer.Key("bots");
+  writer.StartArray();
+  for (const StatusBot& bot : bots) {
+    writer.StartObject();
+    write_member(writer, "name", bot.name);
+    write_member(writer, "application", bot.application);
+    write_number(writer, "active_streams", bot.streams);
+    write_number(writer, "max_streams", bot.limit);
+    writer.EndObject();
+  }
+  writer.EndArray();
   return std::string(written(buffer));
 }
 
@@ -96,9 +109,9 @@ StatusQuery parse_status_query(std::string_view query) {
   return asked;
 }
 
-void StatusWriter::start(const std::vector<StatusFigure>& figures) {
+void StatusWriter::start(const std::vector<StatusFigure>& figures, const std::vector<StatusBot>& bots) {
   if (query_.json) {
-    page_ = json_start(figures);
+    page_ = json_start(figures, bots);
     if (query_.full) page_ += R"(,"streams":[)";
     return;
   }
@@ -106,10 +119,18 @@ void StatusWriter::start(const std::vector<StatusFigure>& figures) {
     page_ += fmt::format("{:<22}", std::string(name) + ':');
     std::visit([this](const auto& shown) { page_ += fmt::format("{}\n", shown); }, value);
   }
+  if (bots.size() > 1) {
+    page_ += '\n';
+    page_ += fmt::format(kBotRow, "bot", "streams", "limit", "application");
+    for (const StatusBot& bot : bots) {
+      page_ += fmt::format(kBotRow, bot.name, bot.streams, bot.limit > 0 ? std::to_string(bot.limit) : "-",
+                           bot.application.empty() ? "not configured" : bot.application);
+    }
+  }
   if (query_.full) {
     page_ += '\n';
     page_ += fmt::format(kRow, "worker", "age", "state", "mode", "tokens", "sent", "waiting", "first token",
-                         "silent", "request id");
+                         "silent", "bot", "request id");
   }
 }
 

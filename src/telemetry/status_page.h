@@ -22,13 +22,21 @@ StatusQuery parse_status_query(std::string_view query);
 /// when memory is exhausted, the copy of such a variant is undefined behaviour in libstdc++ 12.
 using StatusFigure = std::pair<std::string_view, std::variant<uint64_t, std::string_view>>;
 
-/// Writes the page in pieces, as there may be many chats: the figures, then one row for each chat if the
-/// query is `full`, then the end.
+/// A bot and its chats in progress.
+struct StatusBot {
+  std::string_view name;
+  std::string_view application;  // the id of the first; empty: not configured
+  uint64_t streams;
+  uint64_t limit;  // 0: none of its own
+};
+
+/// Writes the page in pieces, as there may be many chats: the figures, then the bots if there are several,
+/// then one row for each chat if the query is `full`, then the end.
 class StatusWriter {
  public:
   explicit StatusWriter(StatusQuery query) : query_(query) {}
 
-  void start(const std::vector<StatusFigure>& figures);
+  void start(const std::vector<StatusFigure>& figures, const std::vector<StatusBot>& bots);
   void add(const ChatView& chat);
   /// Returns the whole page.
   std::string finish();

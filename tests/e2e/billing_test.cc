@@ -153,8 +153,8 @@ TEST_P(Sent, ARequestThatArrivedWholeIsNeverSentAgain) {
   expect_error(exchange.read_all(), 502, "upstream_error", "Connection failed");
   EXPECT_FALSE(called(kept));
   EXPECT_FALSE(upstream_.is_called());
-  EXPECT_EQ(metric(site_, "bailian_upstream_requests_total"), kKept + 1);
-  EXPECT_EQ(metric(site_, "bailian_upstream_retries_total"), 0);
+  EXPECT_EQ(metric(site_, R"(bailian_upstream_requests_total{bot="default"})"), kKept + 1);
+  EXPECT_EQ(metric(site_, R"(bailian_upstream_retries_total{bot="default"})"), 0);
 }
 
 TEST_P(Sent, ManyConnectionsThatEndAtOnceAreNotSeenByTheNextVisitor) {
@@ -167,7 +167,7 @@ TEST_P(Sent, ManyConnectionsThatEndAtOnceAreNotSeenByTheNextVisitor) {
   call.send_text("answered");
   call.finish();
   EXPECT_EQ(read_stream(exchange).text, "answered");
-  EXPECT_EQ(metric(site_, "bailian_upstream_requests_total"), 20 + 1);
+  EXPECT_EQ(metric(site_, R"(bailian_upstream_requests_total{bot="default"})"), 20 + 1);
 }
 
 // A request that was not sent completely cannot have been answered.
@@ -184,7 +184,7 @@ TEST_P(Sent, ARequestThatWasCutShortIsSentAfresh) {
   call.send_text("answered");
   call.finish();
   EXPECT_NE(visitor.read_reply().response.body.find("answered"), std::string::npos);
-  EXPECT_EQ(metric(site_, "bailian_upstream_retries_total"), 0);
+  EXPECT_EQ(metric(site_, R"(bailian_upstream_retries_total{bot="default"})"), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Billing, Sent, testing::Values("0", "3"));
@@ -203,7 +203,8 @@ class Billed : public testing::Test {
            std::to_string(output_tokens) + ",\"model_id\":\"m\"}]},\"request_id\":\"u1\"}\n\n";
   }
   double tokens_of(const char* type) const {
-    return metric(site_, std::string(R"(bailian_tokens_total{model="m",type=")") + type + R"("})");
+    return metric(site_,
+                  std::string(R"(bailian_tokens_total{bot="default",model="m",type=")") + type + R"("})");
   }
 
   ScriptedUpstream upstream_;

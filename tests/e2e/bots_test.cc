@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "harness/answer.h"
+#include "harness/fcgi_peer.h"
 #include "harness/site.h"
 
 namespace bailian::e2e {
@@ -157,6 +158,45 @@ TEST_F(Bots, OfOneSiteAreFoundByThePathWhateverTheHost) {
                 .headers.get("Cache-Control")
                 .find("max-age=60"),
             0U);
+}
+
+TEST_F(Bots, AreLabelsInMetricsAndColumnsInTheStatus) {
+  ask("www.shop.example", kChatPath);
+  ask("www.shop.example", kChatPath, "[[sim status=401 code=InvalidApiKey framing=json]]");
+  greeting("help.example");
+  auto held = send("POST", "help.example", kStreamPath, chat_body("[[sim events=2 hold=1]]"));
+  EXPECT_EQ(read_text(held), "tok1 ");
+
+  const auto operator_page = [this](const std::string& path) {
+    FcgiPeer peer({.unix_path = dir_.socket("fcgi")});
+    peer.send(fcgi::request("GET", path));
+    return peer.read_reply().response.body;
+  };
+  const std::string metrics = operator_page("/metrics");
+  for (const char* line : {
+           R"(bailian_requests_total{bot="shop",endpoint="chat",outcome="done",status="2xx"} 1)",
+           R"(bailian_requests_total{bot="help",endpoint="config",outcome="done",status="2xx"} 1)",
+           R"(bailian_requests_total{bot="help",endpoint="stream",outcome="done",status="2xx"} 0)",
+           R"(bailian_requests_total{bot="default",endpoint="chat",outcome="done",status="2xx"} 0)",
+           R"(bailian_chat_duration_seconds_count{bot="shop",mode="json",outcome="done"} 1)",
+           R"(bailian_time_to_first_token_seconds_count{bot="shop",mode="json"} 1)",
+           R"(bailian_upstream_errors_total{bot="shop",code="InvalidApiKey",fault="auth"} 1)",
+           R"(bailian_upstream_requests_total{bot="shop"} 2)",
+           R"(bailian_upstream_requests_total{bot="help"} 1)",
+           R"(bailian_upstream_requests_total{bot="default"} 0)",
+           R"(bailian_upstream_retries_total{bot="shop"} 0)",
+       })
+    EXPECT_TRUE(contains(metrics, "\n" + std::string(line) + "\n")) << line;
+  EXPECT_TRUE(contains(metrics, R"(bailian_tokens_total{bot="shop",model="qwen-plus",type="output"} )"));
+
+  const Json status = parse_json(operator_page("/status?full&json"));
+  EXPECT_EQ(text_at(status, "/streams/0/bot"), "help");
+  EXPECT_TRUE(is_json(at(status, "/bots"),
+                      R"([{"name":"default","application":"app-main","active_streams":0,"max_streams":0},)"
+                      R"({"name":"help","application":"app-help","active_streams":1,"max_streams":1},)"
+                      R"({"name":"shop","application":"app-shop","active_streams":0,"max_streams":0}])"));
+  EXPECT_TRUE(
+      contains(operator_page("/status"), "\nhelp                                   1       1 app-help\n"));
 }
 
 TEST_F(Bots, OfAnUnknownNameAreNotFoundAndNobodyIsAsked) {

@@ -51,19 +51,23 @@ class Scrape {
 };
 
 std::string requests(const std::string& endpoint, const std::string& outcome, const std::string& status) {
-  return R"(bailian_requests_total{endpoint=")" + endpoint + R"(",outcome=")" + outcome + R"(",status=")" +
-         status + R"("})";
+  const bool has_bot = endpoint == "config" || endpoint == "chat" || endpoint == "stream";
+  return std::string(has_bot ? R"(bailian_requests_total{bot="default",endpoint=")"
+                             : R"(bailian_requests_total{endpoint=")") +
+         endpoint + R"(",outcome=")" + outcome + R"(",status=")" + status + R"("})";
 }
 std::string errors(const std::string& code, const std::string& fault) {
-  return R"(bailian_upstream_errors_total{code=")" + code + R"(",fault=")" + fault + R"("})";
+  return R"(bailian_upstream_errors_total{bot="default",code=")" + code + R"(",fault=")" + fault + R"("})";
 }
 std::string aborts(const std::string& reason, const std::string& phase) {
   return R"(bailian_client_aborts_total{phase=")" + phase + R"(",reason=")" + reason + R"("})";
 }
 std::string tokens_of(const std::string& model, const std::string& type) {
-  return R"(bailian_tokens_total{model=")" + model + R"(",type=")" + type + R"("})";
+  return R"(bailian_tokens_total{bot="default",model=")" + model + R"(",type=")" + type + R"("})";
 }
 constexpr const char* kNotGenerated = "bailian_tokens_not_generated_estimate_total";
+constexpr const char* kRetries = R"(bailian_upstream_retries_total{bot="default"})";
+constexpr const char* kUpstreamRequests = R"(bailian_upstream_requests_total{bot="default"})";
 constexpr const char* kPauses = "bailian_backpressure_pauses_total";
 
 Scrape scrape(const Site& site) { return Scrape(site.get(kMetricsPath).body); }
@@ -136,7 +140,7 @@ TEST_F(Metrics, CountEachRequestByEndpointOutcomeAndStatus) {
   EXPECT_EQ(now[requests("other", "error", "4xx")], 5);
   EXPECT_EQ(now[requests("metrics", "done", "2xx")], 1);
   EXPECT_EQ(now[requests("chat", "error", "4xx")], 1);
-  EXPECT_EQ(now[R"(bailian_chat_duration_seconds_count{mode="json",outcome="error"})"], 0)
+  EXPECT_EQ(now[R"(bailian_chat_duration_seconds_count{bot="default",mode="json",outcome="error"})"], 0)
       << "it was no chat";
 }
 
@@ -159,7 +163,7 @@ TEST_F(Metrics, CountAnswersTheirTimesAndTheirTokens) {
   EXPECT_EQ(now[requests("stream", "done", "2xx")], 3);
   EXPECT_EQ(now[requests("chat", "done", "2xx")], 1);
   for (const auto& [mode, number] : {std::pair{"stream", 3}, {"json", 1}}) {
-    const auto label = std::string(R"(mode=")") + mode + R"(")";
+    const auto label = std::string(R"(bot="default",mode=")") + mode + R"(")";
     EXPECT_EQ(now["bailian_time_to_first_token_seconds_count{" + label + "}"], number);
     EXPECT_EQ(now["bailian_chat_duration_seconds_count{" + label + R"(,outcome="done"})"], number);
     EXPECT_GT(now["bailian_chat_duration_seconds_sum{" + label + R"(,outcome="done"})"], 0);
@@ -188,8 +192,8 @@ TEST_F(Metrics, CountWhatFailsByItsCode) {
   EXPECT_EQ(now[requests("chat", "error", "4xx")], 1);
   EXPECT_EQ(now[requests("stream", "error", "5xx")], 1);
   EXPECT_EQ(now[requests("stream", "error", "2xx")], 2);
-  EXPECT_EQ(now["bailian_upstream_retries_total"], 0);
-  EXPECT_EQ(now[R"(bailian_chat_duration_seconds_count{mode="stream",outcome="error"})"], 3);
+  EXPECT_EQ(now[kRetries], 0);
+  EXPECT_EQ(now[R"(bailian_chat_duration_seconds_count{bot="default",mode="stream",outcome="error"})"], 3);
 }
 
 TEST_F(Metrics, CountRetriesAndWhatTheyAreFor) {
@@ -197,15 +201,15 @@ TEST_F(Metrics, CountRetriesAndWhatTheyAreFor) {
             200);
   auto now = scrape(site_);
   EXPECT_EQ(now[errors("Throttling.RateQuota", "throttled")], 1);
-  EXPECT_EQ(now["bailian_upstream_retries_total"], 1);
-  EXPECT_EQ(now["bailian_upstream_requests_total"], 2);
+  EXPECT_EQ(now[kRetries], 1);
+  EXPECT_EQ(now[kUpstreamRequests], 2);
   EXPECT_EQ(now[requests("chat", "done", "2xx")], 1);
 
   EXPECT_EQ(site_.ask("[[sim status=429 code=Throttling.RateQuota framing=json]]").status, 429);
   now = scrape(site_);
   EXPECT_EQ(now[errors("Throttling.RateQuota", "throttled")], 3);
-  EXPECT_EQ(now["bailian_upstream_retries_total"], 2);
-  EXPECT_EQ(now["bailian_upstream_requests_total"], 4);
+  EXPECT_EQ(now[kRetries], 2);
+  EXPECT_EQ(now[kUpstreamRequests], 4);
   EXPECT_EQ(now[requests("chat", "error", "4xx")], 1);
 }
 
@@ -236,7 +240,8 @@ TEST_F(Metrics, CountVisitorsWhoLeaveAndWhatTheySave) {
   EXPECT_EQ(now[kNotGenerated], whole + whole - had);
   EXPECT_EQ(now[requests("stream", "client_gone", "none")], 1);
   EXPECT_EQ(now[requests("stream", "client_gone", "2xx")], 1);
-  EXPECT_EQ(now[R"(bailian_chat_duration_seconds_count{mode="stream",outcome="client_gone"})"], 2);
+  EXPECT_EQ(now[R"(bailian_chat_duration_seconds_count{bot="default",mode="stream",outcome="client_gone"})"],
+            2);
 }
 
 TEST_F(Metrics, EstimateNothingBeforeThereIsAnAnswerToGoBy) {
@@ -262,7 +267,7 @@ TEST_F(Metrics, CountConnectionsThatFail) {
   EXPECT_EQ(site.ask("hello").status, 502);
   const auto now = scrape(site);
   EXPECT_EQ(now[errors("connect_failed", "connect")], 3);
-  EXPECT_EQ(now["bailian_upstream_retries_total"], 2);
+  EXPECT_EQ(now[kRetries], 2);
 }
 
 TEST(MetricsOfSlowBrowsers, CountPausesAndThoseThatAreDropped) {

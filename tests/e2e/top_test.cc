@@ -214,7 +214,7 @@ TEST(Top, PrintsOneFrameWithoutATerminal) {
   EXPECT_EQ(finished.exit_code, 0);
   EXPECT_EQ(finished.err, "");
   EXPECT_TRUE(finished.out.starts_with("bailian-fcgi " BAILIAN_VERSION "  pid "));
-  EXPECT_TRUE(contains(finished.out, held.headers().get("X-Request-Id") + "\n"));
+  EXPECT_TRUE(contains(finished.out, held.headers().get("X-Request-Id") + " default\n"));
   EXPECT_FALSE(contains(finished.out, "\x1b"));
 }
 

@@ -262,7 +262,8 @@ void Judge::check_upstream_requests() const {
   int requests = 0;
   for (const Question& question : record->questions()) requests += question.requests;
   const std::string text = state_.metrics.text({});
-  if (text.find(fmt::format("\nbailian_upstream_requests_total {}\n", requests)) == std::string::npos)
+  if (text.find(fmt::format("\nbailian_upstream_requests_total{{bot=\"default\"}} {}\n", requests)) ==
+      std::string::npos)
     violated(fmt::format("bailian_upstream_requests_total is not {}", requests));
 }
 

@@ -21,7 +21,7 @@ std::string page(const std::string& figures, const std::string& streams = "") {
 
 std::string stream(const std::string& id, const std::string& age, int tokens) {
   return R"({"request_id":")" + id + R"(","worker":1,"age":)" + age +
-         R"(,"state":"streaming","mode":"stream","tokens":)" + std::to_string(tokens) +
+         R"(,"state":"streaming","mode":"stream","bot":"shop","tokens":)" + std::to_string(tokens) +
          R"(,"sent_bytes":400,"waiting_bytes":50,"first_token":0.25,"silent":null})";
 }
 
@@ -36,16 +36,19 @@ TEST(TopFrame, ShowsThePageAndTheOldestStreamsFirst) {
                                R"("requests_client_gone":2,"requests_rejected":1,"input_tokens":30,)"
                                R"("output_tokens":40,"upstream_errors":3,"retries":1,)",
                                stream("young", "1.25", 5) + "," + stream("old", "100", 7)));
-  EXPECT_EQ(top_frame(now, nullptr, kLarge),
-            (std::vector<std::string>{
-                "bailian-fcgi 1.2.3  pid 7  up 1d 02:03:04  accepting  /run/x.sock",
-                "streams   3 active, 5 at most so far, 10 allowed, 2 workers",
-                "          0 waiting, 2 streaming, 0 paused, 0 finishing",
-                "requests  9 (-/s): 4 done, 1 error, 2 timeout, 2 client gone, 1 rejected",
-                "tokens    52 out (-/s), 30 in (-/s)", "upstream  3 errors, 1 retries", "",
-                "     age state     mode     tokens       sent   waiting   first  silent worker request id",
-                "   100.0 streaming stream        7        400        50     0.2       -      1 old",
-                "     1.2 streaming stream        5        400        50     0.2       -      1 young"}));
+  EXPECT_EQ(
+      top_frame(now, nullptr, kLarge),
+      (std::vector<std::string>{"bailian-fcgi 1.2.3  pid 7  up 1d 02:03:04  accepting  /run/x.sock",
+                                "streams   3 active, 5 at most so far, 10 allowed, 2 workers",
+                                "          0 waiting, 2 streaming, 0 paused, 0 finishing",
+                                "requests  9 (-/s): 4 done, 1 error, 2 timeout, 2 client gone, 1 rejected",
+                                "tokens    52 out (-/s), 30 in (-/s)", "upstream  3 errors, 1 retries", "",
+                                "     age state     mode     tokens       sent   waiting   first  silent "
+                                "worker request id                       bot",
+                                "   100.0 streaming stream        7        400        50     0.2       -     "
+                                " 1 old                              shop",
+                                "     1.2 streaming stream        5        400        50     0.2       -     "
+                                " 1 young                            shop"}));
 }
 
 TEST(TopFrame, TellsRatesByDifference) {

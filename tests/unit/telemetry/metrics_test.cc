@@ -17,6 +17,7 @@ namespace {
 AccessRecord answered(const std::string& model, uint64_t output_tokens) {
   AccessRecord record;
   record.endpoint = Endpoint::kChatStream;
+  record.bot = "shop";
   record.status = 200;
   record.is_chat = record.is_complete = true;
   record.model = model;
@@ -57,10 +58,10 @@ TEST(ModelLabels, AreNotMoreThanTwentyAndOther) {
   }
   metrics.count_request(answered("m0", 1), Clock::time_point());
   const std::string text = metrics.text({});
-  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="m0",type="output"} 2)"));
-  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="m19",type="input"} 3)"));
+  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{bot="shop",model="m0",type="output"} 2)"));
+  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{bot="shop",model="m19",type="input"} 3)"));
   EXPECT_EQ(text.find("m20"), std::string::npos);
-  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{model="other",type="output"} 80)"));
+  EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{bot="shop",model="other",type="output"} 80)"));
 }
 
 TEST(Estimates, AreTheMeanOfCompleteAnswersLessWhatHadCome) {
@@ -109,18 +110,35 @@ TEST(MetricsText, HasEveryLabelOfEveryRequest) {
   }
 }
 
+TEST(MetricsText, HasTheSeriesOfABotFromTheStart) {
+  Metrics metrics;
+  metrics.add_bot("shop");
+  metrics.add_bot("shop");
+  const std::string text = metrics.text({});
+  for (const char* line :
+       {R"(bailian_requests_total{bot="shop",endpoint="stream",outcome="done",status="2xx"} 0)",
+        R"(bailian_chat_duration_seconds_count{bot="shop",mode="json",outcome="error"} 0)",
+        R"(bailian_time_to_first_token_seconds_count{bot="shop",mode="stream"} 0)",
+        R"(bailian_upstream_requests_total{bot="shop"} 0)",
+        R"(bailian_upstream_retries_total{bot="shop"} 0)"}) {
+    EXPECT_TRUE(has_line(text, line)) << line;
+  }
+}
+
 TEST(MetricsText, PutsTimesIntoBuckets) {
   Metrics metrics;
+  metrics.add_bot("shop");
   AccessRecord record = answered("m", 1);
   record.first_token = record.started + std::chrono::milliseconds(400);
   metrics.count_request(record, record.started + std::chrono::seconds(4));
   const std::string text = metrics.text({});
-  for (const char* line : {R"(bailian_time_to_first_token_seconds_bucket{mode="stream",le="0.25"} 0)",
-                           R"(bailian_time_to_first_token_seconds_bucket{mode="stream",le="0.5"} 1)",
-                           R"(bailian_time_to_first_token_seconds_sum{mode="stream"} 0.4)",
-                           R"(bailian_chat_duration_seconds_bucket{mode="stream",outcome="done",le="2.5"} 0)",
-                           R"(bailian_chat_duration_seconds_bucket{mode="stream",outcome="done",le="5"} 1)",
-                           R"(bailian_chat_duration_seconds_count{mode="json",outcome="done"} 0)"}) {
+  for (const char* line :
+       {R"(bailian_time_to_first_token_seconds_bucket{bot="shop",mode="stream",le="0.25"} 0)",
+        R"(bailian_time_to_first_token_seconds_bucket{bot="shop",mode="stream",le="0.5"} 1)",
+        R"(bailian_time_to_first_token_seconds_sum{bot="shop",mode="stream"} 0.4)",
+        R"(bailian_chat_duration_seconds_bucket{bot="shop",mode="stream",outcome="done",le="2.5"} 0)",
+        R"(bailian_chat_duration_seconds_bucket{bot="shop",mode="stream",outcome="done",le="5"} 1)",
+        R"(bailian_chat_duration_seconds_count{bot="shop",mode="json",outcome="done"} 0)"}) {
     EXPECT_TRUE(has_line(text, line)) << line;
   }
 }
@@ -137,16 +155,17 @@ TEST(MetricsText, IsWholeWhileOthersCount) {
       for (int j = 0; j < kRequests; ++j) {
         sent += 10;
         metrics.count_request(answered("m" + std::to_string(j % 30), 1), Clock::time_point());
-        metrics.count_upstream_error("Throttling", "throttled");
+        metrics.count_upstream_error("shop", "Throttling", "throttled");
       }
     });
   }
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(metrics.text({}).ends_with('\n'));
   for (std::thread& thread : threads) thread.join();
   const std::string text = metrics.text({});
-  for (const char* line : {R"(bailian_requests_total{endpoint="stream",outcome="done",status="2xx"} 6000)",
-                           R"(bailian_upstream_errors_total{code="Throttling",fault="throttled"} 6000)",
-                           "bailian_client_sent_bytes_total 60000"}) {
+  for (const char* line :
+       {R"(bailian_requests_total{bot="shop",endpoint="stream",outcome="done",status="2xx"} 6000)",
+        R"(bailian_upstream_errors_total{bot="shop",code="Throttling",fault="throttled"} 6000)",
+        "bailian_client_sent_bytes_total 60000"}) {
     EXPECT_TRUE(has_line(text, line)) << line;
   }
 }
@@ -162,10 +181,10 @@ TEST(Totals, AddUpEverySeries) {
   for (const AccessRecord& record : {answered("m", 10), answered("n", 5), left(true, 2)}) {
     metrics.count_request(record, Clock::time_point());
   }
-  metrics.count_upstream_error("Throttling", "throttled");
-  metrics.count_upstream_error("InvalidApiKey", "auth");
-  metrics.count_upstream_error("InvalidApiKey", "auth");
-  metrics.count_retry();
+  metrics.count_upstream_error("shop", "Throttling", "throttled");
+  metrics.count_upstream_error("shop", "InvalidApiKey", "auth");
+  metrics.count_upstream_error("shop", "InvalidApiKey", "auth");
+  metrics.count_retry("shop");
   metrics.count_reload(true);
   metrics.count_reload(true);
   metrics.count_reload(false);

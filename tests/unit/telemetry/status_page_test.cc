@@ -11,6 +11,7 @@ using std::chrono::milliseconds;
 
 ChatView a_chat() {
   ChatView chat;
+  chat.bot = "default";
   chat.request_id = "0123456789abcdef0123456789abcdef";
   chat.phase = ChatPhase::kPaused;
   chat.worker = 3;
@@ -25,6 +26,7 @@ ChatView a_chat() {
 
 ChatView a_new_chat() {
   ChatView chat;
+  chat.bot = "default";
   chat.request_id = "new";
   chat.mode = AnswerMode::kJson;
   return chat;
@@ -32,9 +34,12 @@ ChatView a_new_chat() {
 
 const std::vector<StatusFigure> kFigures = {{"listening", "<a&\"b>"}, {"max active streams", uint64_t{17}}};
 
-std::string page(std::string_view query, const std::vector<ChatView>& chats = {}) {
+const std::vector<StatusBot> kOneBot = {{"default", "app", 2, 0}};
+
+std::string page(std::string_view query, const std::vector<ChatView>& chats = {},
+                 const std::vector<StatusBot>& bots = kOneBot) {
   StatusWriter writer(parse_status_query(query));
-  writer.start(kFigures);
+  writer.start(kFigures, bots);
   for (const ChatView& chat : chats) writer.add(chat);
   return writer.finish();
 }
@@ -44,23 +49,43 @@ TEST(StatusPage, IsTextInColumns) {
   EXPECT_EQ(
       page("full", {a_chat(), a_new_chat()}),
       "listening:            <a&\"b>\nmax active streams:   17\n\n"
-      "worker       age state     mode     tokens        sent     waiting first token    silent request id\n"
-      "     3    12.345 paused    stream      599        4055       61540       0.203     0.007 "
+      "worker       age state     mode     tokens        sent     waiting first token    silent bot       "
+      "request id\n"
+      "     3    12.345 paused    stream      599        4055       61540       0.203     0.007 default   "
       "0123456789abcdef0123456789abcdef\n"
-      "     0     0.000 waiting   json          0           0           0           -         - new\n");
+      "     0     0.000 waiting   json          0           0           0           -         - default   "
+      "new\n");
+}
+
+TEST(StatusPage, ListsTheBotsIfThereAreSeveral) {
+  const std::vector<StatusBot> bots = {{"default", "app", 2, 0}, {"shop", "", 7, 100}};
+  EXPECT_EQ(page("", {}, bots),
+            "listening:            <a&\"b>\nmax active streams:   17\n\n"
+            "bot                              streams   limit application\n"
+            "default                                2       - app\n"
+            "shop                                   7     100 not configured\n");
+  EXPECT_NE(page("json", {}, bots)
+                .find(R"({"name":"shop","application":"","active_streams":7,"max_streams":100}]})"),
+            std::string::npos);
 }
 
 TEST(StatusPage, IsJson) {
-  EXPECT_EQ(page("json"), "{\"listening\":\"<a&\\\"b>\",\"max_active_streams\":17}\n");
-  EXPECT_EQ(page("full&json"), "{\"listening\":\"<a&\\\"b>\",\"max_active_streams\":17,\"streams\":[]}\n");
-  EXPECT_EQ(page("json&full", {a_chat(), a_new_chat()}),
-            "{\"listening\":\"<a&\\\"b>\",\"max_active_streams\":17,\"streams\":["
-            R"({"request_id":"0123456789abcdef0123456789abcdef","worker":3,"age":12.345,"state":"paused",)"
-            R"("mode":"stream","tokens":599,"sent_bytes":4055,"waiting_bytes":61540,"first_token":0.203,)"
-            R"("silent":0.007},)"
-            R"({"request_id":"new","worker":0,"age":0.000,"state":"waiting","mode":"json","tokens":0,)"
-            R"("sent_bytes":0,"waiting_bytes":0,"first_token":null,"silent":null}]})"
-            "\n");
+  EXPECT_EQ(page("json"),
+            "{\"listening\":\"<a&\\\"b>\",\"max_active_streams\":17,\"bots\":[{\"name\":\"default\","
+            "\"application\":\"app\",\"active_streams\":2,\"max_streams\":0}]}\n");
+  EXPECT_EQ(page("full&json"),
+            "{\"listening\":\"<a&\\\"b>\",\"max_active_streams\":17,\"bots\":[{\"name\":\"default\","
+            "\"application\":\"app\",\"active_streams\":2,\"max_streams\":0}],\"streams\":[]}\n");
+  EXPECT_EQ(
+      page("json&full", {a_chat(), a_new_chat()}),
+      "{\"listening\":\"<a&\\\"b>\",\"max_active_streams\":17,\"bots\":[{\"name\":\"default\","
+      "\"application\":\"app\",\"active_streams\":2,\"max_streams\":0}],\"streams\":["
+      R"({"request_id":"0123456789abcdef0123456789abcdef","worker":3,"age":12.345,"state":"paused",)"
+      R"("mode":"stream","bot":"default","tokens":599,"sent_bytes":4055,"waiting_bytes":61540,"first_token":0.203,)"
+      R"("silent":0.007},)"
+      R"({"request_id":"new","worker":0,"age":0.000,"state":"waiting","mode":"json","bot":"default","tokens":0,)"
+      R"("sent_bytes":0,"waiting_bytes":0,"first_token":null,"silent":null}]})"
+      "\n");
   JsonDocument document;
   EXPECT_FALSE(parse_json(page("json&full", {a_chat(), a_new_chat()}), document));
 }
@@ -82,7 +107,7 @@ TEST(StatusPage, UnderstandsItsQueryInAnyOrder) {
 }
 
 std::unique_ptr<LiveChat> live_chat(LoopBoard& board, const std::string& id) {
-  return std::make_unique<LiveChat>(board, id, AnswerMode::kStream, Clock::now());
+  return std::make_unique<LiveChat>(board, id, "shop", AnswerMode::kStream, Clock::now());
 }
 
 std::vector<std::string> ids_on(const LoopBoard& board, size_t step) {
@@ -127,11 +152,12 @@ TEST(StatusBoards, MeetEachChatOnceThatStays) {
 TEST(StatusBoards, TellWhatAChatHasNoted) {
   LoopBoard board;
   const auto started = Clock::now();
-  LiveChat chat(board, "id", AnswerMode::kJson, started);
+  LiveChat chat(board, "id", "shop", AnswerMode::kJson, started);
   ChatView view = chat.view(started + milliseconds(50));
   EXPECT_EQ(view.age, milliseconds(50));
   EXPECT_EQ(view.phase, ChatPhase::kWaiting);
   EXPECT_EQ(view.mode, AnswerMode::kJson);
+  EXPECT_EQ(view.bot, "shop");
   EXPECT_FALSE(view.first_token);
   EXPECT_FALSE(view.silence);
   chat.set_phase(ChatPhase::kFinished);
