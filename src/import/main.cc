@@ -19,7 +19,9 @@
 #include "base/text.h"
 #include "base/unique_fd.h"
 #include "import/config_mapper.h"
+#include "settings/bots.h"
 #include "settings/dotenv.h"
+#include "settings/settings_table.h"
 
 namespace bailian {
 namespace {
@@ -27,6 +29,7 @@ namespace {
 struct Options {
   std::string path;
   std::string output_dir = ".";
+  std::string bot;  // for which the settings are; empty: for the whole service
   bool force = false;
 };
 
@@ -81,6 +84,18 @@ std::string env_text(const ConfigPhp& php, const std::string& profile_path) {
          dotenv_line("BOT_CONFIG_FILE", profile_path);
 }
 
+// Only what the old file sets, so that the bot has the rest from .env.
+std::string bot_env_text(const ConfigPhp& php, const std::string& profile_path) {
+  std::string text =
+      "# A bot of bailian-fcgi, imported from an old config.php. What is not here is as in .env.\n";
+  for (const auto& [key, value] : php.settings) {
+    const Setting* const setting = find_setting(key);
+    if (setting != nullptr && setting->scope != Scope::kService && !value.empty())
+      text += dotenv_line(key, value);
+  }
+  return text + dotenv_line("BOT_CONFIG_FILE", profile_path);
+}
+
 std::string setting(const ConfigPhp& php, std::string_view key, std::string_view fallback) {
   for (const auto& [name, value] : php.settings) {
     if (name == key && !value.empty()) return value;
@@ -88,20 +103,37 @@ std::string setting(const ConfigPhp& php, std::string_view key, std::string_view
   return std::string(fallback);
 }
 
+// Of those that every chat needs.
+std::vector<std::string> settings_left_out(const ConfigPhp& php) {
+  std::vector<std::string> keys;
+  for (const char* key : {"DASHSCOPE_API_KEY", "APP_ID"}) {
+    if (setting(php, key, "").empty()) keys.emplace_back(key);
+  }
+  return keys;
+}
+
 void print_list(std::string_view title, const std::vector<std::string>& items) {
   if (!items.empty()) fmt::print("{}\n", title);
   for (const std::string& item : items) fmt::print("  {}\n", item);
 }
 
-void report(const ConfigPhp& php, const std::string& env_path, const std::string& profile_path) {
+void report(const ConfigPhp& php, const Options& options, const std::string& env_path,
+            const std::string& profile_path) {
   print_list("taken:", php.taken);
   print_list("not taken:", php.not_taken);
   print_list("the old file would have called:", php.called);
+  print_list("written:", {env_path, profile_path});
+  if (!options.bot.empty()) {
+    print_list("as in .env, unless you add it:", settings_left_out(php));
+    print_list("then, with both files in BOTS_DIR:",
+               {"bailian-fcgi check --env-file .env",
+                fmt::format("data-endpoint=\"/myapi/bots/{}/v1\" for the widget", options.bot)});
+    return;
+  }
   print_list("bailian-fcgi calls:",
              {fmt::format("{}/apps/{}/completion",
                           setting(php, "DASHSCOPE_BASE_URL", "https://dashscope.aliyuncs.com/api/v1"),
                           setting(php, "APP_ID", "APP_ID"))});
-  print_list("written:", {env_path, profile_path});
   std::vector<std::string> to_fill_in;
   if (setting(php, "DASHSCOPE_API_KEY", "").empty())
     to_fill_in.emplace_back("DASHSCOPE_API_KEY=, a key from the console");
@@ -122,19 +154,20 @@ int write_files(const ConfigPhp& php, const Options& options) {
   std::error_code error;
   const std::string directory = fs::canonical(options.output_dir, error);
   if (error) throw std::system_error(error, options.output_dir);
-  const std::string env_path = directory + "/.env";
-  const std::string profile_path = directory + "/bot.json";
+  const bool is_bot = !options.bot.empty();
+  const std::string env_path = fmt::format("{}/{}.env", directory, options.bot);
+  const std::string profile_path = fmt::format("{}/{}.json", directory, is_bot ? options.bot : "bot");
   for (const std::string& path : {env_path, profile_path}) {
     if (!options.force && fs::exists(fs::symlink_status(path, error)))
       return complain(EX_CANTCREAT, path + " already exists; --force replaces it");
   }
   constexpr mode_t kSecret = 0600;
   constexpr mode_t kPublic = 0644;
-  NewFile env(env_path, env_text(php, profile_path), kSecret);
+  NewFile env(env_path, is_bot ? bot_env_text(php, profile_path) : env_text(php, profile_path), kSecret);
   NewFile profile(profile_path, php.bot_profile, kPublic);
   profile.publish(options.force);
   env.publish(options.force);
-  report(php, env_path, profile_path);
+  report(php, options, env_path, profile_path);
   return EX_OK;
 }
 
@@ -155,6 +188,8 @@ int run(int argc, char** argv) {
       ->required();
   app.add_option("--output-dir", options.output_dir, "write to DIR (default: the working directory)")
       ->type_name("DIR");
+  app.add_option("--bot", options.bot, "write NAME.env and NAME.json, for the folder BOTS_DIR")
+      ->type_name("NAME");
   app.add_flag("--force", options.force, "replace existing files");
   app.footer(
       "Exit codes: 0 done, 64 bad usage, 65 nothing usable in the file, 66 the file cannot be read, 71 "
@@ -168,6 +203,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? EX_OK : EX_USAGE;
   }
+  if (!options.bot.empty() && (!is_bot_name(options.bot) || options.bot == kDefaultBot))
+    return complain(EX_USAGE,
+                    "--bot: a name has 1 to 32 characters of a-z, 0-9 and -, and is not \"default\"");
   try {
     return import(options);
   } catch (const PhpError& error) {

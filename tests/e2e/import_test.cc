@@ -116,6 +116,38 @@ TEST_F(Import, OfEveryKnownVariantPassesTheCheck) {
   EXPECT_GE(variants, 6);
 }
 
+TEST_F(Import, WritesTheFilesOfABotWithOnlyWhatTheOldFileHas) {
+  dir_.write(".env", "APP_ID=main\nDASHSCOPE_API_KEY=sk-main\nBOTS_DIR=bots.d\n");
+  fs::create_directory(dir_.file("bots.d"));
+  const std::vector<std::string> as_bot = {"--bot", "shop", "--output-dir", "bots.d", "--force"};
+  const auto finished = import(dir_.write("config.php", config_php()), as_bot);
+  EXPECT_EQ(finished.exit_code, 0) << finished.err;
+  EXPECT_TRUE(contains(finished.out, "as in .env, unless you add it:\n  APP_ID\n")) << finished.out;
+  EXPECT_TRUE(contains(finished.out, "/myapi/bots/shop/v1")) << finished.out;
+  EXPECT_FALSE(contains(finished.out + finished.err, kApiKey));
+  EXPECT_EQ(mode_of("bots.d/shop.env"), 0600U);
+  const std::string env = read_file(dir_.file("bots.d/shop.env"));
+  EXPECT_TRUE(contains(env, kApiKey)) << env;
+  EXPECT_TRUE(contains(env, "TEMPERATURE=0.3\n")) << env;
+  EXPECT_TRUE(contains(env, "/bots.d/shop.json")) << env;
+  for (const char* absent : {"APP_ID=", "DEBUG="}) EXPECT_FALSE(contains(env, absent)) << env;
+  for (const auto& entry : fs::directory_iterator("tests/data/config-php")) {
+    if (entry.path().filename().string().starts_with("bad-")) continue;
+    EXPECT_EQ(import(fs::absolute(entry.path()), as_bot).exit_code, 0) << entry.path();
+    const auto checked = run_with({"check"});
+    EXPECT_EQ(checked.exit_code, 0) << entry.path() << checked.err;
+    EXPECT_TRUE(contains(checked.out, "\nbot shop: application ")) << checked.out;
+    EXPECT_TRUE(contains(checked.out, "the configuration is good\n")) << checked.out;
+  }
+  for (const char* name : {"Shop", "default", "../x", "a.b", "-a"}) {
+    const auto refused = import(dir_.file("config.php"), {"--bot=" + std::string(name)});
+    EXPECT_EQ(refused.exit_code, 64) << name;
+    EXPECT_EQ(
+        refused.err,
+        "bailian-import: --bot: a name has 1 to 32 characters of a-z, 0-9 and -, and is not \"default\"\n");
+  }
+}
+
 TEST_F(Import, ReadsAByteOrderMarkAndNamesUtf16) {
   const auto finished = import(dir_.write("config.php", "\xef\xbb\xbf" + config_php()));
   EXPECT_EQ(finished.exit_code, 0) << finished.err;
