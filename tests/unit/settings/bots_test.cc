@@ -109,7 +109,7 @@ TEST_F(Bots, AreLimitedInNumber) {
   for (size_t i = 0; i < kMaxBots; ++i) std::ignore = write(std::to_string(i) + ".env", "");
   EXPECT_EQ(load("").config.bots.size(), kMaxBots);
   std::ignore = write("one-more.env", "");
-  EXPECT_EQ(faults(""), Sentences{"BOTS_DIR: " + bots_dir() + " has more than 1000 bots"});
+  EXPECT_EQ(faults(""), Sentences{"BOTS_DIR: " + bots_dir() + " has more than 250 bots"});
 }
 
 TEST_F(Bots, InheritWhatTheirFileLeavesOut) {
