@@ -35,9 +35,11 @@ class NginxLimits : public ExistingSite {
 TEST_F(NginxLimits, AVisitorWhoAsksTooOftenIsToldToWait) {
   start({kSlow});
   use_up_the_questions();
-  for (const char* path : {kChatPath, kStreamPath, "/wp-json/myapi/v1/chat-bot/",
-                           "/blog/wp-json/myapi/v1/chat-bot", "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot/stream",
-                           "/myapi/v1/chat-bot%3Fx", "/myapi/v1/chat-bot/stream%3F"}) {
+  for (const char* path :
+       {kChatPath, kStreamPath, "/wp-json/myapi/v1/chat-bot/", "/blog/wp-json/myapi/v1/chat-bot",
+        "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot/stream", "/myapi/v1/chat-bot%3Fx",
+        "/myapi/v1/chat-bot/stream%3F", "/myapi/bots/shop/v1/chat-bot",
+        "/wp-json/myapi/bots/default/v1/chat-bot/stream"}) {
     SCOPED_TRACE(path);
     const auto answer = ask(path, {{"Origin", "https://shop.example"}});
     expect_error(answer, 429, "rate_limited", "Too many requests");
@@ -72,6 +74,7 @@ TEST_F(NginxLimits, ABodyToAnyNameIsAQuestion) {
       {.method = "POST", .path = "/myapi/v1/nothing", .body = large},
       {.method = "POST", .path = "/wp-json/myapi/v2/x/y", .body = large},
       {.method = "POST", .path = "/?rest_route=/myapi/v1/nothing", .body = large},
+      {.method = "POST", .path = "/myapi/bots/unknown/v1/chat-bot", .body = large},
       {.method = "PUT", .path = kChatPath, .body = large},
       {.method = "DELETE", .path = "/myapi/", .body = large}};
   for (int i = 0; i < kQuestionsAtOnce; ++i) {
