@@ -18,12 +18,15 @@ FailedStreams::Key FailedStreams::key(std::string_view visitor, const Question& 
   add(question.prompt);
   add(question.session_id);
   add(question.biz_params_json);
+  add(question.memory_id);
   for (const Message& message : question.history) {
     add(message.role);
     add(message.content);
   }
   add("images");
   for (const std::string& url : question.image_urls) add(url);
+  add("files");
+  for (const std::string& id : question.file_ids) add(id);
   return sum;
 }
 

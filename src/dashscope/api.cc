@@ -37,6 +37,8 @@ void write_input(JsonWriter& writer, const Question& chat, const Config& config)
     for (const std::string& url : chat.image_urls) write_string(writer, url);
     writer.EndArray();
   }
+  const std::string& memory_id = chat.memory_id.empty() ? config.memory_id : chat.memory_id;
+  if (!memory_id.empty()) write_member(writer, "memory_id", memory_id);
   const std::string biz_params = merged_biz_params(config.biz_params_json, chat.biz_params_json);
   if (!biz_params.empty()) {
     writer.Key("biz_params");
@@ -45,10 +47,25 @@ void write_input(JsonWriter& writer, const Question& chat, const Config& config)
   writer.EndObject();
 }
 
+// Adds the visitor's files to the operator's options, unless these have some.
+void add_files(JsonDocument& parameters, const std::vector<std::string>& file_ids) {
+  if (file_ids.empty()) return;
+  auto& pool = parameters.GetAllocator();
+  if (find_member(parameters, "rag_options") == nullptr)
+    parameters.AddMember("rag_options", JsonValue(rapidjson::kObjectType), pool);
+  JsonValue& options = parameters["rag_options"];
+  if (!options.IsObject() || options.HasMember("session_file_ids")) return;
+  JsonValue ids(rapidjson::kArrayType);
+  for (const std::string& id : file_ids)
+    ids.PushBack(JsonValue(id.data(), static_cast<rapidjson::SizeType>(id.size()), pool), pool);
+  options.AddMember("session_file_ids", ids, pool);
+}
+
 // The operator's parameters override ours.
-void write_parameters(JsonWriter& writer, const Config& config, AnswerMode mode) {
+void write_parameters(JsonWriter& writer, const Question& chat, const Config& config, AnswerMode mode) {
   JsonDocument chosen;
   chosen.Parse(config.parameters_json);
+  add_files(chosen, chat.file_ids);
   const auto write_default = [&](const char* key, auto write) {
     if (chosen.HasMember(key)) return;
     writer.Key(key);
@@ -84,7 +101,7 @@ std::string completion_body(const Question& chat, const Config& config, AnswerMo
   writer.Key("input");
   write_input(writer, chat, config);
   writer.Key("parameters");
-  write_parameters(writer, config, mode);
+  write_parameters(writer, chat, config, mode);
   writer.Key("debug");
   writer.StartObject();
   writer.EndObject();

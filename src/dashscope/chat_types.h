@@ -22,7 +22,9 @@ struct Question {
   std::vector<Message> history;  // oldest first, without the prompt
   std::string session_id;        // only when there is no history
   std::vector<std::string> image_urls;
-  std::string biz_params_json;  // an object with the allowed names, or empty
+  std::string biz_params_json;        // an object with the allowed names, or empty
+  std::string memory_id;              // only if browsers may send one
+  std::vector<std::string> file_ids;  // likewise: files that were uploaded for this conversation
   bool include_thoughts = false;
 };
 

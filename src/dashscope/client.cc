@@ -32,6 +32,8 @@ std::vector<std::string> request_headers(const Config& config, AnswerMode mode) 
   }
   if (!config.targets.front().workspace.empty())
     headers.push_back("X-DashScope-WorkSpace: " + config.targets.front().workspace);
+  if (config.is_moderated)
+    headers.emplace_back(R"(X-DashScope-DataInspection: {"input":"cip","output":"cip"})");
   return headers;
 }
 

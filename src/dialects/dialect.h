@@ -42,7 +42,7 @@ class AnswerWriter {
 struct QuestionLimits {
   size_t max_prompt_bytes;
   size_t max_history_messages;
-  std::span<const std::string> visitor_params{};  // the names allowed in biz_params; empty: it is ignored
+  std::span<const std::string> visitor_params{};  // the names that browsers may send; see VISITOR_PARAMS
 };
 
 /// A chat request that was understood, and the writer of its answer.

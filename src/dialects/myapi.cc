@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -190,6 +191,8 @@ class MyapiWriter final : public AnswerWriter {
 // --- the question ---
 
 constexpr size_t kMaxImages = 16;
+constexpr size_t kMaxFiles = 10;  // the upstream's own limit
+constexpr size_t kMaxIdBytes = 128;
 
 HttpError invalid_request(const std::string& message) { return {400, "invalid_request", message}; }
 
@@ -269,6 +272,33 @@ std::string parse_biz_params(const JsonValue* sent, std::span<const std::string>
   return std::get<std::string>(std::move(params));
 }
 
+bool allows(const QuestionLimits& limits, std::string_view name) {
+  return std::ranges::find(limits.visitor_params, name) != limits.visitor_params.end();
+}
+
+bool is_id(const JsonValue& sent) {
+  return sent.IsString() && !as_view(sent).empty() && as_view(sent).size() <= kMaxIdBytes &&
+         is_visible_ascii(as_view(sent));
+}
+
+std::string parse_memory_id(const JsonValue* sent) {
+  if (sent == nullptr || sent->IsNull()) return {};
+  if (!is_id(*sent))
+    throw invalid_request(fmt::format("memory_id must be printable ASCII of at most {} bytes", kMaxIdBytes));
+  return std::string(as_view(*sent));
+}
+
+std::vector<std::string> parse_file_ids(const JsonValue* sent) {
+  if (sent == nullptr || sent->IsNull()) return {};
+  const auto is_list = [&] { return std::ranges::all_of(sent->GetArray(), is_id); };
+  if (!sent->IsArray() || sent->Size() > kMaxFiles || !is_list()) {
+    throw invalid_request(fmt::format("file_ids must be at most {} ids of printable ASCII", kMaxFiles));
+  }
+  std::vector<std::string> ids;
+  for (const auto& item : sent->GetArray()) ids.emplace_back(as_view(item));
+  return ids;
+}
+
 Question parse_question(std::string_view body, const QuestionLimits& limits) {
   const JsonDocument document = parse_body(body);
   Question question;
@@ -279,6 +309,8 @@ Question parse_question(std::string_view body, const QuestionLimits& limits) {
   if (is_string(session) && question.history.empty()) question.session_id = as_view(*session);
   question.image_urls = parse_image_urls(find_member(document, "image_urls"));
   question.biz_params_json = parse_biz_params(find_member(document, "biz_params"), limits.visitor_params);
+  if (allows(limits, "memory_id")) question.memory_id = parse_memory_id(find_member(document, "memory_id"));
+  if (allows(limits, "file_ids")) question.file_ids = parse_file_ids(find_member(document, "file_ids"));
   const JsonValue* thoughts = find_member(document, "include_thoughts");
   question.include_thoughts = thoughts != nullptr && thoughts->IsTrue();
   return question;

@@ -39,6 +39,8 @@ struct Config {
   std::string parameters_json;                           // one JSON object
   std::string biz_params_json;                           // likewise; takes precedence over what browsers send
   std::vector<std::string> visitor_params;               // names that browsers may send in biz_params
+  std::string memory_id;                                 // empty: none
+  bool is_moderated = false;                             // by the provider's content moderation
   std::string system_prompt;                             // empty leaves it to the app
   std::string temperature;                               // as a JSON number; empty leaves it to the app
   std::string host;                                      // empty: `make run` decides

@@ -65,6 +65,13 @@ Parsed<bool> parse_on_off(const std::string& text) {
   return parse_bool(text);
 }
 
+Parsed<bool> parse_moderation(const std::string& text) {
+  const std::string lower = to_lower(text);
+  if (lower == "cip") return true;
+  if (lower == "off" || lower.empty()) return false;
+  return not_expected();
+}
+
 Parsed<std::string> parse_utf8(const std::string& text) {
   if (!is_utf8(text)) return not_expected();
   return text;

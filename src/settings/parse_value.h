@@ -55,6 +55,7 @@ Parsed<Seconds> parse_seconds(const std::string& text);             // 0 to 8640
 Parsed<Milliseconds> parse_coalesce_time(const std::string& text);  // 0 to 100
 Parsed<bool> parse_bool(const std::string& text);
 Parsed<bool> parse_on_off(const std::string& text);
+Parsed<bool> parse_moderation(const std::string& text);
 Parsed<std::string> parse_utf8(const std::string& text);
 Parsed<std::string> parse_visible_ascii(const std::string& text);
 /// A key or an id. A placeholder counts as not set: the value is empty.

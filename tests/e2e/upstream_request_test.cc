@@ -256,6 +256,32 @@ TEST(UpstreamSettings, NoBizParamsUnlessTheyAreAllowed) {
   EXPECT_FALSE(has(request, "/body/input/biz_params"));
 }
 
+TEST(UpstreamSettings, AMemoryAndFilesThatBrowsersMaySend) {
+  Site site({.settings = {{"MEMORY_ID", "shared"}, {"VISITOR_PARAMS", "memory_id,file_ids"}}});
+  const auto request =
+      request_for(site, R"({"last_prompt":"[[sim events=1]]","memory_id":"own","file_ids":["file-1"]})");
+  EXPECT_EQ(text_at(request, "/body/input/memory_id"), "own");
+  EXPECT_TRUE(is_json(at(request, "/body/parameters/rag_options"), R"({"session_file_ids":["file-1"]})"));
+  EXPECT_EQ(text_at(request_for(site, chat_body("[[sim events=1]]")), "/body/input/memory_id"), "shared");
+}
+
+TEST(UpstreamSettings, NoMemoryOrFilesOfBrowsersUnlessTheyAreAllowed) {
+  Site site;
+  const auto request =
+      request_for(site, R"({"last_prompt":"[[sim events=1]]","memory_id":"own","file_ids":["file-1"]})");
+  EXPECT_FALSE(has(request, "/body/input/memory_id"));
+  EXPECT_FALSE(has(request, "/body/parameters/rag_options"));
+  EXPECT_FALSE(has(request, "/headers/x-dashscope-datainspection"));
+}
+
+TEST(UpstreamSettings, Moderation) {
+  Site site({.settings = {{"MODERATION", "cip"}}});
+  for (const char* const path : {kStreamPath, kChatPath}) {
+    const auto request = request_for(site, chat_body("[[sim events=1]]"), path);
+    EXPECT_EQ(text_at(request, "/headers/x-dashscope-datainspection"), R"({"input":"cip","output":"cip"})");
+  }
+}
+
 TEST(UpstreamSettings, AWorkspace) {
   Site site({.settings = {{"DASHSCOPE_WORKSPACE", "llm-abc"}}});
   const auto request = request_for(site, chat_body("[[sim events=1]]"));

@@ -48,6 +48,10 @@ void check_access(const HttpRequest& request, const Options& options) {
       options.api_key.empty() ? key.starts_with("sk-") && key.size() > 3 : key == options.api_key;
   if (!is_known) throw ApiError("InvalidApiKey");
   if (!options.app_id.empty() && *app != options.app_id) throw ApiError("App.AccessDenied");
+  // contract.md §1.2; "disable" and the like are not for applications.
+  const std::string_view inspection = request.header("x-dashscope-datainspection");
+  if (!inspection.empty() && inspection != "enable" && inspection != R"({"input":"cip","output":"cip"})")
+    throw ApiError(400, "InvalidParameter", "X-DashScope-DataInspection is not valid");
   if (request.header("x-dashscope-workspace") == "ws-unknown") throw ApiError("WorkSpaceNotFound");
 }
 

@@ -2,6 +2,9 @@
 
 #include <rapidjson/document.h>
 
+#include <string>
+#include <utility>
+
 #include "api_error.h"
 
 namespace bailian::simulator {
@@ -67,6 +70,23 @@ std::string_view find_prompt(const Value& input) {
   return result;
 }
 
+// The limits of contract.md §1.3.
+void check_rag_options(const Value& options) {
+  constexpr rapidjson::SizeType kMaxFiles = 100;
+  constexpr rapidjson::SizeType kMaxSessionFiles = 10;
+  if (!options.IsObject()) reject("rag_options must be an object");
+  for (const auto& [name, most] :
+       {std::pair{"file_ids", kMaxFiles}, std::pair{"session_file_ids", kMaxSessionFiles}}) {
+    const Value* ids = member(options, name);
+    if (ids == nullptr) continue;
+    bool is_good = ids->IsArray() && ids->Size() <= most;
+    if (is_good) {
+      for (const Value& id : ids->GetArray()) is_good = is_good && id.IsString() && id.GetStringLength() > 0;
+    }
+    if (!is_good) reject(std::string(name) + " must be a list of at most " + std::to_string(most) + " ids");
+  }
+}
+
 }  // namespace
 
 bool is_json(std::string_view text) {
@@ -87,9 +107,13 @@ CompletionRequest parse_completion(std::string_view body, bool is_stream) {
       biz_params != nullptr && !biz_params->IsObject()) {
     reject("biz_params must be an object");
   }
+  if (const Value* memory_id = member(*input, "memory_id"); memory_id != nullptr && !memory_id->IsString()) {
+    reject("memory_id must be a string");
+  }
   if (member(*input, "messages") == nullptr) request.session_id = text_member(*input, "session_id");
   const Value* parameters = member(document, "parameters");
   if (parameters == nullptr) return request;
+  if (const Value* options = member(*parameters, "rag_options")) check_rag_options(*options);
   request.is_incremental = is_true(*parameters, "incremental_output");
   if (is_true(*parameters, "enable_thinking") && !is_stream) {
     reject("parameter.enable_thinking must be set to false for non-streaming calls");

@@ -29,8 +29,7 @@ ApiError directed_error(const Directive& directive, std::string_view key) {
   if (directive.message == Message::kBudget) {
     message =
         "The budget configured in Budget Management has been exhausted. You will be unable to make further "
-        "API "
-        "calls until the budget limit is increased or reset.";
+        "API calls until the budget limit is increased or reset.";
   }
   return {directive.status.value_or(published.status()), code, message};
 }

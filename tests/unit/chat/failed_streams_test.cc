@@ -68,6 +68,13 @@ TEST(FailedStreams, TellQuestionsOfVisitorsApart) {
   EXPECT_NE(with_params, question);
   request.biz_params_json = R"({"city":"Beijing"})";
   EXPECT_NE(streams.key("10.0.0.1", request), with_params);
+  request = asked("hello");
+  request.memory_id = "m";
+  EXPECT_NE(streams.key("10.0.0.1", request), question);
+  request = asked("hello");
+  request.file_ids = {"user", "before"};
+  EXPECT_NE(streams.key("10.0.0.1", request), with_history);
+  EXPECT_NE(streams.key("10.0.0.1", request), question);
 }
 
 TEST(FailedStreams, KeepTheNewestOnly) {

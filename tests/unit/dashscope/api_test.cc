@@ -60,6 +60,35 @@ TEST(CompletionBody, SendsBizParamsOfTheOperatorAndTheVisitor) {
             R"({"input":{"prompt":"q","biz_params":{"a":1,"b":3}},"parameters":{},"debug":{}})");
 }
 
+TEST(CompletionBody, SendsTheMemoryOfTheVisitorOrTheOperators) {
+  Config config = config_with("", "", "{}");
+  config.memory_id = "shared";
+  Question chat = ask("q");
+  EXPECT_EQ(completion_body(chat, config, AnswerMode::kJson),
+            R"({"input":{"prompt":"q","memory_id":"shared"},"parameters":{},"debug":{}})");
+  chat.memory_id = "own";
+  EXPECT_EQ(completion_body(chat, config, AnswerMode::kJson),
+            R"({"input":{"prompt":"q","memory_id":"own"},"parameters":{},"debug":{}})");
+}
+
+TEST(CompletionBody, SendsTheVisitorsFilesWithTheOperatorsRagOptions) {
+  Question chat = ask("q");
+  chat.file_ids = {"f1", "f2"};
+  const auto parameters = [&](const std::string& operators) {
+    const std::string body = completion_body(chat, config_with("", "", operators), AnswerMode::kJson);
+    const size_t start = body.find("\"parameters\":") + 13;
+    return body.substr(start, body.find(",\"debug\"") - start);
+  };
+  EXPECT_EQ(parameters("{}"), R"({"rag_options":{"session_file_ids":["f1","f2"]}})");
+  EXPECT_EQ(parameters(R"({"rag_options":{"pipeline_ids":["p"]}})"),
+            R"({"rag_options":{"pipeline_ids":["p"],"session_file_ids":["f1","f2"]}})");
+  const std::string own = R"({"rag_options":{"session_file_ids":["mine"]}})";
+  EXPECT_EQ(parameters(own), own) << "the operator's take precedence";
+  EXPECT_EQ(parameters(R"({"rag_options":null})"), R"({"rag_options":null})");
+  chat.file_ids.clear();
+  EXPECT_EQ(parameters("{}"), "{}");
+}
+
 TEST(CompletionBody, LetsTheOperatorsParametersWin) {
   EXPECT_EQ(
       completion_body(

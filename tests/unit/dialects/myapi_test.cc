@@ -107,6 +107,39 @@ TEST(Myapi, BizParamsAreWhatTheSettingsAllow) {
   EXPECT_EQ(parse(none).biz_params_json, "") << "ignored like any other member";
 }
 
+TEST(Myapi, AMemoryAndFilesAreTakenOnlyIfTheSettingsAllowThem) {
+  const std::string body = R"({"last_prompt":"x","memory_id":"m","file_ids":["a","b"]})";
+  EXPECT_EQ(parse(body).memory_id, "");
+  EXPECT_TRUE(parse(body).file_ids.empty());
+  const std::vector<std::string> names = {"memory_id", "file_ids"};
+  const QuestionLimits limits{100, 4, names};
+  EXPECT_EQ(parse(body, limits).memory_id, "m");
+  EXPECT_EQ(parse(body, limits).file_ids, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(parse(R"({"last_prompt":"x","memory_id":null,"file_ids":null})", limits).memory_id, "");
+  const std::string longest(128, 'x');
+  EXPECT_EQ(parse(R"({"last_prompt":"x","memory_id":")" + longest + "\"}", limits).memory_id, longest);
+
+  const auto refusal = [&](const std::string& members) -> std::string {
+    try {
+      parse(R"({"last_prompt":"x",)" + members + "}", limits);
+    } catch (const HttpError& error) {
+      EXPECT_EQ(error.status(), 400);
+      EXPECT_EQ(error.code(), "invalid_request");
+      return error.what();
+    }
+    return "taken";
+  };
+  for (const std::string& bad : {std::string("5"), std::string("[]"), std::string(R"("")"),
+                                 std::string(R"("a b")"), std::string(R"("é")"), "\"" + longest + "x\""})
+    EXPECT_EQ(refusal("\"memory_id\":" + bad), "memory_id must be printable ASCII of at most 128 bytes")
+        << bad;
+  for (const char* bad : {"5", "{}", R"("a")", "[5]", R"([""])", R"(["a b"])",
+                          R"(["1","2","3","4","5","6","7","8","9","10","11"])"})
+    EXPECT_EQ(refusal(std::string("\"file_ids\":") + bad),
+              "file_ids must be at most 10 ids of printable ASCII")
+        << bad;
+}
+
 std::string conversation(const Question& request) {
   std::string all;
   for (const Message& message : request.history) all += message.role + ":" + message.content + ";";

@@ -82,6 +82,9 @@ TEST_F(Configs, DefaultsAreThoseOfTheTable) {
   EXPECT_EQ(c.max_body_bytes, 1048576U);
   EXPECT_EQ(c.max_prompt_bytes, 32768U);
   EXPECT_EQ(c.max_history_messages, 40U);
+  EXPECT_TRUE(c.warm_up);
+  EXPECT_EQ(c.memory_id, "");
+  EXPECT_FALSE(c.is_moderated);
   EXPECT_EQ(c.connect_timeout, Seconds(10));
   EXPECT_EQ(c.first_token_timeout, Seconds(60));
   EXPECT_EQ(c.idle_timeout, Seconds(60));
@@ -452,7 +455,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadSetting{"Query", "DASHSCOPE_BASE_URL=https://a/?x"}, BadSetting{"Empty", "TIMEOUT="},
         BadSetting{"TemperatureTwo", "TEMPERATURE=2"}, BadSetting{"WorkersTooMany", "WORKERS=65"},
         BadSetting{"CoalesceTooLong", "TOKEN_COALESCE=101"},
-        BadSetting{"BufferTooSmall", "CLIENT_BUFFER_BYTES=16383"},
+        BadSetting{"BufferTooSmall", "CLIENT_BUFFER_BYTES=16383"}, BadSetting{"WarmUp", "WARM_UP=often"},
+        BadSetting{"Moderation", "MODERATION=on"}, BadSetting{"MemoryId", "MEMORY_ID=a b"},
         BadSetting{"RetriesTooMany", "UPSTREAM_RETRIES=11"}, BadSetting{"SecondsTooMany", "HEARTBEAT=86401"},
         BadSetting{"ParametersArray", "DASHSCOPE_PARAMETERS=[]"},
         BadSetting{"ParametersNoJson", "DASHSCOPE_PARAMETERS={top_p:1}"},
