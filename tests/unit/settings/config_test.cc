@@ -396,11 +396,15 @@ TEST_F(Configs, WhatCannotChangeAtRunTimeStaysAndIsNamed) {
   Config read =
       config({"HOST=::1", "PORT=7", "FCGI_LISTEN=/tmp/other", "FCGI_SOCKET_MODE=0600", "WORKERS=7",
               "MAX_STREAMS=7", "TOKEN_COALESCE=7", "LOG_FORMAT=text", "LOG_FILE=/tmp/log", "TIMEOUT=7"});
+  read.bots.push_back(read);
+  read.bots.back().max_streams = 0;
   EXPECT_EQ(keep_what_needs_a_restart(running, read),
             (std::vector<std::string_view>{"HOST", "PORT", "FCGI_LISTEN", "FCGI_SOCKET_MODE", "WORKERS",
                                            "MAX_STREAMS", "TOKEN_COALESCE", "LOG_FORMAT", "LOG_FILE"}));
   EXPECT_EQ(to_string(read.listen), to_string(running.listen));
   EXPECT_EQ(read.max_streams, running.max_streams);
+  EXPECT_EQ(read.bots.at(0).workers, running.workers);
+  EXPECT_EQ(read.bots.at(0).max_streams, 0) << "its share does not need a restart";
   EXPECT_EQ(read.timeout, Seconds(7));
   EXPECT_TRUE(keep_what_needs_a_restart(running, read).empty());
 }
