@@ -12,7 +12,7 @@
 #   FILTER='Chat*'               run only these tests
 #   TIDY='src/chat/chat.cc'      lint: run clang-tidy on these files only. A file that passed is
 #                                not checked again until it changes
-#   QUICK=1                      bench: about a minute; ARGS='--only load' and more:
+#   QUICK=1                      bench: three minutes; ARGS='--only load' and more:
 #                                tests/bench/README.md
 #   TORTURE=quick                torture: fewer calls fail, a minute or two
 #   MINUTES=30                   soak: how long

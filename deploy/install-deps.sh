@@ -89,6 +89,7 @@ php-fpm the PHP relay to compare with
 php-curl its HTTPS client
 gnuplot-nox charts
 libbenchmark-dev micro-benchmarks
+iproute2 the network with a round-trip time
 EOF
   ! in_group soak || cat <<EOF
 python3 the program that sends the visitors

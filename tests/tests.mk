@@ -11,6 +11,7 @@ servers     := $(wildcard tests/servers/*.cc)
 simulator   := $(wildcard tests/simulator/*.cc)
 bench_load  := $(wildcard tests/bench/*.cc)
 bench_stub  := tests/bench/contenders/stub.cc
+bench_link  := tests/bench/link/main.cc
 bench_micro := $(wildcard tests/bench/micro/*.cc)
 fuzz        := $(wildcard tests/fuzz/*.cc)
 fuzzers     := $(patsubst tests/fuzz/%.cc,$B/fuzz_%,$(fuzz))
@@ -18,8 +19,8 @@ fail_nth    := tests/torture/fail_nth.cc
 simulation  := $(wildcard tests/simulation/*.cc)
 torture     := $(filter-out $(fail_nth),$(wildcard tests/torture/*.cc))
 all_code    += $(units) $(harness) $(preloads) $(e2e) $(restart) $(hosts) $(servers) $(simulator) \
-               $(bench_load) $(bench_stub) $(bench_micro) $(fuzz) $(torture) $(fail_nth) \
-               $(simulation)
+               $(bench_load) $(bench_stub) $(bench_link) $(bench_micro) $(fuzz) $(torture) \
+               $(fail_nth) $(simulation)
 # The programs that the tests start, and the stand-in for DashScope.
 started     := $(programs:%=$B/%) $B/simulator
 packages    := tests/browser/node_modules/.package-lock.json
@@ -94,7 +95,7 @@ coverage: deps
 	tests/coverage.sh build/coverage
 
 ## compare its performance with others: build/bench/report.md
-bench: deps $(started) $B/bench_load $B/bench_stub $B/bench_micro
+bench: deps $(started) $(addprefix $B/bench_,load stub link micro)
 	@BENCH_COMMAND='make bench$(if $(QUICK), QUICK=1)$(if $(ARGS), ARGS="$(ARGS)")' \
 	  tests/bench/bench.py --build $B $(if $(QUICK),--quick) $(ARGS)
 
@@ -158,6 +159,8 @@ $B/simulator: $(call object,$(simulator))
 $B/bench_load: $(call object,$(bench_load))
 	$(link) $^ -o $@
 $B/bench_stub: $(call object,$(bench_stub))
+	$(link) $^ -o $@
+$B/bench_link: $(call object,$(bench_link))
 	$(link) $^ -o $@
 $B/bench_micro: $(call object,$(bench_micro)) $(product)
 	$(link) $^ $(libs) -lbenchmark -lbenchmark_main -o $@

@@ -16,17 +16,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import machine
 import plan
 import report
-from contender import SOURCE, Contender, Running, Setup, Unavailable, Upstream, running, running_upstream
+from contender import HERE, SOURCE, Contender, Running, Setup, Unavailable, Upstream, running, running_upstream
 
 OUT = SOURCE / "build" / "bench"
 SPARE_FILES = 100
@@ -139,20 +140,87 @@ class Bench:
         return result
 
 
+class Distances:
+    """The links with a round-trip time, side by side: most of the time, their sites are idle."""
+
+    def __init__(self, distances: list[plan.Distance], build: Path, unavailable: dict[str, str]) -> None:
+        self._unavailable = unavailable
+        self._distances = distances
+        self._build = build
+
+    def run(self, progress: "Progress") -> list[Run]:
+        runs = [Run(distance.name, row, 1, None, why, skipped=True) for distance in self._distances
+                for row in distance.rows if (why := self._why_not(row)) is not None]
+        with contextlib.ExitStack() as stack:
+            started = [(distance, stack.enter_context(self._visits(distance))) for distance in self._distances
+                       if self._rows(distance)]
+            for distance, process in started:
+                while True:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        out, err = process.communicate(timeout=30)
+                        break
+                    progress.tell()
+                runs += self._runs(distance, process.returncode, out, err)
+        return runs
+
+    def _why_not(self, row: str) -> str | None:
+        return self._unavailable.get(plan.row_of(row).contender)
+
+    def _rows(self, distance: plan.Distance) -> tuple[str, ...]:
+        return tuple(row for row in distance.rows if self._why_not(row) is None)
+
+    @contextlib.contextmanager
+    def _visits(self, distance: plan.Distance) -> Iterator[subprocess.Popen[str]]:
+        work = OUT / "run" / distance.name
+        described = json.dumps(asdict(replace(distance, rows=self._rows(distance))))
+        # It sets up its own network, and stops what it has started.
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", "unshare", "--net", "--mount", str(HERE / "first_token.py"),
+             str(self._build), str(work), described],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+    def _runs(self, distance: plan.Distance, code: int, out: str, err: str) -> list[Run]:
+        if code != 0:
+            why = " / ".join(err.splitlines()[-2:]) or f"exit code {code}"
+            return [Run(distance.name, row, 1, None, why, skipped=True) for row in self._rows(distance)]
+        said = json.loads(out)
+        runs = []
+        for site in said["sites"]:
+            result = {"cases": site["cases"], "connect_ms": said["connect_ms"], "failed": False}
+            runs.append(Run(distance.name, site["row"], site["number"], None if site["error"] else result,
+                            site["error"], skipped=False))
+        return runs
+
+
 class Progress:
     """One line that is rewritten on a terminal; elsewhere one line for each run."""
 
-    def __init__(self, jobs: list[Job]) -> None:
+    def __init__(self, jobs: list[Job], distances: list[plan.Distance]) -> None:
         self._jobs = jobs
+        self._distances = distances
         self._start = time.monotonic()
         self._terminal = sys.stderr.isatty()
 
     def show(self, done: int) -> None:
         job = self._jobs[done]
-        left = sum(job.measure.seconds + 1 for job in self._jobs[done:])
+        left = sum(job.measure.seconds + 1 for job in self._jobs[done:]) + self._distant_seconds()
         line = (f"[{done + 1}/{len(self._jobs)}] {job.measure.name}: {job.row}, round {job.round}"
                 f" ({minutes(time.monotonic() - self._start)} passed, about {minutes(left)} left)")
         self._say(line)
+
+    def tell(self) -> None:
+        """About the links."""
+        names = ", ".join(distance.name for distance in self._distances)
+        self._say(f"{names} ({minutes(time.monotonic() - self._start)} passed;"
+                  f" they take about {minutes(self._distant_seconds())})")
+
+    def _distant_seconds(self) -> float:
+        return max((distance.seconds for distance in self._distances), default=0)
 
     def say(self, line: str) -> None:
         if self._terminal:
@@ -190,10 +258,29 @@ def raise_file_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+Measured = TypeVar("Measured", plan.Measure, plan.Distance)
+
+
+def pick(things: list[Measured], starts: tuple[str, ...], names: list[str]) -> list[Measured]:
+    """Those with such a name, with the rows of these contenders."""
+    picked = []
+    for thing in things:
+        # A contender that is not in the plan is added to every measurement that includes Go.
+        added = [name for name in names if name not in plan.ALL and "go" in thing.rows]
+        added += [plan.over_tls(name) for name in added if plan.over_tls("go") in thing.rows]
+        rows = (*(row for row in thing.rows if plan.row_of(row).contender in names), *added)
+        if rows and thing.name.startswith(starts):
+            picked.append(replace(thing, rows=rows))
+    return picked
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="about a minute: one round, short windows, fewer rows")
-    parser.add_argument("--rounds", type=int, help="of each measure (3; --quick: 1)")
+    parser.add_argument("--quick", action="store_true",
+                        help="about three minutes: one round, short windows, fewer rows")
+    parser.add_argument("--bars", action="store_true",
+                        help="about 12 minutes: only what the bars on top of the report need")
+    parser.add_argument("--rounds", type=int, help="of each measure (3; --quick: 1); not of first-token-30ms, -200ms")
     parser.add_argument("--only", metavar="MEASURE,...", help="measures whose names begin so, e.g. load,memory-1000")
     parser.add_argument("--contenders", metavar="NAME,...", help="files in contenders/ (all)")
     parser.add_argument("--build", type=Path, default=SOURCE / "build" / "release", help="where the programs are")
@@ -202,23 +289,14 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def chosen(arguments: argparse.Namespace, contenders: dict[str, Contender]) -> list[plan.Measure]:
-    measures = plan.quick() if arguments.quick else plan.full()
-    if arguments.only:
-        starts = tuple(arguments.only.split(","))
-        measures = [measure for measure in measures if measure.name.startswith(starts)]
+def chosen(arguments: argparse.Namespace, contenders: dict[str, Contender]) -> plan.Plan:
+    whole = plan.quick() if arguments.quick else plan.bars_only() if arguments.bars else plan.full()
+    starts = tuple(arguments.only.split(",")) if arguments.only else ("",)
     names = arguments.contenders.split(",") if arguments.contenders else list(contenders)
     if unknown := set(names) - set(contenders):
         sys.exit(usage(f"no such contender: {', '.join(sorted(unknown))}; there are {', '.join(contenders)}"))
-    known = {row for measure in measures for row in measure.rows}
-    picked = []
-    for measure in measures:
-        # A contender that is not in the plan is added to every measurement that includes Go.
-        added = tuple(name for name in names if name not in known) if "go" in measure.rows else ()
-        rows = tuple(row for row in measure.rows if plan.row_of(row).contender in names)
-        if rows + added:
-            picked.append(replace(measure, rows=rows + added))
-    if not picked:
+    picked = plan.Plan(pick(whole.measures, starts, names), pick(whole.distances, starts, names))
+    if not picked.measures and not picked.distances:
         sys.exit(usage("nothing to measure; see --help"))
     return picked
 
@@ -228,9 +306,11 @@ def usage(message: str) -> int:
     return 64
 
 
-def measure_all(jobs: list[Job], arguments: argparse.Namespace, contenders: dict[str, Contender]) -> list[Run]:
+def measure_all(jobs: list[Job], distances: list[plan.Distance], arguments: argparse.Namespace,
+                contenders: dict[str, Contender]) -> tuple[list[Run], bool]:
+    """The runs, and whether all were made."""
     runs: list[Run] = []
-    progress = Progress(jobs)
+    progress = Progress(jobs, distances)
     files = raise_file_limit()
     with running_upstream(arguments.build, OUT / "run", files) as upstream:
         bench = Bench(arguments.build, upstream, contenders, files)
@@ -245,14 +325,21 @@ def measure_all(jobs: list[Job], arguments: argparse.Namespace, contenders: dict
                     progress.say(f"{job.measure.name}: {job.row}: n/a: {run.error}")
                 elif run.result and run.result["failed"]:
                     progress.say(f"{job.measure.name}: {job.row}: {report.what_failed(run.result)}")
+            if distances:
+                progress.tell()
+                for run in (distant := Distances(distances, arguments.build, bench.unavailable).run(progress)):
+                    if run.error is not None:
+                        progress.say(f"{run.measure}: {run.row}: n/a: {run.error}")
+                runs += distant
         except KeyboardInterrupt:
             progress.say("stopped; reporting what was measured")
-    return runs
+            return runs, False
+    return runs, True
 
 
 def micro_benchmarks(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Parsers and writers alone, as Google Benchmark reports them."""
-    if arguments.only and not "micro".startswith(tuple(arguments.only.split(","))):
+    if arguments.bars or (arguments.only and not "micro".startswith(tuple(arguments.only.split(",")))):
         return []
     command = [str(arguments.build / "bench_micro"), "--benchmark_format=json",
                f"--benchmark_min_time={0.05 if arguments.quick else 0.5}"]
@@ -268,14 +355,15 @@ def terminated(_signal: int, _frame: FrameType | None) -> None:
 def main() -> int:
     arguments = parse_arguments()
     arguments.build = arguments.build.resolve()
-    for program in ("bailian-fcgi", "simulator", "bench_load", "bench_stub", "bench_micro"):
+    for program in ("bailian-fcgi", "simulator", "bench_load", "bench_stub", "bench_link", "bench_micro"):
         if not os.access(arguments.build / program, os.X_OK):
             print(f"bench: {arguments.build / program} is missing: run make bench", file=sys.stderr)
             return 66
     signal.signal(signal.SIGTERM, terminated)
     contenders = Contender.all()
-    jobs = in_turn(chosen(arguments, contenders), arguments.rounds)
-    taking_part = {plan.row_of(job.row).contender for job in jobs}
+    picked = chosen(arguments, contenders)
+    jobs = in_turn(picked.measures, arguments.rounds)
+    taking_part = {plan.row_of(row).contender for thing in (*picked.measures, *picked.distances) for row in thing.rows}
     contenders = {name: contender for name, contender in contenders.items() if name in taking_part}
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
@@ -291,7 +379,7 @@ def main() -> int:
         print(f"bench: this machine is busy (load average {facts['load_average']:.1f}): the figures will be poor",
               file=sys.stderr)
     try:
-        runs = measure_all(jobs, arguments, contenders)
+        runs, is_whole = measure_all(jobs, picked.distances, arguments, contenders)
     except Unavailable as why:
         print(f"bench: {why}", file=sys.stderr)
         return 69
@@ -300,7 +388,7 @@ def main() -> int:
     (OUT / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     report.write(results, OUT)
     print(f"report: {(OUT / 'report.md').relative_to(SOURCE)}", file=sys.stderr)
-    if len(runs) < len(jobs):
+    if not is_whole:
         return 130
     ours = [run for run in runs if plan.row_of(run.row).contender == "ours" and not run.skipped]
     return 1 if any(run.result is None or run.result["failed"] for run in ours) else 0

@@ -38,7 +38,7 @@ def script(chart: Chart, bars: Sequence[Bars], file: Path) -> str:
         for i, (name, colour) in enumerate(zip(chart.series, COLOURS)))
     # A white background, because the page may be dark.
     return f"""
-set terminal svg size 760,380 font 'sans-serif,14' background '#ffffff'
+set terminal svg size {max(760, 100 * len(bars))},380 font 'sans-serif,14' background '#ffffff'
 set output '{file}'
 $data << EOD
 {data}

@@ -159,11 +159,12 @@ upstream simulator {{
     keepalive 128;
 }}
 server {{
-    listen 127.0.0.1:{port} ssl backlog=4096;
+    listen {address}:{port} ssl backlog=4096;
     ssl_certificate cert.pem;
     ssl_certificate_key key.pem;
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:tls:10m;
+    keepalive_timeout 60s;
     location / {{
         proxy_pass http://simulator;
         proxy_http_version 1.1;
@@ -175,9 +176,18 @@ server {{
 """
 
 
-def make_certificate(work: Path) -> Path:
+@dataclass(frozen=True)
+class TlsEnd:
+    """Where the TLS proxy listens, and the name in the contenders' URL."""
+
+    address: str = "127.0.0.1"
+    host: str = "127.0.0.1"
+
+
+def make_certificate(work: Path, host: str) -> Path:
+    names = "DNS:localhost," + (f"IP:{host}" if host[-1].isdigit() else f"DNS:{host}")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-               "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+               "-addext", f"subjectAltName={names}", "-keyout", "key.pem", "-out", "cert.pem"]
     subprocess.run(command, cwd=work, check=True, capture_output=True)
     # In addition to the system's roots, as in production: the bundle is read and kept in memory.
     bundle = work / "bundle.pem"
@@ -186,7 +196,7 @@ def make_certificate(work: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running_upstream(build: Path, work: Path, files: int) -> Iterator[Upstream]:
+def running_upstream(build: Path, work: Path, files: int, end: TlsEnd = TlsEnd()) -> Iterator[Upstream]:
     with contextlib.ExitStack() as stack:
         simulator_dir, tls_dir = work / "simulator", work / "tls"
         simulator_dir.mkdir(parents=True)
@@ -196,11 +206,11 @@ def running_upstream(build: Path, work: Path, files: int) -> Iterator[Upstream]:
         greeting = re.compile(r"listening on (http://\S+)\n")
         simulator.wait_until(lambda: greeting.search(simulator.log.read_text()) is not None)
         url = greeting.findall(simulator.log.read_text())[0]
-        bundle = make_certificate(tls_dir)
+        bundle = make_certificate(tls_dir, end.host)
         port = free_port()
-        server = TLS_END.format(simulator=urlsplit(url).netloc, port=port)
+        server = TLS_END.format(simulator=urlsplit(url).netloc, address=end.address, port=port)
         stack.enter_context(nginx(server, 1, files, tls_dir))
-        yield Upstream(url, f"https://127.0.0.1:{port}", bundle)
+        yield Upstream(url, f"https://{end.host}:{port}", bundle)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ int main(int argc, char** argv) {
       case Mode::kCancel:
         is_good = run_cancel(options, report);
         break;
+      case Mode::kVisits:
+        is_good = run_visits(options, report);
+        break;
     }
     std::cout << report.finish() << "\n";
     return is_good ? 0 : 1;

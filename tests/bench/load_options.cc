@@ -36,17 +36,20 @@ Options parse_options(int argc, char** argv) {
       "Puts load on a chat backend and measures it; one JSON object on stdout.\n"
       "The backend's upstream is the simulator, which writes into each text when it was sent.\n"
       "Exit codes: 0 measured, 1 the backend failed, 64 bad usage."};
-  const std::map<std::string, Mode> modes{
-      {"streams", Mode::kStreams}, {"requests", Mode::kRequests}, {"cancel", Mode::kCancel}};
+  const std::map<std::string, Mode> modes{{"streams", Mode::kStreams},
+                                          {"requests", Mode::kRequests},
+                                          {"cancel", Mode::kCancel},
+                                          {"visits", Mode::kVisits}};
   const std::map<std::string, Dialect> dialects{{"chat", Dialect::kChat}, {"dashscope", Dialect::kDashScope}};
   const std::map<std::string, Phase> phases{
       {"streaming", Phase::kStreaming}, {"between", Phase::kBetween}, {"before", Phase::kBefore}};
   double interval_ms = 50;
   double warm_up = 2;
   double window = 5;
+  double pause = 0;
   std::vector<std::string> groups;
 
-  app.add_option("mode", options.mode, "streams, requests or cancel")
+  app.add_option("mode", options.mode, "streams, requests, cancel or visits")
       ->required()
       ->transform(CLI::CheckedTransformer(modes));
   app.add_option("--url", options.url, "http://HOST:PORT/PATH")->required();
@@ -65,8 +68,11 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--body", options.body, "requests: the body");
   app.add_option("--phase", options.phase, "cancel: streaming, between (tokens) or before (the first)")
       ->transform(CLI::CheckedTransformer(phases));
-  app.add_option("--count", options.count, "cancel: how many streams to close");
+  app.add_option("--count", options.count,
+                 "cancel: how many streams to close; visits: how many questions, one after another");
   app.add_option("--simulator", options.simulator, "cancel: HOST:PORT of the simulator");
+  app.add_option("--page", options.page, "visits: http://HOST:PORT/PATH, loaded before the first question");
+  app.add_option("--pause", pause, "visits: seconds from the page to the first question");
   app.add_option("--measure", groups, "NAME=PID[,PID...]: report CPU and memory of these; may be repeated");
   try {
     app.parse(argc, argv);
@@ -77,6 +83,7 @@ Options parse_options(int argc, char** argv) {
   }
   options.interval = std::chrono::milliseconds(static_cast<int64_t>(interval_ms));
   options.warm_up = std::chrono::duration<double>(warm_up);
+  options.pause = std::chrono::duration<double>(pause);
   options.window = std::chrono::duration<double>(window);
   return options;
 }

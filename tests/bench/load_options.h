@@ -9,7 +9,7 @@
 
 namespace bailian::bench {
 
-enum class Mode { kStreams, kRequests, kCancel };
+enum class Mode { kStreams, kRequests, kCancel, kVisits };
 enum class Dialect { kChat, kDashScope };
 enum class Phase { kStreaming, kBetween, kBefore };
 
@@ -33,6 +33,9 @@ struct Options {
   Phase phase = Phase::kStreaming;
   std::size_t count = 100;
   std::string simulator;  // HOST:PORT
+
+  std::string page;  // URL; empty: no page is loaded
+  std::chrono::duration<double> pause{0};
 
   std::vector<ProcessGroup> groups;
 };

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import charts
-from plan import NEVER, TLS, TWO
+from plan import NEVER, OVER_TLS, TWO, over_tls
 
 NOT_AVAILABLE = "n/a"
+TLS = over_tls("ours")
 PROCESSES = ("responder", "nginx")
 
 
@@ -33,6 +34,10 @@ class Figure:
         if format(self.least, spec) == format(self.most, spec):
             return format(self.median, spec)
         return f"{self.median:{spec}} ({self.least:{spec}}–{self.most:{spec}})"
+
+
+def figure_of(values: Sequence[float]) -> Figure | None:
+    return Figure(statistics.median(values), min(values), max(values)) if values else None
 
 
 class Results:
@@ -55,8 +60,18 @@ class Results:
         return self.of(measure, row, lambda run: lookup(run, path))
 
     def of(self, measure: str, row: str, value: Callable[[dict[str, Any]], float | None]) -> Figure | None:
-        values = [number for run in self.runs(measure, row) if (number := value(run)) is not None]
-        return Figure(statistics.median(values), min(values), max(values)) if values else None
+        return figure_of([number for run in self.runs(measure, row) if (number := value(run)) is not None])
+
+    def compared(self, measure: str, rows: tuple[str, str], value: Callable[[dict[str, Any]], float | None],
+                 how: Callable[[float, float], float]) -> Figure | None:
+        """Two rows of the same round, round by round."""
+        by_round: list[dict[int, float]] = []
+        for row in rows:
+            values = ((run["round"], value(run["result"])) for run in self.raw["runs"]
+                      if run["measure"] == measure and run["row"] == row and run["result"] is not None)
+            by_round.append({number: one for number, one in values if one is not None})
+        one, other = by_round
+        return figure_of([how(one[number], other[number]) for number in sorted(one.keys() & other.keys())])
 
     def median(self, measure: str, row: str, *path: str) -> float | None:
         figure = self.figure(measure, row, *path)
@@ -88,7 +103,8 @@ class Results:
 
 
 def what_failed(result: dict[str, Any]) -> str:
-    said = {"lost": "streams lost", "out_of_order": "tokens out of order", "unnoticed_after_5s": "closes unnoticed"}
+    said = {"lost": "streams lost", "out_of_order": "tokens out of order", "unnoticed_after_5s": "closes unnoticed",
+            "unanswered": "questions unanswered"}
     faults = [f"{result[key]} {words}" for key, words in said.items() if result.get(key)]
     return ", ".join(faults) or "failed"
 
@@ -181,9 +197,8 @@ def idle_section(results: Results) -> str:
 
 
 def idle_figure(results: Results, row: str, kind: str) -> Figure | None:
-    values = [float(run["result"]["idle"][kind]) for run in results.raw["runs"]
-              if run["row"] == row and run["result"] is not None and run["result"]["idle"][kind]]
-    return Figure(statistics.median(values), min(values), max(values)) if values else None
+    return figure_of([float(run["result"]["idle"][kind]) for run in results.raw["runs"]
+                      if run["row"] == row and run["result"] and run["result"].get("idle", {}).get(kind)])
 
 
 def held_section(results: Results) -> str | None:
@@ -285,6 +300,74 @@ def workers_section(results: Results) -> str | None:
             + table(["", "responder", "balance"], lines))
 
 
+def visits_section(results: Results) -> str | None:
+    if "first-token-local" not in results.measured(""):
+        return None
+    lines = []
+    for row in results.rows("first-token-local"):
+        floor = over_tls("floor") if row.endswith(OVER_TLS) else "floor"
+        added = results.compared("first-token-local", (row, floor), first_token_p99, lambda one, other: one - other)
+        lines.append([row, *results.milliseconds("first-token-local", row, "first_token_us", "p50", "p99"),
+                      "" if row == floor else show(added, ".0f")])
+    return ("## Time to the first token, one visitor\n\nOne question after another on one kept connection to nginx,"
+            " each when the one before is answered. The upstream sends the first token at once. ms from the sending of the"
+            " question until the first token is here. Added: p99 less the p99 of nginx alone (`floor`) in the same"
+            " round, in us.\n\n"
+            + table(["", "p50", "p99", "added to p99, us"], lines) + notes(results, ["first-token-local"]))
+
+
+def distances(results: Results) -> list[str]:
+    return [name for name in results.measured("first-token-") if name.endswith("ms")]
+
+
+def samples(results: Results, measure: str, row: str, case: str) -> Figure | None:
+    """us until the first token, of all sites of the row."""
+    return figure_of([one for run in results.runs(measure, row) for one in run["cases"].get(case, [])])
+
+
+def cases_of(results: Results, measure: str) -> list[str]:
+    """Warm, cold, then by the idle time."""
+    names = {case for row in results.rows(measure) for run in results.runs(measure, row) for case in run["cases"]}
+    idle = sorted(names - {"warm", "cold"}, key=lambda name: int(name.split()[1]))
+    return [name for name in ("warm", "cold") if name in names] + idle
+
+
+DISTANCE = """## Time to the first token, at a distance
+
+Over TLS, on a link that delays every packet by half the round trip: the lookup of the upstream's name costs a round
+trip, the TCP connection another, the TLS handshake another, and the request the last one. The upstream sends the first
+token at once, and closes a connection that was idle for 60 s. ms from the question until the first token is here,
+through nginx; all samples of several sites with processes of their own, in one run, whatever the number of rounds.
+
+- *warm*: right after another answer.
+- *cold*: the first question to a new process.
+- *idle*: after so long without a question.
+
+Except for *warm*, the visitor's page loads (`GET /myapi/v1/chat-bot-config`) 2 s before the question. That is when
+bailian-fcgi warms up, if `WARM_UP` is on; the rows with `WARM_UP=off` show it without.
+
+"""
+
+
+def distance_section(results: Results) -> str | None:
+    names = distances(results)
+    if not names:
+        return None
+    parts = []
+    for name in names:
+        cases = cases_of(results, name)
+        lines = [[row, *(show(samples(results, name, row, case), ".0f", 1e-3) for case in cases)]
+                 for row in results.rows(name)]
+        connects = figure_of([run["connect_ms"] for row in results.rows(name) for run in results.runs(name, row)])
+        parts.append(f"Round trip {round_trip(name)}; a TCP connection, measured: {show(connects)} ms.\n\n"
+                     + table(["", *cases], lines) + notes(results, [name]))
+    return DISTANCE + "\n".join(parts)
+
+
+def round_trip(measure: str) -> str:
+    return measure.removeprefix("first-token-").removesuffix("ms") + " ms"
+
+
 def micro_section(results: Results) -> str | None:
     lines = [[one["name"].replace("_", " ").replace("/", ", history turns: "), f"{one['cpu_time']:.0f}"]
              for one in results.raw.get("micro", [])]
@@ -299,95 +382,135 @@ class Bar:
     bar: float
     beyond: float | None
     unit: str  # what the numbers are
-    measured: float | None
+    measured: Figure | None
+    digits: str = ".2f"
 
     def verdict(self) -> str:
         if self.measured is None:
             return NOT_AVAILABLE
-        if self.measured > self.bar:
+        if self.measured.median > self.bar:
             return "**NOT met**"
-        return "beyond" if self.beyond is not None and self.measured <= self.beyond else "met"
+        return "beyond" if self.beyond is not None and self.measured.median <= self.beyond else "met"
 
     def cells(self) -> list[str]:
-        def with_unit(number: float) -> str:
-            return f"{number:g} {self.unit}".strip()
+        def with_unit(number: str) -> str:
+            return f"{number} {self.unit}".strip()
 
-        measured = NOT_AVAILABLE if self.measured is None else f"{self.measured:.2f} {self.unit}".strip()
-        beyond = "" if self.beyond is None else "≤ " + with_unit(self.beyond)
-        return [self.figure, "≤ " + with_unit(self.bar), beyond, measured, self.verdict()]
-
-
-def ratio(above: float | None, below: float | None) -> float | None:
-    return above / below if above is not None and below else None
+        measured = NOT_AVAILABLE if self.measured is None else with_unit(format(self.measured, self.digits))
+        beyond = "" if self.beyond is None else "≤ " + with_unit(f"{self.beyond:g}")
+        return [self.figure, "≤ " + with_unit(f"{self.bar:g}"), beyond, measured, self.verdict()]
 
 
-def scaled(number: float | None, scale: float) -> float | None:
-    return None if number is None else number * scale
+def exactly(number: float | None) -> Figure | None:
+    return None if number is None else Figure(number, number, number)
 
 
-def worst(numbers: Iterable[float | None]) -> float | None:
-    return max((number for number in numbers if number is not None), default=None)
+def scaled(figure: Figure | None, scale: float) -> Figure | None:
+    return None if figure is None else Figure(figure.median * scale, figure.least * scale, figure.most * scale)
 
 
-def bars(results: Results) -> list[Bar]:
-    def responder(measure: str, row: str) -> float | None:
-        return results.median(measure, row, "processes", "responder", "cpu_us_per_token")
+def worst(figures: Iterable[Figure | None]) -> Figure | None:
+    return max((figure for figure in figures if figure is not None), key=lambda figure: figure.median, default=None)
 
-    def total(measure: str, row: str) -> float | None:
-        figure = results.of(measure, row, cpu)
-        return None if figure is None else figure.median
 
-    def latency(measure: str, row: str, rank: str) -> float | None:
-        return results.median(measure, row, "latency_us", rank)
+def responder_cpu(run: dict[str, Any]) -> float | None:
+    return lookup(run, ("processes", "responder", "cpu_us_per_token"))
 
-    def per_stream(row: str) -> float | None:
-        return worst(results.median(name, row, "processes", "responder", "pss_per_stream_kib")
-                     for name in results.measured("memory-"))
 
-    def troubled(measure: str) -> float | None:
+def first_token_p99(run: dict[str, Any]) -> float | None:
+    return lookup(run, ("first_token_us", "p99"))
+
+
+def latency_of(rank: str) -> Callable[[dict[str, Any]], float | None]:
+    return lambda run: lookup(run, ("latency_us", rank))
+
+
+def quotient(one: float, other: float) -> float:
+    return one / other
+
+
+def memory_per_stream(results: Results, row: str) -> Figure | None:
+    return worst(results.figure(name, row, "processes", "responder", "pss_per_stream_kib")
+                 for name in results.measured("memory-"))
+
+
+def first_bars(results: Results) -> list[Bar]:
+    """What bailian-fcgi is to reach beside Go and beside nginx alone; TLS first."""
+
+    def to_go(measure: str, value: Callable[[dict[str, Any]], float | None], *, tls: bool) -> Figure | None:
+        rows = (TLS, over_tls("go")) if tls else ("ours", "go")
+        return results.compared(measure, rows, value, quotient)
+
+    def added(*, tls: bool) -> Figure | None:
+        rows = (TLS, over_tls("floor")) if tls else ("ours", "floor")
+        return results.compared("first-token-local", rows, first_token_p99, lambda one, other: one - other)
+
+    over = "TLS upstream, "
+    found = [
+        *(Bar(f"{over}CPU per token, {LOAD[name]}, responder", 0.5, None, "x go",
+              to_go(name, responder_cpu, tls=True)) for name in ("load-1000", "load-200", "load-50")),
+        Bar(f"{over}memory per open stream, responder, the worst", 40, None, "KiB", memory_per_stream(results, TLS)),
+        Bar(f"{over}added to the time to the first token, p99, one visitor", 250, None, "us", added(tls=True), ".0f"),
+        Bar("CPU per token, 1000 x 20/s, responder", 0.5, 0.4, "x go", to_go("load-1000", responder_cpu, tls=False)),
+        Bar("the same, responder + nginx", 0.6, None, "x go's sum", to_go("load-1000", cpu, tls=False)),
+        *(Bar(f"CPU per token, {LOAD[name]}, responder", 0.45, None, "x go", to_go(name, responder_cpu, tls=False))
+          for name in ("load-200", "load-50")),
+        Bar("memory per open stream, responder, the worst", 14, None, "KiB", memory_per_stream(results, "ours")),
+        Bar("idle RSS, responder", 12, None, "MiB", scaled(idle_figure(results, "ours", "rss_kib"), 1 / 1024)),
+        Bar("added to the time to the first token, p99, one visitor", 250, None, "us", added(tls=False), ".0f"),
+    ]
+    for name in distances(results):
+        warm = samples(results, name, "ours", "warm")
+        for case in cases_of(results, name):
+            figure = samples(results, name, "ours", case)
+            if case != "warm":
+                found.append(Bar(f"first token, page loaded 2 s before, round trip {round_trip(name)}, {case}", 1.1,
+                                 None, "x warm", scaled(figure, 1 / warm.median) if warm else None))
+    return found
+
+
+def other_bars(results: Results) -> list[Bar]:
+    def troubled(measure: str) -> Figure | None:
         """Streams lost and tokens late, in the worst run."""
-        runs = results.runs(measure, "ours")
-        return worst(float(run["lost"] + run["late_over_1s"] + run["streams"] - run["opened"]) for run in runs)
+        counts = [float(run["lost"] + run["late_over_1s"] + run["streams"] - run["opened"])
+                  for run in results.runs(measure, "ours")]
+        return exactly(max(counts, default=None))
 
     found = [
-        Bar("CPU per token, 1000 x 20/s, responder", 0.5, 0.4, "x go",
-            ratio(responder("load-1000", "ours"), responder("load-1000", "go"))),
-        Bar("the same, responder + nginx", 0.6, 0.5, "x go",
-            ratio(total("load-1000", "ours"), total("load-1000", "go"))),
-        Bar("CPU per token, 200 x 20/s, responder", 0.75, 0.6, "x go",
-            ratio(responder("load-200", "ours"), responder("load-200", "go"))),
-        *(Bar(f"CPU per token with TLS upstream, {LOAD[name]}, responder", 1.2, None, "x plain",
-              ratio(responder(name, TLS), responder(name, "ours"))) for name in ("load-200", "load-1000")),
         Bar("CPU per token, 4 events in a read, responder", 0.5, None, "x unbatched",
-            ratio(responder("batch", "ours"), responder("load-1000", "ours"))),
+            ratio(results.figure("batch", "ours", "processes", "responder", "cpu_us_per_token"),
+                  results.figure("load-1000", "ours", "processes", "responder", "cpu_us_per_token"))),
     ]
     for name in ("load-50", "load-200"):
         found += [Bar(f"added latency {rank}, {LOAD[name]}", bar, 1.5, "x floor",
-                      ratio(latency(name, "ours", rank), latency(name, "floor", rank)))
+                      results.compared(name, ("ours", "floor"), latency_of(rank), quotient))
                   for rank, bar in (("p50", 2), ("p99", 2.5))]
-    idle = idle_figure(results, "ours", "rss_kib")
     ramp = [step.get("responder") for _, step in ramp_steps(results)]
     half = len(ramp) // 2
+    earlier, later = mean(ramp[:half]), mean(ramp[half:])
     found += [
-        Bar(f"added latency p99, {LOAD['load-1000']}", 3, 1.5, "ms", scaled(latency("load-1000", "ours", "p99"), 1e-3)),
-        Bar("memory per open stream, responder, the worst", 16, 12, "KiB", per_stream("ours")),
-        Bar("the same with TLS upstream", 56, 48, "KiB", per_stream(TLS)),
-        Bar("idle RSS, responder", 12, 8, "MiB", scaled(idle.median if idle else None, 1 / 1024)),
-        Bar("9500 streams held: streams lost, tokens over 1 s late", 0, None, "", troubled("memory-9500")),
-        Bar("20000 streams held: streams lost, tokens over 1 s late", 0, 0, "", troubled("hold-20000")),
+        Bar(f"added latency p99, {LOAD['load-1000']}", 3, 1.5, "ms",
+            scaled(results.figure("load-1000", "ours", "latency_us", "p99"), 1e-3)),
+        Bar("9500 streams held: streams lost, tokens over 1 s late", 0, None, "", troubled("memory-9500"), ".0f"),
+        Bar("20000 streams held: streams lost, tokens over 1 s late", 0, 0, "", troubled("hold-20000"), ".0f"),
         *(Bar(f"client close to upstream close, {phase}, p99", 5, 2, "ms",
-              scaled(results.median(f"cancel-{phase}", "ours", "close_us", "p99"), 1e-3))
+              scaled(results.figure(f"cancel-{phase}", "ours", "close_us", "p99"), 1e-3))
           for phase in ("streaming", "between", "before")),
         Bar("non-streamed chat, responder", 60, 45, "us CPU",
-            results.median("requests-chat", "ours", "processes", "responder", "cpu_us_per_request")),
+            results.figure("requests-chat", "ours", "processes", "responder", "cpu_us_per_request")),
         Bar("ramp to 8000: CPU per new stream, second half", 1.25, None, "x first half",
-            ratio(mean(ramp[half:]), mean(ramp[:half]))),
+            exactly(later / earlier if later is not None and earlier else None)),
         Bar("WORKERS=2: CPU of the busier loop", 1.2, None, "x the other's",
-            median_of(results.of("load-1000", TWO, loop_balance))),
+            results.of("load-1000", TWO, loop_balance)),
         Bar("WORKERS=2: CPU per token", 1.2, None, "x WORKERS=1",
-            ratio(responder("load-1000", TWO), responder("load-1000", "ours"))),
+            results.compared("load-1000", (TWO, "ours"), responder_cpu, quotient)),
     ]
     return found
+
+
+def ratio(above: Figure | None, below: Figure | None) -> Figure | None:
+    """Of figures of two measures, whose rounds are not neighbours: against the median."""
+    return scaled(above, 1 / below.median) if above and below and below.median else None
 
 
 def mean(numbers: Sequence[float | None]) -> float | None:
@@ -395,13 +518,21 @@ def mean(numbers: Sequence[float | None]) -> float | None:
     return statistics.fmean(there) if there else None
 
 
-def median_of(figure: Figure | None) -> float | None:
-    return None if figure is None else figure.median
+BARS = ["figure", "bar", "beyond", "measured", ""]
 
 
-def bars_section(results: Results) -> str:
-    head = ["figure", "bar", "beyond", "measured", ""]
-    return "## Bars\n\nComputed from the medians.\n\n" + table(head, [bar.cells() for bar in bars(results)])
+def first_bars_section(results: Results) -> str:
+    return ("## The bars\n\nA bar is for the median. What is compared with another contender is compared within each"
+            " round; shown are the median, the minimum and the maximum of the rounds. A first token is compared with"
+            " the median of the warm ones.\n\n"
+            + table(BARS, [bar.cells() for bar in first_bars(results)]))
+
+
+def other_bars_section(results: Results) -> str | None:
+    bars = other_bars(results)
+    if all(bar.measured is None for bar in bars):
+        return None
+    return "## Further bars\n\n" + table(BARS, [bar.cells() for bar in bars])
 
 
 def setting(results: Results) -> str:
@@ -410,38 +541,70 @@ def setting(results: Results) -> str:
     rounds = results.raw["rounds"]
     spread = f"Medians of {rounds} rounds, minimum and maximum in parentheses." if rounds > 1 else "One round."
     load = f"load average {results.raw['load_average']:.1f} before the run"
-    return (f"`{results.raw['command']}`, {results.raw['date']}. {machine}; {load}. {versions}. Everything on loopback of one"
-            f" machine, load generator and upstream included. {spread} Only ratios within one run mean anything.\n")
+    return (f"`{results.raw['command']}`, {results.raw['date']}. {machine}; {load}. {versions}. Everything on loopback"
+            f" of one machine, load generator and upstream included. {spread} Only ratios within one run mean anything.\n")
 
 
 EXPLAINED = {
-    "floor": "nginx alone (`proxy_pass`)", "ours": "**bailian-fcgi**", TLS: "**bailian-fcgi**, TLS upstream",
-    "stub": "FastCGI stub, no upstream", "go": "Go `net/http` relay", "php": "PHP-FPM with cURL",
+    "floor": "nginx alone (`proxy_pass`)", "ours": "**bailian-fcgi**", "stub": "FastCGI stub, no upstream",
+    "go": "Go `net/http` relay", "php": "PHP-FPM with cURL",
 }
 
 
+def explained(row: str) -> str:
+    """The plain rows say so: TLS is the usual case."""
+    name = row.removesuffix(OVER_TLS)
+    plain = ", plain upstream" if name == row and row != "stub" else ""
+    return EXPLAINED.get(name, name) + plain
+
+
+def compared_rows(results: Results, measure: str) -> list[str]:
+    """One for each contender and upstream: TLS first."""
+    rows = [row for row in results.rows(measure) if row not in (NEVER, TWO)]
+    return sorted(rows, key=lambda row: not row.endswith(OVER_TLS))
+
+
 def readme(results: Results, chart: str) -> str:
-    lines = []
     memory = (results.measured("memory-") or [""])[0]
-    for row in results.rows("load-1000"):
-        if row in (NEVER, TWO):
-            continue
-        lines.append([
-            EXPLAINED.get(row, row),
-            *results.cpu("load-1000", row),
-            *results.milliseconds("load-1000", row, "latency_us", "p50", "p99"),
-            *results.memory(memory, row),
-        ])
-    head = ["1000 streams x 20 tokens/s", "CPU us/token", "its nginx", "added latency p50, ms", "p99, ms",
-            "memory/stream, KiB", "its nginx"]
-    return table(head, lines) + f"\n![CPU per token by contender]({chart})\n\n" + setting(results)
+    lines = [[explained(row), *results.cpu("load-1000", row),
+              *results.milliseconds("load-1000", row, "latency_us", "p50", "p99"), *results.memory(memory, row)]
+             for row in compared_rows(results, "load-1000")]
+    head = ["1000 streams x 20 tokens/s, TLS to the upstream", "CPU us/token", "its nginx", "added latency p50, ms",
+            "p99, ms", "memory/stream, KiB", "its nginx"]
+    bars = table(BARS, [bar.cells() for bar in first_bars(results)])
+    return (table(head, lines) + f"\n![CPU per token by contender]({chart})\n\n" + bars + "\n" + setting(results))
+
+
+OVERVIEW = {
+    "en": (["", "CPU per token", "memory per stream"], "no TLS to DashScope", "Go `net/http` relay",
+           "PHP-FPM with cURL"),
+    "zh-CN": (["", "每个 token 的 CPU", "每路流的内存"], "与 DashScope 之间不用 TLS", "Go `net/http` 转发程序", "PHP-FPM 加 cURL"),
+}
+
+
+def overview(results: Results, language: str) -> str:
+    """The table on the first page of the repository."""
+    head, plain, go, php = OVERVIEW[language]
+    names = {"ours": "**bailian-fcgi**", "go": go, "php": php}
+    memory = (results.measured("memory-") or [""])[0]
+    lines = []
+    for row in compared_rows(results, "load-1000"):
+        name = row.removesuffix(OVER_TLS)
+        if name in names and (name == "ours" or name != row):
+            cells = [results.median("load-1000", row, "processes", "responder", "cpu_us_per_token"),
+                     results.median(memory, row, "processes", "responder", "pss_per_stream_kib")]
+            comma = "，" if language == "zh-CN" else ", "
+            lines.append([names[name] + (comma + plain if name == row else ""),
+                          *(NOT_AVAILABLE if cell is None else f"{cell:.1f} {unit}"
+                            for cell, unit in zip(cells, ("us", "KiB")))])
+    return table(head, lines)
 
 
 def chart_bars(results: Results, measure: str, paths: Sequence[Sequence[str]], scale: float) -> list[charts.Bars]:
     found = []
-    for row in results.rows(measure):
+    for row in compared_rows(results, measure):
         values = [results.median(measure, row, *path) for path in paths]
-        if row not in (NEVER, TWO) and any(value is not None for value in values):
+        if any(value is not None for value in values):
             found.append(charts.Bars(row, [(value or 0) * scale for value in values]))
     return found
 
@@ -471,12 +634,15 @@ def write_charts(results: Results, out: Path) -> list[str]:
 
 def write(raw: dict[str, Any], out: Path) -> None:
     results = Results(raw)
-    sections = [load_section, memory_section, idle_section, held_section, requests_section, cancel_section,
-                ramp_section, moderation_section, workers_section, micro_section, bars_section]
+    sections = [first_bars_section, load_section, memory_section, idle_section, visits_section, distance_section,
+                held_section, requests_section, cancel_section, ramp_section, moderation_section, workers_section,
+                micro_section, other_bars_section]
     written = [text for section in sections if (text := section(results)) is not None]
     text = "\n".join(["# Benchmark\n", setting(results), *written])
     (out / "report.md").write_text(text)
     (out / "readme.md").write_text(readme(results, "cpu.svg"))
+    (out / "overview.md").write_text(overview(results, "en"))
+    (out / "overview.zh-CN.md").write_text(overview(results, "zh-CN"))
     for fault in write_charts(results, out):
         print(f"report: {fault}", file=sys.stderr)
 

@@ -9,5 +9,6 @@ namespace bailian::bench {
 bool run_streams(const Options& options, Report& report);
 bool run_requests(const Options& options, Report& report);
 bool run_cancel(const Options& options, Report& report);
+bool run_visits(const Options& options, Report& report);
 
 }  // namespace bailian::bench

@@ -23,5 +23,9 @@ server {
 }
 END
     ;;
-  responder) exec "$BUILD/bench_relay" "$SOCKET" "$UPSTREAM/api/v1/apps/bench/completion" sk-bench ;;
+  responder)
+    # Go reads the directory besides the file.
+    export SSL_CERT_FILE="$CA_BUNDLE" SSL_CERT_DIR=/var/empty
+    exec "$BUILD/bench_relay" "$SOCKET" "$UPSTREAM/api/v1/apps/bench/completion" sk-bench
+    ;;
 esac

@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"log"
 	"net"
@@ -285,6 +286,7 @@ func main() {
 		DisableCompression:  true,
 		MaxIdleConnsPerHost: 1024,
 		IdleConnTimeout:     60 * time.Second,
+		TLSClientConfig:     &tls.Config{ClientSessionCache: tls.NewLRUClientSessionCache(0)},
 	}}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/myapi/v1/chat-bot/stream", relay.chat(relay.stream))

@@ -55,6 +55,7 @@ function upstream_request(string $prompt, bool $streamed): CurlHandle
             JSON_FLAGS
         ),
         CURLOPT_HTTPHEADER => $headers,
+        CURLOPT_CAINFO => getenv('CA_BUNDLE'),
         CURLOPT_CONNECTTIMEOUT => 10,
         CURLOPT_TIMEOUT => 300,
     ]);
