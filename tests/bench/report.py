@@ -189,10 +189,12 @@ def memory_section(results: Results) -> str | None:
     ])
 
 
-def idle_section(results: Results) -> str:
+def idle_section(results: Results) -> str | None:
     rows = dict.fromkeys(run["row"] for run in results.raw["runs"])
     lines = [[row, *(show(idle_figure(results, row, kind), ".1f", 1 / 1024) for kind in ("rss_kib", "pss_kib"))]
              for row in rows if idle_figure(results, row, "rss_kib")]
+    if not lines:
+        return None
     return "## Idle\n\nMiB of the responder before the first request.\n\n" + table(["", "RSS", "PSS"], lines)
 
 

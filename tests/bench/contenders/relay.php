@@ -56,7 +56,8 @@ function upstream_request(string $prompt, bool $streamed): CurlHandle
         ),
         CURLOPT_HTTPHEADER => $headers,
         CURLOPT_CAINFO => getenv('CA_BUNDLE'),
-        CURLOPT_CONNECTTIMEOUT => 10,
+        // Each connection reads the bundle: a thousand at once take longer than a usual limit.
+        CURLOPT_CONNECTTIMEOUT => 60,
         CURLOPT_TIMEOUT => 300,
     ]);
     return $curl;
