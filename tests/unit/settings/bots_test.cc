@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "settings/config.h"
+#include "settings/settings_table.h"
 
 namespace bailian {
 namespace {
@@ -216,6 +217,22 @@ TEST_F(Bots, MayNotSetWhatIsOfTheWholeService) {
   }
   std::ignore = write("shop.env", "TIMOUT=1\nOTHER=2\n");
   EXPECT_EQ(load("").warnings, Sentences{path + ":1: TIMOUT is not a setting; did you mean TIMEOUT?"});
+}
+
+TEST_F(Bots, MaySetWhatTheReadmeLists) {
+  for (const auto& [page, heading] : {std::pair{"deploy/README.md", "\n## Several bots\n"},
+                                      {"deploy/README.zh-CN.md", "\n## 多个机器人\n"}}) {
+    std::ifstream file(page);
+    const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const size_t start = text.find(heading);
+    ASSERT_NE(start, std::string::npos) << page;
+    const std::string section = text.substr(start, text.find("\n## ", start + 1) - start);
+    for (const Setting& setting : settings()) {
+      if (setting.scope == Scope::kBot)
+        EXPECT_NE(section.find("`" + std::string(setting.key) + "`"), std::string::npos)
+            << page << setting.key;
+    }
+  }
 }
 
 TEST_F(Bots, FaultsOfAllFilesAreReportedTogether) {
