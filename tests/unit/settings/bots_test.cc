@@ -228,9 +228,8 @@ TEST_F(Bots, MaySetWhatTheReadmeLists) {
     ASSERT_NE(start, std::string::npos) << page;
     const std::string section = text.substr(start, text.find("\n## ", start + 1) - start);
     for (const Setting& setting : settings()) {
-      if (setting.scope == Scope::kBot)
-        EXPECT_NE(section.find("`" + std::string(setting.key) + "`"), std::string::npos)
-            << page << setting.key;
+      if (setting.scope != Scope::kBot) continue;
+      EXPECT_NE(section.find("`" + std::string(setting.key) + "`"), std::string::npos) << page << setting.key;
     }
   }
 }
