@@ -259,12 +259,15 @@ void Judge::check_memory() {
 }
 
 void Judge::check_upstream_requests() const {
-  int requests = 0;
-  for (const Question& question : record->questions()) requests += question.requests;
   const std::string text = state_.metrics.text({});
-  if (text.find(fmt::format("\nbailian_upstream_requests_total{{bot=\"default\"}} {}\n", requests)) ==
-      std::string::npos)
-    violated(fmt::format("bailian_upstream_requests_total is not {}", requests));
+  for (const std::string_view bot : {kDefaultBot, kOtherBot}) {
+    int requests = 0;
+    for (const Question& question : record->questions()) {
+      if (question.is_for_other_bot == (bot == kOtherBot)) requests += question.requests;
+    }
+    const std::string line = fmt::format("bailian_upstream_requests_total{{bot=\"{}\"}} {}", bot, requests);
+    if (text.find("\n" + line + "\n") == std::string::npos) violated("there is no " + line);
+  }
 }
 
 void Judge::check_totals() const {

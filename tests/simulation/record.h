@@ -13,6 +13,9 @@
 namespace bailian::simulation {
 
 inline constexpr std::string_view kApiKey = "sk-5e1f0a3b7c9d2468";
+// Besides the bot `default`, whose application is `app`.
+inline constexpr std::string_view kOtherBot = "shop";
+inline constexpr std::string_view kOtherApp = "app-of-the-shop";
 
 /// A request that the upstream has received in full, and what it has sent in return.
 struct Attempt {
@@ -32,6 +35,7 @@ struct Question {
   AnswerMode mode = AnswerMode::kStream;
   bool wants_thoughts = false;
   bool is_chat = false;
+  bool is_for_other_bot = false;
   bool is_kept = false;         // FCGI_KEEP_CONN: a record that makes nginx close may follow
   bool is_slow = false;         // the visitor does not read at once
   Question* repeats = nullptr;  // the question whose stream has failed

@@ -40,6 +40,11 @@ Config some_settings(const Config& base, Choices& choices) {
   config.token_coalesce = Milliseconds(choices.of(kCoalesce));
   config.drain_timeout = Seconds(choices.of(kDrains));
   config.warm_up = !choices.one_in(8);
+  Config shop = config;
+  shop.name = kOtherBot;
+  shop.targets.front().app_id = kOtherApp;
+  shop.max_streams = 0;
+  config.bots.push_back(std::move(shop));
   return config;
 }
 

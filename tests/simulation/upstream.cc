@@ -134,7 +134,8 @@ void Upstream::receive(int descriptor, std::string_view url, std::string_view he
                        std::string_view body) {
   const auto& connection = *dynamic_cast<Connection*>(world->file(descriptor));
   Question& question = record->named_in(body);
-  if (url != "http://127.0.0.1:9/api/v1/apps/app/completion")
+  const std::string_view app = question.is_for_other_bot ? kOtherApp : "app";
+  if (url != fmt::format("http://127.0.0.1:9/api/v1/apps/{}/completion", app))
     violated(fmt::format("sends a request to {}", url));
   if (headers.find(fmt::format("Authorization: Bearer {}\n", kApiKey)) == headers.npos)
     violated("sends a request without the key");

@@ -15,6 +15,12 @@ namespace {
 constexpr uint16_t kRequestId = 1;
 constexpr size_t kReadBytes = 4096;  // as nginx: fastcgi_buffer_size
 
+std::string path_of_chat(const Question& question) {
+  return fmt::format("/myapi{}/v1/chat-bot{}",
+                     question.is_for_other_bot ? fmt::format("/bots/{}", kOtherBot) : "",
+                     question.mode == AnswerMode::kStream ? "/stream" : "");
+}
+
 std::string_view member(const JsonDocument& json, std::string_view name) {
   const JsonValue* const value = find_member(json, name);
   return value != nullptr && value->IsString() ? as_view(*value) : std::string_view();
@@ -81,9 +87,10 @@ void Visitor::ask() {
   question_->mode = choices.one_in(4) ? AnswerMode::kJson : AnswerMode::kStream;
   question_->wants_thoughts = choices.one_in(4);
   question_->is_slow = reader_ != Reader::kPrompt;
-  const bool streams = question_->mode == AnswerMode::kStream;
   std::string body;
-  std::string_view path = streams ? "/myapi/v1/chat-bot/stream" : "/myapi/v1/chat-bot";
+  question_->is_for_other_bot = question_->is_chat && choices.one_in(4);
+  const std::string chat_path = path_of_chat(*question_);
+  std::string_view path = chat_path;
   if (kind_ == Kind::kChat)
     body = fmt::format(R"({{"last_prompt":"{}","include_thoughts":{}}})", Record::mark(question_->number),
                        question_->wants_thoughts);
@@ -112,6 +119,7 @@ void Visitor::ask_again() {
   question_->is_slow = reader_ != Reader::kPrompt;
   question_->mode = AnswerMode::kJson;
   question_->repeats = &failed;
+  question_->is_for_other_bot = failed.is_for_other_bot;
   failed.repeated_by = question_;
   failed.is_remembered =
       failed.attempts.size() > failed.attempts_before && !failed.attempts.back().is_free_failure;
@@ -119,7 +127,7 @@ void Visitor::ask_again() {
   stops_ = Stops::kNever;
   world->trace("visitor {} asks question {} again as {}", number_, failed.number, question_->number);
   send_in_parts(request(question_, fmt::format(R"({{"last_prompt":"{}"}})", Record::mark(failed.number)),
-                        "/myapi/v1/chat-bot"));
+                        path_of_chat(*question_)));
 }
 
 std::string Visitor::request(const Question* question, std::string_view body, std::string_view path) {
