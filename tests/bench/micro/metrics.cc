@@ -12,6 +12,7 @@ namespace {
 AccessRecord chat(const std::string& model) {
   AccessRecord record;
   record.endpoint = Endpoint::kChatStream;
+  record.bot = "default";
   record.status = 200;
   record.is_chat = record.is_complete = true;
   record.model = model;
