@@ -80,9 +80,10 @@ TEST(WaitingToRetry, AVisitorWhoLeavesEndsIt) {
   EXPECT_TRUE(site.simulator().reaches("requests", 4));
   streamed.close();
   whole.close();
-  EXPECT_TRUE(
-      site.responder().logs(R"("path":"/myapi/v1/chat-bot/stream","status":200,"outcome":"client_gone")"));
-  EXPECT_TRUE(site.responder().logs(R"("path":"/myapi/v1/chat-bot","status":0,"outcome":"client_gone")"));
+  EXPECT_TRUE(site.responder().logs(
+      R"("path":"/myapi/v1/chat-bot/stream","bot":"default","status":200,"outcome":"client_gone")"));
+  EXPECT_TRUE(site.responder().logs(
+      R"("path":"/myapi/v1/chat-bot","bot":"default","status":0,"outcome":"client_gone")"));
   EXPECT_EQ(metric(site, "bailian_streams_active"), 0);
 }
 

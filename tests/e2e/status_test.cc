@@ -62,7 +62,7 @@ TEST_F(Status, IsTextForTheOperatorAlone) {
   EXPECT_TRUE(answer.body.starts_with("program:              bailian-fcgi\nversion:              "));
   EXPECT_TRUE(contains(answer.body, "\nstate:                accepting\n"));
   EXPECT_FALSE(contains(answer.body, "request id"));
-  EXPECT_TRUE(contains(site().get("/status?full").body, "first token    silent request id\n"));
+  EXPECT_TRUE(contains(site().get("/status?full").body, "first token    silent bot       request id\n"));
 }
 
 TEST_F(Status, IsJsonWhenAskedFor) {
