@@ -55,6 +55,7 @@ struct Options {
   bool supervise = false;
   bool strict = false;
   std::optional<std::string> print;  // with `check`: this setting only
+  std::string bot{kDefaultBot};      // with `ping`
   double interval = 1;               // seconds
   // Flags of earlier versions, not listed by --help.
   bool check = false;
@@ -98,6 +99,8 @@ void add_commands(CLI::App& app, Options& options) {
   check->add_option("--print", options.print, "Print the value of SETTING only (exit code 1: it is not set)")
       ->type_name("SETTING");
   check->footer(kCheckFooter);
+  ping->add_option("--bot", options.bot, "Ask the bot NAME of BOTS_DIR (default: default)")
+      ->type_name("NAME");
   ping->footer(kPingFooter);
   add_listen(*top, options, "Connect to ADDRESS, not to FCGI_LISTEN");
   top->add_option("--interval", options.interval, "Refresh every SECONDS, 0.1 to 3600 (default: 1)")
@@ -144,7 +147,7 @@ int run_command(const CLI::App& app, const Options& options, std::vector<std::st
   if (options.config_php) exec_import(options);
   if (options.print) return print_setting(options.source, *options.print);
   if (options.check || app.got_subcommand("check")) return check(options.source, options.strict);
-  if (options.ping || app.got_subcommand("ping")) return ping(options.source);
+  if (options.ping || app.got_subcommand("ping")) return ping(options.source, options.bot);
   if (app.got_subcommand("top")) return top(options.source, Seconds(options.interval));
   return serve({options.source, options.supervise, std::move(argv)});
 }

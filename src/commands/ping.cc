@@ -8,6 +8,7 @@
 
 #include "base/event_loop.h"
 #include "base/key_mask.h"
+#include "base/text.h"
 #include "dashscope/client.h"
 #include "dashscope/error_codes.h"
 #include "dashscope/http_client.h"
@@ -79,13 +80,21 @@ class Ping : private AnswerHandler {
 
 }  // namespace
 
-int ping(const SettingsSource& source) {
-  const Config config = load_settings(source).config;
+int ping(const SettingsSource& source, const std::string& bot) {
+  const Config main = load_settings(source).config;
+  const Config* const found = find_bot(main, bot);
+  if (found == nullptr) {
+    fmt::print(stderr, "bailian-fcgi: --bot: there is no bot {}\n", printable(bot));
+    return EX_USAGE;
+  }
+  const Config& config = *found;
+  const std::string file =
+      bot == kDefaultBot ? source.env_file.value_or(".env") : fmt::format("{}/{}.env", main.bots_dir, bot);
   if (config.targets.front().api_key.empty() || config.targets.front().app_id.empty()) {
     const bool is_key = config.targets.front().api_key.empty();
-    fmt::print("{} is not configured: put it into {}\n", is_key ? "DASHSCOPE_API_KEY" : "APP_ID",
-               is_key && !config.targets.front().api_key_file.empty() ? config.targets.front().api_key_file
-                                                                      : source.env_file.value_or(".env"));
+    fmt::print(
+        "{} is not configured: put it into {}\n", is_key ? "DASHSCOPE_API_KEY" : "APP_ID",
+        is_key && !config.targets.front().api_key_file.empty() ? config.targets.front().api_key_file : file);
     return EX_CONFIG;
   }
   const CurlLibrary curl;

@@ -115,12 +115,9 @@ class Loader {
   }
 
   void check_bot_hosts(const Config& config) {
-    const auto is_there = [&config](const std::string& name) {
-      return name == kDefaultBot || std::ranges::find(config.bots, name, &Config::name) != config.bots.end();
-    };
     const auto hosts = find({"BOT_HOSTS", "", "", nullptr}, 1);
     for (const auto& [host, bot] : config.bot_hosts) {
-      if (is_there(bot)) continue;
+      if (find_bot(config, bot) != nullptr) continue;
       findings_.faults.push_back(
           fmt::format("{}: BOT_HOSTS: {} has the bot {}, but there is no file {}.env in {}",
                       hosts.empty() ? "default" : hosts.front()->where, host, bot, bot,
@@ -298,6 +295,12 @@ LoadedConfig load_config(const std::vector<std::string>& environment,
   struct stat status {};
   if (env_file || ::lstat(path.c_str(), &status) == 0) loader.read_file(path);
   return loader.load();
+}
+
+const Config* find_bot(const Config& config, std::string_view name) {
+  if (name == kDefaultBot) return &config;
+  const auto bot = std::ranges::find(config.bots, name, &Config::name);
+  return bot != config.bots.end() ? &*bot : nullptr;
 }
 
 LogLevel effective_log_level(const Config& config) {

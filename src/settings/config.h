@@ -77,6 +77,9 @@ struct Config {
   Seconds slow_answer{};                // 0: never
 };
 
+/// The settings of a bot in `config`, which are those of the default one. nullptr: there is no such bot.
+const Config* find_bot(const Config& config, std::string_view name);
+
 /// LOG_LEVEL, or without it the level that DEBUG implies.
 LogLevel effective_log_level(const Config& config);
 

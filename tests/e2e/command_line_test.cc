@@ -52,7 +52,7 @@ TEST_F(CommandLine, HelpsWithEachCommand) {
   const std::map<std::string, std::vector<std::string>> options = {
       {"serve", {"--env-file", "--listen", "--supervise"}},
       {"check", {"--env-file", "--listen", "--strict"}},
-      {"ping", {"--env-file"}},
+      {"ping", {"--env-file", "--bot"}},
       {"top", {"--env-file", "--listen", "--interval"}}};
   for (const auto& [command, names] : options) {
     const auto finished = run_with({command, "--help"});
@@ -488,6 +488,23 @@ TEST_F(CheckForService, AnotherKeyFileIsNamed) {
 TEST_F(CommandLine, PingsTheUpstream) {
   EXPECT_EQ(run_with({"--ping"}, good_settings()).exit_code, 0);
   EXPECT_EQ(simulator_.count("requests"), 1);
+}
+
+TEST_F(CommandLine, PingsTheBotThatIsNamed) {
+  std::filesystem::create_directory(dir_.file("bots.d"));
+  dir_.write("bots.d/shop.env", "APP_ID=another-app\n");
+  dir_.write("bots.d/bare.env", "APP_ID=\n");
+  auto settings = good_settings();
+  settings["BOTS_DIR"] = dir_.file("bots.d");
+  EXPECT_EQ(run_with({"ping", "--bot", "default"}, settings).exit_code, 0);
+  auto finished = run_with({"ping", "--bot", "shop"}, settings);
+  EXPECT_EQ(finished.exit_code, 78);
+  EXPECT_TRUE(contains(finished.out, "App.AccessDenied")) << finished.out;
+  EXPECT_EQ(run_with({"ping", "--bot", "bare"}, settings).out,
+            "APP_ID is not configured: put it into " + dir_.file("bots.d/bare.env") + "\n");
+  finished = run_with({"ping", "--bot", "sale"}, settings);
+  EXPECT_EQ(finished.exit_code, 64);
+  EXPECT_EQ(finished.err, "bailian-fcgi: --bot: there is no bot sale\n");
 }
 
 TEST_F(CommandLine, PingsInVain) {
