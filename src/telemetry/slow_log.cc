@@ -32,6 +32,7 @@ std::vector<LogFields> slow_lines(const AccessRecord& record, Clock::time_point 
                         {"what", what},
                         {"seconds", took.count()},
                         {"threshold", limit.count()}};
+    if (!record.bot.empty()) fields.emplace_back("bot", record.bot);
     if (record.usage) {
       fields.emplace_back("input_tokens", static_cast<double>(record.usage->input_tokens));
       fields.emplace_back("output_tokens", static_cast<double>(record.usage->output_tokens));

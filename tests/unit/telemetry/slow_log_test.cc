@@ -29,15 +29,17 @@ TEST(SlowLog, TellsEachLimitThatWasExceeded) {
   AccessRecord record = a_record();
   record.first_token = record.started + milliseconds(2500);
   record.usage = Usage{3, 4};
+  record.bot = "shop";
   record.model = "qwen";
   record.upstream_request_id = "u";
   record.retries = 1;
-  EXPECT_EQ(lines(record, 2, 4, milliseconds(5000)),
-            (std::vector<std::string>{
-                "T warning slow request_id=id what=first_token seconds=2.500 threshold=2 input_tokens=3 "
-                "output_tokens=4 retries=1 outcome=done model=qwen upstream_request_id=u",
-                "T warning slow request_id=id what=answer seconds=5 threshold=4 input_tokens=3 "
-                "output_tokens=4 retries=1 outcome=done model=qwen upstream_request_id=u"}));
+  EXPECT_EQ(
+      lines(record, 2, 4, milliseconds(5000)),
+      (std::vector<std::string>{
+          "T warning slow request_id=id what=first_token seconds=2.500 threshold=2 bot=shop input_tokens=3 "
+          "output_tokens=4 retries=1 outcome=done model=qwen upstream_request_id=u",
+          "T warning slow request_id=id what=answer seconds=5 threshold=4 bot=shop input_tokens=3 "
+          "output_tokens=4 retries=1 outcome=done model=qwen upstream_request_id=u"}));
   EXPECT_EQ(lines(record, 3, 4, milliseconds(5000)).size(), 1U);
 }
 
