@@ -92,7 +92,6 @@ struct AccessRecord {
   std::string bot;  // empty: the request was not for a bot
   int status = 0;   // 0: nothing was sent
   Outcome outcome = Outcome::kDone;
-  uint64_t sent_bytes = 0;
   bool is_chat = false;      // the upstream was asked
   bool is_complete = false;  // and its answer arrived to the end
   bool has_stalled = false;  // the browser read nothing for too long
@@ -106,6 +105,7 @@ struct AccessRecord {
   // More than this is logged as slow; 0: no limit.
   Seconds slow_first_token{};
   Seconds slow_answer{};
+  uint64_t sent_bytes = 0;
 };
 
 /// Logs the line that every request gets at its end. When memory is exhausted, the line is counted as lost.

@@ -26,10 +26,10 @@ Chat::Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream&
       config_(chat_.bot.config),
       mode_(question.mode),
       include_thoughts_(question.include_thoughts),
-      live_(board, chat_.request_id, chat_.bot.name, mode_, Clock::now()),
       last_write_(Clock::now()),
-      heartbeat_(loop, bind<&Chat::on_heartbeat>(this), bind<&Chat::on_exception>(this)),
-      completion_(chat_.bot.upstream.ask(question, mode_, *this)) {
+      live_(board, chat_.request_id, chat_.bot.name, mode_, Clock::now()),
+      heartbeat_(loop, bind<&Chat::on_heartbeat>(this), bind<&Chat::on_exception>(this)) {
+  completion_ = chat_.bot.upstream.ask(question, mode_, *this);
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero())
     heartbeat_.start(to_duration(config_.heartbeat));
 }

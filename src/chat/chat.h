@@ -22,10 +22,10 @@ struct AdmittedChat {
   std::shared_ptr<ConfigSnapshot> snapshot;
   Bot& bot;  // of the snapshot
   StreamPermit permit;
-  std::unique_ptr<AnswerWriter> writer;
   const Dialect& dialect;
   Headers headers;  // of every reply to this request
   FailedStreams::Key key;
+  std::unique_ptr<AnswerWriter> writer;
 };
 
 /// One chat: a visitor's question, and its answer on the way from the upstream to the browser. The browser's
@@ -78,11 +78,12 @@ class Chat final : public Exchange, private AnswerHandler {
   int retries_ = 0;
   bool is_complete_ = false;  // the upstream's answer
   std::optional<Clock::time_point> first_token_;
-  std::optional<Failure> failure_;
-  LiveChat live_;
   Clock::time_point last_write_;
-  Timer heartbeat_;
   std::unique_ptr<Completion> completion_;
+  // All that a token does not need is behind the start of this.
+  LiveChat live_;
+  std::optional<Failure> failure_;
+  Timer heartbeat_;
   Answer answer_;  // its details when the completion was destroyed
 };
 

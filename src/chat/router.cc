@@ -291,8 +291,8 @@ Router::Result Router::chat(const Visit& visit) {
   if (failure && parsed.question.mode == AnswerMode::kJson) return repeat_failure(visit, *failure);
   return std::make_unique<Chat>(
       loop_, board_, state_, visit.client, parsed.question,
-      AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, bot, take_permit(bot),
-                   std::move(parsed.writer), dialect, visit.headers, key});
+      AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, bot, take_permit(bot), dialect,
+                   visit.headers, key, std::move(parsed.writer)});
 }
 
 // A page that loads the profile may soon ask.

@@ -104,14 +104,14 @@ class AnswerParser {
   bool is_billed_ = false;
   bool may_be_object_ = false;  // labelled an event stream, but starts as an object does
   int http_status_ = 0;
-  std::string body_;  // until the shape is known, and all of it when it is no event stream
   std::unique_ptr<AnswerFields> fields_;  // of the current event or body
   AnswerText text_;
+  size_t text_bytes_ = 0;  // that were returned, as JSON
   KeyMask text_mask_;
-  KeyMask thought_mask_;
-  size_t text_bytes_ = 0;     // that were returned, as JSON
-  size_t thought_bytes_ = 0;  // likewise
   Answer answer_;
+  std::string body_;  // until the shape is known, and all of it when it is no event stream
+  KeyMask thought_mask_;
+  size_t thought_bytes_ = 0;  // likewise
   UpstreamError error_;
 };
 

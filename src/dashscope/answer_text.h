@@ -52,12 +52,12 @@ class AnswerText {
   void join(std::string_view piece);
 
   Kind kind_ = Kind::kEmpty;
+  bool is_contradictory_ = false;
   Digest returned_;          // all text returned so far
   std::string joined_;       // all pieces as increments, as long as they may be; ends with the latest
   size_t latest_bytes_ = 0;  // of the latest piece, while kind_ is kOpen
   int growths_ = 0;          // pieces that repeat the one before and add to it
   std::string released_;
-  bool is_contradictory_ = false;
 };
 
 }  // namespace bailian

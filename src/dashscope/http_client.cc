@@ -98,8 +98,8 @@ Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_
                    std::chrono::milliseconds connect_timeout, TransferHandler& handler)
     : pool_(pool),
       handler_(&handler),
-      is_post_(body != nullptr),
       body_(std::move(body)),
+      is_post_(body_ != nullptr),
       easy_(pool.take_handle(), PutBack{pool}),
       connect_timeout_(connect_timeout) {
   CURL* const easy = easy_.get();

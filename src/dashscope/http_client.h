@@ -165,24 +165,25 @@ class Transfer {
   void finish(int curl_code, const char* error) noexcept;
 
   CurlPool& pool_;
-  TransferHandler* handler_;  // none while it is drained
-  const bool is_post_;
+  // What each token needs is together: it is in few lines of the processor's cache.
+  TransferHandler* handler_;                 // none while it is drained
   std::shared_ptr<const std::string> body_;  // of a POST; none once it was sent
+  std::exception_ptr exception_;             // thrown by the handler's on_data
+  ResponseHead head_;
+  const bool is_post_;
   std::unique_ptr<void, PutBack> easy_;
   State state_ = State::kResolving;
   std::shared_ptr<curl_slist> addresses_;
   const std::chrono::milliseconds connect_timeout_;
   std::chrono::steady_clock::time_point connect_deadline_;
   std::optional<Timer> connect_timer_;  // none once there is a connection
-  ResponseHead head_;
-  int requests_ = 0;        // how often libcurl was about to send the request
-  bool is_reused_ = false;  // the connection of the first
+  int requests_ = 0;                    // how often libcurl was about to send the request
+  bool is_reused_ = false;              // the connection of the first
   bool is_paused_ = false;
   bool has_socket_ = false;  // registered with the loop
   size_t sent_bytes_ = 0;    // of the body
   size_t discarded_bytes_ = 0;
   int failure_ = 0;               // a CURLcode, with which it ends at the end of the iteration
-  std::exception_ptr exception_;  // thrown by the handler's on_data
   CurlMulti* multi_ = nullptr;    // the latest
   Transfer* previous_ = nullptr;  // in the multi handle's list
   Transfer* next_ = nullptr;

@@ -77,19 +77,19 @@ class FcgiConnection final : public ClientStream {
   bool keep_ = false;                   // the connection is kept after the answer
   bool asked_to_close_ = false;         // the peer was asked to close it
   bool flushed_notified_ = true;        // the exchange knows that nothing waits
-  Clock::time_point finish_by_;         // while kFinishing
   std::optional<uint64_t> stalled_at_;  // sent_bytes when writable_ was armed
+  Clock::time_point finish_by_;         // while kFinishing
   FcgiIntake intake_;
-  FcgiOutput output_{context_.output_buffers};
-  Pacer pacer_;
-  AccessRecord record_;
-  std::unique_ptr<Exchange> exchange_;
   IoEvent readable_;
   Timer deadline_;
-  // Allocated when first used: most streams never need them.
-  std::optional<IoEvent> writable_;
-  std::optional<Timer> peer_read_;
+  std::optional<IoEvent> writable_;  // most streams never need it, nor peer_read_
+  // What each token needs is together, from the end of the record on.
+  AccessRecord record_;
+  std::unique_ptr<Exchange> exchange_;
+  FcgiOutput output_{context_.output_buffers};
+  Pacer pacer_;
   EndOfIteration iteration_end_;
+  std::optional<Timer> peer_read_;
 };
 
 }  // namespace bailian

@@ -69,18 +69,19 @@ class LiveChat {
  private:
   friend class LoopBoard;
 
+  // What changes with each token comes first.
+  std::atomic<Clock::time_point> last_bytes_{Clock::time_point::min()};  // min: none yet
+  std::atomic<uint64_t> tokens_{0};
+  std::atomic<uint64_t> sent_bytes_{0};
+  std::atomic<uint64_t> waiting_bytes_{0};
+  std::atomic<ChatPhase> phase_{ChatPhase::kWaiting};
+  std::atomic<Clock::time_point> first_token_{Clock::time_point::min()};  // likewise
   LoopBoard& board_;
   size_t slot_ = 0;
   const std::string request_id_;
   const std::string_view bot_;
   const AnswerMode mode_;
   const Clock::time_point started_;
-  std::atomic<ChatPhase> phase_{ChatPhase::kWaiting};
-  std::atomic<uint64_t> tokens_{0};
-  std::atomic<uint64_t> sent_bytes_{0};
-  std::atomic<uint64_t> waiting_bytes_{0};
-  std::atomic<Clock::time_point> first_token_{Clock::time_point::min()};  // min: none yet
-  std::atomic<Clock::time_point> last_bytes_{Clock::time_point::min()};
 };
 
 /// The counters and the live chats of one loop.

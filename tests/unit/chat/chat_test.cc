@@ -120,8 +120,8 @@ class Chats : public testing::Test {
     chat_ = std::make_unique<Chat>(
         loop_, board_, state_, browser_, parsed.question,
         AdmittedChat{"r", Endpoint::kChatStream, snapshot_, *snapshot_->find(kDefaultBot),
-                     state_.take_permit(snapshot_->bots.front().streams), std::move(parsed.writer), kMyapi,
-                     Headers{}, kKey});
+                     state_.take_permit(snapshot_->bots.front().streams), kMyapi, Headers{}, kKey,
+                     std::move(parsed.writer)});
   }
 
   [[nodiscard]] std::optional<ChatPhase> phase() const {
