@@ -89,7 +89,12 @@ std::shared_ptr<const TrustStore> TrustStore::for_url(std::string_view url) {
 
 void TrustStore::use_in(void* ssl_context) const {
   assert(is_usable());
-  SSL_CTX_set1_cert_store(static_cast<SSL_CTX*>(ssl_context), store_.get());
+  auto* const context = static_cast<SSL_CTX*>(ssl_context);
+  SSL_CTX_set1_cert_store(context, store_.get());
+  // OpenSSL allocates the write buffer of a record again when a session ticket arrives after the request, and
+  // then keeps it as long as the connection.
+  constexpr long kMaxSentRecordBytes = 2048;
+  SSL_CTX_set_max_send_fragment(context, kMaxSentRecordBytes);
 }
 
 }  // namespace bailian
