@@ -140,27 +140,28 @@ void Transfer::start() {
   addresses_ = pool_.addresses();
   set_option(easy_.get(), CURLOPT_RESOLVE, addresses_.get());
   const auto left = connect_deadline_ - std::chrono::steady_clock::now();
-  connect_timer_->start(may_try_another_address() ? left / 2 : left);
+  connect_timer_->start(may_try_another_address(left) ? left / 2 : left);
   run_in(pool_.multi_with_room());
 }
 
 // libcurl itself goes on to the next address only if one refuses the connection.
-bool Transfer::may_try_another_address() const {
-  constexpr std::chrono::milliseconds kLeast{100};
-  const auto left = connect_deadline_ - std::chrono::steady_clock::now();
-  return pool_.has_several_addresses() && left >= kLeast;
+bool Transfer::may_try_another_address(std::chrono::nanoseconds left) const {
+  return pool_.has_several_addresses() && left >= std::chrono::milliseconds(100);
 }
 
 void Transfer::on_connect_timeout() {
-  assert(requests_ == 0);
-  if (state_ == State::kResolving || !may_try_another_address()) return finish(CURLE_OPERATION_TIMEDOUT, "");
+  const auto left = connect_deadline_ - std::chrono::steady_clock::now();
   try {
-    pool_.avoid_first_of(addresses_.get());
-    leave();
-    start();
+    if (state_ == State::kRunning && may_try_another_address(left)) {
+      pool_.avoid_first_of(addresses_.get());
+      leave();
+      return start();
+    }
+    if (left > left.zero()) return connect_timer_->start(left);  // the loop's timers may be a little early
   } catch (const std::exception& error) {
-    handler_->on_exception(error);
+    return handler_->on_exception(error);
   }
+  finish(CURLE_OPERATION_TIMEDOUT, "");
 }
 
 void Transfer::run_in(CurlMulti& multi) {

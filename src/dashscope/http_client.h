@@ -152,7 +152,7 @@ class Transfer {
   void free_sent_body();
   void begin_to_connect();
   void start();
-  [[nodiscard]] bool may_try_another_address() const;
+  [[nodiscard]] bool may_try_another_address(std::chrono::nanoseconds left) const;
   void on_connect_timeout();
   void run_in(CurlMulti& multi);
   void leave() noexcept;
