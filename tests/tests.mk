@@ -150,7 +150,7 @@ ifneq ($(filter simulation%,$(VARIANT)),)
 # tests/simulation/coverage.cc observes the changes of state in these files.
 flags_of_src/chat/chat.cc := -finstrument-functions \
   -finstrument-functions-exclude-file-list=/usr/,src/base/,.h
-flags_of_src/dashscope/client.cc := $(flags_of_src/chat/chat.cc)
+flags_of_src/dashscope/completion.cc := $(flags_of_src/chat/chat.cc)
 endif
 flags_of_tests/simulation/coverage.cc := -fno-access-control
 

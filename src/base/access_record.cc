@@ -4,6 +4,7 @@ namespace bailian {
 namespace {
 
 void add_upstream_fields(LogFields& fields, const AccessRecord& record) {
+  if (record.target > 0) fields.emplace_back("target", static_cast<double>(record.target));
   if (record.usage) {
     fields.emplace_back("input_tokens", static_cast<double>(record.usage->input_tokens));
     fields.emplace_back("output_tokens", static_cast<double>(record.usage->output_tokens));

@@ -98,6 +98,7 @@ struct AccessRecord {
   std::optional<Clock::time_point> first_token;
   std::optional<Usage> usage;
   int retries = 0;
+  int target = 0;  // the number of the one asked last; 0: there is only one
   std::string model;
   std::string upstream_code;
   std::string upstream_request_id;

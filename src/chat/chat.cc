@@ -1,8 +1,10 @@
 #include "chat/chat.h"
 
 #include <cassert>
+#include <utility>
 
 #include "base/key_mask.h"
+#include "base/log.h"
 #include "dashscope/error_codes.h"
 
 namespace bailian {
@@ -32,6 +34,7 @@ Chat::Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream&
   completion_ = chat_.bot.upstream.ask(question, mode_, *this);
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero())
     heartbeat_.start(to_duration(config_.heartbeat));
+  note_lost_session();
 }
 
 void Chat::enter(ChatPhase next) {
@@ -72,6 +75,24 @@ void Chat::on_retry(const UpstreamError& error) {
   count_error(error);
   state_.metrics.count_retry(chat_.bot.name);
   ++retries_;
+}
+
+void Chat::on_failover(const UpstreamError& error, const Target& from) {
+  const Fault& fault = bailian::describe(error.fault);
+  state_.metrics.count_upstream_error(chat_.bot.name, error_label(error.code), fault.label);
+  log(LogLevel::kWarning, "failover", "",
+      {{"request_id", chat_.request_id},
+       {"from", double(from.number)},
+       {"to", double(target().number)},
+       {"fault", fault.label},
+       {"upstream_code", scrub(error.code, from.api_key)}});
+  note_lost_session();
+}
+
+void Chat::note_lost_session() {
+  if (!completion_->has_lost_session() || std::exchange(is_lost_session_noted_, true)) return;
+  log(LogLevel::kWarning, "session_lost", "the chat goes on without its earlier questions",
+      {{"request_id", chat_.request_id}, {"target", double(target().number)}});
 }
 
 void Chat::on_failed(const UpstreamError& error) {
@@ -156,7 +177,7 @@ void Chat::finish_stream(std::string_view last_event) {
 
 void Chat::fail(const UpstreamError& error) {
   chat_.permit.reset();
-  const std::string& key = config_.targets.front().api_key;
+  const std::string& key = target().api_key;
   failure_ = {error.fault == UpstreamFault::kTimeout ? Outcome::kTimeout : Outcome::kError,
               scrub(error.code, key), scrub(error.message, key)};
   const HttpError shown = to_http_error(error, config_.debug, key);
@@ -175,6 +196,7 @@ void Chat::on_shutdown() {
   fail({UpstreamFault::kFailed, "shutdown", "the program is stopping", completion_->answer().request_id,
         false});
   answer_ = completion_->answer();
+  target_ = &completion_->target();
   completion_.reset();
 }
 
@@ -187,6 +209,7 @@ void Chat::describe(AccessRecord& record) const {
   record.first_token = first_token_;
   if (first_token_ || answer.has_usage) record.usage = answer.usage;
   record.retries = retries_;
+  if (config_.targets.size() > 1) record.target = target().number;
   record.slow_answer = config_.slow_answer;
   // A whole answer has no first token.
   if (mode_ == AnswerMode::kStream) record.slow_first_token = config_.slow_first_token;
@@ -195,8 +218,8 @@ void Chat::describe(AccessRecord& record) const {
     record.upstream_code = failure_->code;
     record.detail = failure_->detail;
   }
-  record.model = scrub(answer.model, config_.targets.front().api_key);
-  record.upstream_request_id = scrub(answer.request_id, config_.targets.front().api_key);
+  record.model = scrub(answer.model, target().api_key);
+  record.upstream_request_id = scrub(answer.request_id, target().api_key);
 }
 
 }  // namespace bailian

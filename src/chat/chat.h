@@ -9,7 +9,7 @@
 #include "chat/config_snapshot.h"
 #include "chat/failed_streams.h"
 #include "chat/service_state.h"
-#include "dashscope/client.h"
+#include "dashscope/completion.h"
 #include "dialects/dialect.h"
 #include "telemetry/status_board.h"
 
@@ -54,6 +54,7 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_request() noexcept override { state_.metrics.count_upstream_request(chat_.bot.name); }
   void on_finished(const Answer& answer) override;
   void on_retry(const UpstreamError& error) override;
+  void on_failover(const UpstreamError& error, const Target& from) override;
   void on_failed(const UpstreamError& error) override;
   void on_exception(const std::exception& error) noexcept override;
 
@@ -66,6 +67,8 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_heartbeat();
   void finish_stream(std::string_view last_event);
   void fail(const UpstreamError& error);
+  void note_lost_session();
+  [[nodiscard]] const Target& target() const { return completion_ ? completion_->target() : *target_; }
 
   ServiceState& state_;
   ClientStream& client_;
@@ -77,6 +80,7 @@ class Chat final : public Exchange, private AnswerHandler {
   uint64_t pieces_ = 0;
   int retries_ = 0;
   bool is_complete_ = false;  // the upstream's answer
+  bool is_lost_session_noted_ = false;
   std::optional<Clock::time_point> first_token_;
   Clock::time_point last_write_;
   std::unique_ptr<Completion> completion_;
@@ -84,7 +88,9 @@ class Chat final : public Exchange, private AnswerHandler {
   LiveChat live_;
   std::optional<Failure> failure_;
   Timer heartbeat_;
-  Answer answer_;  // its details when the completion was destroyed
+  // Once the completion was destroyed: the details of its answer, and the target that was asked last.
+  Answer answer_;
+  const Target* target_ = nullptr;
 };
 
 }  // namespace bailian

@@ -8,7 +8,7 @@
 
 #include "base/event_loop.h"
 #include "chat/service_state.h"
-#include "dashscope/client.h"
+#include "dashscope/targets.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
 
@@ -20,11 +20,11 @@ struct Bot {
       : name(settings.name),
         config(settings),
         streams(state.streams_of(settings)),
-        upstream(loop, config, received_bytes) {}
+        upstream(loop, config, state.targets, received_bytes) {}
   const std::string name;
   const Config& config;
   StreamLimit& streams;  // of all loops
-  DashScopeClient upstream;
+  Targets upstream;
 };
 
 /// The settings of one loop and the clients made from them. A reload makes a new snapshot. Each chat keeps

@@ -281,10 +281,11 @@ Router::Result Router::chat(const Visit& visit) {
                     {limits.max_prompt_bytes, limits.max_history_messages, limits.visitor_params});
   Bot& bot = visit.bot;
   parsed.question.bot = bot.name;
-  if (bot.config.targets.front().api_key.empty())
-    throw HttpError(500, "not_configured", "API Key is not configured");
-  if (bot.config.targets.front().app_id.empty())
+  if (bot.upstream.clients().empty()) {
+    if (bot.config.targets.front().api_key.empty())
+      throw HttpError(500, "not_configured", "API Key is not configured");
     throw HttpError(500, "not_configured", "App ID is not configured");
+  }
   const auto key = state_.failed_streams.key(visit.request.visitor, parsed.question);
   // Only a whole answer repeats a failed stream; another stream is a new question.
   const auto failure = state_.failed_streams.take(key, Clock::now());

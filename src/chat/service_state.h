@@ -13,6 +13,7 @@
 
 #include "chat/failed_streams.h"
 #include "dashscope/http_client.h"
+#include "dashscope/target_health.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
 #include "telemetry/status_board.h"
@@ -87,6 +88,7 @@ struct ServiceState {
   }
   StreamPermit take_permit(StreamLimit& of_bot) { return {streams.take(), of_bot.take()}; }
   FailedStreams failed_streams;
+  TargetHealths targets;
   Metrics metrics;
   std::atomic<bool> draining{false};
   /// Draining, and no other process takes over: new chats are refused.

@@ -9,25 +9,28 @@
 #include "base/event_loop.h"
 #include "base/key_mask.h"
 #include "base/text.h"
-#include "dashscope/client.h"
 #include "dashscope/error_codes.h"
 #include "dashscope/http_client.h"
+#include "dashscope/targets.h"
+#include "settings/settings_table.h"
 
 namespace bailian {
 namespace {
 
 class Ping : private AnswerHandler {
  public:
+  /// Asks the first target.
   explicit Ping(const Config& config)
       : config_(config),
+        target_(config.targets.front()),
         loop_(std::chrono::nanoseconds::zero()),
-        client_(loop_, config, received_),
+        targets_(loop_, config, healths_, received_),
         started_(Clock::now()) {}
 
   int run() {
     Question question;
     question.prompt = "Say OK.";
-    const auto completion = client_.ask(question, AnswerMode::kStream, *this);
+    const auto completion = targets_.ask(question, AnswerMode::kStream, *this);
     loop_.run();
     return exit_code_;
   }
@@ -42,22 +45,21 @@ class Ping : private AnswerHandler {
   }
 
   void on_finished(const Answer& answer) override {
-    fmt::print("{} answered in {:.0f} ms (first token after {:.0f} ms)\n", config_.targets.front().base_url,
-               elapsed_ms(), first_token_ms_.value_or(elapsed_ms()));
+    fmt::print("{} answered in {:.0f} ms (first token after {:.0f} ms)\n", target_.base_url, elapsed_ms(),
+               first_token_ms_.value_or(elapsed_ms()));
     fmt::print("model {}, {} input and {} output tokens, request id {}\n",
-               answer.model.empty() ? "not named" : scrub(answer.model, config_.targets.front().api_key),
+               answer.model.empty() ? "not named" : scrub(answer.model, target_.api_key),
                answer.usage.input_tokens, answer.usage.output_tokens,
-               scrub(answer.request_id, config_.targets.front().api_key));
+               scrub(answer.request_id, target_.api_key));
     exit_code_ = EX_OK;
     loop_.stop();
   }
 
   void on_failed(const UpstreamError& error) override {
     const Fault& fault = describe(error.fault);
-    fmt::print("{} failed after {:.0f} ms: {}\n", config_.targets.front().base_url, elapsed_ms(),
-               to_http_error(error, true, config_.targets.front().api_key).what());
-    if (!error.request_id.empty())
-      fmt::print("request id {}\n", scrub(error.request_id, config_.targets.front().api_key));
+    fmt::print("{} failed after {:.0f} ms: {}\n", target_.base_url, elapsed_ms(),
+               to_http_error(error, true, target_.api_key).what());
+    if (!error.request_id.empty()) fmt::print("request id {}\n", scrub(error.request_id, target_.api_key));
     fmt::print("{}\n", fault.advice);
     exit_code_ = fault.exit_code;
     loop_.stop();
@@ -70,35 +72,48 @@ class Ping : private AnswerHandler {
   }
 
   const Config& config_;
+  const Target& target_;
   EventLoop loop_;
   Tally received_;
-  DashScopeClient client_;
+  TargetHealths healths_;
+  Targets targets_;
   Clock::time_point started_;
   std::optional<double> first_token_ms_;
   int exit_code_ = EX_SOFTWARE;
 };
 
+// Asks this target alone. Returns the exit code.
+int ping_target(Config config, const Target& target, const std::string& env_file) {
+  if (config.targets.size() > 1) fmt::print("target {}, application {}:\n", target.number, target.app_id);
+  if (target.api_key.empty() || target.app_id.empty()) {
+    const bool is_key = target.api_key.empty();
+    fmt::print("{} is not configured: put it into {}\n",
+               numbered(is_key ? "DASHSCOPE_API_KEY" : "APP_ID", target.number),
+               is_key && !target.api_key_file.empty() ? target.api_key_file : env_file);
+    return EX_CONFIG;
+  }
+  config.targets = {target};
+  return Ping(config).run();
+}
+
 }  // namespace
 
 int ping(const SettingsSource& source, const std::string& bot) {
   const Config main = load_settings(source).config;
-  const Config* const found = find_bot(main, bot);
-  if (found == nullptr) {
+  const Config* const config = find_bot(main, bot);
+  if (config == nullptr) {
     fmt::print(stderr, "bailian-fcgi: --bot: there is no bot {}\n", printable(bot));
     return EX_USAGE;
   }
-  const Config& config = *found;
   const std::string file =
       bot == kDefaultBot ? source.env_file.value_or(".env") : fmt::format("{}/{}.env", main.bots_dir, bot);
-  if (config.targets.front().api_key.empty() || config.targets.front().app_id.empty()) {
-    const bool is_key = config.targets.front().api_key.empty();
-    fmt::print(
-        "{} is not configured: put it into {}\n", is_key ? "DASHSCOPE_API_KEY" : "APP_ID",
-        is_key && !config.targets.front().api_key_file.empty() ? config.targets.front().api_key_file : file);
-    return EX_CONFIG;
-  }
   const CurlLibrary curl;
-  return Ping(config).run();
+  int exit_code = EX_OK;
+  for (const Target& target : config->targets) {
+    const int result = ping_target(*config, target, file);
+    if (exit_code == EX_OK) exit_code = result;
+  }
+  return exit_code;
 }
 
 }  // namespace bailian

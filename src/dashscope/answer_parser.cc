@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "dashscope/error_codes.h"
+#include "dashscope/session_id.h"
 
 namespace bailian {
 namespace {
@@ -84,8 +85,8 @@ std::string shown_page(std::string_view page) {
 
 }  // namespace
 
-AnswerParser::AnswerParser(std::string_view api_key)
-    : api_key_(api_key), text_mask_(api_key), thought_mask_(api_key) {}
+AnswerParser::AnswerParser(std::string_view api_key, const Target* session_target)
+    : api_key_(api_key), session_target_(session_target), text_mask_(api_key), thought_mask_(api_key) {}
 
 void AnswerParser::expect(std::string_view content_type) {
   if (shape_ != AnswerShape::kUnknown || !is_event_stream(content_type)) return;
@@ -217,9 +218,12 @@ void AnswerParser::take_object(std::string& json, int http_status, bool is_error
 
 void AnswerParser::take_output() {
   const std::string_view session_id = fields_->session_id;
-  const bool is_new = session_id != answer_.session_id;  // nearly every event repeats it
-  if (is_new && is_session_id(session_id) && !shows_key(session_id, api_key_))
-    answer_.session_id = session_id;
+  const bool is_new = session_id != session_id_;  // nearly every event repeats it
+  if (is_new && is_session_id(session_id) && !shows_key(session_id, api_key_)) {
+    session_id_ = session_id;
+    answer_.session_id =
+        session_target_ == nullptr ? session_id_ : mark_session(session_id_, *session_target_);
+  }
   take_references();
   if (!fields_->finish_reason.empty()) outcome_ = State::kFinished;
 }

@@ -10,6 +10,7 @@
 #include "dashscope/answer_text.h"
 #include "dashscope/chat_types.h"
 #include "dashscope/sse.h"
+#include "settings/config.h"
 
 namespace bailian {
 
@@ -46,8 +47,9 @@ class AnswerParser {
   /// stream.
   static constexpr size_t kMaxAnswerBytes = size_t{4} << 20;
 
-  /// `api_key` must outlive the parser.
-  explicit AnswerParser(std::string_view api_key);
+  /// `api_key` must outlive the parser. `session_target`, which must too: the session id is marked as one of
+  /// this target (session_id.h).
+  explicit AnswerParser(std::string_view api_key, const Target* session_target = nullptr);
 
   /// The response's Content-Type, before the first feed().
   void expect(std::string_view content_type);
@@ -94,6 +96,8 @@ class AnswerParser {
   void end();
 
   const std::string_view api_key_;
+  const Target* const session_target_;
+  std::string session_id_;  // as the upstream sends it
   SseParser sse_;
   State state_ = State::kReading;
   State outcome_ = State::kReading;  // the value of state_ once all pieces were read

@@ -59,6 +59,15 @@ enum class UpstreamFault {
   kFailed      // everything else: 5xx, truncated, nonsense
 };
 
+/// Whether a failure may be the target's alone, so that another one can be asked; and how long the target
+/// rests. If it fails again after that time, it rests twice as long, up to a limit.
+enum class CoolDown {
+  kNone,       // every target would fail
+  kBrief,      // 5 s to 1 min: it is out of reach, silent or broken
+  kThrottled,  // 10 s to 5 min, and at least as long as it asks for
+  kLong        // 5 min: someone has to do something about the key, the account or the application
+};
+
 struct UpstreamError {
   UpstreamFault fault = UpstreamFault::kFailed;
   std::string code;     // the upstream's, or ours in lower case
@@ -66,6 +75,7 @@ struct UpstreamError {
   std::string request_id;
   bool retryable = false;               // certainly nothing was billed, so another attempt is free
   std::chrono::seconds retry_after{0};  // of kThrottled: how long the upstream asks us to wait, if it does
+  CoolDown cool_down = CoolDown::kNone;
 };
 
 }  // namespace bailian

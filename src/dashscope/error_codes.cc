@@ -21,22 +21,28 @@ constexpr std::string_view kAskSupport =
 
 constexpr Fault kFaults[] = {
     {kAuth, "auth", 502, "upstream_auth", "Authentication failed", EX_NOPERM,
-     "Check DASHSCOPE_API_KEY: it must be a key of the same region as DASHSCOPE_BASE_URL."},
+     "Check DASHSCOPE_API_KEY: it must be a key of the same region as DASHSCOPE_BASE_URL.", CoolDown::kLong},
     {kApp, "app", 502, "upstream_app", "App not found", EX_CONFIG,
      "Check APP_ID and that the application is published. The key must belong to its workspace, or set "
-     "DASHSCOPE_WORKSPACE."},
-    {kRejected, "rejected", 400, "content_rejected", "API Error", EX_UNAVAILABLE, kAskSupport},
-    {kTooLarge, "too_large", 413, "too_large", "Request too large", EX_UNAVAILABLE, kAskSupport},
+     "DASHSCOPE_WORKSPACE.",
+     CoolDown::kLong},
+    {kRejected, "rejected", 400, "content_rejected", "API Error", EX_UNAVAILABLE, kAskSupport,
+     CoolDown::kNone},
+    {kTooLarge, "too_large", 413, "too_large", "Request too large", EX_UNAVAILABLE, kAskSupport,
+     CoolDown::kNone},
     {kThrottled, "throttled", 429, "rate_limited", "API Error", EX_TEMPFAIL,
-     "Too many requests at the moment; try again in a minute or have the limit raised."},
+     "Too many requests at the moment; try again in a minute or have the limit raised.",
+     CoolDown::kThrottled},
     {kQuota, "quota", 503, "upstream_quota", "API Error", EX_UNAVAILABLE,
      "The account is in arrears, or its quota or monthly budget is used up: see the billing pages and "
-     "Budget Management (预算管理) in the console."},
+     "Budget Management (预算管理) in the console.",
+     CoolDown::kLong},
     {kTimeout, "timeout", 504, "upstream_timeout", "Connection timeout", EX_UNAVAILABLE,
-     "Nothing came in time: check the network, a firewall and DASHSCOPE_BASE_URL."},
+     "Nothing came in time: check the network, a firewall and DASHSCOPE_BASE_URL.", CoolDown::kBrief},
     {kConnect, "connect", 502, "upstream_error", "Connection failed", EX_UNAVAILABLE,
-     "No connection: check DNS, the firewall, the certificates (ca-certificates) and DASHSCOPE_BASE_URL."},
-    {kFailed, "failed", 502, "upstream_error", "API Error", EX_UNAVAILABLE, kAskSupport},
+     "No connection: check DNS, the firewall, the certificates (ca-certificates) and DASHSCOPE_BASE_URL.",
+     CoolDown::kBrief},
+    {kFailed, "failed", 502, "upstream_error", "API Error", EX_UNAVAILABLE, kAskSupport, CoolDown::kBrief},
 };
 
 constexpr bool has_a_row_for_each_fault() {
@@ -225,7 +231,10 @@ UpstreamError classify_error(int http_status, std::string_view code, std::string
   // Only a request that was throttled before it started is certainly free. When a later step of the
   // application is throttled, the status is that of a failure, and the earlier steps are billed.
   const bool is_free = fault == kThrottled && (http_status == 429 || http_status < 400);
-  return {fault, std::string(code), std::string(message), std::string(request_id), is_free};
+  UpstreamError error{fault, std::string(code), std::string(message), std::string(request_id), is_free};
+  // Another status than 5xx may blame the question.
+  if (fault != kFailed || http_status >= 500) error.cool_down = describe(fault).cool_down;
+  return error;
 }
 
 HttpError to_http_error(const UpstreamError& error, bool debug, std::string_view api_key) {

@@ -17,6 +17,7 @@ struct Fault {
   std::string_view words;   // in our answer
   int exit_code;            // of the ping command (sysexits.h)
   std::string_view advice;  // printed by the ping command
+  CoolDown cool_down;       // of the target; of kFailed only with a 5xx status, of kTimeout not in an answer
 };
 const Fault& describe(UpstreamFault fault);
 

@@ -228,6 +228,7 @@ void Server::apply(LoadedConfig loaded) {
   }
   config_ = std::move(loaded.config);
   set_log_level(effective_log_level(config_));
+  state_.targets.forget();
   const auto workers_left = std::make_shared<std::atomic<size_t>>(workers_.size());
   for (const auto& worker : workers_) {
     worker->loop().post([config = config_, workers_left, &own = *worker] {

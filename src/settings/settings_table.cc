@@ -45,7 +45,10 @@ Fault set_key_file(Config& config, const std::string& path) {
   if (const ValueFault* fault = fault_in(parsed)) return *fault;
   const auto& key = std::get<std::string>(parsed);
   if (key.empty() || is_placeholder(key)) return std::nullopt;
-  if (!target.api_key.empty()) return refused("DASHSCOPE_API_KEY is set too: keep one of the two");
+  if (!target.api_key.empty()) {
+    return refused(
+        fmt::format("{} is set too: keep one of the two", numbered("DASHSCOPE_API_KEY", target.number)));
+  }
   target.api_key = key;
   return std::nullopt;
 }

@@ -54,7 +54,7 @@ def metrics():
 
 def upstream_faults():
     text = sources()['src/dashscope/error_codes.cc']
-    rows = re.findall(r'\{k\w+,\s*"(\w+)",\s*(\d+),\s*"(\w+)",\s*"([^"]+)",\s*EX_(\w+),\s*("[^"]+"|\w+)\}', text)
+    rows = re.findall(r'\{k\w+,\s*"(\w+)",\s*(\d+),\s*"(\w+)",\s*"([^"]+)",\s*EX_(\w+),\s*("[^"]+"|\w+),\s*CoolDown::\w+\}', text)
     named = dict(re.findall(r'constexpr std::string_view (\w+) =\s*("[^"]+");', text))
     return ['| `fault` | visitors get | advice | exit code |', '|---|---|---|---|'] + [
         row(f'`{label}`', f'{status} `{code}`, `{words}`', named.get(advice, advice).strip('"'), str(getattr(os, f'EX_{name}')))

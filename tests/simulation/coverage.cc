@@ -1,5 +1,5 @@
-// Observes every change of state of Chat and Completion. chat/chat.cc and dashscope/client.cc are compiled
-// with -finstrument-functions, this file with -fno-access-control.
+// Observes every change of state of Chat and Completion. chat/chat.cc and dashscope/completion.cc are
+// compiled with -finstrument-functions, this file with -fno-access-control.
 
 #include "simulation/coverage.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 namespace bailian::simulation {
 namespace {
@@ -36,7 +37,24 @@ bool is_remembered(const Question& question) {
 
 // --- money ---
 
-void note_transfer_begins(Question& question) {
+namespace {
+
+// Another target may be asked at once, and only while nothing of an answer has arrived.
+void note_failover(const Question& question) {
+  if (question.has_read_end)
+    violated_by(question, "another target is asked after a part of an answer, or a failure of all targets");
+  const Duration waited = world->now() - question.ended_at.value_or(Time());
+  const Duration lost = world->lateness() - question.lateness_at_end;
+  if (waited > lost + kTick + 1ms)
+    violated_by(question,
+                fmt::format("another target is asked too late, after {} s", Seconds(waited).count()));
+}
+
+}  // namespace
+
+int Question::retries() const { return std::max(0, transfers_begun - static_cast<int>(urls.size())); }
+
+void note_transfer_begins(Question& question, const std::string& url) {
   question.last_read.reset();
   const bool is_again = question.may_start_afresh;
   question.may_start_afresh = false;
@@ -45,11 +63,18 @@ void note_transfer_begins(Question& question) {
   if (is_remembered(question)) violated_by(question, "a transfer begins although the stream has just failed");
   const Config& settings = *question.settings;
   if (is_again) return;
-  const int retry = question.transfers_begun++;
-  if (retry == 0) {
-    question.attempts_before = 0;
+  const bool has_read_end = std::exchange(question.has_read_end, false);
+  const bool is_first = question.transfers_begun++ == 0;
+  if (std::ranges::find(question.urls, url) == question.urls.end()) {
+    question.has_read_end = has_read_end;
+    if (!is_first) note_failover(question);
+    question.has_read_end = false;
+    question.urls.push_back(url);
+    question.attempts_before = question.attempts.size();
     return;
   }
+  if (url != question.urls.back()) violated_by(question, "returns to an earlier target");
+  const int retry = question.retries();
   if (retry > settings.upstream_retries) violated_by(question, "more retries than UPSTREAM_RETRIES");
   std::chrono::seconds asked_wait{0};
   if (question.attempts.size() > question.attempts_before) {
@@ -167,13 +192,20 @@ void Judge::check_time(const Question& question, const Question::Line& line) {
 
 // A free failure must be followed by a retry while retries are left.
 void Judge::check_persistence(const Question& question, const Question::Line& line) {
-  if (question.has_left || question.stopped_at ||
-      question.transfers_begun > question.settings->upstream_retries)
-    return;
+  if (question.has_left || question.stopped_at || question.transfers_begun == 0) return;
   const bool was_received = question.attempts.size() > question.attempts_before;
   const bool was_free =
       was_received ? question.attempts.back().is_free_failure
                    : line.upstream_code == "connect_failed" || line.upstream_code == "connect_timeout";
+  const bool is_of_target =
+      was_received ? question.attempts.back().is_of_target || line.upstream_code == "first_token_timeout"
+                   : line.upstream_code == "connect_failed" || line.upstream_code == "connect_timeout" ||
+                         line.upstream_code == "tls_failed";
+  const bool has_time = line.at - *question.asked_at + 1ms < to_duration(question.settings->timeout);
+  if (is_of_target && !question.has_read_end && line.upstream_code != "timeout" && has_time &&
+      question.urls.size() < question.settings->targets.size())
+    violated_by(question, "fails although another target was not asked");
+  if (question.retries() >= question.settings->upstream_retries) return;
   if (was_free && line.upstream_code != "timeout" && line.outcome == "error" &&
       (!was_received || question.attempts.back().retry_after <= 10s))
     violated_by(question, "fails although a retry is free");
@@ -283,7 +315,7 @@ void Judge::check_totals() const {
       if (line.usage) input_tokens += line.usage->input_tokens;
       if (line.usage) output_tokens += line.usage->output_tokens;
     }
-    retries += static_cast<uint64_t>(std::max(0, question.transfers_begun - 1));
+    retries += static_cast<uint64_t>(question.retries());
   }
   if (state_.board.sum(&LoopBoard::requests) !=
       std::accumulate(requests.begin(), requests.end(), uint64_t{0}))

@@ -142,8 +142,19 @@ void note_end(Question& question) {
   question.lateness_at_end = world->lateness_before_iteration();
 }
 
+// The product knows what the upstream has sent so far.
+void note_read(Question& question) {
+  if (question.attempts.size() <= question.attempts_before) return;
+  const Attempt& attempt = question.attempts.back();
+  if (attempt.is_billed || attempt.is_final) question.has_read_end = true;
+}
+
 void finish(Easy& easy, CURLcode result) {
   Multi& multi = *easy.multi;
+  const bool is_broken =
+      easy.state == Easy::State::kReceiving && result != CURLE_OK && result != CURLE_WRITE_ERROR;
+  if (is_broken) easy.question->has_read_end = true;
+  if (result == CURLE_OK || result == CURLE_WRITE_ERROR) note_read(*easy.question);
   easy.state = Easy::State::kDone;
   easy.result = result;
   easy.due = Time::max();
@@ -297,6 +308,7 @@ void receive(Easy& easy) {
     bytes.erase(0, chunk);
   }
   if (!connection.body.empty() || !easy.held.empty()) return;
+  note_read(*easy.question);
   if (connection.has_end) {
     connection.has_end = false;
     return finish(easy, CURLE_OK);
@@ -539,7 +551,7 @@ CURLMcode curl_multi_add_handle(CURLM* multi_handle, CURL* easy_handle) {
   if (easy.body == nullptr && !easy.is_head) violated("sends a request without a body");
   easy.question = easy.is_head ? &easy.nothing : &record->named_in({easy.body, easy.body_bytes});
   ++easy.question->transfers;
-  easy.is_head ? note_warm_up_begins() : note_transfer_begins(*easy.question);
+  easy.is_head ? note_warm_up_begins() : note_transfer_begins(*easy.question, easy.url);
   easy.multi = &multi;
   easy.state = Easy::State::kPending;
   easy.is_paused = false;

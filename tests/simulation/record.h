@@ -25,6 +25,8 @@ struct Attempt {
   bool has_stop = false;
   bool is_billed = false;        // has sent a part of the answer or a usage
   bool is_free_failure = false;  // throttled, and nothing was billed: the question may be asked again
+  bool is_of_target = false;     // has failed in a way that another target may not
+  bool is_final = false;         // has failed in a way that no other target may be asked
   std::chrono::seconds retry_after{0};
   Usage usage;
 };
@@ -50,6 +52,8 @@ struct Question {
   int transfers = 0;               // in libcurl now
   int transfers_begun = 0;         // without those that repeat an unsent request
   bool may_start_afresh = false;   // a kept connection has ended before all of the request was sent
+  std::vector<std::string> urls;   // that were asked, of a target each; the latest last
+  bool has_read_end = false;       // of the latest attempt: something that forbids to ask another target
   size_t attempts_before = 0;      // attempts when the latest transfer began
   Duration lateness_at_end{};
   int requests = 0;               // that libcurl was about to send
@@ -58,6 +62,9 @@ struct Question {
   bool is_paused = false;
   bool was_paused_at_end = false;  // at ended_at
   bool is_remembered = false;      // the product must remember the failure
+
+  /// Transfers at a target that was asked before.
+  [[nodiscard]] int retries() const;
 
   size_t chat_phase = 0;  // as last observed
   size_t completion_state = 0;

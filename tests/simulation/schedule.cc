@@ -39,11 +39,20 @@ Config some_settings(const Config& base, Choices& choices) {
   config.max_streams = choices.of(kStreams);
   config.token_coalesce = Milliseconds(choices.of(kCoalesce));
   config.drain_timeout = Seconds(choices.of(kDrains));
-  config.warm_up = !choices.one_in(8);
+  static constexpr int kTargets[] = {1, 1, 2, 2, 3};
+  const int targets = choices.of(kTargets);
+  config.warm_up = targets == 1 && !choices.one_in(8);  // the judge counts those of one target
   Config shop = config;
   shop.name = kOtherBot;
   shop.targets.front().app_id = kOtherApp;
   shop.max_streams = 0;
+  for (Config* const bot : {&config, &shop}) {
+    for (int number = 2; number <= targets; ++number) {
+      Target& target = bot->targets.emplace_back(bot->targets.front());
+      target.number = number;
+      target.app_id += std::to_string(number);
+    }
+  }
   config.bots.push_back(std::move(shop));
   return config;
 }
@@ -163,6 +172,7 @@ class Schedule final : public Site, private LoopObserver {
     config.token_coalesce = settings_.token_coalesce;
     world->trace("machine: SIGHUP");
     settings_for_next_ = config;
+    state_->targets.forget();
     post([this] {
       worker_->reload(settings_for_next_);
       settings_ = settings_for_next_;

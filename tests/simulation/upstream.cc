@@ -44,6 +44,7 @@ struct Refusal {
   std::string_view code;
   std::string_view message;
   bool is_free;
+  bool is_of_target = true;
 };
 constexpr Refusal kRefusals[] = {
     {429, "Throttling", "Requests throttling triggered.", true},
@@ -52,9 +53,9 @@ constexpr Refusal kRefusals[] = {
     {503, "ModelUnavailable", "Model is unavailable, please try again later.", false},
     {503, "ModelServingError", "Too many requests.", false},
     {500, "InternalError.Algo", "inference error", false},
-    {400, "DataInspectionFailed", "Output data may contain inappropriate content.", false},
+    {400, "DataInspectionFailed", "Output data may contain inappropriate content.", false, false},
     {400, "Arrearage", "Access denied, please make sure your account is in good standing.", false},
-    {400, "BadRequest.sk-5e1f0a3b7c9d2468", "The code has the key.", false},
+    {400, "BadRequest.sk-5e1f0a3b7c9d2468", "The code has the key.", false, false},
     {401, "InvalidApiKey", "Invalid API-key sk-5e1f0a3b7c9d2468 provided.", false},
     {404, "WorkSpaceNotFound", "The workspace is not found.", false},
     {429, "Throttling.AllocationQuota", "Free allocated quota exceeded.", false},
@@ -135,7 +136,9 @@ void Upstream::receive(int descriptor, std::string_view url, std::string_view he
   const auto& connection = *dynamic_cast<Connection*>(world->file(descriptor));
   Question& question = record->named_in(body);
   const std::string_view app = question.is_for_other_bot ? kOtherApp : "app";
-  if (url != fmt::format("http://127.0.0.1:9/api/v1/apps/{}/completion", app))
+  if (question.urls.empty() || url != question.urls.back() ||
+      !url.starts_with(fmt::format("http://127.0.0.1:9/api/v1/apps/{}", app)) ||
+      !url.ends_with("/completion"))
     violated(fmt::format("sends a request to {}", url));
   if (headers.find(fmt::format("Authorization: Bearer {}\n", kApiKey)) == headers.npos)
     violated("sends a request without the key");
@@ -339,6 +342,8 @@ void Upstream::plan_error(Play& play) {
       step.bytes = as_event ? event("error", refusal.status, json) : json;
       Attempt failed;
       failed.is_free_failure = refusal.is_free;
+      failed.is_of_target = refusal.is_of_target;
+      failed.is_final = !refusal.is_of_target;
       if (refusal.status == 429 && choices.one_in(4)) {
         static constexpr long kWaits[] = {1, 3, 10, 11, 200};
         step.head->retry_after_s = choices.of(kWaits);
@@ -349,10 +354,15 @@ void Upstream::plan_error(Play& play) {
     }
     case kAsPage:
       step.head = Head{choices.one_in(2) ? 502 : 200, "text/html"};
+      step.after.emplace();
+      step.after->is_of_target = step.head->status == 502;
+      step.after->is_final = !step.after->is_of_target;
       step.bytes = "<html><body>Bad Gateway</body></html>";
       break;
     case kAsNothing:
       step.head = Head{200, std::string(kEvents)};
+      step.after.emplace();
+      step.after->is_final = true;
       break;
     case kAsClose:
       step.closes = true;

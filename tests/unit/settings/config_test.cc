@@ -251,6 +251,10 @@ TEST_F(Configs, AFurtherTargetsKeyReplacesTheFirstOneInEitherForm) {
   EXPECT_EQ(by_text.at(1).api_key_file, "");
   const auto by_file = config({"DASHSCOPE_API_KEY=sk-one", "DASHSCOPE_API_KEY_FILE_2=" + file}).targets;
   EXPECT_EQ(by_file.at(1).api_key, "sk-from-file");
+  EXPECT_EQ(
+      faults({"DASHSCOPE_API_KEY_2=sk-two", "DASHSCOPE_API_KEY_FILE_2=" + file}),
+      (std::vector<std::string>{
+          "environment: DASHSCOPE_API_KEY_FILE_2: DASHSCOPE_API_KEY_2 is set too: keep one of the two"}));
   const std::string open = folder_.write("open", "sk-open", 0644);
   EXPECT_EQ(faults({"DASHSCOPE_API_KEY_FILE_3=" + open}),
             (std::vector<std::string>{"environment: DASHSCOPE_API_KEY_FILE_3: " + open +

@@ -1,4 +1,4 @@
-#include "dashscope/client.h"
+#include "dashscope/completion.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "dashscope/targets.h"
 #include "harness/sanitized.h"
 #include "unit/heap.h"
 #include "unit/loop_timers.h"
@@ -96,10 +97,10 @@ class Completions : public testing::Test {
   }
 
   void ask(AnswerMode mode = AnswerMode::kStream) {
-    if (!client_) client_.emplace(loop_, config_, received_);
+    if (!targets_) targets_.emplace(loop_, config_, healths_, received_);
     Question question;
     question.prompt = prompt_;
-    completion_ = client_->ask(question, mode, visitor_);
+    completion_ = targets_->ask(question, mode, visitor_);
   }
 
   // Returns all calls of a completion.
@@ -176,7 +177,8 @@ class Completions : public testing::Test {
   LoopUpstream upstream_{loop_};
   Visitor visitor_{loop_};
   bool has_disconnected_ = false;
-  std::optional<DashScopeClient> client_;
+  TargetHealths healths_;
+  std::optional<Targets> targets_;
   std::unique_ptr<Completion> completion_;
 };
 
