@@ -174,6 +174,56 @@ TEST_F(Targets, AForgedSessionStartsAnew) {
   EXPECT_FALSE(has(site_.simulator().last_request(), "/body/input/session_id"));
 }
 
+// The whole answer of a target that refuses, after which the connection is closed.
+std::string refusal(const std::string& status, const std::string& code) {
+  const std::string body = R"({"code":")" + code + R"(","message":"m"})";
+  return "HTTP/1.1 " + status +
+         " X\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " +
+         std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+TEST(AttemptsAtTargets, ShareOneTimeout) {
+  const ScriptedUpstream second;
+  Site site(
+      {.settings = {
+           {"DASHSCOPE_BASE_URL_2", second.base_url()}, {"FIRST_TOKEN_TIMEOUT", "0.6"}, {"TIMEOUT", "1"}}});
+  auto exchange = site.stream("[[sim fault=hang]]");
+  const auto call = second.accept();
+  EXPECT_EQ(exchange.read_all().status, 504);
+  EXPECT_TRUE(call.is_dropped());
+  const Json line = site.responder().event("request");
+  EXPECT_EQ(number_at(line, "/target"), 2);
+  EXPECT_EQ(text_at(line, "/upstream_code"), "timeout") << "its FIRST_TOKEN_TIMEOUT ends later";
+}
+
+TEST(AttemptsAtTargets, ShareTheRetriesOfTheChat) {
+  const ScriptedUpstream second;
+  Site site({.settings = {{"DASHSCOPE_BASE_URL_2", second.base_url()}, {"UPSTREAM_RETRIES", "1"}}});
+  const char* const prompt = "[[sim code=Throttling]]";
+  auto exchange = site.stream(prompt);
+  second.accept().send(refusal("500", "InternalError"));
+  EXPECT_EQ(exchange.read_all().status, 502);
+  EXPECT_EQ(site.simulator().count("requests"), 1);
+
+  site.simulator().reset();  // both rest, the second shorter
+  exchange = site.stream(prompt);
+  for (int i = 0; i < 2; ++i) second.accept().send(refusal("429", "Throttling"));
+  EXPECT_EQ(exchange.read_all().status, 429);
+  EXPECT_EQ(site.simulator().count("requests"), 1) << "the only retry was the second target's";
+  EXPECT_FALSE(second.is_called());
+}
+
+TEST(AttemptsAtTargets, EndWhenTheVisitorLeaves) {
+  const ScriptedUpstream second;
+  Site site({.settings = {{"DASHSCOPE_BASE_URL_2", second.base_url()}}});
+  auto exchange = site.stream("[[sim fault=hang]]");
+  EXPECT_TRUE(site.simulator().reaches("open", 1));
+  exchange.close();
+  EXPECT_TRUE(site.simulator().reaches("cut", 1));
+  EXPECT_EQ(text_at(site.responder().request_line_for_path(kStreamPath), "/outcome"), "client_gone");
+  EXPECT_FALSE(second.is_called());
+}
+
 TEST(FallbackApplication, NoVisitorNoticesTheLossOfTheFirst) {
   Site site({.settings = {{"APP_ID", "gone"}, {"APP_ID_2", std::string(kAppId)}}});
   for (int i = 0; i < 4; ++i) EXPECT_EQ(read_stream(site.stream("[[sim events=3]]")).text, tokens(3));
