@@ -25,6 +25,7 @@
 #include "base/text.h"
 #include "commands/php_pools.h"
 #include "dashscope/trust_store.h"
+#include "settings/missing.h"
 #include "settings/settings_table.h"
 
 namespace bailian {
@@ -128,19 +129,21 @@ std::map<std::string, std::string> files_for_service(const Config& config, const
   const auto add = [&files](const std::string& path, int mode) {
     if (!path.empty()) files[path] = fmt::format("chgrp {0} {1} && chmod {2} {1}", kServiceUser, path, mode);
   };
+  const auto add_keys = [&files, &config](const Config& bot) {
+    for (const Target& target : bot.targets) {
+      // The unit passes the first key of the main file on.
+      if (target.api_key_file.empty() || target.api_key_file == config.targets.front().api_key_file) continue;
+      files[target.api_key_file] = fmt::format("chown {} {}", kServiceUser, target.api_key_file);
+    }
+  };
   add(env_file, 640);
   add(config.bot_config_file, 640);
   add(config.bots_dir, 750);
+  add_keys(config);
   for (const Config& bot : config.bots) {
     add(fmt::format("{}/{}.env", config.bots_dir, bot.name), 640);
     add(bot.bot_config_file, 640);
-    for (const Target& target : bot.targets) {
-      // The unit passes the key of the main file on.
-      const bool is_own = std::ranges::find(config.targets, target.api_key_file, &Target::api_key_file) ==
-                          config.targets.end();
-      if (is_own && !target.api_key_file.empty())
-        files[target.api_key_file] = fmt::format("chown {} {}", kServiceUser, target.api_key_file);
-    }
+    add_keys(bot);
   }
   return files;
 }
@@ -169,13 +172,6 @@ void warn_of_other_key_file(const Config& config, const std::string& env_file,
       config.targets.front().api_key_file, passed_on));
 }
 
-// The settings that chats need and that are missing; empty: none.
-std::string missing_for_chats(const Config& config) {
-  std::string missing = config.targets.front().api_key.empty() ? "DASHSCOPE_API_KEY" : "";
-  if (config.targets.front().app_id.empty()) missing += missing.empty() ? "APP_ID" : " and APP_ID";
-  return missing;
-}
-
 // Of all bots.
 std::string missing_for_any_chat(const Config& config) {
   std::string missing = missing_for_chats(config);
@@ -187,33 +183,49 @@ std::string missing_for_any_chat(const Config& config) {
   return missing;
 }
 
+std::string target_line(const Target& target) {
+  const std::string where = target.api_key_file.empty() ? "" : " in " + target.api_key_file;
+  return fmt::format("target {}: application {}, key {}, {}", target.number,
+                     target.app_id.empty() ? "not set" : target.app_id,
+                     target.api_key.empty() ? "not set" + where : "set", target.base_url);
+}
+
 void print_bots(const Config& config) {
   for (const Config& bot : config.bots) {
     const std::string missing = missing_for_chats(bot);
+    const bool has_several = bot.targets.size() > 1;
     std::string line = fmt::format("bot {}: ", bot.name);
-    line += missing.empty() ? fmt::format("application {}", bot.targets.front().app_id)
-                            : fmt::format("no {}, chats will get an error", missing);
-    if (bot.targets.front().base_url != config.targets.front().base_url)
+    line += !missing.empty() ? fmt::format("no {}, chats will get an error", missing)
+            : has_several    ? fmt::format("{} targets", bot.targets.size())
+                             : fmt::format("application {}", bot.targets.front().app_id);
+    if (!has_several && bot.targets.front().base_url != config.targets.front().base_url)
       line += fmt::format(", {}", bot.targets.front().base_url);
     if (!bot.bot_config_file.empty()) line += fmt::format(", profile {}", bot.bot_config_file);
     for (const auto& [host, name] : config.bot_hosts) {
       if (name == bot.name) line += fmt::format(", host {}", host);
     }
     fmt::print("{}\n", printable(line));
+    for (const Target& target : has_several ? bot.targets : std::vector<Target>())
+      fmt::print("{}\n", printable(fmt::format("bot {}: {}", bot.name, target_line(target))));
   }
 }
 
-void print_settings(const Config& config, bool is_of_service) {
+void print_targets(const Config& config) {
+  if (config.targets.size() > 1) {
+    for (const Target& target : config.targets) fmt::print("{}\n", printable(target_line(target)));
+    return;
+  }
   constexpr std::string_view kNotSet = "not set, chats will get an error";
-  const std::string no_key = config.targets.front().api_key_file.empty()
-                                 ? ""
-                                 : fmt::format(" in {}", config.targets.front().api_key_file);
-  fmt::print("key: {}\n", config.targets.front().api_key.empty()
-                              ? fmt::format("not set{}, chats will get an error", no_key)
-                              : "set");
-  fmt::print("application: {}\n",
-             config.targets.front().app_id.empty() ? kNotSet : config.targets.front().app_id);
-  fmt::print("upstream: {}\n", config.targets.front().base_url);
+  const Target& target = config.targets.front();
+  const std::string where = target.api_key_file.empty() ? "" : " in " + target.api_key_file;
+  fmt::print("key: {}\n",
+             target.api_key.empty() ? fmt::format("not set{}, chats will get an error", where) : "set");
+  fmt::print("application: {}\n", target.app_id.empty() ? kNotSet : target.app_id);
+  fmt::print("upstream: {}\n", target.base_url);
+}
+
+void print_settings(const Config& config, bool is_of_service) {
+  print_targets(config);
   fmt::print("prompt: {}\n", config.system_prompt.empty()
                                  ? "the application's own"
                                  : fmt::format("SYSTEM_PROMPT ({} bytes) overrides the application's own",
@@ -244,6 +256,7 @@ int check(const SettingsSource& source, bool strict) {
   const auto service_file = file_of_service(source.env_file);
   auto [config, warnings, texts] = load_as_service(source);
   std::vector<std::string> faults;
+  for (std::string& sentence : targets_not_asked(config)) warnings.push_back(std::move(sentence));
   warn_of_php(config, warnings);
   for (const Target& target : config.targets) {
     const auto trust = TrustStore::for_url(target.base_url);

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "service/supervisor.h"
+#include "settings/missing.h"
 
 namespace bailian {
 namespace {
@@ -305,16 +306,14 @@ void Server::stop() {
 
 void log_warnings(const LoadedConfig& loaded) {
   for (const std::string& warning : loaded.warnings) log(LogLevel::kWarning, "setting", warning);
-  if (loaded.config.targets.front().api_key.empty() || loaded.config.targets.front().app_id.empty()) {
-    log(LogLevel::kWarning, "not_configured",
-        "DASHSCOPE_API_KEY or APP_ID is not set: every chat gets an error");
-  }
+  const auto warn = [](const std::string& text) { log(LogLevel::kWarning, "not_configured", text); };
+  if (const std::string missing = missing_for_chats(loaded.config); !missing.empty())
+    warn(missing + " not set: every chat gets an error");
   for (const Config& bot : loaded.config.bots) {
-    if (bot.targets.front().api_key.empty() || bot.targets.front().app_id.empty())
-      log(LogLevel::kWarning, "not_configured",
-          fmt::format("DASHSCOPE_API_KEY or APP_ID is not set for the bot {}: its chats get an error",
-                      bot.name));
+    if (const std::string missing = missing_for_chats(bot); !missing.empty())
+      warn(fmt::format("{} not set for the bot {}: its chats get an error", missing, bot.name));
   }
+  for (const std::string& sentence : targets_not_asked(loaded.config)) warn(sentence);
 }
 
 }  // namespace bailian

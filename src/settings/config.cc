@@ -245,8 +245,8 @@ class Loader {
     if (target.api_key_file.empty() || is_inherited) return;
     const std::string fault = fault_of_key_file_mode(target.api_key_file);
     if (fault.empty()) return;
-    // The service manager passes on the key of the main file only.
-    const bool is_passed_on = is_of_main && reader_ == KeyFileReader::kServiceManager;
+    // The service manager passes on the first key of the main file only.
+    const bool is_passed_on = is_of_main && target.number == 1 && reader_ == KeyFileReader::kServiceManager;
     auto& sentences = is_passed_on ? findings_.warnings : findings_.faults;
     sentences.push_back(fmt::format("{}: {}", where_is_key_file(target.number), fault));
   }

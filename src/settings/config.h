@@ -29,6 +29,8 @@ struct Target {
   std::string app_id;        // empty: not configured
   std::string base_url;
   std::string workspace;
+
+  bool operator==(const Target&) const = default;
 };
 
 /// Every setting of a bot, validated; a reload creates new ones. The comments give the unit where the type

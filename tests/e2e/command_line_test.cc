@@ -243,11 +243,13 @@ TEST_F(CommandLine, WarnsOfAMisspeltKey) {
   EXPECT_TRUE(contains(finished.err, "MAX_STREAMS")) << finished.err;
 }
 
+// The last line of `check`.
+std::string summary(const Finished& finished) {
+  const size_t start = finished.out.rfind("\nthe configuration");
+  return start == std::string::npos ? finished.out : finished.out.substr(start + 1);
+}
+
 TEST_F(CommandLine, CheckCountsItsWarningsAndStrictRefusesThem) {
-  const auto summary = [](const Finished& finished) {
-    const size_t start = finished.out.rfind("\nthe configuration");
-    return start == std::string::npos ? finished.out : finished.out.substr(start + 1);
-  };
   EXPECT_EQ(summary(check({})), "the configuration is good\n");
   for (const auto& [content, count] :
        {std::pair{"MAX_STREMS=5\n", "1 warning"}, std::pair{"MAX_STREMS=5\nTIMOUT=5\n", "2 warnings"}}) {
@@ -440,6 +442,64 @@ TEST_F(CheckForService, FilesOfBotsThatItsUserCannotReadAreFaults) {
   EXPECT_TRUE(contains(check_env().err, "shop.key can be read by others (mode 0640): chmod 600 it"))
       << check_env().err;
   EXPECT_EQ(check_env().exit_code, 78);
+}
+
+TEST_F(CheckForService, KeyFilesOfFurtherTargetsAreReadByTheServiceItself) {
+  write("second.key", "sk-0123456789abcdef\n", 0644);
+  write("env",
+        "APP_ID=shop\nDASHSCOPE_API_KEY_FILE=" + directory_ +
+            "/dashscope-api-key\nDASHSCOPE_API_KEY_FILE_2=" + directory_ + "/second.key\n",
+        0644);
+  EXPECT_EQ(check_env().exit_code, 78);
+  EXPECT_TRUE(contains(check_env().err, "second.key can be read by others (mode 0644): chmod 600 it"))
+      << check_env().err;
+  chmod((directory_ + "/second.key").c_str(), 0600);
+  EXPECT_EQ(check_env().exit_code, 78);
+  EXPECT_TRUE(contains(check_env().err,
+                       "second.key: the service's user bailian-fcgi cannot read it: chown bailian-fcgi "))
+      << check_env().err;
+  ASSERT_EQ(chown((directory_ + "/second.key").c_str(), 54321, 54321), 0);
+  EXPECT_EQ(check_env().exit_code, 0) << check_env().err;
+}
+
+TEST_F(CommandLine, ChecksEveryTarget) {
+  auto settings = good_settings();
+  settings["APP_ID"] = "one";
+  settings["APP_ID_2"] = "two";
+  settings["DASHSCOPE_BASE_URL_2"] = "https://dashscope-intl.aliyuncs.com/api/v1";
+  auto finished = run_with({"check"}, settings);
+  EXPECT_TRUE(contains(finished.out, "target 1: application one, key set, http://127.0.0.1:"))
+      << finished.out;
+  EXPECT_TRUE(contains(finished.out,
+                       "\ntarget 2: application two, key set, https://dashscope-intl.aliyuncs.com/api/v1\n"))
+      << finished.out;
+  EXPECT_EQ(summary(finished), "the configuration is good\n");
+  settings["APP_ID"] = "";
+  finished = run_with({"check"}, settings);
+  EXPECT_TRUE(contains(finished.err, "warning: target 1 is not asked: it has no application\n"))
+      << finished.err;
+  EXPECT_EQ(summary(finished), "the configuration is good, 1 warning\n");
+  settings["APP_ID_2"] = "";
+  settings.erase("DASHSCOPE_API_KEY");
+  finished = run_with({"check"}, settings);
+  EXPECT_FALSE(contains(finished.err, "is not asked")) << finished.err;
+  EXPECT_EQ(summary(finished),
+            "the configuration is not complete: it has no DASHSCOPE_API_KEY and APP_ID or "
+            "DASHSCOPE_API_KEY_2 and APP_ID_2\n");
+}
+
+TEST_F(CommandLine, ChecksEveryTargetOfABot) {
+  std::filesystem::create_directory(dir_.file("bots.d"));
+  dir_.write("bots.d/shop.env", "APP_ID=one\nAPP_ID_2=two\nDASHSCOPE_API_KEY_2=sk-your-key\n");
+  auto settings = good_settings();
+  settings["BOTS_DIR"] = dir_.file("bots.d");
+  const auto finished = run_with({"check"}, settings);
+  EXPECT_TRUE(contains(finished.out, "\nbot shop: 2 targets\nbot shop: target 1: application one, key set, "))
+      << finished.out;
+  EXPECT_TRUE(contains(finished.out, "\nbot shop: target 2: application two, key not set, http://"))
+      << finished.out;
+  EXPECT_TRUE(contains(finished.err, "warning: bot shop: target 2 is not asked: it has no key\n"))
+      << finished.err;
 }
 
 TEST_F(CommandLine, ChecksEveryBot) {

@@ -224,6 +224,13 @@ TEST(AttemptsAtTargets, EndWhenTheVisitorLeaves) {
   EXPECT_FALSE(second.is_called());
 }
 
+TEST(FallbackApplication, IsNamedAtTheStartWhenItHasNoKey) {
+  Site site({.settings = {{"APP_ID_2", "b"}, {"DASHSCOPE_API_KEY_2", "sk-your-key"}}});
+  EXPECT_EQ(text_at(site.responder().event("not_configured"), "/message"),
+            "target 2 is not asked: it has no key");
+  EXPECT_EQ(site.ask("[[sim events=3]]").status, 200);
+}
+
 TEST(FallbackApplication, NoVisitorNoticesTheLossOfTheFirst) {
   Site site({.settings = {{"APP_ID", "gone"}, {"APP_ID_2", std::string(kAppId)}}});
   for (int i = 0; i < 4; ++i) EXPECT_EQ(read_stream(site.stream("[[sim events=3]]")).text, tokens(3));
