@@ -38,7 +38,7 @@ homes=(
   "fastcgi.h:fastcgi/client fastcgi/request_parser fastcgi/output"
   "CLI/:main import/main"
   "systemd/:fastcgi/listen_socket service/service_manager"
-  "prometheus/:telemetry/metrics"
+  "prometheus/:telemetry/metrics telemetry/computed_metrics"
 )
 
 declare -A uses # how many includes lead from one room to another

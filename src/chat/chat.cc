@@ -72,14 +72,15 @@ void Chat::on_finished(const Answer& answer) {
 }
 
 void Chat::on_retry(const UpstreamError& error) {
-  count_error(error);
-  state_.metrics.count_retry(chat_.bot.name);
+  count_error(error, target());
+  state_.metrics.count_retry(chat_.bot.name, target().number);
   ++retries_;
 }
 
 void Chat::on_failover(const UpstreamError& error, const Target& from) {
   const Fault& fault = bailian::describe(error.fault);
-  state_.metrics.count_upstream_error(chat_.bot.name, error_label(error.code), fault.label);
+  count_error(error, from);
+  state_.metrics.count_failover(chat_.bot.name, from.number, target().number);
   log(LogLevel::kWarning, "failover", "",
       {{"request_id", chat_.request_id},
        {"from", double(from.number)},
@@ -96,12 +97,12 @@ void Chat::note_lost_session() {
 }
 
 void Chat::on_failed(const UpstreamError& error) {
-  count_error(error);
+  count_error(error, target());
   fail(error);
 }
 
-void Chat::count_error(const UpstreamError& error) noexcept {
-  state_.metrics.count_upstream_error(chat_.bot.name, error_label(error.code),
+void Chat::count_error(const UpstreamError& error, const Target& from) noexcept {
+  state_.metrics.count_upstream_error(chat_.bot.name, from.number, error_label(error.code),
                                       bailian::describe(error.fault).label);
 }
 

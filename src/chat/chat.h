@@ -51,7 +51,9 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_text(std::string_view text) override;
   void on_thought(std::string_view thought) override;
   void on_bytes(Clock::time_point now) override { live_.set_last_bytes(now); }
-  void on_request() noexcept override { state_.metrics.count_upstream_request(chat_.bot.name); }
+  void on_request(const Target& target) noexcept override {
+    state_.metrics.count_upstream_request(chat_.bot.name, target.number);
+  }
   void on_finished(const Answer& answer) override;
   void on_retry(const UpstreamError& error) override;
   void on_failover(const UpstreamError& error, const Target& from) override;
@@ -59,7 +61,7 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_exception(const std::exception& error) noexcept override;
 
   void enter(ChatPhase next);
-  void count_error(const UpstreamError& error) noexcept;
+  void count_error(const UpstreamError& error, const Target& from) noexcept;
   void open_stream();
   void send_piece();
   void start_pieces();

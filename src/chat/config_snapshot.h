@@ -20,7 +20,9 @@ struct Bot {
       : name(settings.name),
         config(settings),
         streams(state.streams_of(settings)),
-        upstream(loop, config, state.targets, received_bytes) {}
+        upstream(loop, config, state.targets, received_bytes) {
+    for (const Target& target : config.targets) state.metrics.add_target(name, target.number);
+  }
   const std::string name;
   const Config& config;
   StreamLimit& streams;  // of all loops

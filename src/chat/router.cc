@@ -100,6 +100,17 @@ Reply state_reply(int status, std::string_view state) {
                       BAILIAN_VERSION)};
 }
 
+std::vector<TargetGauge> target_gauges(const ConfigSnapshot& snapshot) {
+  const auto now = Clock::now();
+  std::vector<TargetGauge> targets;
+  for (const Bot& bot : snapshot.bots) {
+    for (const DashScopeClient& client : bot.upstream.clients())
+      targets.push_back({bot.name, client.target().number,
+                         client.health().view(now).state == TargetHealth::State::kCooling});
+  }
+  return targets;
+}
+
 // The figures at the top of the status page.
 std::vector<StatusFigure> status_figures(const ServiceState& state) {
   const StatusBoard& board = state.board;
@@ -253,7 +264,8 @@ Router::Result Router::bot_profile(const Visit& visit) {
 }
 
 Router::Result Router::metrics(const Visit&) {
-  const Gauges gauges = {state_.streams.taken(), state_.streams.limit(), lost_log_writes()};
+  const Gauges gauges = {state_.streams.taken(), state_.streams.limit(), lost_log_writes(),
+                         target_gauges(*snapshot_)};
   return Reply{
       200, {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}}, state_.metrics.text(gauges)};
 }

@@ -26,7 +26,7 @@ class AnswerHandler {
   /// A piece of the model's thinking before its answer, likewise.
   virtual void on_thought(std::string_view) {}
   /// A request is about to be sent; its answer may be billed.
-  virtual void on_request() noexcept {}
+  virtual void on_request(const Target&) noexcept {}
   /// Bytes have arrived. The calls for their contents follow.
   virtual void on_bytes(Clock::time_point) {}
   /// The answer is complete: it has a finish reason.
@@ -79,7 +79,7 @@ class Completion final : private TransferHandler {
     kEnded        // the handler knows the outcome
   };
 
-  void on_request() noexcept override { handler_.on_request(); }
+  void on_request() noexcept override { handler_.on_request(target()); }
   bool on_data(const ResponseHead& head, std::string_view bytes) override;
   void on_done(const TransferResult& result) override;
   void on_exception(const std::exception& error) noexcept override;

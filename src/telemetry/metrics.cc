@@ -5,7 +5,6 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "telemetry/computed_metrics.h"
 #include "telemetry/process_stats.h"
 
 namespace bailian {
@@ -26,7 +26,6 @@ using prometheus::Counter;
 using prometheus::Family;
 using prometheus::Histogram;
 using prometheus::MetricFamily;
-using prometheus::MetricType;
 
 constexpr size_t kMaxModels = 20;
 constexpr size_t kMaxModelBytes = 64;
@@ -44,14 +43,6 @@ const char* status_class(int status) {
 
 const char* mode_of(const AccessRecord& record) {
   return record.endpoint == Endpoint::kChatStream ? "stream" : "json";
-}
-
-// Adds a family with one value, computed on each scrape: a counter if its name ends in `_total`.
-void add(std::vector<MetricFamily>& families, const std::string& name, const char* help, double value) {
-  const MetricType type = name.ends_with("_total") ? MetricType::Counter : MetricType::Gauge;
-  families.push_back({name, help, type, {}});
-  auto& metric = families.back().metric.emplace_back();
-  metric.gauge.value = metric.counter.value = value;
 }
 
 // Of the series with this label, or of all.
@@ -73,24 +64,6 @@ void count_safely(const auto& count) noexcept {
     count();
   } catch (const std::exception&) {
   }
-}
-
-// With the names that all Prometheus clients use.
-void add_process(std::vector<MetricFamily>& families, std::optional<uint64_t> open_files) {
-  if (const auto stats = read_process_stats()) {
-    add(families, "process_cpu_seconds_total", "User and system CPU time of the process.",
-        stats->cpu_seconds);
-    add(families, "process_start_time_seconds", "Start of the process, in seconds since 1970.",
-        stats->start_time_seconds);
-    add(families, "process_resident_memory_bytes", "Resident memory.", stats->resident_bytes);
-    add(families, "process_virtual_memory_bytes", "Virtual memory.", stats->virtual_bytes);
-    add(families, "process_threads", "Threads.", stats->threads);
-  }
-  if (open_files)
-    add(families, "process_open_fds", "Open file descriptors.", static_cast<double>(*open_files));
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  add(families, "process_max_fds", "Limit on open file descriptors.", static_cast<double>(limit.rlim_cur));
 }
 
 }  // namespace
@@ -131,7 +104,10 @@ struct Metrics::Families {
       first_token(bot, mode);
       for (const auto& outcome : kOutcomes) duration(bot, mode, outcome.value);
     }
-    for (Family<Counter>* family : {&upstream_requests, &retries}) family->Add({{"bot", bot}});
+  }
+
+  void add_target(const std::string& bot, int target) {
+    for (Family<Counter>* family : {&upstream_requests, &retries}) of_target(*family, bot, target);
   }
 
   Family<Counter>& counters(const char* name, const char* help) {
@@ -156,6 +132,9 @@ struct Metrics::Families {
   Histogram& duration(const std::string& bot, const char* mode, Outcome outcome) {
     return durations.Add({{"bot", bot}, {"mode", mode}, {"outcome", std::string(name_of(outcome))}},
                          kDurationBuckets);
+  }
+  static Counter& of_target(Family<Counter>& family, const std::string& bot, int target) {
+    return family.Add({{"bot", bot}, {"target", std::to_string(target)}});
   }
   Counter& abort(const char* reason, const char* phase) {
     return aborts.Add({{"reason", reason}, {"phase", phase}});
@@ -233,6 +212,9 @@ struct Metrics::Families {
   Family<Counter>& upstream_requests =
       counters("bailian_upstream_requests_total", "Requests sent to DashScope; each may be billed.");
   Family<Counter>& retries = counters("bailian_upstream_retries_total", "Retries after a failed attempt.");
+  Family<Counter>& failovers = counters(
+      "bailian_failovers_total",
+      "Failed attempts after which the chat went on at another target; from and to are their numbers.");
   Counter& answered_fallbacks = counter("bailian_fallbacks_answered_total",
                                         "Questions for a whole answer that got the error of their failed "
                                         "stream, without a request to DashScope.");
@@ -283,21 +265,37 @@ void Metrics::count_request(const AccessRecord& record, Clock::time_point now) n
   });
 }
 
-void Metrics::count_upstream_error(std::string_view bot, std::string_view code,
+void Metrics::add_target(std::string_view bot, int target) noexcept {
+  count_safely([&] { families_->add_target(std::string(bot), target); });
+}
+
+void Metrics::count_upstream_error(std::string_view bot, int target, std::string_view code,
                                    std::string_view fault) noexcept {
   count_safely([&] {
     families_->upstream_errors
-        .Add({{"bot", std::string(bot)}, {"code", std::string(code)}, {"fault", std::string(fault)}})
+        .Add({{"bot", std::string(bot)},
+              {"target", std::to_string(target)},
+              {"code", std::string(code)},
+              {"fault", std::string(fault)}})
         .Increment();
   });
 }
 
-void Metrics::count_upstream_request(std::string_view bot) noexcept {
-  count_safely([&] { families_->upstream_requests.Add({{"bot", std::string(bot)}}).Increment(); });
+void Metrics::count_upstream_request(std::string_view bot, int target) noexcept {
+  count_safely(
+      [&] { Families::of_target(families_->upstream_requests, std::string(bot), target).Increment(); });
 }
 
-void Metrics::count_retry(std::string_view bot) noexcept {
-  count_safely([&] { families_->retries.Add({{"bot", std::string(bot)}}).Increment(); });
+void Metrics::count_retry(std::string_view bot, int target) noexcept {
+  count_safely([&] { Families::of_target(families_->retries, std::string(bot), target).Increment(); });
+}
+
+void Metrics::count_failover(std::string_view bot, int from, int to) noexcept {
+  count_safely([&] {
+    families_->failovers
+        .Add({{"bot", std::string(bot)}, {"from", std::to_string(from)}, {"to", std::to_string(to)}})
+        .Increment();
+  });
 }
 
 void Metrics::count_answered_fallback() noexcept { families_->answered_fallbacks.Increment(); }
@@ -328,17 +326,9 @@ void Metrics::count_warm_up(WarmUpResult result) noexcept {
 
 std::string Metrics::text(const Gauges& gauges) const {
   std::vector<MetricFamily> all = families_->registry.Collect();
-  add(all, "bailian_streams_active", "Chats in progress.", gauges.active_streams);
-  add(all, "bailian_streams_limit", "MAX_STREAMS, the limit of bailian_streams_active.", gauges.stream_limit);
-  add(all, "bailian_log_writes_lost_total", "Lost writes to the log, each of one or more lines.",
-      static_cast<double>(gauges.lost_log_writes));
-  add(all, "bailian_client_sent_bytes_total",
-      "Bytes sent to the web server, including headers and FastCGI framing.",
-      families_->traffic(Traffic::kToClients));
-  add(all, "bailian_upstream_received_bytes_total",
-      "Bytes of answers received from DashScope, without HTTP and TLS overhead.",
-      families_->traffic(Traffic::kFromUpstream));
-  add_process(all, families_->count_open_files());
+  add_computed(all, gauges,
+               {families_->traffic(Traffic::kToClients), families_->traffic(Traffic::kFromUpstream),
+                families_->count_open_files()});
   std::ostringstream text;
   text.exceptions(std::ios::badbit);  // without memory the text would end early and look complete
   prometheus::TextSerializer().Serialize(text, all);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/access_record.h"
 
@@ -32,11 +33,19 @@ enum class WarmUpResult {
   kFailed
 };
 
+/// One of the targets of a bot.
+struct TargetGauge {
+  std::string_view bot;
+  int number = 0;
+  bool is_cooling = false;
+};
+
 /// Current values, which the caller of text() supplies.
 struct Gauges {
   int active_streams = 0;
   int stream_limit = 0;
   uint64_t lost_log_writes = 0;
+  std::vector<TargetGauge> targets{};
 };
 
 /// The totals since the start, for the status page.
@@ -64,15 +73,19 @@ class Metrics {
 
   /// A rate needs a series before its first event: makes those of this bot, if there are none.
   void add_bot(std::string_view bot) noexcept;
+  /// Likewise for one of its targets.
+  void add_target(std::string_view bot, int target) noexcept;
 
   /// Called at the end of each request.
   void count_request(const AccessRecord& record, Clock::time_point now) noexcept;
-  // `bot` is the name of one in the settings.
+  // `bot` is the name of one in the settings, `target` the number of one of its targets.
 
   /// All arguments must be from small sets, as each combination becomes a series.
-  void count_upstream_error(std::string_view bot, std::string_view code, std::string_view fault) noexcept;
-  void count_upstream_request(std::string_view bot) noexcept;
-  void count_retry(std::string_view bot) noexcept;
+  void count_upstream_error(std::string_view bot, int target, std::string_view code,
+                            std::string_view fault) noexcept;
+  void count_upstream_request(std::string_view bot, int target) noexcept;
+  void count_retry(std::string_view bot, int target) noexcept;
+  void count_failover(std::string_view bot, int from, int to) noexcept;
   void count_answered_fallback() noexcept;
   void count_pause() noexcept;
   void count_reload(bool good) noexcept;

@@ -154,8 +154,8 @@ TEST_P(Sent, ARequestThatArrivedWholeIsNeverSentAgain) {
   expect_error(exchange.read_all(), 502, "upstream_error", "Connection failed");
   EXPECT_FALSE(called(kept));
   EXPECT_FALSE(upstream_.is_called());
-  EXPECT_EQ(metric(site_, R"(bailian_upstream_requests_total{bot="default"})"), kKept + 1);
-  EXPECT_EQ(metric(site_, R"(bailian_upstream_retries_total{bot="default"})"), 0);
+  EXPECT_EQ(metric(site_, R"(bailian_upstream_requests_total{bot="default",target="1"})"), kKept + 1);
+  EXPECT_EQ(metric(site_, R"(bailian_upstream_retries_total{bot="default",target="1"})"), 0);
 }
 
 TEST_P(Sent, ManyConnectionsThatEndAtOnceAreNotSeenByTheNextVisitor) {
@@ -168,7 +168,7 @@ TEST_P(Sent, ManyConnectionsThatEndAtOnceAreNotSeenByTheNextVisitor) {
   call.send_text("answered");
   call.finish();
   EXPECT_EQ(read_stream(exchange).text, "answered");
-  EXPECT_EQ(metric(site_, R"(bailian_upstream_requests_total{bot="default"})"), 20 + 1);
+  EXPECT_EQ(metric(site_, R"(bailian_upstream_requests_total{bot="default",target="1"})"), 20 + 1);
 }
 
 // A request that was not sent completely cannot have been answered.
@@ -185,7 +185,7 @@ TEST_P(Sent, ARequestThatWasCutShortIsSentAfresh) {
   call.send_text("answered");
   call.finish();
   EXPECT_NE(visitor.read_reply().response.body.find("answered"), std::string::npos);
-  EXPECT_EQ(metric(site_, R"(bailian_upstream_retries_total{bot="default"})"), 0);
+  EXPECT_EQ(metric(site_, R"(bailian_upstream_retries_total{bot="default",target="1"})"), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Billing, Sent, testing::Values("0", "3"));

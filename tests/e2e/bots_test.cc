@@ -180,11 +180,11 @@ TEST_F(Bots, AreLabelsInMetricsAndColumnsInTheStatus) {
            R"(bailian_requests_total{bot="default",endpoint="chat",outcome="done",status="2xx"} 0)",
            R"(bailian_chat_duration_seconds_count{bot="shop",mode="json",outcome="done"} 1)",
            R"(bailian_time_to_first_token_seconds_count{bot="shop",mode="json"} 1)",
-           R"(bailian_upstream_errors_total{bot="shop",code="InvalidApiKey",fault="auth"} 1)",
-           R"(bailian_upstream_requests_total{bot="shop"} 2)",
-           R"(bailian_upstream_requests_total{bot="help"} 1)",
-           R"(bailian_upstream_requests_total{bot="default"} 0)",
-           R"(bailian_upstream_retries_total{bot="shop"} 0)",
+           R"(bailian_upstream_errors_total{bot="shop",code="InvalidApiKey",fault="auth",target="1"} 1)",
+           R"(bailian_upstream_requests_total{bot="shop",target="1"} 2)",
+           R"(bailian_upstream_requests_total{bot="help",target="1"} 1)",
+           R"(bailian_upstream_requests_total{bot="default",target="1"} 0)",
+           R"(bailian_upstream_retries_total{bot="shop",target="1"} 0)",
        })
     EXPECT_TRUE(contains(metrics, "\n" + std::string(line) + "\n")) << line;
   EXPECT_TRUE(contains(metrics, R"(bailian_tokens_total{bot="shop",model="qwen-plus",type="output"} )"));

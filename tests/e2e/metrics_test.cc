@@ -57,7 +57,8 @@ std::string requests(const std::string& endpoint, const std::string& outcome, co
          endpoint + R"(",outcome=")" + outcome + R"(",status=")" + status + R"("})";
 }
 std::string errors(const std::string& code, const std::string& fault) {
-  return R"(bailian_upstream_errors_total{bot="default",code=")" + code + R"(",fault=")" + fault + R"("})";
+  return R"(bailian_upstream_errors_total{bot="default",code=")" + code + R"(",fault=")" + fault +
+         R"(",target="1"})";
 }
 std::string aborts(const std::string& reason, const std::string& phase) {
   return R"(bailian_client_aborts_total{phase=")" + phase + R"(",reason=")" + reason + R"("})";
@@ -66,8 +67,8 @@ std::string tokens_of(const std::string& model, const std::string& type) {
   return R"(bailian_tokens_total{bot="default",model=")" + model + R"(",type=")" + type + R"("})";
 }
 constexpr const char* kNotGenerated = "bailian_tokens_not_generated_estimate_total";
-constexpr const char* kRetries = R"(bailian_upstream_retries_total{bot="default"})";
-constexpr const char* kUpstreamRequests = R"(bailian_upstream_requests_total{bot="default"})";
+constexpr const char* kRetries = R"(bailian_upstream_retries_total{bot="default",target="1"})";
+constexpr const char* kUpstreamRequests = R"(bailian_upstream_requests_total{bot="default",target="1"})";
 constexpr const char* kPauses = "bailian_backpressure_pauses_total";
 
 Scrape scrape(const Site& site) { return Scrape(site.get(kMetricsPath).body); }

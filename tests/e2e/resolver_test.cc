@@ -85,8 +85,9 @@ TEST_F(SlowResolver, IsWaitedForAsLongAsForAConnection) {
   expect_error(answer, 504, "upstream_timeout", "Connection timeout");
   const auto line = site_->responder().request_line(answer.headers.get("X-Request-Id"));
   EXPECT_EQ(text_at(line, "/upstream_code"), "connect_timeout");
-  EXPECT_NE(site_->get("/metrics").body.find("\nbailian_upstream_retries_total{bot=\"default\"} 1\n"),
-            std::string::npos);
+  EXPECT_NE(
+      site_->get("/metrics").body.find("\nbailian_upstream_retries_total{bot=\"default\",target=\"1\"} 1\n"),
+      std::string::npos);
 }
 
 TEST_F(SlowResolver, ANameThatIsNotFoundIsToldToEveryVisitor) {

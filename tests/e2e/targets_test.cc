@@ -53,6 +53,10 @@ class Targets : public testing::Test {
     return streams ? read_stream(exchange).text : text_at(exchange.read_all().json(), "/result");
   }
 
+  [[nodiscard]] bool counts(const std::string& line) const {
+    return site_.get("/metrics").body.find("\n" + line + "\n") != std::string::npos;
+  }
+
   ScriptedUpstream second_;
   Site site_{{.settings = settings(second_)}};
   int reloads_ = 0;
@@ -132,9 +136,25 @@ TEST_F(Targets, ATargetThatHasFailedIsSkippedUntilAReload) {
   EXPECT_EQ(number_at(failover, "/from"), 1);
   EXPECT_EQ(number_at(failover, "/to"), 2);
   EXPECT_EQ(text_at(failover, "/fault"), "auth");
+  EXPECT_TRUE(counts(R"(bailian_target_cooling{bot="default",target="1"} 1)"));
+  EXPECT_TRUE(counts(R"(bailian_target_cooling{bot="default",target="2"} 0)"));
   reload();
+  EXPECT_TRUE(counts(R"(bailian_target_cooling{bot="default",target="1"} 0)"));
   EXPECT_EQ(read_stream(site_.stream("[[sim events=2]]")).text, tokens(2));
   EXPECT_FALSE(second_.is_called());
+}
+
+TEST_F(Targets, AreCountedApart) {
+  EXPECT_TRUE(counts(R"(bailian_upstream_requests_total{bot="default",target="2"} 0)"));
+  EXPECT_EQ(text_from_second("[[sim code=InvalidApiKey]]", true), "from two");
+  EXPECT_EQ(text_from_second("[[sim events=2]]", true), "from two");
+  for (const char* line :
+       {R"(bailian_upstream_requests_total{bot="default",target="1"} 1)",
+        R"(bailian_upstream_requests_total{bot="default",target="2"} 2)",
+        R"(bailian_upstream_errors_total{bot="default",code="InvalidApiKey",fault="auth",target="1"} 1)",
+        R"(bailian_failovers_total{bot="default",from="1",to="2"} 1)"}) {
+    EXPECT_TRUE(counts(line)) << line;
+  }
 }
 
 TEST_F(Targets, NoKeyOfATargetIsShown) {

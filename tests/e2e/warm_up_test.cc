@@ -54,7 +54,8 @@ TEST_F(WarmUp, TheQuestionUsesTheConnectionThatThePageOpened) {
   EXPECT_EQ(simulator().count("connections"), 1);
   EXPECT_EQ(simulator().count("warm_ups"), 1);
   EXPECT_EQ(simulator().count("requests"), 1);
-  EXPECT_TRUE(counts(R"(bailian_upstream_requests_total{bot="default"} 1)")) << "that one may be billed";
+  EXPECT_TRUE(counts(R"(bailian_upstream_requests_total{bot="default",target="1"} 1)"))
+      << "that one may be billed";
 }
 
 TEST_F(WarmUp, APageWhoseProfileIsCachedOpensOneToo) {
@@ -96,7 +97,7 @@ TEST_F(WarmUp, AnUpstreamThatIsNotThereDisturbsNobody) {
   open_site({{"DASHSCOPE_BASE_URL", "http://127.0.0.1:" + std::to_string(unused_port()) + "/api/v1"}});
   EXPECT_EQ(site_->get(kConfigPath).status, 200);
   EXPECT_TRUE(counts(R"(bailian_warm_ups_total{result="failed"} 1)"));
-  EXPECT_TRUE(counts(R"(bailian_upstream_requests_total{bot="default"} 0)"));
+  EXPECT_TRUE(counts(R"(bailian_upstream_requests_total{bot="default",target="1"} 0)"));
 }
 
 TEST_F(WarmUp, EndsWhenTheProcessDrains) {

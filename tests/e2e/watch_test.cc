@@ -67,11 +67,12 @@ class Watch : public testing::Test {
   // After all kinds of traffic, so that no family is empty.
   Watch() {
     read_stream(site_.stream("[[sim events=3]]"));
+    // Both targets fail.
     site_.ask("[[sim status=401 code=InvalidApiKey framing=json]]");
     metrics_ = site_.get("/metrics").body;
   }
 
-  Site site_;
+  Site site_{{.settings = {{"APP_ID_2", "0123456789abcdef0123456789abcdef"}}}};
   std::string metrics_;
 };
 

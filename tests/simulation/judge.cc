@@ -297,8 +297,12 @@ void Judge::check_upstream_requests() const {
     for (const Question& question : record->questions()) {
       if (question.is_for_other_bot == (bot == kOtherBot)) requests += question.requests;
     }
-    const std::string line = fmt::format("bailian_upstream_requests_total{{bot=\"{}\"}} {}", bot, requests);
-    if (text.find("\n" + line + "\n") == std::string::npos) violated("there is no " + line);
+    const std::string series = fmt::format("\nbailian_upstream_requests_total{{bot=\"{}\",target=\"", bot);
+    int counted = 0;
+    for (size_t at = text.find(series); at != std::string::npos; at = text.find(series, at + 1))
+      counted += std::stoi(text.substr(text.find(' ', at)));
+    if (counted != requests)
+      violated(fmt::format("{} requests are counted for {} of {}", counted, requests, bot));
   }
 }
 

@@ -53,7 +53,7 @@ void scrape_with_every_series(benchmark::State& state) {
     }
   }
   for (int code = 0; code < 80; ++code)
-    metrics.count_upstream_error("default", "Some.Documented.Code" + std::to_string(code), "failed");
+    metrics.count_upstream_error("default", 1, "Some.Documented.Code" + std::to_string(code), "failed");
   for (int loop = 0; loop < 64; ++loop) {
     metrics.add_tally(Traffic::kToClients) += 1;
     metrics.add_tally(Traffic::kFromUpstream) += 1;

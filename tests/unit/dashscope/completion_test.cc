@@ -61,7 +61,7 @@ class Visitor : public AnswerHandler {
     log.append("text:").append(text).append(";");
     if (after_first_text) std::exchange(after_first_text, {})();
   }
-  void on_request() noexcept override { log += "request;"; }
+  void on_request(const Target&) noexcept override { log += "request;"; }
   void on_bytes(Clock::time_point) override {
     if (on_arrival) on_arrival();
   }

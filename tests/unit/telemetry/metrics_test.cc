@@ -112,15 +112,41 @@ TEST(MetricsText, HasEveryLabelOfEveryRequest) {
 
 TEST(MetricsText, HasTheSeriesOfABotFromTheStart) {
   Metrics metrics;
-  metrics.add_bot("shop");
-  metrics.add_bot("shop");
+  for (int i = 0; i < 2; ++i) {
+    metrics.add_bot("shop");
+    metrics.add_target("shop", 2);
+  }
   const std::string text = metrics.text({});
   for (const char* line :
        {R"(bailian_requests_total{bot="shop",endpoint="stream",outcome="done",status="2xx"} 0)",
         R"(bailian_chat_duration_seconds_count{bot="shop",mode="json",outcome="error"} 0)",
         R"(bailian_time_to_first_token_seconds_count{bot="shop",mode="stream"} 0)",
-        R"(bailian_upstream_requests_total{bot="shop"} 0)",
-        R"(bailian_upstream_retries_total{bot="shop"} 0)"}) {
+        R"(bailian_upstream_requests_total{bot="shop",target="2"} 0)",
+        R"(bailian_upstream_retries_total{bot="shop",target="2"} 0)"}) {
+    EXPECT_TRUE(has_line(text, line)) << line;
+  }
+}
+
+TEST(MetricsText, TellsTargetsApart) {
+  Metrics metrics;
+  metrics.count_upstream_request("shop", 1);
+  metrics.count_upstream_request("shop", 2);
+  metrics.count_upstream_request("shop", 2);
+  metrics.count_retry("shop", 2);
+  metrics.count_upstream_error("shop", 3, "Throttling", "throttled");
+  metrics.count_failover("shop", 3, 1);
+  Gauges gauges;
+  gauges.targets = {{"shop", 1, false}, {"shop", 2, true}, {"help", 1, true}};
+  const std::string text = metrics.text(gauges);
+  for (const char* line :
+       {R"(bailian_upstream_requests_total{bot="shop",target="1"} 1)",
+        R"(bailian_upstream_requests_total{bot="shop",target="2"} 2)",
+        R"(bailian_upstream_retries_total{bot="shop",target="2"} 1)",
+        R"(bailian_upstream_errors_total{bot="shop",code="Throttling",fault="throttled",target="3"} 1)",
+        R"(bailian_failovers_total{bot="shop",from="3",to="1"} 1)",
+        R"(bailian_target_cooling{bot="shop",target="1"} 0)",
+        R"(bailian_target_cooling{bot="shop",target="2"} 1)",
+        R"(bailian_target_cooling{bot="help",target="1"} 1)"}) {
     EXPECT_TRUE(has_line(text, line)) << line;
   }
 }
@@ -155,7 +181,7 @@ TEST(MetricsText, IsWholeWhileOthersCount) {
       for (int j = 0; j < kRequests; ++j) {
         sent += 10;
         metrics.count_request(answered("m" + std::to_string(j % 30), 1), Clock::time_point());
-        metrics.count_upstream_error("shop", "Throttling", "throttled");
+        metrics.count_upstream_error("shop", 1, "Throttling", "throttled");
       }
     });
   }
@@ -164,7 +190,7 @@ TEST(MetricsText, IsWholeWhileOthersCount) {
   const std::string text = metrics.text({});
   for (const char* line :
        {R"(bailian_requests_total{bot="shop",endpoint="stream",outcome="done",status="2xx"} 6000)",
-        R"(bailian_upstream_errors_total{bot="shop",code="Throttling",fault="throttled"} 6000)",
+        R"(bailian_upstream_errors_total{bot="shop",code="Throttling",fault="throttled",target="1"} 6000)",
         "bailian_client_sent_bytes_total 60000"}) {
     EXPECT_TRUE(has_line(text, line)) << line;
   }
@@ -181,10 +207,10 @@ TEST(Totals, AddUpEverySeries) {
   for (const AccessRecord& record : {answered("m", 10), answered("n", 5), left(true, 2)}) {
     metrics.count_request(record, Clock::time_point());
   }
-  metrics.count_upstream_error("shop", "Throttling", "throttled");
-  metrics.count_upstream_error("shop", "InvalidApiKey", "auth");
-  metrics.count_upstream_error("shop", "InvalidApiKey", "auth");
-  metrics.count_retry("shop");
+  metrics.count_upstream_error("shop", 1, "Throttling", "throttled");
+  metrics.count_upstream_error("shop", 1, "InvalidApiKey", "auth");
+  metrics.count_upstream_error("shop", 1, "InvalidApiKey", "auth");
+  metrics.count_retry("shop", 1);
   metrics.count_reload(true);
   metrics.count_reload(true);
   metrics.count_reload(false);
