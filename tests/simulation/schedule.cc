@@ -175,6 +175,7 @@ class Schedule final : public Site, private LoopObserver {
     state_->targets.forget();
     post([this] {
       worker_->reload(settings_for_next_);
+      const OutsideProduct outside;
       settings_ = settings_for_next_;
       record->warm_up().may_begin = settings_.warm_up;
       record->warm_up().last_begin.reset();
