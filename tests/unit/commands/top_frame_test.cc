@@ -1,5 +1,6 @@
 #include "commands/top_frame.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sysexits.h>
 
@@ -36,6 +37,15 @@ TEST(TopFrame, ShowsThePageAndTheOldestStreamsFirst) {
                                R"("requests_client_gone":2,"requests_rejected":1,"input_tokens":30,)"
                                R"("output_tokens":40,"upstream_errors":3,"retries":1,)",
                                stream("young", "1.25", 5) + "," + stream("old", "100", 7)));
+  const std::string heading =
+      "     age state     mode     tokens       sent   waiting   first  silent worker request id             "
+      " "
+      "         bot";
+  const auto row = [](const char* age, int tokens, const char* request_id) {
+    return fmt::format(
+        "   {} streaming stream        {}        400        50     0.2       -      1 {:<32} shop", age,
+        tokens, request_id);
+  };
   EXPECT_EQ(
       top_frame(now, nullptr, kLarge),
       (std::vector<std::string>{"bailian-fcgi 1.2.3  pid 7  up 1d 02:03:04  accepting  /run/x.sock",
@@ -43,12 +53,7 @@ TEST(TopFrame, ShowsThePageAndTheOldestStreamsFirst) {
                                 "          0 waiting, 2 streaming, 0 paused, 0 finishing",
                                 "requests  9 (-/s): 4 done, 1 error, 2 timeout, 2 client gone, 1 rejected",
                                 "tokens    52 out (-/s), 30 in (-/s)", "upstream  3 errors, 1 retries", "",
-                                "     age state     mode     tokens       sent   waiting   first  silent "
-                                "worker request id                       bot",
-                                "   100.0 streaming stream        7        400        50     0.2       -     "
-                                " 1 old                              shop",
-                                "     1.2 streaming stream        5        400        50     0.2       -     "
-                                " 1 young                            shop"}));
+                                heading, row("100.0", 7, "old"), row("  1.2", 5, "young")}));
 }
 
 TEST(TopFrame, TellsRatesByDifference) {
