@@ -21,8 +21,7 @@ class Ping : private AnswerHandler {
  public:
   /// Asks the first target.
   explicit Ping(const Config& config)
-      : config_(config),
-        target_(config.targets.front()),
+      : target_(config.targets.front()),
         loop_(std::chrono::nanoseconds::zero()),
         targets_(loop_, config, healths_, received_),
         started_(Clock::now()) {}
@@ -71,7 +70,6 @@ class Ping : private AnswerHandler {
     loop_.stop();
   }
 
-  const Config& config_;
   const Target& target_;
   EventLoop loop_;
   Tally received_;
