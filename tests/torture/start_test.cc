@@ -106,7 +106,7 @@ TEST_F(TortureStart, Top) {
         top.fds = {{file.get(), STDOUT_FILENO}};
         auto finished = e2e::run(top);
         const auto frame = read_file(screen);
-        const bool is_whole = frame.starts_with("bailian-fcgi ") && frame.ends_with(" request id\n");
+        const bool is_whole = frame.starts_with("bailian-fcgi ") && frame.ends_with(" bot\n");
         EXPECT_TRUE(finished.exit_code != 0 || is_whole) << frame;
         return finished;
       },
