@@ -34,8 +34,7 @@ void add_file(BotFiles& bots, const std::string& path, const std::string& file) 
   } else if (!is_bot_name(name)) {
     bots.faults.push_back(
         fmt::format("{}: a bot's name has 1 to 32 characters of a-z, 0-9 and -, and begins with a letter or "
-                    "digit: rename "
-                    "the file",
+                    "digit: rename the file",
                     path));
   } else {
     bots.files.push_back({std::move(name), path});
@@ -80,7 +79,7 @@ Parsed<BotHosts> parse_bot_hosts(const std::string& text) {
     if (!is_host(host))
       return not_expected("a host without scheme, port and path before each = (xn--... for other scripts)");
     if (!hosts.emplace(host_name(host), bot).second)
-      return refused(fmt::format("the host {} stands there twice", host));
+      return refused(fmt::format("the host {} appears twice", host));
   }
   return hosts;
 }

@@ -301,7 +301,7 @@ TEST(BotHostLists, WithFaultsAreRefused) {
     EXPECT_NE(fault_in(parse_bot_hosts(text)), nullptr) << text;
   const auto twice = parse_bot_hosts("a.example=shop,A.example.=help");
   ASSERT_NE(fault_in(twice), nullptr);
-  EXPECT_EQ(fault_in(twice)->sentence, "the host A.example. stands there twice");
+  EXPECT_EQ(fault_in(twice)->sentence, "the host A.example. appears twice");
 }
 
 }  // namespace
