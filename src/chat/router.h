@@ -27,8 +27,9 @@ class Router {
 
   /// Later requests are answered with `config`; chats in progress keep the settings they began with.
   void reload(const Config& config) {
+    auto snapshot = std::make_shared<ConfigSnapshot>(loop_, config, state_, received_bytes_);  // may throw
     stop_warm_ups();
-    snapshot_ = std::make_shared<ConfigSnapshot>(loop_, config, state_, received_bytes_);
+    snapshot_ = std::move(snapshot);
   }
 
   /// Opens no more connections for questions to come.
