@@ -1,17 +1,15 @@
 #include "chat/router.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <string_view>
 
-#include "base/log.h"
 #include "base/text.h"
 #include "chat/cors.h"
+#include "chat/operator_pages.h"
 #include "dialects/myapi.h"
-#include "telemetry/status_exchange.h"
 
 namespace bailian {
 
@@ -92,58 +90,6 @@ Reply with_headers(const Headers& headers, Reply reply) {
 HttpError not_found() { return {404, "not_found", "Endpoint not found"}; }
 
 HttpError misconfigured() { return {503, "not_configured", "The chat service has a fault in its settings"}; }
-
-Reply state_reply(int status, std::string_view state) {
-  return {status,
-          {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
-          fmt::format(R"({{"status":"{}","service":"Bailian-chatbot-backend","version":"{}"}})", state,
-                      BAILIAN_VERSION)};
-}
-
-std::vector<TargetGauge> target_gauges(const ConfigSnapshot& snapshot) {
-  const auto now = Clock::now();
-  std::vector<TargetGauge> targets;
-  for (const Bot& bot : snapshot.bots) {
-    for (const DashScopeClient& client : bot.upstream.clients())
-      targets.push_back({bot.name, client.target().number,
-                         client.health().view(now).state == TargetHealth::State::kCooling});
-  }
-  return targets;
-}
-
-// The figures at the top of the status page.
-std::vector<StatusFigure> status_figures(const ServiceState& state) {
-  const StatusBoard& board = state.board;
-  const Totals totals = state.metrics.totals();
-  const auto ended = [&totals](Outcome outcome) { return totals.requests.at(static_cast<size_t>(outcome)); };
-  const auto uptime = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - board.started);
-  return {{"program", "bailian-fcgi"},
-          {"version", BAILIAN_VERSION},
-          {"pid", static_cast<uint64_t>(::getpid())},
-          {"start time", board.start_time},
-          {"uptime", static_cast<uint64_t>(uptime.count())},
-          {"state", state.draining        ? "draining"
-                    : state.misconfigured ? "misconfigured"
-                                          : "accepting"},
-          {"listening", board.address},
-          {"workers", static_cast<uint64_t>(board.loops().size())},
-          {"active streams", static_cast<uint64_t>(state.streams.taken())},
-          {"max active streams", static_cast<uint64_t>(state.streams.peak())},
-          {"max streams", static_cast<uint64_t>(state.streams.limit())},
-          {"connections", board.sum(&LoopBoard::connections)},
-          {"requests", board.sum(&LoopBoard::requests)},
-          {"requests done", ended(Outcome::kDone)},
-          {"requests error", ended(Outcome::kError)},
-          {"requests timeout", ended(Outcome::kTimeout)},
-          {"requests client gone", ended(Outcome::kClientGone)},
-          {"requests rejected", board.sum(&LoopBoard::rejected)},
-          {"input tokens", totals.input_tokens},
-          {"output tokens", totals.output_tokens},
-          {"upstream errors", totals.upstream_errors},
-          {"retries", totals.retries},
-          {"reloads", totals.reloads},
-          {"failed reloads", totals.failed_reloads}};
-}
 
 }  // namespace
 
@@ -243,15 +189,9 @@ Router::Result Router::dispatch(const Request& request, ClientStream& client, co
 
 // --- the routes ---
 
-Router::Result Router::health(const Visit&) {
-  if (state_.draining) return state_reply(200, "draining");
-  return state_reply(200, state_.misconfigured ? "misconfigured" : "healthy");
-}
+Router::Result Router::health(const Visit&) { return health_page(state_); }
 
-Router::Result Router::ready(const Visit&) {
-  if (state_.draining) return state_reply(503, "draining");
-  return state_.misconfigured ? state_reply(503, "misconfigured") : state_reply(200, "ready");
-}
+Router::Result Router::ready(const Visit&) { return ready_page(state_); }
 
 Router::Result Router::bot_profile(const Visit& visit) {
   if (state_.misconfigured) throw misconfigured();
@@ -263,25 +203,14 @@ Router::Result Router::bot_profile(const Visit& visit) {
   return Reply{200, std::move(headers), profile.json};
 }
 
-Router::Result Router::metrics(const Visit&) {
-  const Gauges gauges = {state_.streams.taken(), state_.streams.limit(), lost_log_writes(),
-                         target_gauges(*snapshot_)};
-  return Reply{
-      200, {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}}, state_.metrics.text(gauges)};
-}
+Router::Result Router::metrics(const Visit&) { return metrics_page(state_, *snapshot_); }
 
 Router::Result Router::ping(const Visit&) {
   return Reply{200, {{"Content-Type", "text/plain; charset=utf-8"}}, "pong"};
 }
 
 Router::Result Router::status(const Visit& visit) {
-  std::vector<StatusBot> bots;
-  for (const Bot& bot : snapshot_->bots) {
-    bots.push_back({bot.name, bot.config.targets.front().app_id, static_cast<uint64_t>(bot.streams.taken()),
-                    &bot == &snapshot_->bots.front() ? 0 : static_cast<uint64_t>(bot.config.max_streams)});
-  }
-  return std::make_unique<StatusExchange>(loop_, state_.board, status_figures(state_), bots, visit.client,
-                                          parse_status_query(visit.request.query), visit.headers);
+  return status_page(loop_, state_, *snapshot_, visit.request, visit.client, visit.headers);
 }
 
 Router::Result Router::chat(const Visit& visit) {

@@ -1,0 +1,98 @@
+#include "chat/operator_pages.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "telemetry/status_exchange.h"
+
+namespace bailian {
+namespace {
+
+Reply state_reply(int status, std::string_view state) {
+  return {status,
+          {{"Content-Type", "application/json"}, {"Cache-Control", "no-store"}},
+          fmt::format(R"({{"status":"{}","service":"Bailian-chatbot-backend","version":"{}"}})", state,
+                      BAILIAN_VERSION)};
+}
+
+std::vector<TargetGauge> target_gauges(const ConfigSnapshot& snapshot) {
+  const auto now = Clock::now();
+  std::vector<TargetGauge> targets;
+  for (const Bot& bot : snapshot.bots) {
+    for (const DashScopeClient& client : bot.upstream.clients())
+      targets.push_back({bot.name, client.target().number,
+                         client.health().view(now).state == TargetHealth::State::kCooling});
+  }
+  return targets;
+}
+
+// The figures at the top of the status page.
+std::vector<StatusFigure> status_figures(const ServiceState& state) {
+  const StatusBoard& board = state.board;
+  const Totals totals = state.metrics.totals();
+  const auto ended = [&totals](Outcome outcome) { return totals.requests.at(static_cast<size_t>(outcome)); };
+  const auto uptime = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - board.started);
+  return {{"program", "bailian-fcgi"},
+          {"version", BAILIAN_VERSION},
+          {"pid", static_cast<uint64_t>(::getpid())},
+          {"start time", board.start_time},
+          {"uptime", static_cast<uint64_t>(uptime.count())},
+          {"state", state.draining        ? "draining"
+                    : state.misconfigured ? "misconfigured"
+                                          : "accepting"},
+          {"listening", board.address},
+          {"workers", static_cast<uint64_t>(board.loops().size())},
+          {"active streams", static_cast<uint64_t>(state.streams.taken())},
+          {"max active streams", static_cast<uint64_t>(state.streams.peak())},
+          {"max streams", static_cast<uint64_t>(state.streams.limit())},
+          {"connections", board.sum(&LoopBoard::connections)},
+          {"requests", board.sum(&LoopBoard::requests)},
+          {"requests done", ended(Outcome::kDone)},
+          {"requests error", ended(Outcome::kError)},
+          {"requests timeout", ended(Outcome::kTimeout)},
+          {"requests client gone", ended(Outcome::kClientGone)},
+          {"requests rejected", board.sum(&LoopBoard::rejected)},
+          {"input tokens", totals.input_tokens},
+          {"output tokens", totals.output_tokens},
+          {"upstream errors", totals.upstream_errors},
+          {"retries", totals.retries},
+          {"reloads", totals.reloads},
+          {"failed reloads", totals.failed_reloads}};
+}
+
+}  // namespace
+
+Reply health_page(const ServiceState& state) {
+  if (state.draining) return state_reply(200, "draining");
+  return state_reply(200, state.misconfigured ? "misconfigured" : "healthy");
+}
+
+Reply ready_page(const ServiceState& state) {
+  if (state.draining) return state_reply(503, "draining");
+  return state.misconfigured ? state_reply(503, "misconfigured") : state_reply(200, "ready");
+}
+
+Reply metrics_page(const ServiceState& state, const ConfigSnapshot& snapshot) {
+  const Gauges gauges = {state.streams.taken(), state.streams.limit(), lost_log_writes(),
+                         target_gauges(snapshot)};
+  return {200, {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}}, state.metrics.text(gauges)};
+}
+
+std::unique_ptr<Exchange> status_page(EventLoop& loop, const ServiceState& state,
+                                      const ConfigSnapshot& snapshot, const Request& request,
+                                      ClientStream& client, const Headers& headers) {
+  std::vector<StatusBot> bots;
+  for (const Bot& bot : snapshot.bots) {
+    bots.push_back({bot.name, bot.config.targets.front().app_id, static_cast<uint64_t>(bot.streams.taken()),
+                    &bot == &snapshot.bots.front() ? 0 : static_cast<uint64_t>(bot.config.max_streams)});
+  }
+  return std::make_unique<StatusExchange>(loop, state.board, status_figures(state), bots, client,
+                                          parse_status_query(request.query), headers);
+}
+
+}  // namespace bailian
