@@ -116,9 +116,13 @@ show_log() { # NAME
 [[ -x $build/bailian-fcgi ]] || die 66 "$build/bailian-fcgi is missing: run make"
 checked=$("$build/bailian-fcgi" check 2>&1) || die $? "$checked"
 grep '^warning: ' <<<"$checked" >&2 || true
+# The application that is asked: the first one with a key.
+app=$(sed -nE '/^target [1-9]: application [^ ,]+, key set/{s/^[^:]*: application ([^,]*),.*/\1/p;q}; s/^application: //p' <<<"$checked")
 missing=''
-if [[ $'\n'$checked == *$'\nkey: not set'* ]]; then missing=DASHSCOPE_API_KEY; fi
-if [[ $'\n'$checked == *$'\napplication: not set'* ]]; then missing+="${missing:+ and }APP_ID"; fi
+if [[ ! $app || $app == 'not set'* || $'\n'$checked == *$'\nkey: not set'* ]]; then
+  if grep -Eq '^(key:|target 1: .*, key) not set' <<<"$checked"; then missing=DASHSCOPE_API_KEY; fi
+  if grep -Eq '^(target 1: )?application:? not set' <<<"$checked"; then missing+="${missing:+ and }APP_ID"; fi
+fi
 
 host=$(setting HOST)
 listens_where=''
@@ -175,7 +179,7 @@ if [[ $missing ]]; then
     DASHSCOPE_BASE_URL="${line#listening on }/api/v1" "${responder[@]}")
   model="SIMULATED: the environment and .env do not set $missing"
 else
-  model="real: app $(sed -n 's/^application: //p' <<<"$checked"), its answers are billed"
+  model="real: app $app, its answers are billed"
 fi
 start bailian-fcgi "$run/bailian-fcgi.log" "${responder[@]}"
 

@@ -71,6 +71,25 @@ TEST_F(RunScript, WithARealKeyListensOnThisMachineOnly) {
   stop(script);
 }
 
+TEST_F(RunScript, WithSeveralTargetsIsRealIfOneOfThemIsComplete) {
+  dir_.write(".env", "APP_ID_2=second\nDASHSCOPE_API_KEY_3=sk-0123456789abcdef\nAPP_ID_3=third\n");
+  Process script(command({}));
+  const auto told = start(script);
+  EXPECT_TRUE(contains(told, "\n  listens    " + address_ + " (this machine only,")) << told;
+  EXPECT_TRUE(contains(told, "\n  model      real: app third, its answers are billed\n")) << told;
+  stop(script);
+}
+
+TEST_F(RunScript, WithSeveralTargetsButNoKeySimulates) {
+  dir_.write(".env", "APP_ID=first\nAPP_ID_2=second\n");
+  Process script(command({}));
+  const auto told = start(script);
+  EXPECT_TRUE(
+      contains(told, "\n  model      SIMULATED: the environment and .env do not set DASHSCOPE_API_KEY\n"))
+      << told;
+  stop(script);
+}
+
 TEST_F(RunScript, WithARealKeyListensWhereHostSays) {
   dir_.write(".env", "DASHSCOPE_API_KEY=sk-0123456789abcdef\nAPP_ID=shop\nHOST=0.0.0.0\n");
   Process script(command({}));
