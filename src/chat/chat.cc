@@ -83,6 +83,7 @@ void Chat::on_failover(const UpstreamError& error, const Target& from) {
   state_.metrics.count_failover(chat_.bot.name, from.number, target().number);
   log(LogLevel::kWarning, "failover", "",
       {{"request_id", chat_.request_id},
+       {"bot", chat_.bot.name},
        {"from", double(from.number)},
        {"to", double(target().number)},
        {"fault", fault.label},
@@ -93,7 +94,7 @@ void Chat::on_failover(const UpstreamError& error, const Target& from) {
 void Chat::note_lost_session() {
   if (!completion_->has_lost_session() || std::exchange(is_lost_session_noted_, true)) return;
   log(LogLevel::kWarning, "session_lost", "the chat goes on without its earlier questions",
-      {{"request_id", chat_.request_id}, {"target", double(target().number)}});
+      {{"request_id", chat_.request_id}, {"bot", chat_.bot.name}, {"target", double(target().number)}});
 }
 
 void Chat::on_failed(const UpstreamError& error) {
