@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,7 +20,7 @@ struct Bot {
   Bot(EventLoop& loop, const Config& settings, ServiceState& state, Tally& received_bytes)
       : name(settings.name),
         config(settings),
-        streams(state.streams_of(settings)),
+        streams(state.streams_of(settings.name)),
         upstream(loop, config, state.targets, received_bytes) {
     for (const Target& target : config.targets) state.metrics.add_target(name, target.number);
   }
@@ -37,6 +38,14 @@ struct ConfigSnapshot {
       : config(std::move(settings)) {
     bots.emplace_back(loop, config, state, received_bytes);
     for (const Config& bot : config.bots) bots.emplace_back(loop, bot, state, received_bytes);
+  }
+
+  /// Puts MAX_STREAMS of the bots into use, for all loops.
+  void set_limits() noexcept {
+    for (const Bot& bot : bots) {
+      const int own = bot.config.max_streams;  // of the default one: that of the service
+      bot.streams.set_limit(own > 0 ? own : std::numeric_limits<int>::max());
+    }
   }
 
   /// nullptr if no such bot exists.

@@ -23,13 +23,16 @@ class Router {
         state_(state),
         board_(state.board.add_loop()),
         received_bytes_(state.metrics.add_tally(Traffic::kFromUpstream)),
-        snapshot_(std::make_shared<ConfigSnapshot>(loop, config, state, received_bytes_)) {}
+        snapshot_(std::make_shared<ConfigSnapshot>(loop, config, state, received_bytes_)) {
+    snapshot_->set_limits();
+  }
 
   /// Later requests are answered with `config`; chats in progress keep the settings they began with.
   void reload(const Config& config) {
     auto snapshot = std::make_shared<ConfigSnapshot>(loop_, config, state_, received_bytes_);  // may throw
     stop_warm_ups();
     snapshot_ = std::move(snapshot);
+    snapshot_->set_limits();
   }
 
   /// Opens no more connections for questions to come.

@@ -77,13 +77,11 @@ struct ServiceState {
   explicit ServiceState(const Config& config) : streams(config.max_streams) {}
   const CurlLibrary curl;
   StreamLimit streams;
-  /// Those of a bot, with the limit in its settings. A bot that is gone keeps its entry.
-  StreamLimit& streams_of(const Config& bot) {
-    const int limit = bot.max_streams > 0 ? bot.max_streams : std::numeric_limits<int>::max();
+  /// Those of a bot. A bot that is gone keeps its entry.
+  StreamLimit& streams_of(const std::string& bot) {
     const std::lock_guard lock(bot_streams_mutex_);
-    const auto [entry, is_new] = bot_streams_.try_emplace(bot.name, limit);
-    if (is_new) metrics.add_bot(bot.name);
-    entry->second.set_limit(limit);
+    const auto [entry, is_new] = bot_streams_.try_emplace(bot, std::numeric_limits<int>::max());
+    if (is_new) metrics.add_bot(bot);
     return entry->second;
   }
   StreamPermit take_permit(StreamLimit& of_bot) { return {streams.take(), of_bot.take()}; }

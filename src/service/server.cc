@@ -8,7 +8,10 @@
 #include <cassert>
 #include <csignal>
 #include <exception>
+#include <functional>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "service/supervisor.h"
@@ -227,16 +230,20 @@ void Server::apply(LoadedConfig loaded) {
   for (const std::string_view key : keep_what_needs_a_restart(config_, loaded.config)) {
     log(LogLevel::kWarning, "setting", fmt::format("{} has changed, which needs a restart", key));
   }
-  config_ = std::move(loaded.config);
-  set_log_level(effective_log_level(config_));
-  state_.targets.forget();
+  // What may fail comes first, so that a reload that fails changes nothing.
+  const auto config = std::make_shared<const Config>(loaded.config);
   const auto workers_left = std::make_shared<std::atomic<size_t>>(workers_.size());
+  std::vector<std::function<void()>> tasks;
   for (const auto& worker : workers_) {
-    worker->loop().post([config = config_, workers_left, &own = *worker] {
-      own.reload(config);
+    tasks.emplace_back([config, workers_left, &own = *worker] {
+      own.reload(*config);
       if (--*workers_left == 0) log(LogLevel::kInfo, "reloaded", "chats under way keep their settings");
     });
   }
+  config_ = std::move(loaded.config);
+  set_log_level(effective_log_level(config_));
+  state_.targets.forget();
+  for (size_t i = 0; i < tasks.size(); ++i) workers_[i]->loop().post(std::move(tasks[i]));
 }
 
 void Server::restart() {

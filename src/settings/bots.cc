@@ -11,6 +11,8 @@
 namespace bailian {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr std::string_view kEnding = ".env";
 
 bool is_bot_char(char c) { return (c >= 'a' && c <= 'z') || is_digit(c); }
@@ -20,7 +22,17 @@ bool is_leftover(std::string_view file) {
   return file.starts_with('.') || file.ends_with('~') || file.find(".dpkg-") != std::string_view::npos;
 }
 
-void add_file(BotFiles& bots, const std::string& path, const std::string& file) {
+// Reading a FIFO would wait for its writer.
+bool is_special_file(const fs::directory_entry& entry) {
+  std::error_code ignored;
+  const fs::file_type type = entry.status(ignored).type();
+  return type != fs::file_type::regular && type != fs::file_type::directory &&
+         type != fs::file_type::not_found && type != fs::file_type::none;
+}
+
+void add_file(BotFiles& bots, const fs::directory_entry& entry) {
+  const std::string path = entry.path().string();
+  const std::string file = entry.path().filename().string();
   if (is_leftover(file)) return;
   if (!file.ends_with(kEnding)) {
     if (to_lower(file).find(kEnding) != std::string::npos)
@@ -36,6 +48,8 @@ void add_file(BotFiles& bots, const std::string& path, const std::string& file) 
         fmt::format("{}: a bot's name has 1 to 32 characters of a-z, 0-9 and -, and begins with a letter or "
                     "digit: rename the file",
                     path));
+  } else if (is_special_file(entry)) {
+    bots.faults.push_back(fmt::format("{}: not a regular file", path));
   } else {
     bots.files.push_back({std::move(name), path});
   }
@@ -55,12 +69,10 @@ bool is_bot_name(std::string_view name) {
 }
 
 BotFiles list_bot_files(const std::string& folder) {
-  namespace fs = std::filesystem;
   BotFiles bots;
   std::error_code error;
   fs::directory_iterator entry(folder, error);
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error))
-    add_file(bots, entry->path().string(), entry->path().filename().string());
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) add_file(bots, *entry);
   if (error) bots.faults.push_back(fmt::format("BOTS_DIR: cannot read {}: {}", folder, error.message()));
   if (bots.files.size() > kMaxBots)
     bots.faults.push_back(fmt::format("BOTS_DIR: {} has more than {} bots", folder, kMaxBots));

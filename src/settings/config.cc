@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "settings/found_values.h"
+#include "settings/missing.h"
 #include "settings/parse_value.h"
 #include "settings/placeholder.h"
 #include "settings/settings_table.h"
@@ -86,7 +87,8 @@ class Loader {
     bot.bot_hosts.clear();
     bot.max_streams = 0;
     FoundValues values;
-    read_env_file(file.path, values, {&values, &environment_, &file_}, findings_);
+    const Names variables = read_env_file(file.path, values, {&values, &environment_, &file_}, findings_);
+    warn_of_unknown_names(values, variables, findings_);
     refuse_settings_of_the_service(values);
     const auto layers_of_main = std::exchange(layers_, {&values});
     // Another application must not take over with another persona, nor another account pay.
@@ -178,12 +180,26 @@ class Loader {
       target.number = number;
       forget_replaced_key(set, target);
       for (const Setting* setting : set) apply(*setting, number, scratch);
-      config.targets.push_back(std::move(target));
+      if (!is_repetition(config.targets, target, where)) config.targets.push_back(std::move(target));
     }
     for (const Target& target : config.targets) {
       check_key_file_mode(target, where.empty());
       check_workspace(target, where);
     }
+  }
+
+  // The same application with the same key would fail again, and might bill the question twice.
+  bool is_repetition(const std::vector<Target>& others, const Target& target, std::string_view where) {
+    const auto same = std::ranges::find_if(others, [&target](Target other) {
+      other.number = target.number;
+      other.api_key_file = target.api_key_file;
+      return other == target;
+    });
+    if (same == others.end() || !missing_for(target).empty()) return false;
+    findings_.warnings.push_back(
+        fmt::format("{}target {} has the key and the application of target {}, so it is not used", where,
+                    target.number, same->number));
+    return true;
   }
 
   // The value in effect; nullptr when there is none or it is faulty.
@@ -309,11 +325,11 @@ LogLevel effective_log_level(const Config& config) {
 
 std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read) {
   std::vector<std::string_view> changed;
-  const auto keep = [&](std::string_view key, auto member) {
+  const auto keep = [&](std::string_view key, auto member, bool have_bots_their_own = false) {
     if (read.*member == running.*member) return;
     changed.push_back(key);
     for (Config& bot : read.bots) {
-      if (bot.*member == read.*member) bot.*member = running.*member;
+      if (!have_bots_their_own) bot.*member = running.*member;
     }
     read.*member = running.*member;
   };
@@ -322,7 +338,7 @@ std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, C
   keep("FCGI_LISTEN", &Config::listen);
   keep("FCGI_SOCKET_MODE", &Config::socket_mode);
   keep("WORKERS", &Config::workers);
-  keep("MAX_STREAMS", &Config::max_streams);
+  keep("MAX_STREAMS", &Config::max_streams, true);
   keep("TOKEN_COALESCE", &Config::token_coalesce);
   keep("LOG_FORMAT", &Config::log_format);
   keep("LOG_FILE", &Config::log_file);

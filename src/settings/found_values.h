@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +18,7 @@ struct Found {
   std::string where;  // for messages: "environment", or FILE:LINE
 };
 using FoundValues = std::map<std::string, Found, std::less<>>;
+using Names = std::set<std::string, std::less<>>;
 
 /// The sentences for the operator, each with its place.
 struct Findings {
@@ -35,8 +37,12 @@ inline constexpr std::string_view kEnvironment = "environment";
 FoundValues read_environment(const std::vector<std::string>& variables, Findings& findings);
 
 /// Reads a .env file into `values`; a later line takes precedence. `layers`: where its `${NAME}` are looked
-/// up, `values` among them, the highest precedence first.
-void read_env_file(const std::string& path, FoundValues& values,
-                   const std::vector<const FoundValues*>& layers, Findings& findings);
+/// up, `values` among them, the highest precedence first. Returns their names.
+Names read_env_file(const std::string& path, FoundValues& values,
+                    const std::vector<const FoundValues*>& layers, Findings& findings);
+
+/// Warns of each name in `values`, those of a file that no other program reads, that is neither a setting nor
+/// one of `variables`. A misspelt one is left out, as it has a warning already.
+void warn_of_unknown_names(const FoundValues& values, const Names& variables, Findings& findings);
 
 }  // namespace bailian

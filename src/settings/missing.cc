@@ -34,13 +34,8 @@ std::string missing_for(const Target& target) {
 }
 
 std::string missing_for_chats(const Config& bot) {
-  std::string missing;
-  for (const Target& target : bot.targets) {
-    const std::string of_target = missing_for(target);
-    if (of_target.empty()) return "";
-    missing += (missing.empty() ? "" : " or ") + of_target;
-  }
-  return missing;
+  const auto is_complete = [](const Target& target) { return missing_for(target).empty(); };
+  return std::ranges::any_of(bot.targets, is_complete) ? "" : missing_for(bot.targets.front());
 }
 
 std::vector<std::string> targets_not_asked(const Config& config) {

@@ -11,7 +11,8 @@ namespace bailian {
 /// Empty: none.
 std::string missing_for(const Target& target);
 
-/// The settings that chats of this bot need and that are not set: none if one of its targets has all.
+/// The settings that chats of this bot need and that are not set, those of its first target: none if any of
+/// its targets has all.
 std::string missing_for_chats(const Config& bot);
 
 /// A sentence for each target of all bots that is not asked, though another one of its bot is.

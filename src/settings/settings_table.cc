@@ -182,6 +182,16 @@ std::string_view by_prefix(std::string_view name) {
   return "";
 }
 
+std::string_view suggested_key(std::string_view name, bool is_in_environment) {
+  constexpr size_t kMinGuessedBytes = 5;  // HOST and PORT are similar to too many words
+  if (const std::string_view meant = by_prefix(name); !meant.empty()) return meant;
+  for (const Setting& setting : kSettings) {
+    const bool is_near = setting.key.size() >= kMinGuessedBytes && edit_distance(name, setting.key) <= 2;
+    if (is_near || (name == setting.key && !is_in_environment)) return setting.key;
+  }
+  return "";
+}
+
 }  // namespace
 
 const std::vector<Setting>& settings() { return kSettings; }
@@ -231,17 +241,21 @@ const Setting* find_setting(std::string_view name) {
   return nullptr;
 }
 
-std::string_view suggested_setting(std::string_view name, bool is_in_environment) {
-  constexpr size_t kMinGuessedBytes = 5;  // HOST and PORT are similar to too many words
+std::string suggested_setting(std::string_view name, bool is_in_environment) {
   if (find_setting(name) != nullptr) return "";
   std::string likely(name);
   for (char& c : likely) c = c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c & ~0x20) : c;
-  if (const std::string_view meant = by_prefix(likely); !meant.empty()) return meant;
-  for (const Setting& setting : settings()) {
-    const bool is_near = setting.key.size() >= kMinGuessedBytes && edit_distance(likely, setting.key) <= 2;
-    if (is_near || (likely == setting.key && !is_in_environment)) return setting.key;
-  }
-  return "";
+  const size_t digits = likely.size() - std::min(likely.find_last_not_of("0123456789") + 1, likely.size());
+  std::string_view stem = std::string_view(likely).substr(0, likely.size() - digits);
+  if (stem.ends_with('_')) stem.remove_suffix(1);
+  const std::string_view key = digits > 0 ? suggested_key(stem, is_in_environment) : "";
+  const Setting* const of_target = key.empty() ? nullptr : find_setting(key);
+  if (of_target == nullptr || of_target->scope != Scope::kTarget)
+    return std::string(suggested_key(likely, is_in_environment));
+  const std::string_view number = std::string_view(likely).substr(likely.size() - digits);
+  if (number == "1") return std::string(key);
+  if (number.size() == 1 && number >= "2") return fmt::format("{}_{}", key, number);
+  return fmt::format("{0}_2 to {0}_{1}", key, kMaxTargets);
 }
 
 }  // namespace bailian

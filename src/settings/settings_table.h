@@ -39,8 +39,9 @@ const std::vector<Setting>& settings();
 const Setting* find_setting(std::string_view name);
 
 /// The setting that a misspelt name was probably meant to be; empty when the name is a setting, or is not
-/// similar to one. In the environment, which other programs share, fewer names are suspected.
-std::string_view suggested_setting(std::string_view name, bool is_in_environment);
+/// similar to one. APP_ID_2 to APP_ID_9 for APP_ID_10. In the environment, which other programs share, fewer
+/// names are suspected.
+std::string suggested_setting(std::string_view name, bool is_in_environment);
 
 /// An operator's text file: UTF-8 without its byte order mark, at most 4 MiB.
 Parsed<std::string> read_text_file(const std::string& path);

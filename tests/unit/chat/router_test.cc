@@ -376,6 +376,20 @@ TEST_F(Routes, AChatOverTheLimitIsRejected) {
   EXPECT_EQ(rejected_, 1U);
 }
 
+TEST_F(Routes, ABotsLimitChangesOnlyWhenItsSettingsAreInUse) {
+  add_bot("shop").max_streams = 5;
+  ServiceState shared(config_);
+  Router router(loop_, config_, shared);
+  const StreamLimit& streams = shared.streams_of("shop");
+  EXPECT_EQ(streams.limit(), 5);
+  config_.bots.front().max_streams = 7;
+  Tally received;
+  const ConfigSnapshot unused(loop_, config_, shared, received);
+  EXPECT_EQ(streams.limit(), 5);
+  router.reload(config_);
+  EXPECT_EQ(streams.limit(), 7);
+}
+
 TEST(StreamLimits, HandOutNoMoreThanTheirPlaces) {
   StreamLimit limit(2);
   const auto first = limit.take();

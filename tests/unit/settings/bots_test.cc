@@ -202,9 +202,9 @@ TEST_F(Bots, TheirVariablesAreFirstTheirOwn) {
   EXPECT_EQ(bot.system_prompt, "own environment main");
   std::ignore = write("help.env", "SYSTEM_PROMPT=${ELSEWHERE}\n");
   std::ignore = write("shop.env", "ELSEWHERE=x\n");
-  EXPECT_EQ(load(main).warnings,
-            Sentences{in_bots_dir("help.env") + ":1: SYSTEM_PROMPT: ${ELSEWHERE} is not set, neither in the "
-                                                "environment nor above; it is read as empty"});
+  EXPECT_EQ(load(main).warnings.at(0), in_bots_dir("help.env") +
+                                           ":1: SYSTEM_PROMPT: ${ELSEWHERE} is not set, neither in the "
+                                           "environment nor above; it is read as empty");
 }
 
 TEST_F(Bots, MayNotSetWhatIsOfTheWholeService) {
@@ -215,8 +215,39 @@ TEST_F(Bots, MayNotSetWhatIsOfTheWholeService) {
     EXPECT_EQ(faults(""),
               Sentences{path + ":2: " + key + " is a setting of the whole service: set it in the main file"});
   }
-  std::ignore = write("shop.env", "TIMOUT=1\nOTHER=2\n");
-  EXPECT_EQ(load("").warnings, Sentences{path + ":1: TIMOUT is not a setting; did you mean TIMEOUT?"});
+}
+
+TEST_F(Bots, EveryUnknownNameIsNamed) {
+  const std::string path = write("shop.env",
+                                 "TIMOUT=1\nBOT_NAME=shop\nSHOP=a shop\nsk-0123456789abcdef=1\n"
+                                 "SYSTEM_PROMPT=For ${SHOP}\nAPP_ID_10=x\n");
+  EXPECT_EQ(load("OTHER=2\n").warnings,
+            (Sentences{path + ":1: TIMOUT is not a setting; did you mean TIMEOUT?",
+                       path + ":6: APP_ID_10 is not a setting; did you mean APP_ID_2 to APP_ID_9?",
+                       path + ":2: BOT_NAME is not a setting", path + ":4: the name is not a setting"}));
+}
+
+TEST_F(Bots, AreNotReadFromSpecialFiles) {
+  const std::string fifo = in_bots_dir("shop.env");
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(faults(""), Sentences{fifo + ": not a regular file"});
+  std::filesystem::remove(fifo);
+  std::filesystem::create_symlink("nowhere", fifo);
+  EXPECT_EQ(faults(""), Sentences{"cannot read " + fifo + ": No such file or directory"});
+  std::filesystem::remove(fifo);
+  std::filesystem::create_symlink("../shop", fifo);
+  std::ofstream(folder_ + "/shop") << "APP_ID=linked\n";
+  EXPECT_EQ(load("").config.bots.at(0).targets.at(0).app_id, "linked");
+}
+
+TEST_F(Bots, RubbishInAFileGetsFewLines) {
+  std::string text;
+  for (int i = 0; i < 5000; ++i) text += "no setting\n";
+  const std::string path = write("shop.env", text);
+  const Sentences all = faults("");
+  ASSERT_EQ(all.size(), 11U);
+  EXPECT_EQ(all.front(), path + ":1: the line is not of the form KEY=value");
+  EXPECT_EQ(all.back(), path + ": 4990 more lines have such faults");
 }
 
 TEST_F(Bots, MaySetWhatTheReadmeLists) {

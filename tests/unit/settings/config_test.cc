@@ -244,6 +244,21 @@ TEST_F(Configs, WhatAFurtherTargetDoesNotSetIsThatOfTheFirst) {
   EXPECT_EQ(targets[3].base_url, "https://dashscope-intl.aliyuncs.com/api/v1");
 }
 
+TEST_F(Configs, ARepetitionOfATargetIsNotUsed) {
+  const std::string file = folder_.write("key", "sk-one");
+  const LoadedConfig loaded =
+      load({"DASHSCOPE_API_KEY=sk-one", "APP_ID=shop", "APP_ID_2=shop", "DASHSCOPE_API_KEY_FILE_3=" + file,
+            "APP_ID_4=spare", "APP_ID_5=spare", "DASHSCOPE_API_KEY_6=sk-two",
+            "DASHSCOPE_API_KEY_7=", "DASHSCOPE_API_KEY_8="});
+  std::vector<int> numbers;
+  for (const Target& target : loaded.config.targets) numbers.push_back(target.number);
+  EXPECT_EQ(numbers, (std::vector{1, 4, 6, 7, 8}));
+  EXPECT_EQ(loaded.warnings, (std::vector<std::string>{
+                                 "target 2 has the key and the application of target 1, so it is not used",
+                                 "target 3 has the key and the application of target 1, so it is not used",
+                                 "target 5 has the key and the application of target 4, so it is not used"}));
+}
+
 TEST_F(Configs, AFurtherTargetsKeyReplacesTheFirstOneInEitherForm) {
   const std::string file = folder_.write("key", "sk-from-file");
   const auto by_text = config({"DASHSCOPE_API_KEY_2=sk-two", "DASHSCOPE_API_KEY_FILE=" + file}).targets;
@@ -400,6 +415,7 @@ TEST_F(Configs, WhatCannotChangeAtRunTimeStaysAndIsNamed) {
   Config read =
       config({"HOST=::1", "PORT=7", "FCGI_LISTEN=/tmp/other", "FCGI_SOCKET_MODE=0600", "WORKERS=7",
               "MAX_STREAMS=7", "TOKEN_COALESCE=7", "LOG_FORMAT=text", "LOG_FILE=/tmp/log", "TIMEOUT=7"});
+  read.bots.push_back(read);  // with a share of 7
   read.bots.push_back(read);
   read.bots.back().max_streams = 0;
   EXPECT_EQ(keep_what_needs_a_restart(running, read),
@@ -408,7 +424,8 @@ TEST_F(Configs, WhatCannotChangeAtRunTimeStaysAndIsNamed) {
   EXPECT_EQ(to_string(read.listen), to_string(running.listen));
   EXPECT_EQ(read.max_streams, running.max_streams);
   EXPECT_EQ(read.bots.at(0).workers, running.workers);
-  EXPECT_EQ(read.bots.at(0).max_streams, 0) << "its share does not need a restart";
+  EXPECT_EQ(read.bots.at(0).max_streams, 7) << "its share does not need a restart";
+  EXPECT_EQ(read.bots.at(1).max_streams, 0);
   EXPECT_EQ(read.timeout, Seconds(7));
   EXPECT_TRUE(keep_what_needs_a_restart(running, read).empty());
 }
@@ -590,13 +607,21 @@ TEST_F(Configs, TheLogsLevelGoesByDebugUnlessItIsSet) {
 TEST_F(Configs, AMissingEnvFileIsAFault) { EXPECT_THROW(load_config({}, "/nonexistent/.env"), ConfigError); }
 
 TEST_F(Configs, AMisspeltKeyIsNamed) {
-  const std::pair<const char*, const char*> table[] = {{"MAX_STREAM", "MAX_STREAMS"},
-                                                       {"TIMOUT", "TIMEOUT"},
-                                                       {"app_id", "APP_ID"},
-                                                       {"System-Prompt", "SYSTEM_PROMPT"},
-                                                       {"BAILIAN_APP_ID", "APP_ID"},
-                                                       {"DASHSCOPE_KEY", "DASHSCOPE_API_KEY"},
-                                                       {"DASHSCOPE_API_KYE", "DASHSCOPE_API_KEY"}};
+  const std::pair<const char*, const char*> table[] = {
+      {"MAX_STREAM", "MAX_STREAMS"},
+      {"TIMOUT", "TIMEOUT"},
+      {"app_id", "APP_ID"},
+      {"System-Prompt", "SYSTEM_PROMPT"},
+      {"BAILIAN_APP_ID", "APP_ID"},
+      {"APP_ID_1", "APP_ID"},
+      {"APP_ID2", "APP_ID_2"},
+      {"app_id_9", "APP_ID_9"},
+      {"DASHSCOPE_APP_ID_3", "APP_ID_3"},
+      {"DASHSCOPE_API_KEY_10", "DASHSCOPE_API_KEY_2 to DASHSCOPE_API_KEY_9"},
+      {"APP_ID_0", "APP_ID_2 to APP_ID_9"},
+      {"TIMEOUT_2", "TIMEOUT"},
+      {"DASHSCOPE_KEY", "DASHSCOPE_API_KEY"},
+      {"DASHSCOPE_API_KYE", "DASHSCOPE_API_KEY"}};
   for (const auto& [key, meant] : table) {
     const auto warnings = load({}, std::string(key) + "=5\n").warnings;
     ASSERT_EQ(warnings.size(), 1U) << key;

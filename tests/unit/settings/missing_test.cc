@@ -34,7 +34,7 @@ TEST(Missing, ChatsNeedOneTargetThatHasAll) {
        "",
        {"target 2 is not asked: it has no key and no application"}},
       {{target(1, "k", ""), target(2, "k", "b")}, "", {"target 1 is not asked: it has no application"}},
-      {{target(1, "k", ""), target(2, "", "b")}, "APP_ID or DASHSCOPE_API_KEY_2", {}},
+      {{target(1, "k", ""), target(2, "", "b")}, "APP_ID", {}},
   };
   for (const Row& row : rows) {
     Config config;
