@@ -130,8 +130,8 @@ bool Completion::on_data(const ResponseHead& head, std::string_view bytes) {
   parser_->feed(head.status, bytes);
   deliver_pieces();
   if (parser_->state() == AnswerParser::State::kFinished) {
+    finish();                 // may throw, which the transfer reports only while it is not drained
     drain_later_.schedule();  // the visitor need not wait for the end of the response
-    finish();
   }
   return parser_->state() != AnswerParser::State::kFailed;
 }

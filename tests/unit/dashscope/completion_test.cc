@@ -766,6 +766,17 @@ TEST_F(Completions, AnExceptionAtTheEndIsReportedToo) {
   EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;exception:std::bad_alloc;");
 }
 
+TEST_F(Completions, AnExceptionAtAnEndThatLibcurlHeldIsReportedToo) {
+  upstream_.script = {{chunked(event("a")) + fmt::format("{:x}\r\n{}\r\n", event("b", "stop").size(),
+                                                         event("b", "stop"))}};
+  visitor_.after_first_text = [this] {
+    EXPECT_TRUE(completion_->pause());
+    after_a_while([this] { completion_->resume(); });
+  };
+  visitor_.after_end = [] { throw std::bad_alloc(); };
+  EXPECT_EQ(outcome(), "request;text:a;text:b;finished:stop;exception:std::bad_alloc;");
+}
+
 TEST_F(Completions, AnExceptionAfterATimeoutIsReportedToo) {
   config_.first_token_timeout = kSoon;
   visitor_.after_end = [] { throw std::bad_alloc(); };
