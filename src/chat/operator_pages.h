@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "base/event_loop.h"
 #include "base/exchange.h"

@@ -137,15 +137,16 @@ bool Router::takes_body(std::string_view method, std::string_view path) const {
 }
 
 std::unique_ptr<Exchange> Router::handle(const Request& request, ClientStream& client) {
-  const bool is_routed = request.method != "OPTIONS" && request.fault != RequestFault::kParamsTooLarge;
-  const Destination asked = find(request.path);
-  const Route* const route = is_routed ? asked.route : nullptr;
-  Bot* const bot = find_bot(asked.bot, request.host);
+  const auto [route, name] = find(request.path);
+  Bot* const bot = find_bot(name, request.host);
   Result result = answer(request, client, route, bot);
   if (auto* const exchange = std::get_if<std::unique_ptr<Exchange>>(&result)) return std::move(*exchange);
   Reply& reply = std::get<Reply>(result);
-  reply.endpoint = route != nullptr ? route->endpoint : Endpoint::kUnknown;
-  if (route != nullptr && route->path.starts_with(kApi) && bot != nullptr) reply.bot = bot->name;
+  const bool is_routed = request.method != "OPTIONS" && request.fault != RequestFault::kParamsTooLarge;
+  if (is_routed && route != nullptr) {
+    reply.endpoint = route->endpoint;
+    if (route->path.starts_with(kApi) && bot != nullptr) reply.bot = bot->name;
+  }
   client.send(reply);
   return nullptr;
 }
@@ -170,8 +171,7 @@ Router::Result Router::dispatch(const Request& request, ClientStream& client, co
   if (request.fault == RequestFault::kParamsTooLarge)
     throw HttpError(431, "headers_too_large", "Request header fields too large");
   if (request.method == "OPTIONS") {
-    const Route* const asked = find(request.path).route;
-    if (asked != nullptr && asked->allow == kPosts && bot != nullptr) expect_question(request, *bot);
+    if (route != nullptr && route->allow == kPosts && bot != nullptr) expect_question(request, *bot);
     return with_headers(common, preflight_reply(request));
   }
   if (route == nullptr || bot == nullptr) throw not_found();
