@@ -91,6 +91,16 @@ HttpError not_found() { return {404, "not_found", "Endpoint not found"}; }
 
 HttpError misconfigured() { return {503, "not_configured", "The chat service has a fault in its settings"}; }
 
+// Each of the targets lacks the one or the other.
+HttpError not_configured(const std::vector<Target>& targets) {
+  const auto is_empty = [](const std::string& value) { return value.empty(); };
+  if (std::ranges::all_of(targets, is_empty, &Target::api_key))
+    return {500, "not_configured", "API Key is not configured"};
+  if (std::ranges::all_of(targets, is_empty, &Target::app_id))
+    return {500, "not_configured", "App ID is not configured"};
+  return {500, "not_configured", "API Key or App ID is not configured"};
+}
+
 }  // namespace
 
 // --- routing ---
@@ -222,11 +232,7 @@ Router::Result Router::chat(const Visit& visit) {
                     {limits.max_prompt_bytes, limits.max_history_messages, limits.visitor_params});
   Bot& bot = visit.bot;
   parsed.question.bot = bot.name;
-  if (bot.upstream.clients().empty()) {
-    if (bot.config.targets.front().api_key.empty())
-      throw HttpError(500, "not_configured", "API Key is not configured");
-    throw HttpError(500, "not_configured", "App ID is not configured");
-  }
+  if (bot.upstream.clients().empty()) throw not_configured(bot.config.targets);
   const auto key = state_.failed_streams.key(visit.request.visitor, parsed.question);
   // Only a whole answer repeats a failed stream; another stream is a new question.
   const auto failure = state_.failed_streams.take(key, Clock::now());

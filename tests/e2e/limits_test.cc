@@ -285,6 +285,12 @@ TEST(NotConfigured, WithoutAnApp) {
   expect_not_configured({.unset = {"APP_ID"}}, "App ID is not configured");
 }
 
+TEST(NotConfigured, WithTwoTargetsThatLackDifferentSettings) {
+  expect_not_configured(
+      {.settings = {{"APP_ID_2", "b"}, {"DASHSCOPE_API_KEY_2", "sk-your-key"}}, .unset = {"APP_ID"}},
+      "API Key or App ID is not configured");
+}
+
 TEST(NotConfigured, WithThePlaceholdersOfOldExamples) {
   for (const char* key : {"sk-your-api-key-here", "sk-0E"})
     expect_not_configured({.settings = {{"DASHSCOPE_API_KEY", key}}}, "API Key is not configured");

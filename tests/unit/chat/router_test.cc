@@ -33,7 +33,14 @@ class Browser final : public ClientStream {
     const JsonValue* code = find_member(document, "code");
     return code != nullptr ? std::string(as_view(*code)) : "";
   }
+  [[nodiscard]] std::string message() const {
+    JsonDocument document;
+    if (parse_json(reply_.body, document)) return "not JSON";
+    const JsonValue* message = find_member(document, "message");
+    return message != nullptr ? std::string(as_view(*message)) : "";
+  }
   [[nodiscard]] int status() const { return reply_.status; }
+  [[nodiscard]] Endpoint endpoint() const { return reply_.endpoint; }
   [[nodiscard]] const std::string& body() const { return reply_.body; }
 
  private:
@@ -229,6 +236,11 @@ TEST_F(Routes, PreflightsAreAnsweredEverywhere) {
   EXPECT_EQ(browser.header("X-Content-Type-Options"), "nosniff");
 }
 
+TEST_F(Routes, PreflightsAreNotCountedForTheirEndpoint) {
+  EXPECT_EQ(ask("OPTIONS", "/myapi/v1/chat-bot").endpoint(), Endpoint::kUnknown);
+  EXPECT_EQ(ask("GET", "/myapi/v1/chat-bot").endpoint(), Endpoint::kChat);
+}
+
 TEST_F(Routes, EveryAnswerHasTheCommonHeadersOnce) {
   for (const auto& [method, path] :
        {std::pair{"GET", "/health"}, {"GET", "/x"}, {"PUT", "/health"}, {"POST", "/myapi/v1/chat-bot"}}) {
@@ -295,16 +307,30 @@ TEST_F(Routes, ProfileIsNotSentTwiceToOneWhoHasIt) {
   }
 }
 
-TEST_F(Routes, ChatsNeedAKeyAndAnApplication) {
-  EXPECT_NE(ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"x"})")
-                .body()
-                .find("\"API Key is not configured\""),
-            std::string::npos);
-  config_.targets[0].api_key = "sk-x";
-  const Browser browser = ask("POST", "/myapi/v1/chat-bot/stream", R"({"last_prompt":"x"})");
-  EXPECT_NE(browser.body().find("\"App ID is not configured\""), std::string::npos);
-  EXPECT_EQ(browser.status(), 500);
-  EXPECT_EQ(browser.code(), "not_configured");
+TEST_F(Routes, ChatsNeedATargetWithAKeyAndAnApplication) {
+  struct Keys {
+    const char* api_key;
+    const char* app_id;
+  };
+  const auto missing = [&](const std::vector<Keys>& targets) {
+    config_.targets.clear();
+    for (const auto& [api_key, app_id] : targets) {
+      config_.targets.emplace_back();
+      config_.targets.back().api_key = api_key;
+      config_.targets.back().app_id = app_id;
+    }
+    const Browser browser = ask("POST", "/myapi/v1/chat-bot/stream", R"({"last_prompt":"x"})");
+    EXPECT_EQ(browser.status(), 500);
+    EXPECT_EQ(browser.code(), "not_configured");
+    return browser.message();
+  };
+  EXPECT_EQ(missing({{"", ""}}), "API Key is not configured");
+  EXPECT_EQ(missing({{"", "a"}}), "API Key is not configured");
+  EXPECT_EQ(missing({{"k", ""}}), "App ID is not configured");
+  EXPECT_EQ(missing({{"", "a"}, {"", "b"}}), "API Key is not configured");
+  EXPECT_EQ(missing({{"", ""}, {"k", ""}}), "App ID is not configured");
+  EXPECT_EQ(missing({{"k", ""}, {"", "b"}}), "API Key or App ID is not configured");
+  EXPECT_EQ(missing({{"", "a"}, {"k", ""}}), "API Key or App ID is not configured");
 }
 
 TEST_F(Routes, ABodyOverTheLimitIsToldSo) {
