@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -56,13 +57,57 @@ TEST_F(NginxInclude, TakesEveryFormOfTheOldPaths) {
   expect_error(browser().get("/?rest_route=/myapi/v1/nothing"), 404, "not_found", "Endpoint not found");
 }
 
+// With and without pretty permalinks of WordPress.
+TEST_F(NginxInclude, TakesThePathsOfBots) {
+  std::filesystem::create_directory(dir_.file("bots.d"));
+  dir_.write("bots.d/shop.env", "APP_ID=" + std::string(kAppId) + "\n");
+  start_responder({{"BOTS_DIR", "bots.d"}});
+  for (const char* before : {"/myapi/bots/shop/", "/wp-json/myapi/bots/shop/",
+                             "/?rest_route=/myapi/bots/shop/", "/?rest_route=%2Fmyapi%2Fbots%2Fshop%2F",
+                             "/blog/index.php?lang=zh&rest_route=%2fmyapi/bots%2fshop/"}) {
+    const bool is_argument = std::string_view(before).find("rest_route") != std::string_view::npos;
+    for (const char* end : {"", "/", is_argument ? "&_locale=user" : "?_locale=user"}) {
+      auto path = [&](const char* route) { return std::string(before).append(route).append(end); };
+      SCOPED_TRACE(path(""));
+      const auto body = chat_body("[[sim events=2]]");
+      const auto profile = browser().get(path("v1/chat-bot-config"));
+      EXPECT_EQ(profile.status, 200);
+      EXPECT_EQ(profile.headers.get("Cache-Control"), "max-age=60");
+      const auto whole = browser().post(path("v1/chat-bot"), body);
+      EXPECT_EQ(whole.status, 200);
+      EXPECT_EQ(text_at(responder_->request_line(whole.headers.get("X-Request-Id")), "/bot"), "shop");
+      EXPECT_EQ(read_stream(send("POST", path("v1/chat-bot/stream"), body)).text, tokens(2));
+    }
+  }
+  for (const char* path : {"/?rest_route=/myapi/bots/other/v1/chat-bot-config",
+                           "/?rest_route=/myapi/bots/shop/v1/nothing", "/?rest_route=/myapi/bots/shop"}) {
+    expect_error(browser().get(path), 404, "not_found", "Endpoint not found");
+  }
+}
+
 TEST_F(NginxInclude, LeavesEverythingElseToTheSite) {
   start_responder();
-  for (const char* path :
-       {"/", "/index.php", "/wp-json/", "/wp-json/wp/v2/posts", "/?rest_route=/", "/?rest_route=/wp/v2/posts",
-        "/?rest_route=/wp/v2/myapi/v1/chat-bot", "/?s=rest_route=/myapi/v1/chat-bot", "/myapi", "/myapis/",
-        "/shop/myapi/v1/chat-bot", "/MYAPI/v1/chat-bot", "/health/", "/healthy", "/HEALTH", "/ready",
-        "/our-health", "/wp-login.php?rest_route=/myapi/v1/x", "/page?x=/?rest_route=/myapi/v1/chat-bot"}) {
+  for (const char* path : {"/",
+                           "/index.php",
+                           "/wp-json/",
+                           "/wp-json/wp/v2/posts",
+                           "/?rest_route=/",
+                           "/?rest_route=/wp/v2/posts",
+                           "/?rest_route=/wp/v2/myapi/v1/chat-bot",
+                           "/?rest_route=/bots/shop/v1/chat-bot",
+                           "/?rest_route=/wp/v2/myapi/bots/shop/v1/chat-bot",
+                           "/?s=rest_route=/myapi/v1/chat-bot",
+                           "/myapi",
+                           "/myapis/",
+                           "/shop/myapi/v1/chat-bot",
+                           "/MYAPI/v1/chat-bot",
+                           "/health/",
+                           "/healthy",
+                           "/HEALTH",
+                           "/ready",
+                           "/our-health",
+                           "/wp-login.php?rest_route=/myapi/v1/x",
+                           "/page?x=/?rest_route=/myapi/v1/chat-bot"}) {
     EXPECT_TRUE(reaches_php(path)) << path;
   }
   EXPECT_EQ(simulator_.count("requests"), 0);

@@ -35,11 +35,11 @@ class NginxLimits : public ExistingSite {
 TEST_F(NginxLimits, AVisitorWhoAsksTooOftenIsToldToWait) {
   start({kSlow});
   use_up_the_questions();
-  for (const char* path :
-       {kChatPath, kStreamPath, "/wp-json/myapi/v1/chat-bot/", "/blog/wp-json/myapi/v1/chat-bot",
-        "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot/stream", "/myapi/v1/chat-bot%3Fx",
-        "/myapi/v1/chat-bot/stream%3F", "/myapi/bots/shop/v1/chat-bot",
-        "/wp-json/myapi/bots/default/v1/chat-bot/stream"}) {
+  for (const char* path : {kChatPath, kStreamPath, "/wp-json/myapi/v1/chat-bot/",
+                           "/blog/wp-json/myapi/v1/chat-bot", "/?rest_route=%2Fmyapi%2Fv1%2Fchat-bot/stream",
+                           "/myapi/v1/chat-bot%3Fx", "/myapi/v1/chat-bot/stream%3F",
+                           "/myapi/bots/shop/v1/chat-bot", "/wp-json/myapi/bots/default/v1/chat-bot/stream",
+                           "/?rest_route=%2Fmyapi%2Fbots%2Fshop%2Fv1%2Fchat-bot"}) {
     SCOPED_TRACE(path);
     const auto answer = ask(path, {{"Origin", "https://shop.example"}});
     expect_error(answer, 429, "rate_limited", "Too many requests");
