@@ -445,7 +445,7 @@ TEST_F(CheckForService, FilesOfBotsThatItsUserCannotReadAreFaults) {
 }
 
 TEST_F(CheckForService, KeyFilesOfFurtherTargetsAreReadByTheServiceItself) {
-  write("second.key", "sk-0123456789abcdef\n", 0644);
+  write("second.key", "sk-fedcba9876543210\n", 0644);
   write("env",
         "APP_ID=shop\nDASHSCOPE_API_KEY_FILE=" + directory_ +
             "/dashscope-api-key\nDASHSCOPE_API_KEY_FILE_2=" + directory_ + "/second.key\n",

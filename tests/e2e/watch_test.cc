@@ -72,7 +72,7 @@ class Watch : public testing::Test {
     metrics_ = site_.get("/metrics").body;
   }
 
-  Site site_{{.settings = {{"APP_ID_2", "0123456789abcdef0123456789abcdef"}}}};
+  Site site_{{.settings = {{"APP_ID_2", "fedcba9876543210fedcba9876543210"}}}};
   std::string metrics_;
 };
 
