@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cassert>
 #include <chrono>
 #include <string_view>
 #include <vector>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "telemetry/status_exchange.h"
 
 namespace bailian {
@@ -65,6 +68,59 @@ std::vector<StatusFigure> status_figures(const ServiceState& state) {
           {"failed reloads", totals.failed_reloads}};
 }
 
+std::vector<StatusBot> status_bots(const ConfigSnapshot& snapshot) {
+  std::vector<StatusBot> bots;
+  for (const Bot& bot : snapshot.bots) {
+    bots.push_back({bot.name, bot.config.targets.front().app_id, static_cast<uint64_t>(bot.streams.taken()),
+                    &bot == &snapshot.bots.front() ? 0 : static_cast<uint64_t>(bot.config.max_streams)});
+  }
+  return bots;
+}
+
+std::string_view word_of(TargetHealth::State state) {
+  switch (state) {
+    case TargetHealth::State::kWell:
+      return "well";
+    case TargetHealth::State::kCooling:
+      return "cooling";
+    case TargetHealth::State::kDue:
+      return "due";
+    case TargetHealth::State::kProbing:
+      return "probing";
+  }
+  assert(false);
+  return "";
+}
+
+std::string_view host_in(std::string_view url) {
+  url.remove_prefix(url.find("://") + 3);
+  return split_off(url, '/');
+}
+
+StatusTarget status_target(const Bot& bot, const Target& target, Clock::time_point now) {
+  StatusTarget row = {bot.name, target.number, "not asked", 0, target.app_id, host_in(target.base_url)};
+  const auto& clients = bot.upstream.clients();
+  const auto client = std::ranges::find(clients, target.number,
+                                        [](const DashScopeClient& one) { return one.target().number; });
+  if (client == clients.end()) return row;
+  const auto [state, until] = client->health().view(now);
+  row.state = word_of(state);
+  if (state == TargetHealth::State::kCooling)
+    row.rests_for = static_cast<uint64_t>(std::chrono::ceil<std::chrono::seconds>(until - now).count());
+  return row;
+}
+
+// Those of bots with several.
+std::vector<StatusTarget> status_targets(const ConfigSnapshot& snapshot) {
+  const auto now = Clock::now();
+  std::vector<StatusTarget> targets;
+  for (const Bot& bot : snapshot.bots) {
+    if (bot.config.targets.size() == 1) continue;
+    for (const Target& target : bot.config.targets) targets.push_back(status_target(bot, target, now));
+  }
+  return targets;
+}
+
 }  // namespace
 
 Reply health_page(const ServiceState& state) {
@@ -86,12 +142,8 @@ Reply metrics_page(const ServiceState& state, const ConfigSnapshot& snapshot) {
 std::unique_ptr<Exchange> status_page(EventLoop& loop, const ServiceState& state,
                                       const ConfigSnapshot& snapshot, const Request& request,
                                       ClientStream& client, const Headers& headers) {
-  std::vector<StatusBot> bots;
-  for (const Bot& bot : snapshot.bots) {
-    bots.push_back({bot.name, bot.config.targets.front().app_id, static_cast<uint64_t>(bot.streams.taken()),
-                    &bot == &snapshot.bots.front() ? 0 : static_cast<uint64_t>(bot.config.max_streams)});
-  }
-  return std::make_unique<StatusExchange>(loop, state.board, status_figures(state), bots, client,
+  const StatusOverview overview = {status_figures(state), status_bots(snapshot), status_targets(snapshot)};
+  return std::make_unique<StatusExchange>(loop, state.board, overview, client,
                                           parse_status_query(request.query), headers);
 }
 

@@ -10,6 +10,8 @@
 namespace bailian {
 namespace {
 
+constexpr const char* kTargetRow = "{:<32} {:>6} {:<13} {:<32} {}";
+
 // Any program may answer on the socket: none of its bytes may control the terminal.
 std::string printable(std::string_view text) {
   constexpr size_t kMaxBytes = 200;
@@ -49,6 +51,17 @@ TopSample::Stream stream_of(const JsonValue& row) {
   stream.sent_bytes = number_of(row, "sent_bytes");
   stream.waiting_bytes = number_of(row, "waiting_bytes");
   return stream;
+}
+
+TopSample::Target target_of(const JsonValue& row) {
+  TopSample::Target target;
+  target.bot = text_of(row, "bot");
+  target.state = text_of(row, "state");
+  target.application = text_of(row, "application");
+  target.host = text_of(row, "host");
+  target.number = number_of(row, "target");
+  target.rests_for = number_of(row, "rests_for");
+  return target;
 }
 
 std::string duration_text(uint64_t seconds) {
@@ -95,6 +108,25 @@ std::vector<const TopSample::Stream*> oldest_streams(const TopSample& sample, si
   return streams;
 }
 
+// At most `most` of them, first those that are not well.
+std::vector<const TopSample::Target*> worst_targets(const TopSample& sample, size_t most) {
+  std::vector<const TopSample::Target*> targets;
+  targets.reserve(sample.targets.size());
+  for (const auto& target : sample.targets) targets.push_back(&target);
+  std::stable_partition(targets.begin(), targets.end(),
+                        [](const auto* target) { return target->state != "well"; });
+  targets.resize(std::min(targets.size(), most));
+  return targets;
+}
+
+std::string target_line(const TopSample::Target& target) {
+  std::string state = printable(target.state);
+  if (target.rests_for > 0) state += fmt::format(" {} s", target.rests_for);
+  return fmt::format(kTargetRow, printable(target.bot), target.number, state,
+                     target.application.empty() ? "not configured" : printable(target.application),
+                     printable(target.host));
+}
+
 }  // namespace
 
 std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_point taken) {
@@ -107,6 +139,10 @@ std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_poi
   sample.listening = text_of(page, "listening");
   for (const auto& [name, value] : page.GetObject())
     if (value.IsUint64()) sample.numbers.insert_or_assign(std::string(as_view(name)), value.GetUint64());
+  const JsonValue* targets = find_member(page, "targets");
+  if (targets != nullptr && targets->IsArray()) {
+    for (const JsonValue& row : targets->GetArray()) sample.targets.push_back(target_of(row));
+  }
   const JsonValue* streams = find_member(page, "streams");
   if (streams != nullptr && streams->IsArray()) {
     for (const JsonValue& row : streams->GetArray()) sample.streams.push_back(stream_of(row));
@@ -136,12 +172,19 @@ std::vector<std::string> top_frame(const TopSample& now, const TopSample* before
       fmt::format("tokens    {} out ({}), {} in ({})", tokens_so_far(now),
                   rate_text(passed, tokens_so_far(then), tokens_so_far(now)), number("input_tokens"),
                   rate("input_tokens")),
-      fmt::format("upstream  {} errors, {} retries", number("upstream_errors"), number("retries")),
-      "",
-      fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {:<32} {}", "age", "state", "mode",
-                  "tokens", "sent", "waiting", "first", "silent", "worker", "request id", "bot")};
+      fmt::format("upstream  {} errors, {} retries", number("upstream_errors"), number("retries"))};
+  const auto room = [&] { return size.rows - std::min(size.rows, lines.size()); };
+  if (!now.targets.empty()) {
+    lines.insert(lines.end(), {"", fmt::format(kTargetRow, "bot", "target", "state", "application", "host")});
+    // The rest of the screen is for streams.
+    for (const auto* target : worst_targets(now, room() / 2)) lines.push_back(target_line(*target));
+  }
+  lines.insert(lines.end(),
+               {"", fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {:<32} {}", "age",
+                                "state", "mode", "tokens", "sent", "waiting", "first", "silent", "worker",
+                                "request id", "bot")});
 
-  for (const auto* stream : oldest_streams(now, size.rows - std::min(size.rows, lines.size()))) {
+  for (const auto* stream : oldest_streams(now, room())) {
     lines.push_back(fmt::format("{:>8} {:<9} {:<6} {:>8} {:>10} {:>9} {:>7} {:>7} {:>6} {:<32} {}",
                                 seconds_text(stream->age), printable(stream->state), printable(stream->mode),
                                 stream->tokens, stream->sent_bytes, stream->waiting_bytes,

@@ -28,11 +28,21 @@ struct TopSample {
     uint64_t waiting_bytes = 0;
   };
 
+  struct Target {
+    std::string bot;
+    std::string state;
+    std::string application;
+    std::string host;
+    uint64_t number = 0;
+    uint64_t rests_for = 0;  // seconds; 0: it does not rest
+  };
+
   Clock::time_point taken;
   std::string version;
   std::string state;
   std::string listening;
   std::map<std::string, uint64_t, std::less<>> numbers;  // by their names in the answer
+  std::vector<Target> targets;                           // of bots with several
   std::vector<Stream> streams;
 
   [[nodiscard]] uint64_t number(std::string_view name) const {
@@ -50,7 +60,7 @@ struct ScreenSize {
 };
 
 /// The lines of a frame: printable ASCII only, cut to the size of the screen. Rates are since `before`, if
-/// there is one. The oldest streams come first.
+/// there is one. The oldest streams come first, and the targets that are not well.
 std::vector<std::string> top_frame(const TopSample& now, const TopSample* before, ScreenSize size);
 
 }  // namespace bailian

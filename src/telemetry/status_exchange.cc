@@ -7,8 +7,7 @@
 
 namespace bailian {
 
-StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board,
-                               const std::vector<StatusFigure>& figures, const std::vector<StatusBot>& bots,
+StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board, const StatusOverview& overview,
                                ClientStream& client, const StatusQuery& query, Headers headers)
     : board_(board),
       client_(client),
@@ -16,7 +15,7 @@ StatusExchange::StatusExchange(EventLoop& loop, const StatusBoard& board,
       writer_(query),
       next_rows_(loop, bind<&StatusExchange::add_rows>(this), bind<&StatusExchange::on_exception>(this)) {
   reply_.headers.emplace_back("Content-Type", query.json ? "application/json" : "text/plain; charset=utf-8");
-  writer_.start(figures, bots);
+  writer_.start(overview);
   if (!query.full) loop_index_ = board_.loops().size();
   next_rows_.start(Clock::duration::zero());
 }

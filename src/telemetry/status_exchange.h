@@ -15,10 +15,8 @@ namespace bailian {
 /// delays the loop.
 class StatusExchange final : public Exchange {
  public:
-  /// `figures` and `bots`: the upper part of the page.
-  StatusExchange(EventLoop& loop, const StatusBoard& board, const std::vector<StatusFigure>& figures,
-                 const std::vector<StatusBot>& bots, ClientStream& client, const StatusQuery& query,
-                 Headers headers);
+  StatusExchange(EventLoop& loop, const StatusBoard& board, const StatusOverview& overview,
+                 ClientStream& client, const StatusQuery& query, Headers headers);
 
   void on_flushed() override {}
   void on_shutdown() override;

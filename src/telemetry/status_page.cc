@@ -24,6 +24,7 @@ static_assert(has_a_row_for_each(kPhases, static_cast<size_t>(ChatPhase::kFinish
 // Numbers are aligned to the right.
 constexpr const char* kRow = "{:>6} {:>9} {:<9} {:<6} {:>8} {:>11} {:>11} {:>11} {:>9} {:<9} {}\n";
 constexpr const char* kBotRow = "{:<32} {:>7} {:>7} {}\n";
+constexpr const char* kTargetRow = "{:<32} {:>6} {:<13} {:<32} {}\n";
 
 std::string seconds_text(const std::optional<Clock::duration>& duration, const char* if_none = "-") {
   return duration ? fmt::format("{:.3f}", Seconds(*duration).count()) : if_none;
@@ -31,6 +32,15 @@ std::string seconds_text(const std::optional<Clock::duration>& duration, const c
 
 std::string_view word_of(ChatPhase phase) { return kPhases.at(static_cast<size_t>(phase)).word; }
 std::string_view mode_name(AnswerMode mode) { return mode == AnswerMode::kStream ? "stream" : "json"; }
+
+std::string_view shown_application(std::string_view id) { return id.empty() ? "not configured" : id; }
+
+std::string text_row(const StatusTarget& target) {
+  const std::string state = target.rests_for > 0 ? fmt::format("{} {} s", target.state, target.rests_for)
+                                                 : std::string(target.state);
+  return fmt::format(kTargetRow, target.bot, target.number, state, shown_application(target.application),
+                     target.host);
+}
 
 std::string text_row(const ChatView& chat) {
   return fmt::format(kRow, chat.worker, seconds_text(chat.age), word_of(chat.phase), mode_name(chat.mode),
@@ -68,12 +78,28 @@ std::string json_row(const ChatView& chat) {
   return std::string(written(buffer));
 }
 
+void write_targets(JsonWriter& writer, const std::vector<StatusTarget>& targets) {
+  writer.Key("targets");
+  writer.StartArray();
+  for (const StatusTarget& target : targets) {
+    writer.StartObject();
+    write_member(writer, "bot", target.bot);
+    write_number(writer, "target", static_cast<uint64_t>(target.number));
+    write_member(writer, "state", target.state);
+    write_number(writer, "rests_for", target.rests_for);
+    write_member(writer, "application", target.application);
+    write_member(writer, "host", target.host);
+    writer.EndObject();
+  }
+  writer.EndArray();
+}
+
 // Without the closing brace: the streams may follow.
-std::string json_start(const std::vector<StatusFigure>& figures, const std::vector<StatusBot>& bots) {
+std::string json_start(const StatusOverview& overview) {
   JsonBuffer buffer;
   JsonWriter writer(buffer);
   writer.StartObject();
-  for (const auto& [name, value] : figures) {
+  for (const auto& [name, value] : overview.figures) {
     std::string key(name);
     std::replace(key.begin(), key.end(), ' ', '_');
     if (const auto* number = std::get_if<uint64_t>(&value)) {
@@ -84,7 +110,7 @@ std::string json_start(const std::vector<StatusFigure>& figures, const std::vect
   }
   writer.Key("bots");
   writer.StartArray();
-  for (const StatusBot& bot : bots) {
+  for (const StatusBot& bot : overview.bots) {
     writer.StartObject();
     write_member(writer, "name", bot.name);
     write_member(writer, "application", bot.application);
@@ -93,6 +119,7 @@ std::string json_start(const std::vector<StatusFigure>& figures, const std::vect
     writer.EndObject();
   }
   writer.EndArray();
+  if (!overview.targets.empty()) write_targets(writer, overview.targets);
   return std::string(written(buffer));
 }
 
@@ -109,23 +136,28 @@ StatusQuery parse_status_query(std::string_view query) {
   return asked;
 }
 
-void StatusWriter::start(const std::vector<StatusFigure>& figures, const std::vector<StatusBot>& bots) {
+void StatusWriter::start(const StatusOverview& overview) {
   if (query_.json) {
-    page_ = json_start(figures, bots);
+    page_ = json_start(overview);
     if (query_.full) page_ += R"(,"streams":[)";
     return;
   }
-  for (const auto& [name, value] : figures) {
+  for (const auto& [name, value] : overview.figures) {
     page_ += fmt::format("{:<22}", std::string(name) + ':');
     std::visit([this](const auto& shown) { page_ += fmt::format("{}\n", shown); }, value);
   }
-  if (bots.size() > 1) {
+  if (overview.bots.size() > 1) {
     page_ += '\n';
     page_ += fmt::format(kBotRow, "bot", "streams", "limit", "application");
-    for (const StatusBot& bot : bots) {
+    for (const StatusBot& bot : overview.bots) {
       page_ += fmt::format(kBotRow, bot.name, bot.streams, bot.limit > 0 ? std::to_string(bot.limit) : "-",
-                           bot.application.empty() ? "not configured" : bot.application);
+                           shown_application(bot.application));
     }
+  }
+  if (!overview.targets.empty()) {
+    page_ += '\n';
+    page_ += fmt::format(kTargetRow, "bot", "target", "state", "application", "host");
+    for (const StatusTarget& target : overview.targets) page_ += text_row(target);
   }
   if (query_.full) {
     page_ += '\n';

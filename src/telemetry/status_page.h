@@ -30,13 +30,30 @@ struct StatusBot {
   uint64_t limit;  // 0: none of its own
 };
 
+/// A target of a bot that has several.
+struct StatusTarget {
+  std::string_view bot;
+  int number;
+  std::string_view state;
+  uint64_t rests_for;            // seconds; 0: it does not rest
+  std::string_view application;  // its id; empty: not configured
+  std::string_view host;         // of its base URL, with the port
+};
+
+/// The upper part of the page.
+struct StatusOverview {
+  std::vector<StatusFigure> figures;
+  std::vector<StatusBot> bots;
+  std::vector<StatusTarget> targets;
+};
+
 /// Writes the page in pieces, as there may be many chats: the figures, then the bots if there are several,
-/// then one row for each chat if the query is `full`, then the end.
+/// then their targets, then one row for each chat if the query is `full`, then the end.
 class StatusWriter {
  public:
   explicit StatusWriter(StatusQuery query) : query_(query) {}
 
-  void start(const std::vector<StatusFigure>& figures, const std::vector<StatusBot>& bots);
+  void start(const StatusOverview& overview);
   void add(const ChatView& chat);
   /// Returns the whole page.
   std::string finish();

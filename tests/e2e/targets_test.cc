@@ -202,6 +202,40 @@ std::string refusal(const std::string& status, const std::string& code) {
          std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
+TEST_F(Targets, ShowTheirStateInStatusAndTop) {
+  const auto page = [&] { return site_.get("/status?json").json(); };
+  const auto top = [&] {
+    return run(responder_command(site_.dir(), {}, {"top", "-l", site_.dir().socket("fcgi")})).out;
+  };
+  const auto shows = [](const std::string& text, const std::string& start) {
+    return text.find("\n" + start) != std::string::npos;
+  };
+  const std::string row = "default                               1 ";
+  const auto app = std::string(kAppId);
+  EXPECT_TRUE(shows(site_.get("/status").body, row + "well          " + app)) << site_.get("/status").body;
+  EXPECT_TRUE(shows(top(), row + "well          " + app)) << top();
+
+  EXPECT_EQ(text_from_second("[[sim code=InvalidApiKey]]", true), "from two");
+  EXPECT_EQ(text_at(page(), "/targets/0/bot"), "default");
+  EXPECT_EQ(number_at(page(), "/targets/0/target"), 1);
+  EXPECT_EQ(text_at(page(), "/targets/0/state"), "cooling");
+  EXPECT_GT(number_at(page(), "/targets/0/rests_for"), 200);
+  EXPECT_LE(number_at(page(), "/targets/0/rests_for"), 300);
+  EXPECT_EQ(text_at(page(), "/targets/1/state"), "well");
+  EXPECT_EQ("http://" + text_at(page(), "/targets/1/host") + "/api/v1", second_.base_url());
+  EXPECT_TRUE(shows(site_.get("/status").body, row + "cooling "));
+  EXPECT_TRUE(shows(top(), row + "cooling "));
+
+  auto exchange = site_.stream("[[sim events=2]]");
+  second_.accept().send(refusal("401", "InvalidApiKey"));
+  EXPECT_EQ(read_stream(exchange).text, tokens(2)) << "the first is mended, and its rest would end first";
+  EXPECT_EQ(text_at(page(), "/targets/0/state"), "well");
+  EXPECT_EQ(number_at(page(), "/targets/0/rests_for"), 0);
+  EXPECT_EQ(text_at(page(), "/targets/1/state"), "cooling");
+  EXPECT_TRUE(shows(site_.get("/status").body, row + "well "));
+  EXPECT_TRUE(shows(top(), row + "well "));
+}
+
 TEST(AttemptsAtTargets, ShareOneTimeout) {
   const ScriptedUpstream second;
   Site site(

@@ -56,6 +56,44 @@ TEST(TopFrame, ShowsThePageAndTheOldestStreamsFirst) {
                                 heading, row("100.0", 7, "old"), row("  1.2", 5, "young")}));
 }
 
+std::string target(int number, const std::string& state, int rests_for) {
+  return fmt::format(
+      R"({{"bot":"shop","target":{},"state":"{}","rests_for":{},"application":"app","host":"a.example"}})",
+      number, state, rests_for);
+}
+
+std::string target_row(int number, const char* state) {
+  return fmt::format(
+      "shop                             {:>6} {:<13} app                              a.example", number,
+      state);
+}
+
+TEST(TopFrame, ShowsTheTargetsThatAreNotWellFirst) {
+  const auto now = sample(page(R"("targets":[)" + target(1, "well", 0) + "," + target(2, "cooling", 300) +
+                                   "," + target(3, "due", 0) + "],",
+                               stream("a", "1", 1)));
+  const auto lines = top_frame(now, nullptr, kLarge);
+  ASSERT_EQ(lines.size(), 14U);
+  EXPECT_EQ(
+      std::vector<std::string>(lines.begin() + 6, lines.begin() + 11),
+      (std::vector<std::string>{
+          "", "bot                              target state         application                      host",
+          target_row(2, "cooling 300 s"), target_row(3, "due"), target_row(1, "well")}));
+  EXPECT_EQ(lines[11], "");
+}
+
+TEST(TopFrame, LeavesHalfOfTheScreenToTheStreams) {
+  std::string targets = target(1, "well", 0);
+  for (int number = 2; number <= 9; ++number) targets += "," + target(number, "well", 0);
+  std::string streams = stream("first", "1", 1);
+  for (int i = 0; i < 50; ++i) streams += "," + stream("x", "2", 1);
+  const auto lines = top_frame(sample(page(R"("targets":[)" + targets + "],", streams)), nullptr, {200, 24});
+  ASSERT_EQ(lines.size(), 24U);
+  EXPECT_EQ(lines[15], target_row(8, "well"));
+  EXPECT_EQ(lines[16], "");
+  EXPECT_TRUE(lines[17].starts_with("     age state"));
+}
+
 TEST(TopFrame, TellsRatesByDifference) {
   const Clock::time_point start;
   const auto before = sample(page(R"("requests":10,"output_tokens":100,)", stream("a", "1", 50)), start);
@@ -79,7 +117,7 @@ TEST(TopFrame, KnowsNoRateAcrossARestart) {
 TEST(TopFrame, FitsIntoEveryScreen) {
   std::string streams = stream("first", "1", 1);
   for (int i = 0; i < 50; ++i) streams += "," + stream(std::string(128, 'x'), "2", 1);
-  const auto now = sample(page("", streams));
+  const auto now = sample(page(R"("targets":[)" + target(1, "due", 0) + "],", streams));
   for (const size_t columns : {0U, 1U, 20U, 79U, 500U}) {
     for (const size_t rows : {0U, 1U, 7U, 8U, 9U, 24U, 500U}) {
       const auto lines = top_frame(now, nullptr, {columns, rows});
@@ -94,10 +132,12 @@ TEST(TopFrame, LetsNoHostileByteThrough) {
   const auto now = sample(
       R"({"program":"bailian-fcgi","version":"\u001b[2J\r\n\u0007杭","state":"\u0000\u009b","listening":")" +
       std::string(100000, 'x') +
-      R"(","pid":-1,"uptime":18446744073709551615,"requests":1e300,"streams":[1,null,[],{"age":1e308},)"
+      R"(","pid":-1,"uptime":18446744073709551615,"requests":1e300,)"
+      R"("targets":[1,null,[],{"bot":"\u001b[2J","target":"x","state":"\u001b]0;x\u0007","rests_for":-1,)"
+      R"("application":"\u001b","host":"\u009b"}],"streams":[1,null,[],{"age":1e308},)"
       R"({"age":-1,"first_token":"x","silent":-1e308,"tokens":"\u001b[H","request_id":"\u001b]0;x\u0007"}]})");
   const auto lines = top_frame(now, &now, kLarge);
-  EXPECT_EQ(lines.size(), 13U);
+  EXPECT_EQ(lines.size(), 13U + 2 + 4);
   for (const auto& line : lines)
     EXPECT_TRUE(std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c <= '~'; })) << line;
   EXPECT_TRUE(lines[0].starts_with("bailian-fcgi ?[2J??????  pid 0  up ")) << lines[0];

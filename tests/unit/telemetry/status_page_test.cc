@@ -37,9 +37,10 @@ const std::vector<StatusFigure> kFigures = {{"listening", "<a&\"b>"}, {"max acti
 const std::vector<StatusBot> kOneBot = {{"default", "app", 2, 0}};
 
 std::string page(std::string_view query, const std::vector<ChatView>& chats = {},
-                 const std::vector<StatusBot>& bots = kOneBot) {
+                 const std::vector<StatusBot>& bots = kOneBot,
+                 const std::vector<StatusTarget>& targets = {}) {
   StatusWriter writer(parse_status_query(query));
-  writer.start(kFigures, bots);
+  writer.start({kFigures, bots, targets});
   for (const ChatView& chat : chats) writer.add(chat);
   return writer.finish();
 }
@@ -66,6 +67,25 @@ TEST(StatusPage, ListsTheBotsIfThereAreSeveral) {
             "shop                                   7     100 not configured\n");
   EXPECT_NE(page("json", {}, bots)
                 .find(R"({"name":"shop","application":"","active_streams":7,"max_streams":100}]})"),
+            std::string::npos);
+}
+
+TEST(StatusPage, ListsTheTargetsOfBotsWithSeveral) {
+  const std::vector<StatusTarget> targets = {{"default", 1, "cooling", 300, "app", "a.example"},
+                                             {"default", 2, "well", 0, "", "b.example:8443"}};
+  EXPECT_EQ(
+      page("", {}, kOneBot, targets),
+      "listening:            <a&\"b>\nmax active streams:   17\n\n"
+      "bot                              target state         application                      host\n"
+      "default                               1 cooling 300 s app                              a.example\n"
+      "default                               2 well          not configured                   "
+      "b.example:8443\n");
+  EXPECT_NE(page("json&full", {}, kOneBot, targets)
+                .find(R"("max_streams":0}],"targets":[)"
+                      R"({"bot":"default","target":1,"state":"cooling","rests_for":300,"application":"app",)"
+                      R"("host":"a.example"},)"
+                      R"({"bot":"default","target":2,"state":"well","rests_for":0,"application":"",)"
+                      R"("host":"b.example:8443"}],"streams":[]})"),
             std::string::npos);
 }
 
