@@ -767,8 +767,8 @@ TEST_F(Completions, AnExceptionAtTheEndIsReportedToo) {
 }
 
 TEST_F(Completions, AnExceptionAtAnEndThatLibcurlHeldIsReportedToo) {
-  upstream_.script = {{chunked(event("a")) + fmt::format("{:x}\r\n{}\r\n", event("b", "stop").size(),
-                                                         event("b", "stop"))}};
+  upstream_.script = {
+      {chunked(event("a")) + fmt::format("{:x}\r\n{}\r\n", event("b", "stop").size(), event("b", "stop"))}};
   visitor_.after_first_text = [this] {
     EXPECT_TRUE(completion_->pause());
     after_a_while([this] { completion_->resume(); });
