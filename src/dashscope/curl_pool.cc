@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -19,6 +20,8 @@ constexpr long kReadBufferBytes = 1280;
 constexpr long kMaxIdleSeconds = 10;
 // Still usable when a visitor, whose page has just been loaded, asks.
 constexpr std::chrono::seconds kFreshFor{kMaxIdleSeconds / 2};
+// A connection that has been idle from one check to the next is closed.
+constexpr std::chrono::seconds kIdleCheck{15};
 constexpr size_t kMaxIdleHandles = 64;
 // To reuse a connection libcurl searches all connections that the multi handle has to the host, so the cost
 // of a new stream grows with the number of streams.
@@ -131,6 +134,7 @@ bool CurlMulti::has_room() const { return !is_retired_ && transfers_ < kMaxTrans
 
 void CurlMulti::add(Transfer& transfer) {
   assert(!is_retired_);
+  is_idle_ = false;
   if (curl_multi_add_handle(handle_.get(), transfer.easy_.get()) != CURLM_OK) throw std::bad_alloc();
   ++transfers_;
   transfer.previous_ = nullptr;
@@ -141,7 +145,7 @@ void CurlMulti::add(Transfer& transfer) {
 void CurlMulti::remove(Transfer& transfer) noexcept {
   assert(transfers_ > 0);
   curl_multi_remove_handle(handle_.get(), transfer.easy_.get());
-  --transfers_;
+  if (--transfers_ == 0) pool_.expect_idle();
   if (is_retired_) pool_.schedule_failures();
   (transfer.previous_ != nullptr ? transfer.previous_->next_ : first_) = transfer.next_;
   if (transfer.next_ != nullptr) transfer.next_->previous_ = transfer.previous_;
@@ -238,11 +242,13 @@ CurlPool::CurlPool(EventLoop& loop, const std::string& url)
     : loop_(loop),
       after_failures_(loop, bind<&CurlPool::finish_failed>(this)),
       drain_timer_(loop, bind<&CurlPool::on_drain_timeout>(this)),
+      idle_check_(loop, bind<&CurlPool::on_idle_check>(this)),
       trust_(TrustStore::for_url(url)),
       share_(checked(curl_share_init()), &curl_share_cleanup) {
   if (auto host = host_to_resolve(url))
     resolver_.emplace(loop, std::move(host->host), std::move(host->port), bind<&CurlPool::on_resolved>(this));
   idle_handles_.reserve(kMaxIdleHandles);
+  idle_check_.start(kNothingDue);
   curl_share_setopt(share_.get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   curl_share_setopt(share_.get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
 }
@@ -320,6 +326,19 @@ void CurlPool::on_drain_timeout() {
   const auto now = std::chrono::steady_clock::now();
   while (!drained_.empty() && drained_.front().until <= now) drained_.pop_front();
   if (!drained_.empty()) drain_timer_.start(drained_.front().until - now);
+}
+
+// libcurl itself closes old connections only when it begins the next transfer. After the last question to
+// this host they would stay, with their descriptors and TLS buffers, although the peer has long closed them.
+void CurlPool::expect_idle() noexcept {
+  if (!std::exchange(expects_idle_, true)) idle_check_.start(kIdleCheck);
+}
+
+void CurlPool::on_idle_check() {
+  idle_check_.start(kNothingDue);
+  expects_idle_ = false;
+  std::erase_if(multis_, [](const auto& multi) { return multi->was_idle(); });
+  if (std::ranges::any_of(multis_, [](const auto& multi) { return multi->is_empty(); })) expect_idle();
 }
 
 void CurlPool::finish_failed() {

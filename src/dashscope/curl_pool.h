@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/event_loop.h"
@@ -46,6 +47,8 @@ class CurlMulti {
   /// Takes no more transfers, because libcurl has failed on it.
   [[nodiscard]] bool is_retired() const { return is_retired_; }
   [[nodiscard]] bool is_empty() const { return transfers_ == 0; }
+  /// Whether it has had no transfer since the last call of this.
+  bool was_idle() noexcept { return std::exchange(is_idle_, is_empty()) && is_empty(); }
 
   /// Lets libcurl handle a socket that is ready (CURL_CSELECT_*), then reports the transfers that have ended.
   void act(curl_socket_t socket, int ready);
@@ -66,6 +69,7 @@ class CurlMulti {
   size_t transfers_ = 0;
   Transfer* first_ = nullptr;
   bool is_retired_ = false;
+  bool is_idle_ = false;  // since the last call of was_idle()
 };
 
 /// Shared by the transfers of one loop: easy and multi handles, sockets, TLS sessions and the addresses of
@@ -107,6 +111,8 @@ class CurlPool {
   void drain(std::unique_ptr<Transfer> transfer);
   void destroy_drained(const Transfer& transfer) noexcept;
 
+  /// A multi handle has no more transfers: its connections are closed after a while.
+  void expect_idle() noexcept;
   /// Ends failed transfers at the end of the iteration, and frees retired multi handles.
   void schedule_failures() noexcept { after_failures_.schedule(); }
   void watch(CurlMulti& multi, curl_socket_t socket, short interest);
@@ -118,6 +124,7 @@ class CurlPool {
 
   void on_resolved();
   void on_drain_timeout();
+  void on_idle_check();
   void finish_failed();
 
   // Watches the sockets that have one descriptor number, each for the multi handle that uses it.
@@ -146,6 +153,8 @@ class CurlPool {
   std::string known_addresses_text_;
   EndOfIteration after_failures_;
   Timer drain_timer_;
+  Timer idle_check_;
+  bool expects_idle_ = false;  // idle_check_ is due soon
   size_t kept_connections_ = 0;
   std::chrono::steady_clock::time_point last_kept_;
   bool inside_libcurl_ = false;  // it is on the stack: no transfer may be destroyed

@@ -43,6 +43,11 @@ bool UpstreamCall::has_request() const {
   return ::recv(socket_.get(), &first, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
+bool UpstreamCall::has_ended() const {
+  char first = 0;
+  return ::recv(socket_.get(), &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void UpstreamCall::await_bytes(size_t count) const {
   for (size_t received = 0; received < count;) {
     const auto more = receive_some(socket_);

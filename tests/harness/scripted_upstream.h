@@ -25,6 +25,7 @@ class UpstreamCall {
   void finish() const;                          // the event that says "stop", and the end of the body
   void await_request();                         // another one on the same connection
   bool has_request() const;                     // or its beginning
+  bool has_ended() const;                       // the client has closed the connection
   void await_bytes(size_t count) const;         // of another one, which is not read to its end
   void close() { socket_.close(); }
   void reset();  // closes with RST

@@ -263,6 +263,51 @@ TEST_F(HttpClients, EachDrainedTransferIsGivenASecond) {
   });
 }
 
+TEST_F(HttpClients, AConnectionThatNobodyUsesIsClosed) {
+  const LoopTimers timers(loop_);
+  Clock::time_point since = Clock::now();
+  const auto in_loop = [this](const auto& task) {
+    std::promise<void> done;
+    loop_.post([&] {
+      task();
+      done.set_value();
+    });
+    done.get_future().wait();
+  };
+  const auto end_of = [&](Receiver& receiver) {
+    auto ended = std::make_shared<std::promise<void>>();
+    receiver.on_end = [&receiver, ended] {
+      receiver.transfer.reset();
+      ended->set_value();
+    };
+    return ended->get_future();
+  };
+  const auto check_for_idle = [&] {
+    in_loop([&] { EXPECT_TRUE(timers.end(std::chrono::seconds(15), since)); });
+    in_loop([&] { since = Clock::now(); });
+  };
+  auto first_end = end_of(first_);
+  auto second_end = end_of(second_);
+  post(first_, "1");
+  run_with([&] {
+    UpstreamCall call = upstream_.accept();
+    call.send(kWholeResponse);
+    first_end.wait();
+    check_for_idle();
+    in_loop([&] { post(second_, "2"); });
+    call.await_request();
+    call.send(kWholeResponse);
+    second_end.wait();
+    check_for_idle();
+    EXPECT_FALSE(call.has_ended()) << "it was used since the last check";
+    check_for_idle();
+    EXPECT_TRUE(call.has_ended());
+    in_loop(
+        [&] { EXPECT_FALSE(timers.has_between({}, std::chrono::minutes(1))) << "nothing is left to do"; });
+    loop_.stop();
+  });
+}
+
 TEST_F(HttpClients, AResponseThatHasBegunFreesItsQuestion) {
   auto question = std::make_shared<const std::string>("question");
   const std::weak_ptr<const std::string> kept = question;
