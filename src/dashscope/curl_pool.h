@@ -10,16 +10,15 @@
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "base/event_loop.h"
+#include "dashscope/curl_multi.h"
 #include "dashscope/resolver.h"
 #include "dashscope/trust_store.h"
 
 namespace bailian {
 
-class CurlPool;
 class Transfer;
 
 inline constexpr long kUploadBufferBytes = 16384;
@@ -31,46 +30,6 @@ void set_option(CURL* easy, CURLoption option, Value value) {
   if (code == CURLE_OUT_OF_MEMORY) throw std::bad_alloc();
   if (code != CURLE_OK) throw std::logic_error(curl_easy_strerror(code));
 }
-
-/// A multi handle of libcurl, driven by the event loop. Loop thread only.
-class CurlMulti {
- public:
-  /// Throws std::bad_alloc.
-  explicit CurlMulti(CurlPool& pool);
-  CurlMulti(const CurlMulti&) = delete;
-  CurlMulti& operator=(const CurlMulti&) = delete;
-
-  /// Throws std::bad_alloc; then nothing has changed.
-  void add(Transfer& transfer);
-  void remove(Transfer& transfer) noexcept;
-  [[nodiscard]] bool has_room() const;
-  /// Takes no more transfers, because libcurl has failed on it.
-  [[nodiscard]] bool is_retired() const { return is_retired_; }
-  [[nodiscard]] bool is_empty() const { return transfers_ == 0; }
-  /// Whether it has had no transfer since the last call of this.
-  bool was_idle() noexcept { return std::exchange(is_idle_, is_empty()) && is_empty(); }
-
-  /// Lets libcurl handle a socket that is ready (CURL_CSELECT_*), then reports the transfers that have ended.
-  void act(curl_socket_t socket, int ready);
-  /// Ends the transfers that Transfer::fail_later() was called for.
-  void finish_failed();
-
- private:
-  static int on_socket(CURL* easy, curl_socket_t socket, int what, void* self, void*) noexcept;
-  static int on_timer(CURLM*, long timeout_ms, void* self) noexcept;
-  void on_timeout();
-  void retire(CURLMcode code);
-  bool finish_if(bool (*matches)(const Transfer&));
-  void report_finished();
-
-  CurlPool& pool_;
-  Timer timer_;
-  std::unique_ptr<CURLM, CURLMcode (*)(CURLM*)> handle_;
-  size_t transfers_ = 0;
-  Transfer* first_ = nullptr;
-  bool is_retired_ = false;
-  bool is_idle_ = false;  // since the last call of was_idle()
-};
 
 /// Shared by the transfers of one loop: easy and multi handles, sockets, TLS sessions and the addresses of
 /// the host. Loop thread only.
