@@ -20,8 +20,9 @@ constexpr Duration kTick = 2ms;  // timers are rounded to it
 
 Duration lateness_since(const Question& question) { return world->lateness() - question.lateness_then; }
 
+// Whether the answer of the latest transfer has an end.
 bool has_stop(const Question& question) {
-  return !question.attempts.empty() && question.attempts.back().has_stop;
+  return question.attempts.size() > question.attempts_before && question.attempts.back().has_stop;
 }
 
 // Without memory, the product may drop answers, log lines and counts.
