@@ -15,6 +15,8 @@ namespace bailian {
 namespace {
 
 constexpr size_t kMaxDiscardedBytes = size_t{64} << 10;
+constexpr std::chrono::seconds kLibcurlsConnectTimeout{300};  // by default
+constexpr std::chrono::seconds kMaxConnectTimeout{86'400};
 
 TransferFault fault_of(CURLcode code) {
   switch (code) {
@@ -74,18 +76,13 @@ HttpClient::HttpClient(EventLoop& loop, const std::string& url)
 
 HttpClient::~HttpClient() = default;
 
-std::unique_ptr<Transfer> HttpClient::post(const RequestTemplate& endpoint,
+std::unique_ptr<Transfer> HttpClient::send(HttpMethod method, const RequestTemplate& endpoint,
                                            std::shared_ptr<const std::string> body,
                                            std::chrono::milliseconds connect_timeout,
                                            TransferHandler& handler) {
   assert(pool_->loop().in_loop_thread());
-  return std::unique_ptr<Transfer>(new Transfer(*pool_, endpoint, std::move(body), connect_timeout, handler));
-}
-
-std::unique_ptr<Transfer> HttpClient::head(const RequestTemplate& endpoint,
-                                           std::chrono::milliseconds connect_timeout,
-                                           TransferHandler& handler) {
-  return post(endpoint, nullptr, connect_timeout, handler);
+  return std::unique_ptr<Transfer>(
+      new Transfer(*pool_, method, endpoint, std::move(body), connect_timeout, handler));
 }
 
 bool HttpClient::has_fresh_connection() const { return pool_->has_fresh_connection(); }
@@ -94,12 +91,13 @@ bool HttpClient::has_fresh_connection() const { return pool_->has_fresh_connecti
 
 void Transfer::PutBack::operator()(void* easy) const noexcept { pool.put_back(easy); }
 
-Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_ptr<const std::string> body,
-                   std::chrono::milliseconds connect_timeout, TransferHandler& handler)
+Transfer::Transfer(CurlPool& pool, HttpMethod method, const RequestTemplate& endpoint,
+                   std::shared_ptr<const std::string> body, std::chrono::milliseconds connect_timeout,
+                   TransferHandler& handler)
     : pool_(pool),
       handler_(&handler),
       body_(std::move(body)),
-      is_post_(body_ != nullptr),
+      is_post_(method == HttpMethod::kPost),
       easy_(pool.take_handle(), PutBack{pool}),
       connect_timeout_(connect_timeout) {
   CURL* const easy = easy_.get();
@@ -111,7 +109,7 @@ Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_
     set_option(easy, CURLOPT_POSTFIELDS, body_->data());
     set_option(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body_->size()));
   } else {
-    set_option(easy, CURLOPT_NOBODY, 1L);
+    set_option(easy, method == HttpMethod::kHead ? CURLOPT_NOBODY : CURLOPT_HTTPGET, 1L);
   }
   set_option(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
   set_option(easy, CURLOPT_WRITEDATA, this);
@@ -120,6 +118,8 @@ Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_
   set_option(easy, CURLOPT_SOCKOPTFUNCTION, &Transfer::on_new_socket);
   set_option(easy, CURLOPT_SOCKOPTDATA, this);
   set_option(easy, CURLOPT_PRIVATE, this);
+  if (connect_timeout_ > kLibcurlsConnectTimeout)
+    set_option(easy, CURLOPT_CONNECTTIMEOUT, kMaxConnectTimeout.count());
   begin_to_connect();
   if (pool_.has_addresses()) {
     start();
@@ -129,8 +129,8 @@ Transfer::Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_
   pool_.wait_for_addresses(*this);
 }
 
-// Not by libcurl's CURLOPT_CONNECTTIMEOUT: that timer stays in its tree for the whole time, even after the
-// connection is made, and then every token of every stream searches the tree.
+// Not by libcurl's CURLOPT_CONNECTTIMEOUT, unless its default is too short: that timer stays in its tree for
+// the whole time, even after the connection is made, and then every token of every stream searches the tree.
 void Transfer::begin_to_connect() {
   connect_deadline_ = std::chrono::steady_clock::now() + connect_timeout_;
   connect_timer_.emplace(pool_.loop(), bind<&Transfer::on_connect_timeout>(this));

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/event_loop.h"
@@ -76,6 +77,8 @@ class RequestTemplate {
   std::unique_ptr<curl_slist, void (*)(curl_slist*)> headers_;
 };
 
+enum class HttpMethod { kPost, kHead, kGet };
+
 class CurlMulti;
 class CurlPool;
 class Transfer;
@@ -95,22 +98,36 @@ class HttpClient {
   /// `endpoint` and `handler` must outlive the transfer. Throws std::bad_alloc or std::system_error; no
   /// handler is called before this returns.
   std::unique_ptr<Transfer> post(const RequestTemplate& endpoint, std::shared_ptr<const std::string> body,
-                                 std::chrono::milliseconds connect_timeout, TransferHandler& handler);
+                                 std::chrono::milliseconds connect_timeout, TransferHandler& handler) {
+    return send(HttpMethod::kPost, endpoint, std::move(body), connect_timeout, handler);
+  }
 
   /// Likewise for a HEAD, which has no effect: it leaves a connection for the next request. On a kept
   /// connection that the peer has closed, it is sent again.
   std::unique_ptr<Transfer> head(const RequestTemplate& endpoint, std::chrono::milliseconds connect_timeout,
-                                 TransferHandler& handler);
+                                 TransferHandler& handler) {
+    return send(HttpMethod::kHead, endpoint, nullptr, connect_timeout, handler);
+  }
+
+  /// Likewise for a GET. On a kept connection that the peer has closed, it is sent again.
+  std::unique_ptr<Transfer> get(const RequestTemplate& endpoint, std::chrono::milliseconds connect_timeout,
+                                TransferHandler& handler) {
+    return send(HttpMethod::kGet, endpoint, nullptr, connect_timeout, handler);
+  }
 
   /// Whether there is a connection that waits for a request and can be used for some seconds more. It may be
   /// wrong: only libcurl knows its connections, and notices the end of one when it is to be used.
   [[nodiscard]] bool has_fresh_connection() const;
 
  private:
+  std::unique_ptr<Transfer> send(HttpMethod method, const RequestTemplate& endpoint,
+                                 std::shared_ptr<const std::string> body,
+                                 std::chrono::milliseconds connect_timeout, TransferHandler& handler);
+
   std::unique_ptr<CurlPool> pool_;
 };
 
-/// A POST or HEAD under way. Destroying it cancels it and closes its connection at once, unless the response
+/// A request under way. Destroying it cancels it and closes its connection at once, unless the response
 /// is complete. Loop thread only.
 class Transfer {
  public:
@@ -141,8 +158,9 @@ class Transfer {
     CurlPool& pool;
   };
 
-  Transfer(CurlPool& pool, const RequestTemplate& endpoint, std::shared_ptr<const std::string> body,
-           std::chrono::milliseconds connect_timeout, TransferHandler& handler);
+  Transfer(CurlPool& pool, HttpMethod method, const RequestTemplate& endpoint,
+           std::shared_ptr<const std::string> body, std::chrono::milliseconds connect_timeout,
+           TransferHandler& handler);
 
   static size_t on_write(char* bytes, size_t size, size_t count, void* self) noexcept;
   static int on_request(void* self, char*, char*, int, int) noexcept;

@@ -156,6 +156,23 @@ TEST_F(SlowResolver, AFamilyThatDoesNotAnswerIsOvertakenByTheOther) {
   EXPECT_EQ(read_stream(site_->stream("[[sim events=3]]")).text, tokens(3));
 }
 
+// libcurl has a limit of its own, 300 s, which it looks at whenever bytes arrive.
+TEST_F(SlowResolver, AConnectionMayTakeLongerThanLibcurlsOwnLimit) {
+  const auto listener = listen_on_loopback();
+  start("https://127.0.0.1:" + std::to_string(listener.port) + "/api/v1",
+        {{"CONNECT_TIMEOUT", "3600"}, {"TIMEOUT", "3600"}});
+  auto exchange = site_->chat("hello");
+  const Fd peer = accept_from(listener.fd);
+  char hello[1];
+  ASSERT_EQ(::recv(peer.get(), hello, sizeof hello, MSG_PEEK), 1);
+  dir_.write("later", "");
+  send_all(peer, "no TLS\n");
+  const auto answer = exchange.read_all();
+  expect_error(answer, 502, "upstream_error", "Connection failed");
+  const auto line = site_->responder().request_line(answer.headers.get("X-Request-Id"));
+  EXPECT_EQ(text_at(line, "/upstream_code"), "tls_failed");
+}
+
 // The lookup that is under way does not end.
 TEST_F(SlowResolver, AddressesOfTheLastTenMinutesAreUsedWithoutWaiting) {
   let_it_resolve();
