@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -124,33 +125,27 @@ bool service_may_read(const std::string& path) {
 }
 
 // The files that the service's user has to read, each with the command that lets it.
-std::map<std::string, std::string> files_for_service(const Config& config, const std::string& env_file) {
+std::map<std::string, std::string> files_for_service(const Config& config, const std::string& env_file,
+                                                     const std::set<std::string>& key_files) {
   std::map<std::string, std::string> files;
   const auto add = [&files](const std::string& path, int mode) {
     if (!path.empty()) files[path] = fmt::format("chgrp {0} {1} && chmod {2} {1}", kServiceUser, path, mode);
   };
-  const auto add_keys = [&files, &config](const Config& bot) {
-    for (const Target& target : bot.targets) {
-      // The unit passes the first key of the main file on.
-      if (target.api_key_file.empty() || target.api_key_file == config.targets.front().api_key_file) continue;
-      files[target.api_key_file] = fmt::format("chown {} {}", kServiceUser, target.api_key_file);
-    }
-  };
   add(env_file, 640);
   add(config.bot_config_file, 640);
   add(config.bots_dir, 750);
-  add_keys(config);
   for (const Config& bot : config.bots) {
     add(fmt::format("{}/{}.env", config.bots_dir, bot.name), 640);
     add(bot.bot_config_file, 640);
-    add_keys(bot);
   }
+  for (const std::string& path : key_files) files[path] = fmt::format("chown {} {}", kServiceUser, path);
   return files;
 }
 
-std::vector<std::string> faults_for_service(const Config& config, const std::string& env_file) {
+std::vector<std::string> faults_for_service(const Config& config, const std::string& env_file,
+                                            const std::set<std::string>& key_files) {
   std::vector<std::string> faults;
-  for (const auto& [path, remedy] : files_for_service(config, env_file)) {
+  for (const auto& [path, remedy] : files_for_service(config, env_file, key_files)) {
     // The unit hides these from the service, whatever their modes are (ProtectHome=).
     if (path.starts_with("/home/") || path.starts_with("/root/")) {
       faults.push_back(
@@ -170,6 +165,18 @@ void warn_of_other_key_file(const Config& config, const std::string& env_file,
   warnings.push_back(fmt::format(
       "DASHSCOPE_API_KEY_FILE: the service does not read {}: its unit passes {} on (LoadCredential=)",
       config.targets.front().api_key_file, passed_on));
+}
+
+// All bots have the same bundle, so one sentence is enough.
+void warn_of_bundle(const Config& config, std::vector<std::string>& warnings) {
+  std::vector<Target> targets = config.targets;
+  for (const Config& bot : config.bots) targets.insert(targets.end(), bot.targets.begin(), bot.targets.end());
+  for (const Target& target : targets) {
+    const auto trust = TrustStore::for_url(target.base_url);
+    if (!trust || trust->fault().empty()) continue;
+    warnings.push_back(trust->fault() + ": no chat can reach DashScope");
+    return;
+  }
 }
 
 // Of all bots.
@@ -254,18 +261,13 @@ std::string verdict(bool good, const std::string& missing, size_t warnings) {
 
 int check(const SettingsSource& source, bool strict) {
   const auto service_file = file_of_service(source.env_file);
-  auto [config, warnings, texts] = load_as_service(source);
+  auto [config, warnings, texts, key_files] = load_as_service(source);
   std::vector<std::string> faults;
   for (std::string& sentence : targets_not_asked(config)) warnings.push_back(std::move(sentence));
   warn_of_php(config, warnings);
-  for (const Target& target : config.targets) {
-    const auto trust = TrustStore::for_url(target.base_url);
-    if (!trust || trust->fault().empty()) continue;
-    warnings.push_back(trust->fault() + ": no chat can reach DashScope");
-    break;
-  }
+  warn_of_bundle(config, warnings);
   if (service_file) {
-    faults = faults_for_service(config, *service_file);
+    faults = faults_for_service(config, *service_file, key_files);
     warn_of_other_key_file(config, *service_file, warnings);
   }
   for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", printable(warning));

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "service/supervisor.h"
 #include "settings/missing.h"
+#include "settings/restart.h"
 
 namespace bailian {
 namespace {

@@ -7,6 +7,7 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/json.h"
@@ -63,6 +64,7 @@ class Loader {
       throw ConfigError(std::move(faults));
     }
     loaded.warnings = std::move(warnings);
+    loaded.key_files_of_service = std::move(key_files_of_service_);
     return loaded;
   }
 
@@ -140,6 +142,11 @@ class Loader {
         "if that is intended, set SYSTEM_PROMPT=");
   }
 
+  // Of a further target this counts as not set. An empty workspace is the key's default one.
+  static bool is_left_empty(const Setting& setting, int target, const Found& found) {
+    return target > 1 && found.value.empty() && setting.key != "DASHSCOPE_WORKSPACE";
+  }
+
   // In order of precedence, highest first. Only a target's settings have a number above 1.
   [[nodiscard]] std::vector<const Found*> find(const Setting& setting, int target) const {
     std::vector<const Found*> all;
@@ -149,7 +156,9 @@ class Loader {
         // In the environment, API_KEY may be any program's key.
         if (name.empty() || (name == "API_KEY" && values == &environment_)) continue;
         if (name == setting.alias && target > 1) continue;
-        if (const auto found = values->find(name); found != values->end()) all.push_back(&found->second);
+        const auto found = values->find(name);
+        if (found == values->end() || is_left_empty(setting, target, found->second)) continue;
+        all.push_back(&found->second);
       }
     }
     return all;
@@ -172,6 +181,7 @@ class Loader {
 
   // A further target exists if one of its settings is set. What is not set is that of the first target.
   void add_further_targets(Config& config, std::string_view where) {
+    check_key_file(config.targets.front(), where.empty());
     for (int number = 2; number <= kMaxTargets; ++number) {
       const std::vector<const Setting*> set = set_settings(number);
       if (set.empty()) continue;
@@ -180,12 +190,10 @@ class Loader {
       target.number = number;
       forget_replaced_key(set, target);
       for (const Setting* setting : set) apply(*setting, number, scratch);
+      check_key_file(target, where.empty());
       if (!is_repetition(config.targets, target, where)) config.targets.push_back(std::move(target));
     }
-    for (const Target& target : config.targets) {
-      check_key_file_mode(target, where.empty());
-      check_workspace(target, where);
-    }
+    for (const Target& target : config.targets) check_workspace(target, where);
   }
 
   // The same application with the same key would fail again, and might bill the question twice.
@@ -256,13 +264,15 @@ class Loader {
                        numbered(kKeyFile, target));
   }
 
-  void check_key_file_mode(const Target& target, bool is_of_main) {
+  void check_key_file(const Target& target, bool is_of_main) {
     const bool is_inherited = find({kKeyFile, "", "", nullptr}, target.number).empty();
     if (target.api_key_file.empty() || is_inherited) return;
+    const bool is_first = is_of_main && target.number == 1;
+    if (!is_first) key_files_of_service_.insert(target.api_key_file);
     const std::string fault = fault_of_key_file_mode(target.api_key_file);
     if (fault.empty()) return;
     // The service manager passes on the first key of the main file only.
-    const bool is_passed_on = is_of_main && target.number == 1 && reader_ == KeyFileReader::kServiceManager;
+    const bool is_passed_on = is_first && reader_ == KeyFileReader::kServiceManager;
     auto& sentences = is_passed_on ? findings_.warnings : findings_.faults;
     sentences.push_back(fmt::format("{}: {}", where_is_key_file(target.number), fault));
   }
@@ -296,6 +306,7 @@ class Loader {
   }
 
   Findings findings_;
+  std::set<std::string> key_files_of_service_;
   const FoundValues environment_;
   FoundValues file_;
   std::vector<const FoundValues*> layers_ = {&environment_, &file_};  // of the bot that is read
@@ -321,28 +332,6 @@ const Config* find_bot(const Config& config, std::string_view name) {
 
 LogLevel effective_log_level(const Config& config) {
   return config.log_level.value_or(config.debug ? LogLevel::kDebug : LogLevel::kInfo);
-}
-
-std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read) {
-  std::vector<std::string_view> changed;
-  const auto keep = [&](std::string_view key, auto member, bool have_bots_their_own = false) {
-    if (read.*member == running.*member) return;
-    changed.push_back(key);
-    for (Config& bot : read.bots) {
-      if (!have_bots_their_own) bot.*member = running.*member;
-    }
-    read.*member = running.*member;
-  };
-  keep("HOST", &Config::host);
-  keep("PORT", &Config::port);
-  keep("FCGI_LISTEN", &Config::listen);
-  keep("FCGI_SOCKET_MODE", &Config::socket_mode);
-  keep("WORKERS", &Config::workers);
-  keep("MAX_STREAMS", &Config::max_streams, true);
-  keep("TOKEN_COALESCE", &Config::token_coalesce);
-  keep("LOG_FORMAT", &Config::log_format);
-  keep("LOG_FILE", &Config::log_file);
-  return changed;
 }
 
 }  // namespace bailian

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -100,6 +101,9 @@ struct LoadedConfig {
   std::vector<std::string> warnings;
   /// The settings that are set, by key, as they were written; secrets are left out.
   std::map<std::string, std::string, std::less<>> texts;
+  /// The key files that the service reads itself, even if the service manager passes the first one of the
+  /// main file on.
+  std::set<std::string> key_files_of_service;
 };
 
 /// Which process reads DASHSCOPE_API_KEY_FILE.
@@ -113,8 +117,5 @@ enum class KeyFileReader {
 LoadedConfig load_config(const std::vector<std::string>& environment,
                          const std::optional<std::string>& env_file,
                          KeyFileReader reader = KeyFileReader::kThisProcess);
-
-/// Copies the settings that need a restart from `running` to `read`. Returns the keys that differed.
-std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, Config& read);
 
 }  // namespace bailian

@@ -211,6 +211,11 @@ TEST_F(CommandLine, WarnsOfACaBundleThatCannotBeRead) {
         << finished.err;
   }
   EXPECT_EQ(check({{"SSL_CERT_FILE", dir_.file("none.pem")}}).err, "");  // plain HTTP needs none
+  std::filesystem::create_directory(dir_.file("bots.d"));
+  dir_.write("bots.d/shop.env", "DASHSCOPE_BASE_URL=" + url + "\n");
+  const auto finished = check({{"BOTS_DIR", dir_.file("bots.d")}, {"SSL_CERT_FILE", dir_.file("none.pem")}});
+  EXPECT_TRUE(contains(finished.err, "warning: cannot read the CA bundle ")) << finished.err;
+  EXPECT_TRUE(contains(finished.out, "the configuration is good, 1 warning\n")) << finished.out;
 }
 
 TEST_F(CommandLine, NamesWhatIsWrongInABotProfile) {
@@ -462,6 +467,17 @@ TEST_F(CheckForService, KeyFilesOfFurtherTargetsAreReadByTheServiceItself) {
   EXPECT_EQ(check_env().exit_code, 0) << check_env().err;
 }
 
+TEST_F(CheckForService, TheFirstKeyFileIsReadByTheServiceIfAFurtherTargetNamesItToo) {
+  const std::string first = directory_ + "/dashscope-api-key";
+  const std::string settings = "APP_ID=shop\nAPP_ID_2=spare\nDASHSCOPE_API_KEY_FILE=" + first + "\n";
+  write("env", settings, 0644);
+  EXPECT_EQ(check_env().exit_code, 0) << check_env().err;
+  write("env", settings + "DASHSCOPE_API_KEY_FILE_2=" + first + "\n", 0644);
+  EXPECT_EQ(check_env().exit_code, 78);
+  EXPECT_TRUE(contains(check_env().err, first + ": the service's user bailian-fcgi cannot read it: "))
+      << check_env().err;
+}
+
 TEST_F(CommandLine, ChecksEveryTarget) {
   auto settings = good_settings();
   settings["APP_ID"] = "one";
@@ -615,6 +631,7 @@ TEST_F(CommandLine, PingSaysWhatToDoAboutAFailure) {
     const std::string body = std::string(R"({"code":")") + code + R"(","message":"m","request_id":"r-7"})";
     upstream.accept().send("HTTP/1.1 " + std::to_string(status) +
                            " X\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    if (exit_code == 78) upstream.accept().close();  // the quotas
     EXPECT_EQ(ping.wait(), exit_code) << code;
     for (const char* part : {code, "r-7", advice}) EXPECT_TRUE(contains(ping.out().text(), part)) << part;
   }

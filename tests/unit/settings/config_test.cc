@@ -8,10 +8,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <string>
 #include <tuple>
 
 #include "settings/dotenv.h"
+#include "settings/restart.h"
 #include "settings/settings_table.h"
 
 namespace bailian {
@@ -248,15 +250,43 @@ TEST_F(Configs, ARepetitionOfATargetIsNotUsed) {
   const std::string file = folder_.write("key", "sk-one");
   const LoadedConfig loaded =
       load({"DASHSCOPE_API_KEY=sk-one", "APP_ID=shop", "APP_ID_2=shop", "DASHSCOPE_API_KEY_FILE_3=" + file,
-            "APP_ID_4=spare", "APP_ID_5=spare", "DASHSCOPE_API_KEY_6=sk-two",
-            "DASHSCOPE_API_KEY_7=", "DASHSCOPE_API_KEY_8="});
+            "APP_ID_4=spare", "APP_ID_5=spare", "DASHSCOPE_API_KEY_6=sk-two"});
   std::vector<int> numbers;
   for (const Target& target : loaded.config.targets) numbers.push_back(target.number);
-  EXPECT_EQ(numbers, (std::vector{1, 4, 6, 7, 8}));
+  EXPECT_EQ(numbers, (std::vector{1, 4, 6}));
   EXPECT_EQ(loaded.warnings, (std::vector<std::string>{
                                  "target 2 has the key and the application of target 1, so it is not used",
                                  "target 3 has the key and the application of target 1, so it is not used",
                                  "target 5 has the key and the application of target 4, so it is not used"}));
+}
+
+TEST_F(Configs, WhatAFurtherTargetLeavesEmptyIsThatOfTheFirst) {
+  const std::string first = "DASHSCOPE_API_KEY=sk-one\nAPP_ID=shop\nDASHSCOPE_WORKSPACE=llm-1\n";
+  const Target one = config({}, first).targets.at(0);
+  const std::string empty =
+      "DASHSCOPE_API_KEY_2=\nDASHSCOPE_API_KEY_FILE_2=\nAPP_ID_2=\nDASHSCOPE_BASE_URL_2=\n";
+  EXPECT_EQ(config({}, first + empty).targets.size(), 1U);
+  const auto targets = config({}, first + empty + "DASHSCOPE_WORKSPACE_2=\n").targets;
+  ASSERT_EQ(targets.size(), 2U);
+  EXPECT_EQ(targets[1].api_key, one.api_key);
+  EXPECT_EQ(targets[1].app_id, one.app_id);
+  EXPECT_EQ(targets[1].base_url, one.base_url);
+  EXPECT_EQ(targets[1].workspace, "") << "empty is the default workspace";
+  EXPECT_EQ(config({"APP_ID_2="}, first + "APP_ID_2=spare\n").targets.at(1).app_id, "spare");
+}
+
+TEST_F(Configs, NameTheKeyFilesThatTheServiceReadsItself) {
+  const std::string file = folder_.write("key", "sk-from-file");
+  const std::string first = "DASHSCOPE_API_KEY_FILE=" + file + "\n";
+  using Files = std::set<std::string>;
+  EXPECT_EQ(load({}, first).key_files_of_service, Files());
+  EXPECT_EQ(load({"APP_ID_2=spare"}, first).key_files_of_service, Files()) << "inherited";
+  EXPECT_EQ(load({"APP_ID_2=spare", "DASHSCOPE_API_KEY_FILE_2=" + file}, first).key_files_of_service,
+            Files{file});
+  const std::string copy = folder_.write("copy", "sk-from-file");
+  EXPECT_EQ(load({"APP_ID=shop", "DASHSCOPE_API_KEY_FILE_2=" + copy}, first).key_files_of_service,
+            Files{copy})
+      << "of a repetition too";
 }
 
 TEST_F(Configs, AFurtherTargetsKeyReplacesTheFirstOneInEitherForm) {
