@@ -25,7 +25,8 @@ all_code    += $(units) $(harness) $(preloads) $(e2e) $(restart) $(hosts) $(serv
 started     := $(programs:%=$B/%) $B/simulator
 packages    := tests/browser/node_modules/.package-lock.json
 
-build-tests: deps $B/unit_tests $B/e2e_tests $(started) $B/clock_jumps.so $B/slow_resolver.so
+build-tests: deps $B/unit_tests $B/e2e_tests $(started) \
+  $(preloads:tests/harness/preload/%.cc=$B/%.so)
 
 # A whole run is spread over three processes; a few tests need one.
 e2e_shards  := :3

@@ -5,23 +5,44 @@
 
 #include <cstdio>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/event_loop.h"
 #include "base/key_mask.h"
 #include "base/text.h"
+#include "commands/key_advice.h"
 #include "dashscope/error_codes.h"
 #include "dashscope/http_client.h"
+#include "dashscope/key_check.h"
 #include "dashscope/targets.h"
 #include "settings/settings_table.h"
 
 namespace bailian {
 namespace {
 
+// Asks for the quotas of the key if that may tell what is wrong. Prints what it has found, and returns what
+// to do about it; empty when it cannot tell.
+std::string find_cause(const Config& config, const Target& target, const UpstreamError& error) {
+  std::vector<KeyFinding> findings;
+  if (is_about_access(error)) findings = ask_quotas(config, target, {target.base_url});
+  const bool is_refused = !findings.empty() && findings.front().answer == KeyAnswer::kRefused;
+  if (is_refused || has_no_connection(error)) {
+    for (KeyFinding& finding : ask_quotas(config, target, other_addresses(target.base_url)))
+      findings.push_back(std::move(finding));
+  }
+  if (!findings.empty()) fmt::print("asked for the quotas of the key, which is not billed:\n");
+  for (const KeyFinding& finding : findings) fmt::print("  {}\n", describe(finding, target.api_key));
+  return key_advice(target, findings);
+}
+
 class Ping : private AnswerHandler {
  public:
   /// Asks the first target.
   explicit Ping(const Config& config)
-      : target_(config.targets.front()),
+      : config_(config),
+        target_(config.targets.front()),
         loop_(std::chrono::nanoseconds::zero()),
         targets_(loop_, config, healths_, received_),
         started_(Clock::now()) {}
@@ -31,12 +52,18 @@ class Ping : private AnswerHandler {
     question.prompt = "Say OK.";
     const auto completion = targets_.ask(question, AnswerMode::kStream, *this);
     loop_.run();
+    if (error_) advise(*error_);
     return exit_code_;
   }
 
  private:
   [[nodiscard]] double elapsed_ms() const {
     return std::chrono::duration<double, std::milli>(Clock::now() - started_).count();
+  }
+
+  void advise(const UpstreamError& error) const {
+    const std::string advice = find_cause(config_, target_, error);
+    fmt::print("{}\n", advice.empty() ? describe(error.fault).advice : advice);
   }
 
   void on_text(std::string_view) override {
@@ -59,8 +86,8 @@ class Ping : private AnswerHandler {
     fmt::print("{} failed after {:.0f} ms: {}\n", target_.base_url, elapsed_ms(),
                to_http_error(error, true, target_.api_key).what());
     if (!error.request_id.empty()) fmt::print("request id {}\n", scrub(error.request_id, target_.api_key));
-    fmt::print("{}\n", fault.advice);
     exit_code_ = fault.exit_code;
+    error_ = error;
     loop_.stop();
   }
 
@@ -70,6 +97,7 @@ class Ping : private AnswerHandler {
     loop_.stop();
   }
 
+  const Config& config_;
   const Target& target_;
   EventLoop loop_;
   Tally received_;
@@ -77,6 +105,7 @@ class Ping : private AnswerHandler {
   Targets targets_;
   Clock::time_point started_;
   std::optional<double> first_token_ms_;
+  std::optional<UpstreamError> error_;
   int exit_code_ = EX_SOFTWARE;
 };
 

@@ -40,13 +40,21 @@ std::string_view api_key(const HttpRequest& request) {
   return value.starts_with(kScheme) ? value.substr(kScheme.size()) : std::string_view();
 }
 
-void check_access(const HttpRequest& request, const Options& options) {
-  const auto app = app_of(request.path);
-  if (!app || !request.is_post) throw ApiError("NotFound");
+bool asks_for_quotas(const HttpRequest& request) {
+  return !request.is_post && !request.is_head && request.path == "/api/v1/quotas";
+}
+
+void check_key(const HttpRequest& request, const Options& options) {
   const std::string_view key = api_key(request);
   const bool is_known =
       options.api_key.empty() ? key.starts_with("sk-") && key.size() > 3 : key == options.api_key;
   if (!is_known) throw ApiError("InvalidApiKey");
+}
+
+void check_access(const HttpRequest& request, const Options& options) {
+  const auto app = app_of(request.path);
+  if (!app || !request.is_post) throw ApiError("NotFound");
+  check_key(request, options);
   if (!options.app_id.empty() && *app != options.app_id) throw ApiError("App.AccessDenied");
   // contract.md §1.2; "disable" and the like are not for applications.
   const std::string_view inspection = request.header("x-dashscope-datainspection");

@@ -14,6 +14,7 @@ OPTIONS (--name VALUE or --name=VALUE)
   --listen HOST:PORT  where to listen; port 0: the kernel picks one     (127.0.0.1:0)
   --api-key KEY       the only key accepted                             (any that starts with sk-)
   --app-id ID         the only app accepted                             (any)
+  --quotas DIRECTIVE  directs the answers to GET /api/v1/quotas         (200, for a wrong key 401)
   --examples DIR      directory with INDEX.tsv and bodies for example=  (none)
   --interval MS       pause between the events of an answer             (30)
   --delay MS          pause before the first event                      (200)
@@ -67,7 +68,7 @@ WITHOUT A DIRECTIVE
 Missing or wrong key 401 InvalidApiKey; another app 403 App.AccessDenied; X-DashScope-WorkSpace: ws-unknown
 404 WorkSpaceNotFound; a body that is no JSON or has no input 400; over 6 MiB 400 BadRequest.TooLarge; empty
 content or a last message not by the user InvalidParameter. A session_id comes back as it is, one that starts
-with `unknown` is replaced by a new one.
+with `unknown` is replaced by a new one. GET /api/v1/quotas with the key 200, with another one 401.
 
 CONTROL (JSON; not part of DashScope)
   GET /control/stats         {"requests","completed","cut","open","held","events","connections",

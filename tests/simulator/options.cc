@@ -41,6 +41,8 @@ void set_option(std::string_view name, std::string_view value, Options& options)
     options.api_key = value;
   } else if (name == "--app-id") {
     options.app_id = value;
+  } else if (name == "--quotas") {
+    options.quotas = value;
   } else if (name == "--examples") {
     options.examples = value;
   } else if (name == "--interval") {

@@ -13,6 +13,7 @@ struct Options {
   std::string port = "0";     // 0: the kernel picks one
   std::string api_key;        // empty: any that starts with sk-
   std::string app_id;         // empty: any
+  std::string quotas;         // directs the answer to GET /api/v1/quotas; empty: by the contract
   std::string examples;       // directory with INDEX.tsv; empty: none
   milliseconds interval{30};  // between events
   milliseconds delay{200};    // before the first event

@@ -44,6 +44,14 @@ void set_stream(bool is_stream, Plan& plan) {
   plan.head.content_type = is_stream ? kStreamType : kJsonType;
 }
 
+// One page of the quotas of a key: contract.md §1.4.
+std::string quotas_json(const std::string& request_id) {
+  return R"({"request_id":")" + request_id +
+         R"(","output":{"total":1,"page_no":1,"page_size":20,"quotas":[{"model":"qwen-plus",)"
+         R"("workspace_id":"llm-1","model_limit":{"request_limit":1200,"request_limit_period":60,)"
+         R"("usage_limit":null}}]}})";
+}
+
 // The markup of two citations, split as in the captures: contract.md §3.2.
 void cite(Answer& answer) {
   Pieces& pieces = answer.pieces;
@@ -157,12 +165,30 @@ Plan Planner::plan(const HttpRequest& request) {
   plan.head.arrived = std::chrono::system_clock::now();
   set_stream(asks_for_stream(request), plan);
   try {
+    if (asks_for_quotas(request)) {
+      plan_quotas(request, plan);
+      return plan;
+    }
     check_access(request, options_);
   } catch (const ApiError& error) {
     plan_error(error, Framing::kJson, plan);
     return plan;
   }
   return plan_checked(request, std::move(plan));
+}
+
+void Planner::plan_quotas(const HttpRequest& request, Plan& plan) {
+  const Directive directive =
+      options_.quotas.empty() ? Directive() : parse_prompt("[[sim " + options_.quotas + "]]").directive;
+  plan.chunk_bytes = directive.chunk_bytes.value_or(0);
+  if (directive.asks_for_error()) {
+    plan_error(directed_error(directive, api_key(request)), Framing::kJson, plan);
+  } else if (!plan_proxy_page(directive.fault, request, plan)) {
+    check_key(request, options_);
+    plan.head.request_id = ids_.uuid();
+    plan.script = std::make_unique<FixedScript>(quotas_json(plan.head.request_id));
+  }
+  apply_fault(directive.fault, directive.after, plan);
 }
 
 Plan Planner::plan_checked(const HttpRequest& request, Plan plan) {

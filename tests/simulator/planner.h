@@ -26,6 +26,7 @@ class Planner {
   void forget() { seen_.clear(); }
 
  private:
+  void plan_quotas(const HttpRequest& request, Plan& plan);
   Plan plan_checked(const HttpRequest& request, Plan plan);
   void plan_directed(const HttpRequest& request, const CompletionRequest& completion, const Prompt& prompt,
                      Plan& plan);
