@@ -20,10 +20,10 @@ namespace {
 
 class TortureStart : public TortureBase {
  protected:
-  Command command(const std::vector<std::string>& arguments) const {
-    return failing_command(
-        {{"WORKERS", "3"}, {"TIMEOUT", "3"}, {"CONNECT_TIMEOUT", "1"}, {"FIRST_TOKEN_TIMEOUT", "1"}},
-        arguments);
+  Command command(const std::vector<std::string>& arguments, Settings settings = {}) const {
+    settings.merge(
+        Settings{{"WORKERS", "3"}, {"TIMEOUT", "3"}, {"CONNECT_TIMEOUT", "1"}, {"FIRST_TOKEN_TIMEOUT", "1"}});
+    return failing_command(settings, arguments);
   }
 
   // Runs the command with each call failing. Its exit code must be one of these; unless it is 0, stderr must
@@ -92,6 +92,9 @@ TEST_F(TortureStart, ServingUnderASupervisor) {
 
 TEST_F(TortureStart, Check) { survive_run(command({"--check"}), {0, 71, 78}); }
 TEST_F(TortureStart, Ping) { survive_run(command({"--ping"}), {0, 69, 71, 75, 78}); }
+TEST_F(TortureStart, PingThatAsksForQuotas) {
+  survive_run(command({"--ping"}, {{"APP_ID", "another-app"}}), {78, 69, 71, 75});
+}
 TEST_F(TortureStart, Version) { survive_run(command({"--version"}), {0, 71}); }
 TEST_F(TortureStart, BadUsage) { survive_run(command({"--nonsense"}), {64, 71}); }
 

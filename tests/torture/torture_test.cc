@@ -291,6 +291,16 @@ TEST_F(Torture, RetryAfterThrottling) {
       Ends::kServing, Times::kFew);
 }
 
+// Each target fails in turn, as the other one rests. A permit that is not given back refuses all later chats.
+TEST_F(Torture, Failover) {
+  start({{"DASHSCOPE_WORKSPACE_2", "llm-2"}, {"MAX_STREAMS", "1"}});
+  survive([&] {
+    simulator().reset();
+    stream("[[sim times=1 events=3 status=500 code=InternalError framing=json]]", tokens(3));
+    EXPECT_TRUE(!is_calm() || simulator().count("requests") == 2);
+  });
+}
+
 TEST_F(Torture, StaleKeptConnection) {
   start();
   survive([&] {
