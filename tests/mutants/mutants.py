@@ -286,7 +286,7 @@ class Command:
 KINDS: dict[str, GoogleTest | Browser | Simulation | Command] = {
     'unit': GoogleTest('unit_tests', [], 60),
     'e2e': GoogleTest('e2e_tests', ['bailian-fcgi', 'bailian-import', 'simulator', 'clock_jumps.so',
-                                    'slow_resolver.so'], 180),
+                                    'names_here.so', 'slow_resolver.so'], 180),
     'browser': Browser(),
     'simulate': Simulation(),
     'run': Command(),
