@@ -166,6 +166,7 @@ TEST_F(SlowResolver, AConnectionMayTakeLongerThanLibcurlsOwnLimit) {
   char hello[1];
   ASSERT_EQ(::recv(peer.get(), hello, sizeof hello, MSG_PEEK), 1);
   dir_.write("later", "");
+  EXPECT_EQ(site_->get(kHealthPath).status, 200);  // the iteration that sent the hello is over
   send_all(peer, "no TLS\n");
   const auto answer = exchange.read_all();
   expect_error(answer, 502, "upstream_error", "Connection failed");
