@@ -84,8 +84,7 @@ std::string key_advice(const Target& target, const std::vector<KeyFinding>& find
   if (asked_own && first.answer == KeyAnswer::kRefused) {
     return fmt::format(
         "Copy the key from the console into {} again. If it is a key of another region, set {} to the "
-        "address "
-        "of that region.",
+        "address of that region.",
         name("DASHSCOPE_API_KEY"), name("DASHSCOPE_BASE_URL"));
   }
   if (asked_own) return {};
