@@ -336,11 +336,11 @@ TEST_F(Supervised, EndsAsItsChildEnds) {
   child.signal(SIGTERM);
   EXPECT_EQ(responder.process().wait(), 0);
   for (const int signal : {SIGKILL, SIGSEGV, SIGABRT}) {
+    if (signal == SIGSEGV && kSanitized) continue;  // a sanitizer handles it, and may wait for its own locks
     Responder crashing(supervised());
     const Stranger its_child(child_of(crashing));
     its_child.signal(signal);
-    const int exit_code = crashing.process().wait();
-    EXPECT_TRUE(exit_code == 128 + signal || kSanitized) << exit_code;
+    EXPECT_EQ(crashing.process().wait(), 128 + signal);
     EXPECT_FALSE(crashing.process().dumped_core());
   }
 }
