@@ -144,9 +144,8 @@ class PingOfARegion : public Ping {
   void SetUp() override {
     if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be loaded first";
     const auto certificate = authority_.issue(
-        "DNS:dashscope.aliyuncs.com,DNS:dashscope-intl.aliyuncs.com,DNS:dashscope-us.aliyuncs.com,DNS:llm-1."
-        "cn-"
-        "beijing.maas.aliyuncs.com",
+        "DNS:dashscope.aliyuncs.com,DNS:dashscope-intl.aliyuncs.com,DNS:dashscope-us.aliyuncs.com,"
+        "DNS:llm-1.cn-beijing.maas.aliyuncs.com",
         2);
     const auto listener = listen_on_loopback();
     port_ = std::to_string(listener.port);
