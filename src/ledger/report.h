@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace bailian {
+
+/// Tokens and answers of one bot, in one period.
+struct Spent {
+  uint64_t input_tokens = 0;
+  uint64_t output_tokens = 0;
+  uint64_t estimated_tokens = 0;  // without usage from the upstream: guessed, or lost with a process
+  uint64_t answers = 0;           // complete ones
+  uint64_t cached = 0;            // answers from the cache, which cost nothing
+  uint64_t refused = 0;           // questions over a cap
+  [[nodiscard]] uint64_t tokens() const { return input_tokens + output_tokens + estimated_tokens; }
+};
+
+struct CapState {
+  std::string scope;              // bot, total or visitor
+  std::string period;             // day or month
+  std::optional<uint64_t> limit;  // tokens; none: no cap
+  uint64_t used = 0;              // tokens in the running period; of a visitor's cap: 0
+  uint64_t leased = 0;            // tokens that open answers may still use
+};
+
+struct DaySpent {
+  std::string date;  // 2026-11-27, in the time zone of the caps
+  Spent spent;
+};
+
+struct BotReport {
+  std::string bot;             // empty: all together
+  std::vector<DaySpent> days;  // the latest first; without days on which nothing happened
+  Spent month;                 // the running one
+  std::vector<CapState> caps;
+  uint64_t open_leases = 0;
+  bool is_paused = false;
+  std::string pause_message;
+  std::optional<double> money_today;  // if prices are set
+  std::optional<double> money_month;
+};
+
+/// What the ledger knows.
+struct LedgerReport {
+  std::string storage;  // the setting LEDGER, without a password
+  std::string timezone;
+  std::string day;              // the running period: 2026-11-27
+  std::string month;            // 2026-11
+  std::string fault;            // empty: none
+  std::vector<BotReport> bots;  // all together first
+};
+
+}  // namespace bailian
