@@ -34,6 +34,15 @@ struct Target {
   bool operator==(const Target&) const = default;
 };
 
+/// The most tokens, input and output together, that may be used in a period. None: no cap; 0: closed.
+struct Caps {
+  std::optional<uint64_t> day;
+  std::optional<uint64_t> month;
+  std::optional<uint64_t> visitor_day;  // of each visitor
+
+  bool operator==(const Caps&) const = default;
+};
+
 /// Every setting of a bot, validated; a reload creates new ones. The comments give the unit where the type
 /// does not; `.env.example` describes each setting. A setting of the whole service is the same in each bot.
 struct Config {
@@ -78,6 +87,17 @@ struct Config {
   std::string log_file;                 // empty: stderr
   Seconds slow_first_token{};           // 0: never
   Seconds slow_answer{};                // 0: never
+  std::string ledger;                   // a path or a URL; empty: none
+  Caps caps;                            // of this bot
+  Caps total_caps;                      // of all bots together; without visitor_day
+  std::string cap_timezone{"Asia/Shanghai"};
+  uint64_t ledger_slice = 0;           // output tokens of a lease; 0: the default of the storage
+  uint64_t cap_expected_input = 2048;  // tokens, while no answer has been seen
+  bool cap_on_abort_worst = false;     // the whole lease counts when a visitor leaves
+  bool caps_open_on_fault = false;     // chats are served while the ledger cannot be used
+  std::string cap_alert_command;       // empty: none
+  double price_input = 0;              // for a million tokens; 0: none
+  double price_output = 0;             // likewise
 };
 
 /// The settings of a bot in `config`, which are those of the default one. nullptr: there is no such bot.
