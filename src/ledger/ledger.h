@@ -69,6 +69,9 @@ class Lease {
   virtual void abandon() noexcept = 0;
 };
 
+/// Of the owner's words to visitors.
+inline constexpr size_t kMaxPauseMessageBytes = 480;
+
 /// Who has spent how much, and what may still be spent. One for the process; any thread.
 class Ledger {
  public:
@@ -94,9 +97,21 @@ class Ledger {
   /// Throws std::bad_alloc.
   [[nodiscard]] virtual LedgerReport report(int days) const = 0;
 
-  /// Pauses the bot; with an empty name all. `message` is for visitors. `at_once`: open answers end too.
+  /// Pauses the bot; with an empty name all. `message` is for visitors: UTF-8, at most kMaxPauseMessageBytes.
+  /// `at_once`: open answers end too. These throw std::system_error when it cannot be kept.
   virtual void pause(std::string_view bot, std::string_view message, bool at_once) = 0;
   virtual void resume(std::string_view bot) = 0;
+
+  /// Notes that the owner is alerted at `percent` (80 or 100) of the cap of a bot, or with an empty name of
+  /// all, for the running `period` (day or month). False: he has been already, by whichever process.
+  virtual bool note_alert(std::string_view bot, std::string_view period, int percent) = 0;
+
+  /// The owner says that the wall clock is right: its period begins, though a jump has not held long enough.
+  virtual void open_period() = 0;
 };
+
+/// The ledger of the setting LEDGER; nullptr: it is empty. A ledger that cannot be used has a fault() and
+/// tries again. Throws ConfigError for what is not a ledger, or a newer one.
+std::unique_ptr<Ledger> open_ledger(const Config& config);
 
 }  // namespace bailian

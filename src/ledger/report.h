@@ -24,6 +24,8 @@ struct CapState {
   std::optional<uint64_t> limit;  // tokens; none: no cap
   uint64_t used = 0;              // tokens in the running period; of a visitor's cap: 0
   uint64_t leased = 0;            // tokens that open answers may still use
+  bool has_refused = false;       // a question, in the running period
+  int alerted_percent = 0;        // the owner was alerted at 80 or 100 % in the running period; 0: not yet
 };
 
 struct DaySpent {
