@@ -15,6 +15,7 @@ struct Spent {
   uint64_t answers = 0;           // complete ones
   uint64_t cached = 0;            // answers from the cache, which cost nothing
   uint64_t refused = 0;           // questions over a cap
+  std::optional<double> money;    // at the present prices, if there are any; estimates cost as output does
   [[nodiscard]] uint64_t tokens() const { return input_tokens + output_tokens + estimated_tokens; }
 };
 
@@ -41,8 +42,6 @@ struct BotReport {
   uint64_t open_leases = 0;
   bool is_paused = false;
   std::string pause_message;
-  std::optional<double> money_today;  // if prices are set
-  std::optional<double> money_month;
 };
 
 /// What the ledger knows.
