@@ -31,10 +31,9 @@ Chat::Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream&
       last_write_(Clock::now()),
       live_(board, chat_.request_id, chat_.bot.name, mode_, Clock::now()),
       heartbeat_(loop, bind<&Chat::on_heartbeat>(this), bind<&Chat::on_exception>(this)) {
-  completion_ = chat_.bot.upstream.ask(question, mode_, *this);
+  source_ = chat_.bot.upstream.ask(question, mode_, *this);
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero())
     heartbeat_.start(to_duration(config_.heartbeat));
-  note_lost_session();
 }
 
 void Chat::enter(ChatPhase next) {
@@ -48,14 +47,21 @@ void Chat::enter(ChatPhase next) {
 
 void Chat::on_text(std::string_view text) {
   if (!first_token_) first_token_ = Clock::now();
-  chat_.writer->text(text, completion_->answer());
-  send_piece();
+  const Answer& answer = source_->answer();
+  chat_.writer->text(text, answer);
+  send_piece(answer);
 }
 
 void Chat::on_thought(std::string_view thought) {
   if (!include_thoughts_) return;
-  chat_.writer->thought(thought, completion_->answer());
-  send_piece();
+  const Answer& answer = source_->answer();
+  chat_.writer->thought(thought, answer);
+  send_piece(answer);
+}
+
+void Chat::on_request(const Target& target) noexcept {
+  state_.metrics.count_upstream_request(chat_.bot.name, target.number);
+  note_lost_session();
 }
 
 void Chat::on_finished(const Answer& answer) {
@@ -72,33 +78,36 @@ void Chat::on_finished(const Answer& answer) {
 }
 
 void Chat::on_retry(const UpstreamError& error) {
-  count_error(error, target());
-  state_.metrics.count_retry(chat_.bot.name, target().number);
+  count_error(error, *target());
+  state_.metrics.count_retry(chat_.bot.name, target()->number);
   ++retries_;
 }
 
 void Chat::on_failover(const UpstreamError& error, const Target& from) {
   const Fault& fault = bailian::describe(error.fault);
   count_error(error, from);
-  state_.metrics.count_failover(chat_.bot.name, from.number, target().number);
+  state_.metrics.count_failover(chat_.bot.name, from.number, target()->number);
   log(LogLevel::kWarning, "failover", "",
       {{"request_id", chat_.request_id},
        {"bot", chat_.bot.name},
        {"from", double(from.number)},
-       {"to", double(target().number)},
+       {"to", double(target()->number)},
        {"fault", fault.label},
        {"upstream_code", scrub(error.code, from.api_key)}});
   note_lost_session();
 }
 
-void Chat::note_lost_session() {
-  if (!completion_->has_lost_session() || std::exchange(is_lost_session_noted_, true)) return;
+// Without memory, the line is counted as lost.
+void Chat::note_lost_session() noexcept try {
+  if (!source_->has_lost_session() || std::exchange(is_lost_session_noted_, true)) return;
   log(LogLevel::kWarning, "session_lost", "the chat goes on without its earlier questions",
-      {{"request_id", chat_.request_id}, {"bot", chat_.bot.name}, {"target", double(target().number)}});
+      {{"request_id", chat_.request_id}, {"bot", chat_.bot.name}, {"target", double(target()->number)}});
+} catch (const std::exception&) {
+  count_lost_line();
 }
 
 void Chat::on_failed(const UpstreamError& error) {
-  count_error(error, target());
+  count_error(error, *target());
   fail(error);
 }
 
@@ -108,7 +117,7 @@ void Chat::count_error(const UpstreamError& error, const Target& from) noexcept 
 }
 
 void Chat::on_exception(const std::exception&) noexcept {
-  if (completion_) completion_->cancel();  // events of this iteration may still call it
+  if (source_) source_->cancel();  // events of this iteration may still call it
   if (phase_ != ChatPhase::kFinished) enter(ChatPhase::kFinished);
   client_.abort();
 }
@@ -129,9 +138,8 @@ void Chat::start_pieces() {
   enter(ChatPhase::kStreaming);
 }
 
-void Chat::send_piece() {
+void Chat::send_piece(const Answer& answer) {
   assert(phase_ != ChatPhase::kFinished);
-  const Answer& answer = completion_->answer();
   if (++pieces_ == 1) start_pieces();
   live_.set_tokens(answer.has_usage ? answer.usage.output_tokens : pieces_);
   while (const auto event = chat_.writer->next_event()) {
@@ -146,7 +154,7 @@ void Chat::pause_if_behind() {
   // The other three quarters are for what libcurl still holds, and for a long event.
   if (phase_ == ChatPhase::kPaused || client_.unsent_bytes() <= config_.client_buffer_bytes / 4) return;
   enter(ChatPhase::kPaused);
-  if (completion_->pause()) state_.metrics.count_pause();
+  if (source_->pause()) state_.metrics.count_pause();
 }
 
 void Chat::on_sent() { live_.set_bytes(client_.sent_bytes(), client_.unsent_bytes()); }
@@ -154,7 +162,7 @@ void Chat::on_sent() { live_.set_bytes(client_.sent_bytes(), client_.unsent_byte
 void Chat::on_flushed() {
   if (phase_ != ChatPhase::kPaused) return;
   enter(ChatPhase::kStreaming);
-  completion_->resume();
+  source_->resume();
 }
 
 // Proxies cut connections that are silent for a minute or so. The timer is not restarted for every token:
@@ -179,7 +187,7 @@ void Chat::finish_stream(std::string_view last_event) {
 
 void Chat::fail(const UpstreamError& error) {
   chat_.permit.reset();
-  const std::string& key = target().api_key;
+  const std::string_view key = api_key();
   failure_ = {error.fault == UpstreamFault::kTimeout ? Outcome::kTimeout : Outcome::kError,
               scrub(error.code, key), scrub(error.message, key)};
   const HttpError shown = to_http_error(error, config_.debug, key);
@@ -195,15 +203,14 @@ void Chat::fail(const UpstreamError& error) {
 
 void Chat::on_shutdown() {
   if (phase_ == ChatPhase::kFinished) return;
-  fail({UpstreamFault::kFailed, "shutdown", "the program is stopping", completion_->answer().request_id,
-        false});
-  answer_ = completion_->answer();
-  target_ = &completion_->target();
-  completion_.reset();
+  fail({UpstreamFault::kFailed, "shutdown", "the program is stopping", source_->answer().request_id, false});
+  answer_ = source_->answer();
+  target_ = source_->target();
+  source_.reset();
 }
 
 void Chat::describe(AccessRecord& record) const {
-  const Answer& answer = completion_ ? completion_->answer() : answer_;
+  const Answer& answer = source_ ? source_->answer() : answer_;
   record.endpoint = chat_.endpoint;
   record.bot = chat_.bot.name;
   record.is_chat = true;
@@ -211,7 +218,7 @@ void Chat::describe(AccessRecord& record) const {
   record.first_token = first_token_;
   if (first_token_ || answer.has_usage) record.usage = answer.usage;
   record.retries = retries_;
-  if (config_.targets.size() > 1) record.target = target().number;
+  if (config_.targets.size() > 1 && target() != nullptr) record.target = target()->number;
   record.slow_answer = config_.slow_answer;
   // A whole answer has no first token.
   if (mode_ == AnswerMode::kStream) record.slow_first_token = config_.slow_first_token;
@@ -220,8 +227,8 @@ void Chat::describe(AccessRecord& record) const {
     record.upstream_code = failure_->code;
     record.detail = failure_->detail;
   }
-  record.model = scrub(answer.model, target().api_key);
-  record.upstream_request_id = scrub(answer.request_id, target().api_key);
+  record.model = scrub(answer.model, api_key());
+  record.upstream_request_id = scrub(answer.request_id, api_key());
 }
 
 }  // namespace bailian

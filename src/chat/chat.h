@@ -3,13 +3,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/event_loop.h"
 #include "base/exchange.h"
 #include "chat/config_snapshot.h"
 #include "chat/failed_streams.h"
 #include "chat/service_state.h"
-#include "dashscope/completion.h"
+#include "dashscope/answer_source.h"
 #include "dialects/dialect.h"
 #include "telemetry/status_board.h"
 
@@ -51,9 +52,7 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_text(std::string_view text) override;
   void on_thought(std::string_view thought) override;
   void on_bytes(Clock::time_point now) override { live_.set_last_bytes(now); }
-  void on_request(const Target& target) noexcept override {
-    state_.metrics.count_upstream_request(chat_.bot.name, target.number);
-  }
+  void on_request(const Target& target) noexcept override;
   void on_finished(const Answer& answer) override;
   void on_retry(const UpstreamError& error) override;
   void on_failover(const UpstreamError& error, const Target& from) override;
@@ -63,14 +62,17 @@ class Chat final : public Exchange, private AnswerHandler {
   void enter(ChatPhase next);
   void count_error(const UpstreamError& error, const Target& from) noexcept;
   void open_stream();
-  void send_piece();
+  void send_piece(const Answer& answer);
   void start_pieces();
   void pause_if_behind();
   void on_heartbeat();
   void finish_stream(std::string_view last_event);
   void fail(const UpstreamError& error);
-  void note_lost_session();
-  [[nodiscard]] const Target& target() const { return completion_ ? completion_->target() : *target_; }
+  void note_lost_session() noexcept;
+  [[nodiscard]] const Target* target() const { return source_ ? source_->target() : target_; }
+  [[nodiscard]] std::string_view api_key() const {
+    return target() != nullptr ? std::string_view(target()->api_key) : std::string_view();
+  }
 
   ServiceState& state_;
   ClientStream& client_;
@@ -85,12 +87,12 @@ class Chat final : public Exchange, private AnswerHandler {
   bool is_lost_session_noted_ = false;
   std::optional<Clock::time_point> first_token_;
   Clock::time_point last_write_;
-  std::unique_ptr<Completion> completion_;
+  std::unique_ptr<AnswerSource> source_;
   // All that a token does not need is behind the start of this.
   LiveChat live_;
   std::optional<Failure> failure_;
   Timer heartbeat_;
-  // Once the completion was destroyed: the details of its answer, and the target that was asked last.
+  // Once the source was destroyed: the details of its answer, and the target that was asked last.
   Answer answer_;
   const Target* target_ = nullptr;
 };

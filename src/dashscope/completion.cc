@@ -47,13 +47,15 @@ std::shared_ptr<const std::string> make_body(const Question& question, std::stri
 
 }  // namespace
 
-Completion::Completion(Targets& targets, const Question& question, AnswerMode mode, AnswerHandler& handler)
+Completion::Completion(Targets& targets, const Question& question, AnswerMode mode, AnswerHandler& handler,
+                       Clock::time_point started)
     : targets_(targets),
       handler_(handler),
       mode_(mode),
+      has_first_token_limit_(question.mode == AnswerMode::kStream),
       drain_later_(targets.loop_, bind<&Completion::drain_transfer>(this)),
       timer_(targets.loop_, bind<&Completion::on_timer>(this), bind<&Completion::on_exception>(this)),
-      give_up_at_(Clock::now() + to_duration(targets.config_.timeout)) {
+      give_up_at_(started + to_duration(targets.config_.timeout)) {
   const SentSession session = targets.read_session(question.session_id);
   const size_t first = choose_first(session.target);
   const bool continues = session.target == first;
@@ -97,7 +99,7 @@ void Completion::take(size_t index, TargetHealth::Probe probe) {
 void Completion::start_attempt() {
   assert(state_ == State::kWaiting && !transfer_);
   attempt_started_ = Clock::now();
-  parser_ = std::make_unique<AnswerParser>(target().api_key, targets_.has_several() ? &target() : nullptr);
+  parser_ = std::make_unique<AnswerParser>(target()->api_key, targets_.has_several() ? target() : nullptr);
   transfer_ = client_->post(mode_, body_, *this);
   arm_timer();
 }
@@ -133,7 +135,8 @@ bool Completion::on_data(const ResponseHead& head, std::string_view bytes) {
     finish();                 // may throw, which the transfer reports only while it is not drained
     drain_later_.schedule();  // the visitor need not wait for the end of the response
   }
-  return parser_->state() != AnswerParser::State::kFailed;
+  const bool is_cancelled = state_ == State::kEnded && parser_->state() != AnswerParser::State::kFinished;
+  return !is_cancelled && parser_->state() != AnswerParser::State::kFailed;
 }
 
 void Completion::on_done(const TransferResult& result) {
@@ -141,6 +144,7 @@ void Completion::on_done(const TransferResult& result) {
   if (result.fault == TransferFault::kNone) {
     parser_->finish(result.head.status);
     deliver_pieces();
+    if (state_ == State::kEnded) return;
   }
   switch (parser_->state()) {
     case AnswerParser::State::kFinished:
@@ -171,6 +175,7 @@ void Completion::deliver_pieces() {
     }
   }
   note_progress();
+  if (parser_->is_billed() && parser_->state() != AnswerParser::State::kFinished) handler_.on_billed();
 }
 
 void Completion::note_progress() {
@@ -191,7 +196,7 @@ Clock::time_point Completion::deadline() const {
   const Config& config = targets_.config_;
   if (state_ == State::kAnswering)
     return std::min(give_up_at_, last_bytes_ + to_duration(config.idle_timeout));
-  if (state_ == State::kWaiting && mode_ == AnswerMode::kStream)
+  if (state_ == State::kWaiting && has_first_token_limit_)
     return std::min(give_up_at_, attempt_started_ + to_duration(config.first_token_timeout));
   return give_up_at_;
 }
@@ -245,7 +250,7 @@ bool Completion::fail_over(const UpstreamError& error, bool to_resting) {
       to_resting ? targets_.choose_resting(asked_, now) : targets_.choose(asked_, std::nullopt, now);
   if (!choice) return false;
   enter(State::kBackingOff);
-  const Target& from = target();
+  const Target& from = *target();
   take(choice->index, std::move(choice->probe));
   if (body_without_session_) {
     body_ = std::exchange(body_without_session_, nullptr);

@@ -9,37 +9,13 @@
 
 #include "base/event_loop.h"
 #include "dashscope/answer_parser.h"
+#include "dashscope/answer_source.h"
 #include "dashscope/chat_types.h"
 #include "dashscope/client.h"
 #include "settings/config.h"
 #include "settings/settings_table.h"
 
 namespace bailian {
-
-/// Receives one answer, on the loop's thread. The last call is on_finished, on_failed or on_exception, unless
-/// the completion is destroyed before, which no call may do.
-class AnswerHandler {
- public:
-  virtual ~AnswerHandler() = default;
-  /// A piece of the answer: valid UTF-8, not empty. The view is valid during the call.
-  virtual void on_text(std::string_view text) = 0;
-  /// A piece of the model's thinking before its answer, likewise.
-  virtual void on_thought(std::string_view) {}
-  /// A request is about to be sent; its answer may be billed.
-  virtual void on_request(const Target&) noexcept {}
-  /// Bytes have arrived. The calls for their contents follow.
-  virtual void on_bytes(Clock::time_point) {}
-  /// The answer is complete: it has a finish reason.
-  virtual void on_finished(const Answer& answer) = 0;
-  /// An attempt has failed for which nothing can have been billed, and another will follow.
-  virtual void on_retry(const UpstreamError&) {}
-  /// An attempt has failed before any part of an answer; the next is at another target.
-  virtual void on_failover(const UpstreamError&, const Target& /*from*/) {}
-  virtual void on_failed(const UpstreamError& error) = 0;
-  /// Another call, even on_finished or on_failed, or the completion itself has thrown, usually for lack of
-  /// memory.
-  virtual void on_exception(const std::exception& error) noexcept = 0;
-};
 
 class Targets;
 
@@ -50,25 +26,22 @@ class Targets;
 /// - or, after a pause, at the same target, if nothing can have been billed: no connection, or throttling.
 ///   There are at most UPSTREAM_RETRIES of these.
 /// Destroying a completion cancels the transfer at once, so that no more tokens are billed.
-class Completion final : private TransferHandler {
+class Completion final : public AnswerSource, private TransferHandler {
  public:
-  Completion(Targets& targets, const Question& question, AnswerMode mode, AnswerHandler& handler);
+  /// `mode`: how the upstream is asked, which may differ from how the visitor has asked. `started`: when the
+  /// visitor's time began, which TIMEOUT limits.
+  Completion(Targets& targets, const Question& question, AnswerMode mode, AnswerHandler& handler,
+             Clock::time_point started);
   ~Completion() override;
 
-  /// Stops reading an answer that has started; the idle timeout stops too. False when nothing changed.
-  bool pause();
-  /// Goes on reading. Data that was held back may be delivered during the call.
-  void resume();
-  /// Makes no further call to the handler. The request ends when this is destroyed.
-  void cancel() noexcept;
+  /// The idle timeout stops too.
+  bool pause() override;
+  void resume() override;
+  void cancel() noexcept override;
+  [[nodiscard]] const Target* target() const override { return &client_->target(); }
+  [[nodiscard]] bool has_lost_session() const override { return has_lost_session_; }
+  [[nodiscard]] const Answer& answer() const override { return parser_->answer(); }
   [[nodiscard]] int retries() const { return retries_; }
-  /// That was asked last. Lives as long as the settings.
-  [[nodiscard]] const Target& target() const { return client_->target(); }
-  /// Whether the question named a session that its answer does not continue: its target is unknown, rests or
-  /// has failed.
-  [[nodiscard]] bool has_lost_session() const { return has_lost_session_; }
-  /// The details of the answer so far.
-  [[nodiscard]] const Answer& answer() const { return parser_->answer(); }
 
  private:
   enum class State {
@@ -79,7 +52,7 @@ class Completion final : private TransferHandler {
     kEnded        // the handler knows the outcome
   };
 
-  void on_request() noexcept override { handler_.on_request(target()); }
+  void on_request() noexcept override { handler_.on_request(*target()); }
   bool on_data(const ResponseHead& head, std::string_view bytes) override;
   void on_done(const TransferResult& result) override;
   void on_exception(const std::exception& error) noexcept override;
@@ -109,6 +82,7 @@ class Completion final : private TransferHandler {
   std::bitset<kMaxTargets> asked_;     // by index
   AnswerHandler& handler_;
   const AnswerMode mode_;
+  const bool has_first_token_limit_;  // not for a whole answer: its visitor waits for the end
   std::shared_ptr<const std::string> body_;  // of the request; none once there can be no further attempt
   std::shared_ptr<const std::string> body_without_session_;  // for other targets; none: it is body_
   std::unique_ptr<AnswerParser> parser_;

@@ -24,9 +24,10 @@ class Targets {
   /// `config` and `received`, which counts the bytes of answers, must outlive it. Throws std::bad_alloc.
   Targets(EventLoop& loop, const Config& config, TargetHealths& healths, Tally& received);
 
-  /// At least one must be configured.
-  std::unique_ptr<Completion> ask(const Question& question, AnswerMode mode, AnswerHandler& handler) {
-    return std::make_unique<Completion>(*this, question, mode, handler);
+  /// At least one must be configured. `mode` and `started`: see Completion.
+  std::unique_ptr<Completion> ask(const Question& question, AnswerMode mode, AnswerHandler& handler,
+                                  Clock::time_point started = Clock::now()) {
+    return std::make_unique<Completion>(*this, question, mode, handler, started);
   }
 
   /// Makes a connection ready for a question that may come soon, to the target that would be asked.

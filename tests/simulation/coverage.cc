@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "chat/chat.h"
+#include "dashscope/completion.h"
 #include "service/worker.h"
 #include "simulation/record.h"
 
@@ -24,8 +25,9 @@ void note(const Chat& chat) {
   Question& question = record->questions()[static_cast<size_t>(number)];
   const auto phase = static_cast<size_t>(chat.phase_);
   if (phase != question.chat_phase) ++coverage->chat.at(std::exchange(question.chat_phase, phase)).at(phase);
-  if (!chat.completion_) return;
-  const auto state = static_cast<size_t>(chat.completion_->state_);
+  const auto* const completion = dynamic_cast<const Completion*>(chat.source_.get());
+  if (completion == nullptr) return;
+  const auto state = static_cast<size_t>(completion->state_);
   if (state != question.completion_state)
     ++coverage->completion.at(std::exchange(question.completion_state, state)).at(state);
 }

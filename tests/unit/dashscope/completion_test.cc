@@ -100,6 +100,7 @@ class Completions : public testing::Test {
     if (!targets_) targets_.emplace(loop_, config_, healths_, received_);
     Question question;
     question.prompt = prompt_;
+    question.mode = mode;
     completion_ = targets_->ask(question, mode, visitor_);
   }
 

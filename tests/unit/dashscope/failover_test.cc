@@ -94,6 +94,7 @@ class Failover : public testing::Test {
   void ask(AnswerMode mode = kStream, const std::string& session = "") {
     if (!targets_) targets_.emplace(loop_, config_, healths_, received_);
     Question question;
+    question.mode = mode;
     question.prompt = "q";
     question.session_id = session;
     completion_.reset();
@@ -115,7 +116,7 @@ class Failover : public testing::Test {
     std::vector<Asked> asked;
     visitor_.after_end = [&] {
       asked.push_back(
-          {completion_->target().number, completion_->answer().session_id, completion_->has_lost_session()});
+          {completion_->target()->number, completion_->answer().session_id, completion_->has_lost_session()});
       if (asked.size() == sessions.size()) return loop_.stop();
       loop_.post([&] { ask(kStream, sessions[asked.size()]); });
     };
@@ -171,7 +172,7 @@ TEST_P(FailoverAfter, AFaultThatAnotherTargetMayNotHave) {
   EXPECT_EQ(requests(), fault.other_is_asked ? "1+1" : "1+0");
   EXPECT_EQ(log.starts_with("failover from 1:"), fault.other_is_asked) << log;
   EXPECT_EQ(log.ends_with(";text:a;finished;"), fault.other_is_asked) << log;
-  EXPECT_EQ(completion_->target().number, fault.other_is_asked ? 2 : 1);
+  EXPECT_EQ(completion_->target()->number, fault.other_is_asked ? 2 : 1);
   const bool is_well = health(0).view(Clock::now()).state == TargetHealth::State::kWell;
   EXPECT_NE(is_well, fault.other_is_asked);
 }
@@ -334,10 +335,10 @@ TEST_F(Failover, LetsOneChatProbeATargetThatHasRested) {
   Question question;
   question.prompt = "q";
   const auto second = targets_->ask(question, kStream, other);
-  EXPECT_EQ(completion_->target().number, 1);
-  EXPECT_EQ(second->target().number, 2);
+  EXPECT_EQ(completion_->target()->number, 1);
+  EXPECT_EQ(second->target()->number, 2);
   completion_.reset();  // its visitor has left
-  EXPECT_EQ(targets_->ask(question, kStream, other)->target().number, 1);
+  EXPECT_EQ(targets_->ask(question, kStream, other)->target()->number, 1);
 }
 
 TEST_F(Failover, EndsAProbeWithTheFirstPiece) {
