@@ -110,7 +110,8 @@ object    = $(patsubst %.cc,$B/%.o,$1)
 # Each program has a line below that names the file of its main().
 programs := bailian-fcgi bailian-import
 mains    := src/main.cc src/import/main.cc
-libs     := -lfcgi -lcurl -lssl -lcrypto -levent_core -lfmt -lsystemd -lprometheus-cpp-core
+libs     := -lfcgi -lcurl -lssl -lcrypto -levent_core -lfmt -lsystemd -lprometheus-cpp-core \
+            -ldate-tz
 sources  := $(wildcard src/*.cc src/*/*.cc)
 product  := $B/product.a
 headers  := $(wildcard src/*/*.h tests/*/*.h)

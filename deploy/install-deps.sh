@@ -48,6 +48,7 @@ libfmt-dev text formatting
 libcli11-dev the command line
 libsystemd-dev systemd readiness and socket activation
 prometheus-cpp-dev metrics
+libhowardhinnant-date-dev calendar days in the time zone of the caps
 EOF
   ! in_group test || cat <<EOF
 zlib1g-dev compressed bodies in the tests

@@ -19,6 +19,7 @@ declare -A may_include=(
   [base]=""
   [settings]="base"
   [telemetry]="base"
+  [ledger]="base settings"
   [fastcgi]="base settings telemetry"
   [dashscope]="base settings telemetry"
   [import]="base settings"
@@ -39,6 +40,7 @@ homes=(
   "CLI/:main import/main"
   "systemd/:fastcgi/listen_socket service/service_manager"
   "prometheus/:telemetry/metrics telemetry/computed_metrics"
+  "date/:ledger/period"
 )
 
 declare -A uses # how many includes lead from one room to another
@@ -108,9 +110,9 @@ while read -r file; do fault "$file, more than 350"; done < <(
 while read -r place; do fault "$place: longer than 100 columns"; done < <(
   awk 'length > 100 { print FILENAME ":" FNR }' Makefile tests/tests.mk deploy/install.mk)
 
-# The wall clock may jump: it dates log lines and the start of the process, and nothing else.
-while read -r use; do fault "$use: only base/log_line.cc and telemetry/process_stats.cc look at the wall clock"; done < <(
-  grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' -r src --include=*.cc --include=*.h | grep -vE '^src/(base/log_line|telemetry/process_stats)\.cc:'
+# The wall clock may jump: it dates log lines, the start of the process and the periods of the ledger, and nothing else.
+while read -r use; do fault "$use: only base/log_line.cc, telemetry/process_stats.cc and ledger/period.cc look at the wall clock"; done < <(
+  grep -nE 'system_clock|CLOCK_REALTIME|gettimeofday|[^_[:alnum:]]time\((0|NULL|nullptr|&)' -r src --include=*.cc --include=*.h | grep -vE '^src/(base/log_line|telemetry/process_stats|ledger/period)\.cc:'
 )
 
 [ "${1-}" != --src ] || exit $faults

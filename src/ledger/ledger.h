@@ -32,8 +32,9 @@ struct Refusal {
 /// What is about to be asked.
 struct Spending {
   std::string_view bot;
-  std::string_view visitor;  // the browser's address, according to the web server; empty: no visitor's cap applies
-  size_t question_bytes;     // of prompt, history and parameters, as they are sent
+  std::string_view
+      visitor;  // the browser's address, according to the web server; empty: no visitor's cap applies
+  size_t question_bytes;  // of prompt, history and parameters, as they are sent
 };
 
 /// Receives the end of a take() that was pending, on the loop's thread; never during the call of take().

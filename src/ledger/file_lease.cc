@@ -1,0 +1,100 @@
+#include "ledger/file_lease.h"
+
+#include <algorithm>
+
+#include "ledger/visitors.h"
+
+namespace bailian {
+namespace {
+
+// No answer uses more. The upstream may say anything.
+constexpr uint64_t kMaxTokens = 1'000'000'000;
+constexpr size_t kBytesPerToken = 3;
+
+uint64_t tokens_of(size_t bytes) { return std::min<uint64_t>(bytes / kBytesPerToken, kMaxTokens); }
+
+}  // namespace
+
+FileLease::FileLease(Table& table, const MeteredBot& bot, const MeteredBot& all, const LeasePolicy& policy,
+                     size_t question_bytes)
+    : table_(table),
+      bot_(bot),
+      all_(all),
+      policy_(policy),
+      question_tokens_(tokens_of(question_bytes)),
+      expected_input_(question_tokens_ + added_input(bot)),
+      at_once_pauses_(table.at_once_pauses().load(std::memory_order_acquire)) {}
+
+std::optional<Refusal> FileLease::open(std::string_view visitor) {
+  const Day day = table_.day();
+  tag_ = {.entry = table_.index_of(*bot_.entry.load(std::memory_order_acquire)), .day = day};
+  if (!visitor.empty() && bot_.visitor_day_cap.load(std::memory_order_relaxed) != kNoCap)
+    tag_.visitor = place_of(table_.visitors(day), tag_.entry, VisitorId(visitor));
+  const auto scopes = scopes_of(table_, bot_, all_, day, tag_.visitor);
+  LeaseSlot* const slot = scopes ? table_.acquire_slot() : nullptr;
+  if (slot == nullptr) return Refusal{Refusal::Cause::kUnknown};
+  has_visitor_ = scopes->has_visitor;
+  // A lease that another thread has just rolled back may have been in the way.
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    if (account_.open(*slot, scopes->scopes, tag_.word(), expected_input_, policy_.slice.load()))
+      return std::nullopt;
+  }
+  table_.release_slot(*slot);
+  const uint64_t needed = std::max<uint64_t>(expected_input_, 1);
+  note_refusal(bot_, all_, table_, *scopes, needed);
+  return refusal_of(table_, *scopes, needed)
+      .value_or(Refusal{Refusal::Cause::kUsedUp, std::chrono::seconds(1)});
+}
+
+FileLease::~FileLease() {
+  if (!account_.is_open()) return;
+  const UsedTokens used = account_.close(is_abandoned_ && !is_finished_ && policy_.is_abort_worst.load());
+  table_.count(tag_, used, is_finished_);
+  table_.release_slot(account_.slot());
+  if (last_input_ > 0) note_added_input(bot_, last_input_ - std::min(last_input_, question_tokens_));
+}
+
+bool FileLease::settle() noexcept {
+  const bool fits = account_.settle({before_.input + attempt_.input, before_.output + attempt_.output,
+                                     before_.estimated + attempt_.estimated});
+  const uint64_t pauses = table_.at_once_pauses().load(std::memory_order_relaxed);
+  if (pauses == at_once_pauses_) return fits;
+  if (is_paused_at_once(bot_, all_)) return false;
+  at_once_pauses_ = pauses;
+  return fits;
+}
+
+bool FileLease::settle(const Usage& usage) noexcept {
+  // Usage only grows, whatever the upstream says.
+  attempt_.input = std::max(attempt_.input, std::min(usage.input_tokens, kMaxTokens));
+  attempt_.output = std::max(attempt_.output, std::min(usage.output_tokens, kMaxTokens));
+  attempt_.estimated = 0;
+  const bool fits = settle();
+  if (last_input_ == 0 && attempt_.input > 0) account_.give_back_surplus();  // now the input is known
+  if (attempt_.input > 0) last_input_ = attempt_.input;
+  return fits;
+}
+
+bool FileLease::settle_estimate(size_t answer_bytes) noexcept {
+  if (attempt_.input + attempt_.output == 0)
+    attempt_.estimated = std::max(attempt_.estimated, expected_input_ + tokens_of(answer_bytes));
+  return settle();
+}
+
+Refusal FileLease::refusal() const {
+  if (is_paused_at_once(bot_, all_)) {
+    if (auto pause = pause_of(bot_, all_)) return *std::move(pause);
+  }
+  const BotScopes scopes{account_.scopes(), has_visitor_};
+  return refusal_of(table_, scopes, 1).value_or(Refusal{Refusal::Cause::kUsedUp, std::chrono::seconds(1)});
+}
+
+void FileLease::start_next_attempt() noexcept {
+  before_.input += attempt_.input;
+  before_.output += attempt_.output;
+  before_.estimated += attempt_.estimated;
+  attempt_ = {};
+  account_.reserve(expected_input_);
+}
+
+}  // namespace bailian

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "ledger/bot_account.h"
+#include "ledger/ledger.h"
+#include "ledger/table.h"
+#include "ledger/table_layout.h"
+
+namespace bailian {
+
+/// What leases obey; it may change while they are open.
+struct LeasePolicy {
+  Count slice{0};  // output tokens
+  std::atomic<bool> is_abort_worst{false};
+};
+
+/// A lease in the table. The table, the bots and the policy must outlive it.
+class FileLease final : public Lease {
+ public:
+  FileLease(Table& table, const MeteredBot& bot, const MeteredBot& all, const LeasePolicy& policy,
+            size_t question_bytes);
+  ~FileLease() override;
+  FileLease(const FileLease&) = delete;
+  FileLease& operator=(const FileLease&) = delete;
+
+  /// Nothing: it is open. Called once.
+  std::optional<Refusal> open(std::string_view visitor);
+
+  [[nodiscard]] bool is_pending() const noexcept override { return false; }
+  [[nodiscard]] bool settle(const Usage& usage) noexcept override;
+  [[nodiscard]] bool settle_estimate(size_t answer_bytes) noexcept override;
+  [[nodiscard]] Refusal refusal() const override;
+  void start_next_attempt() noexcept override;
+  void finish() noexcept override { is_finished_ = true; }
+  void abandon() noexcept override { is_abandoned_ = true; }
+
+ private:
+  [[nodiscard]] bool settle() noexcept;
+
+  Table& table_;
+  const MeteredBot& bot_;
+  const MeteredBot& all_;
+  const LeasePolicy& policy_;
+  const uint64_t question_tokens_;
+  const uint64_t expected_input_;
+  LeaseAccount account_;
+  LeaseTag tag_;
+  bool has_visitor_ = false;
+  uint64_t at_once_pauses_;  // up to which the bot was not paused at once
+  UsedTokens before_;        // of the attempts that have ended
+  UsedTokens attempt_;       // of the one under way
+  uint64_t last_input_ = 0;  // of the last attempt with usage; 0: there was none
+  bool is_finished_ = false;
+  bool is_abandoned_ = false;
+};
+
+/// A lease of a ledger that cannot be used, which lets every answer pass.
+class UncountedLease final : public Lease {
+ public:
+  [[nodiscard]] bool is_pending() const noexcept override { return false; }
+  [[nodiscard]] bool settle(const Usage&) noexcept override { return true; }
+  [[nodiscard]] bool settle_estimate(size_t) noexcept override { return true; }
+  [[nodiscard]] Refusal refusal() const override { return {Refusal::Cause::kUnknown}; }
+  void start_next_attempt() noexcept override {}
+  void finish() noexcept override {}
+  void abandon() noexcept override {}
+};
+
+}  // namespace bailian
