@@ -66,6 +66,7 @@ void FcgiConnection::enter(FcgiState next) noexcept {
   }
   context_.before_enter(*this, next);
   state_ = next;
+  entered_at_ = Clock::now();
 }
 
 bool FcgiConnection::has_request() const {

@@ -38,6 +38,9 @@ class FcgiConnection final : public ClientStream {
   void drain();
 
   [[nodiscard]] FcgiState state() const { return state_; }
+  /// When it entered that state.
+  [[nodiscard]] Clock::time_point entered_at() const { return entered_at_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
 
   /// Its position in the owner's list of connections in its state.
   using Handle = std::list<FcgiConnection>::iterator;
@@ -73,6 +76,7 @@ class FcgiConnection final : public ClientStream {
   const UniqueFd fd_;
   const bool is_local_;
   FcgiState state_ = FcgiState::kReading;
+  Clock::time_point entered_at_ = Clock::now();
   bool is_head_ = false;                // the method: no body is sent
   bool keep_ = false;                   // the connection is kept after the answer
   bool asked_to_close_ = false;         // the peer was asked to close it

@@ -21,6 +21,8 @@ namespace {
 constexpr int kAcceptsPerIteration = 64;
 // Connections closed at once when descriptors run out: a chat needs one for the upstream too.
 constexpr size_t kRoomAtOnce = 16;
+// The web server connects and then sends its request, but may be interrupted in between.
+constexpr std::chrono::milliseconds kMinIdle{100};
 constexpr std::chrono::seconds kLinesWindow{10};
 constexpr int kMaxBadRequestLines = 10;  // a broken peer may connect repeatedly
 // If no descriptor can be freed, the socket stays readable, and the loop would spin.
@@ -69,7 +71,8 @@ void FcgiListener::accept_some() {
     bool is_local = false;
     UniqueFd fd = accept_one(is_local);
     if (fd) {
-      if (count_.open >= count_.soft_max) make_room(1);
+      if (count_.open >= count_.soft_max)
+        make_room(std::min(kRoomAtOnce, count_.open - count_.soft_max + 1), kMinIdle);
       add(std::move(fd), is_local);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       return;
@@ -93,7 +96,7 @@ UniqueFd FcgiListener::accept_one(bool& is_local) const {
 void FcgiListener::on_accept_error(int error) {
   if (!is_readable(listening_fd_)) return;  // without a free descriptor accept4() fails before it looks
   // The descriptors are free from the next iteration on, which accepts again.
-  if ((error == EMFILE || error == ENFILE) && make_room(kRoomAtOnce) > 0) return;
+  if ((error == EMFILE || error == ENFILE) && make_room(kRoomAtOnce, {}) > 0) return;
   accept_again_.start(kAcceptPause);
   acceptable_.unwatch();
   throw std::system_error(error, std::generic_category(), "accept");
@@ -113,12 +116,19 @@ void FcgiListener::add(UniqueFd fd, bool is_local) {
   context_.board.connections += 1;
 }
 
-// Closes connections that have no answer in progress, the longest parked first. Returns how many.
-size_t FcgiListener::make_room(size_t wanted) {
+// Closes connections that wait for their peer, have no answer in progress, and have been in their state for
+// `idle`, the longest parked first. Returns how many.
+size_t FcgiListener::make_room(size_t wanted, Clock::duration idle) {
+  const auto idle_since = Clock::now() - idle;
   size_t closed = 0;
   for (const FcgiState state : {FcgiState::kParked, FcgiState::kReading}) {
-    for (; closed < wanted && !at(state).empty(); ++closed) {
-      at(state).front().abort();
+    Connections& waiting = at(state);
+    for (auto next = waiting.begin(); closed < wanted && next != waiting.end();) {
+      FcgiConnection& connection = *next++;
+      if (connection.entered_at() > idle_since) break;
+      if (is_readable(connection.fd())) continue;
+      connection.abort();
+      ++closed;
       if (!closed_lines_.admit()) continue;
       log(LogLevel::kWarning, "connections_closed",
           "idle connections were closed to make room. If only the web server "

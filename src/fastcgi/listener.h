@@ -13,8 +13,8 @@
 
 namespace bailian {
 
-/// Counts the connections of all loops. When there are `soft_max`, a new one replaces one without an answer
-/// in progress, the longest parked first.
+/// Counts the connections of all loops. When there are `soft_max`, a new one replaces those that are idle:
+/// without an answer in progress or bytes to read, the longest parked first.
 struct ConnectionCount {
   const size_t soft_max;
   std::atomic<size_t> open{0};
@@ -50,7 +50,7 @@ class FcgiListener {
   void on_accept_error(int error);
   void on_exception(const std::exception& error) noexcept;
   void add(UniqueFd fd, bool is_local);
-  size_t make_room(size_t wanted);
+  size_t make_room(size_t wanted, Clock::duration idle);
   void before_enter(FcgiConnection& connection, FcgiState next);
   [[nodiscard]] Connections& at(FcgiState state) { return connections_[static_cast<size_t>(state)]; }
   void destroy_closed();

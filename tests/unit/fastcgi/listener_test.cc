@@ -19,7 +19,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr int kEnough = 50;  // iterations, until what was sent has arrived
+constexpr milliseconds kIdle{150};  // longer than a web server needs from its connection to its request
+constexpr int kEnough = 50;         // iterations, until what was sent has arrived
 
 class FcgiListeners : public testing::Test {
  protected:
@@ -47,10 +48,11 @@ class FcgiListeners : public testing::Test {
   }
 
   // The latest peer sends a request.
-  void ask() {
+  void ask() { ask(peers_.back()); }
+  static void ask(const UniqueFd& peer) {
     const std::string request =
         wire::begin(1, 0) + wire::params(1, {{"REQUEST_METHOD", "GET"}}) + wire::stdin_stream(1, "");
-    EXPECT_EQ(::send(peers_.back().get(), request.data(), request.size(), MSG_NOSIGNAL),
+    EXPECT_EQ(::send(peer.get(), request.data(), request.size(), MSG_NOSIGNAL),
               static_cast<ssize_t>(request.size()));
   }
   static bool takes_no_body(std::string_view, std::string_view) { return false; }
@@ -83,15 +85,10 @@ class FcgiListeners : public testing::Test {
   UniqueFd socket_ = listen_on_loopback(512);
   std::vector<UniqueFd> peers_;
   int exchanges_ = 0;
-  FcgiListener listener_{
-      loop_,
-      socket_.get(),
-      kLimits,
-      count_,
-      board_,
-      metrics_,
-      {[this](const Request&, ClientStream&) { return std::make_unique<CountedExchange>(exchanges_); },
-       takes_no_body}};
+  const FcgiHandler counted_{
+      [this](const Request&, ClientStream&) { return std::make_unique<CountedExchange>(exchanges_); },
+      takes_no_body};
+  FcgiListener listener_{loop_, socket_.get(), kLimits, count_, board_, metrics_, counted_};
 };
 
 TEST_F(FcgiListeners, ThatMeetACrowdServeOthersInBetween) {
@@ -125,16 +122,35 @@ TEST_F(FcgiListeners, CloseThePeersThatAskForNothingToMakeRoom) {
   const UniqueFd socket = listen_on_loopback(16);
   FcgiListener listener(loop_, socket.get(), kLimits, few, board_, metrics_, {});
   connect(kPeers, socket);
-  run_until([&] { return few.open == kSoftMax; });
+  const auto connected_at = Clock::now();
+  run_until([&] {
+    // None is closed at first: a peer that has just connected may be about to ask.
+    if (few.open == kPeers && peers_.size() == kPeers && Clock::now() > connected_at + kIdle)
+      connect(1, socket);
+    return peers_.size() > kPeers && few.open == kSoftMax;
+  });
+}
+
+TEST_F(FcgiListeners, CloseNoPeerWhoseRequestHasArrived) {
+  ConnectionCount one{1};
+  const UniqueFd socket = listen_on_loopback(16);
+  FcgiListener listener(loop_, socket.get(), kLimits, one, board_, metrics_, counted_);
+  connect(1, socket);
+  const auto connected_at = Clock::now();
+  run_until([&] {
+    if (one.open == 1 && peers_.size() == 1 && Clock::now() > connected_at + kIdle) {
+      connect(1, socket);  // accepted before the request is read
+      ask(peers_.front());
+    }
+    return exchanges_ == 1;
+  });
+  EXPECT_EQ(one.open, 2U);
 }
 
 TEST_F(FcgiListeners, CloseNoAnswerInProgressToMakeRoom) {
   ConnectionCount one{1};
   const UniqueFd socket = listen_on_loopback(16);
-  FcgiListener listener(
-      loop_, socket.get(), kLimits, one, board_, metrics_,
-      {[this](const Request&, ClientStream&) { return std::make_unique<CountedExchange>(exchanges_); },
-       takes_no_body});
+  FcgiListener listener(loop_, socket.get(), kLimits, one, board_, metrics_, counted_);
   connect(1, socket);
   ask();
   run_until([&] {
