@@ -114,7 +114,7 @@ class ScopesOf {
 /// its process has died.
 template <typename Cell>
 struct alignas(64) LeaseSlotOf {
-  Cell tag;        // 0: free. Otherwise whose lease it is; it is written last, and cleared first
+  Cell tag;        // 0: free. Otherwise whose lease it is
   Cell granted;    // tokens that it has committed
   Cell input;      // tokens that it has used
   Cell output;     // likewise
@@ -157,7 +157,7 @@ class LeaseAccountOf {
   /// same.
   bool settle(const UsedTokens& used) {
     const uint64_t sum = used.sum();
-    const bool fits = sum + low_ <= granted_ || extend(sum, 0);
+    const bool fits = (sum + low_ <= granted_ && !is_overdrawn_) || extend(sum, 0);
     slot_->input.store(used.input, std::memory_order_release);
     slot_->output.store(used.output, std::memory_order_release);
     slot_->estimated.store(used.estimated, std::memory_order_release);
@@ -200,12 +200,14 @@ class LeaseAccountOf {
     const uint64_t left = granted_ > used ? granted_ - used : 0;
     for (;;) {
       const uint64_t room = scopes_.room();
-      if (room < missing) {
+      if (room < missing || (is_overdrawn_ && room == 0)) {
+        is_overdrawn_ = true;
         low_ = 0;
         scopes_.overdraw(missing);
         grant(granted_ + missing);
         return false;
       }
+      is_overdrawn_ = false;
       // What is free once the answer has what it used.
       const uint64_t beyond = room - missing;
       const uint64_t wanted = std::min(beyond + left, input + slice_within(beyond, slice_));
@@ -231,7 +233,8 @@ class LeaseAccountOf {
   ScopesOf<Cell> scopes_;
   uint64_t slice_ = 0;
   uint64_t granted_ = 0;
-  uint64_t low_ = 0;  // with less than this left, more is asked for
+  uint64_t low_ = 0;           // with less than this left, more is asked for
+  bool is_overdrawn_ = false;  // and nothing was free since
   UsedTokens used_;
 };
 

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <system_error>
 
 namespace bailian {
 
@@ -16,7 +18,11 @@ class LedgerFolder {
     if (::mkdtemp(name.data()) == nullptr) std::abort();
     path_ = name;
   }
-  ~LedgerFolder() { std::filesystem::remove_all(path_); }
+  ~LedgerFolder() {
+    ::umount2(path_.c_str(), MNT_DETACH);  // if a test has mounted something there
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+  }
   LedgerFolder(const LedgerFolder&) = delete;
   LedgerFolder& operator=(const LedgerFolder&) = delete;
 
