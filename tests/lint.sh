@@ -26,7 +26,7 @@ declare -A may_include=(
   [dialects]="base settings dashscope"
   [chat]="base settings telemetry dashscope dialects"
   [service]="base settings fastcgi chat"
-  [commands]="base settings fastcgi dashscope"
+  [commands]="base settings fastcgi dashscope ledger"
   [main]="base commands service"
 )
 # A third-party header (the start of its path) and the files that may include it.

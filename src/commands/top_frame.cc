@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <utility>
 
 #include "base/json.h"
 
 namespace bailian {
 namespace {
 
+constexpr const char* kCapRow = "{:<32} {:<6} {:>12} {:>12} {:>9} {:>6}{}";
 constexpr const char* kTargetRow = "{:<32} {:>6} {:<13} {:<32} {}";
 
 // Any program may answer on the socket: none of its bytes may control the terminal.
@@ -62,6 +65,32 @@ TopSample::Target target_of(const JsonValue& row) {
   target.number = number_of(row, "target");
   target.rests_for = number_of(row, "rests_for");
   return target;
+}
+
+bool is_true(const JsonValue& object, std::string_view name) {
+  const JsonValue* value = find_member(object, name);
+  return value != nullptr && value->IsBool() && value->GetBool();
+}
+
+void add_bot_of_ledger(TopSample& sample, const JsonValue& bot) {
+  const std::string name = text_of(bot, "name");
+  if (is_true(bot, "paused")) sample.paused.push_back(name);
+  const JsonValue* caps = find_member(bot, "caps");
+  if (caps == nullptr || !caps->IsArray()) return;
+  for (const JsonValue& row : caps->GetArray()) {
+    const JsonValue* limit = find_member(row, "limit");
+    if (limit == nullptr || !limit->IsUint64() || text_of(row, "scope") == "visitor") continue;
+    sample.caps.push_back({name, text_of(row, "period"), limit->GetUint64(), number_of(row, "used"),
+                           number_of(row, "leased"), is_true(row, "has_refused")});
+  }
+}
+
+void add_ledger(TopSample& sample, const JsonValue& ledger) {
+  sample.ledger_fault = text_of(ledger, "fault");
+  if (const JsonValue* total = find_member(ledger, "total")) add_bot_of_ledger(sample, *total);
+  const JsonValue* bots = find_member(ledger, "bots");
+  if (bots == nullptr || !bots->IsArray()) return;
+  for (const JsonValue& bot : bots->GetArray()) add_bot_of_ledger(sample, bot);
 }
 
 std::string duration_text(uint64_t seconds) {
@@ -119,6 +148,28 @@ std::vector<const TopSample::Target*> worst_targets(const TopSample& sample, siz
   return targets;
 }
 
+std::string bot_text(const std::string& name) { return name.empty() ? "all bots" : printable(name); }
+
+// At most `most` of them, first those of which most is used.
+std::vector<std::string> cap_lines(std::vector<TopSample::Cap> caps, size_t most) {
+  std::ranges::stable_sort(caps, std::greater(), &TopSample::Cap::part);
+  caps.resize(std::min(caps.size(), most));
+  std::vector<std::string> lines;
+  for (const TopSample::Cap& cap : caps) {
+    const bool is_used_up = cap.has_refused || cap.used >= cap.limit;
+    lines.push_back(fmt::format(kCapRow, bot_text(cap.bot), printable(cap.period), cap.limit, cap.used,
+                                cap.leased, fmt::format("{:.0f} %", 100 * cap.part()),
+                                is_used_up ? " used up" : ""));
+  }
+  return lines;
+}
+
+std::string paused_line(const std::vector<std::string>& paused) {
+  std::string line = "paused    ";
+  for (const std::string& bot : paused) line += (&bot == &paused.front() ? "" : ", ") + bot_text(bot);
+  return line;
+}
+
 std::string target_line(const TopSample::Target& target) {
   std::string state = printable(target.state);
   if (target.rests_for > 0) state += fmt::format(" {} s", target.rests_for);
@@ -143,6 +194,7 @@ std::optional<TopSample> parse_top_sample(std::string_view json, Clock::time_poi
   if (targets != nullptr && targets->IsArray()) {
     for (const JsonValue& row : targets->GetArray()) sample.targets.push_back(target_of(row));
   }
+  if (const JsonValue* ledger = find_member(page, "ledger")) add_ledger(sample, *ledger);
   const JsonValue* streams = find_member(page, "streams");
   if (streams != nullptr && streams->IsArray()) {
     for (const JsonValue& row : streams->GetArray()) sample.streams.push_back(stream_of(row));
@@ -173,7 +225,14 @@ std::vector<std::string> top_frame(const TopSample& now, const TopSample* before
                   rate_text(passed, tokens_so_far(then), tokens_so_far(now)), number("input_tokens"),
                   rate("input_tokens")),
       fmt::format("upstream  {} errors, {} retries", number("upstream_errors"), number("retries"))};
+  if (!now.ledger_fault.empty()) lines.push_back("ledger    " + printable(now.ledger_fault));
+  if (!now.paused.empty()) lines.push_back(paused_line(now.paused));
   const auto room = [&] { return size.rows - std::min(size.rows, lines.size()); };
+  if (!now.caps.empty()) {
+    lines.insert(lines.end(),
+                 {"", fmt::format(kCapRow, "cap of", "period", "limit", "used", "leased", "of it", "")});
+    for (std::string& line : cap_lines(now.caps, room() / 4)) lines.push_back(std::move(line));
+  }
   if (!now.targets.empty()) {
     lines.insert(lines.end(), {"", fmt::format(kTargetRow, "bot", "target", "state", "application", "host")});
     // The rest of the screen is for streams.

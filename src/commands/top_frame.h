@@ -37,12 +37,28 @@ struct TopSample {
     uint64_t rests_for = 0;  // seconds; 0: it does not rest
   };
 
+  /// A cap that is set, of a bot or of all.
+  struct Cap {
+    std::string bot;  // empty: all
+    std::string period;
+    uint64_t limit = 0;
+    uint64_t used = 0;
+    uint64_t leased = 0;
+    bool has_refused = false;
+    [[nodiscard]] double part() const {
+      return limit > 0 ? static_cast<double>(used) / static_cast<double>(limit) : 1;
+    }
+  };
+
   Clock::time_point taken;
   std::string version;
   std::string state;
   std::string listening;
   std::map<std::string, uint64_t, std::less<>> numbers;  // by their names in the answer
   std::vector<Target> targets;                           // of bots with several
+  std::string ledger_fault;
+  std::vector<std::string> paused;  // bots; an empty name: all
+  std::vector<Cap> caps;
   std::vector<Stream> streams;
 
   [[nodiscard]] uint64_t number(std::string_view name) const {
@@ -60,7 +76,8 @@ struct ScreenSize {
 };
 
 /// The lines of a frame: printable ASCII only, cut to the size of the screen. Rates are since `before`, if
-/// there is one. The oldest streams come first, and the targets that are not well.
+/// there is one. The oldest streams come first, the targets that are not well, and the caps of which most is
+/// used.
 std::vector<std::string> top_frame(const TopSample& now, const TopSample* before, ScreenSize size);
 
 }  // namespace bailian

@@ -212,6 +212,7 @@ class Loader {
 
   // The value in effect; nullptr when there is none or it is faulty.
   const Found* apply(const Setting& setting, int target, Config& config) {
+    if (reader_ == KeyFileReader::kNobody && setting.key == kKeyFile) return nullptr;
     const std::string key = numbered(setting.key, target);
     for (const Found* found : find(setting, target)) {
       const std::string fault = fault_of(setting, config, found->value);

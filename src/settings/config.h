@@ -130,6 +130,7 @@ struct LoadedConfig {
 enum class KeyFileReader {
   kThisProcess,     // a file that others can read is a fault
   kServiceManager,  // systemd, which passes it on (LoadCredential=): such a file is a warning
+  kNobody           // no key is needed, and no such file is read
 };
 
 /// `environment` is a list of KEY=value, as in environ. Without `env_file`, ./.env is read if it exists.

@@ -218,6 +218,9 @@ struct Metrics::Families {
   Counter& answered_fallbacks = counter("bailian_fallbacks_answered_total",
                                         "Questions for a whole answer that got the error of their failed "
                                         "stream, without a request to DashScope.");
+  Family<Counter>& refusals =
+      counters("bailian_refusals_total",
+               "Questions that a cap, the owner's pause or the ledger did not allow, by error code.");
   Family<Counter>& aborts =
       counters("bailian_client_aborts_total",
                "Chats whose visitor left or read too slowly: before the first text, while it streamed, or "
@@ -299,6 +302,12 @@ void Metrics::count_failover(std::string_view bot, int from, int to) noexcept {
 }
 
 void Metrics::count_answered_fallback() noexcept { families_->answered_fallbacks.Increment(); }
+
+void Metrics::count_refusal(std::string_view bot, std::string_view code) noexcept {
+  count_safely([&] {
+    families_->refusals.Add({{"bot", std::string(bot)}, {"code", std::string(code)}}).Increment();
+  });
+}
 
 void Metrics::count_pause() noexcept { families_->pauses.Increment(); }
 

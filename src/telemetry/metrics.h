@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,12 +41,38 @@ struct TargetGauge {
   bool is_cooling = false;
 };
 
+/// A cap, or what would count towards it if there were one.
+struct CapGauge {
+  std::string_view scope;   // bot, total or visitor
+  std::string_view bot;     // empty: all together
+  std::string_view period;  // day or month
+  std::optional<uint64_t> limit;
+  std::optional<uint64_t> used;    // none: of each visitor
+  std::optional<uint64_t> leased;  // likewise
+  int alerted_percent = 0;
+};
+
+/// What the ledger knows of a bot.
+struct LedgerBotGauge {
+  std::string_view bot;
+  bool is_paused = false;
+  uint64_t open_leases = 0;
+  uint64_t estimated_tokens = 0;  // of the running day
+};
+
+struct LedgerGauges {
+  bool has_fault = false;
+  std::vector<CapGauge> caps{};
+  std::vector<LedgerBotGauge> bots{};
+};
+
 /// Current values, which the caller of text() supplies.
 struct Gauges {
   int active_streams = 0;
   int stream_limit = 0;
   uint64_t lost_log_writes = 0;
   std::vector<TargetGauge> targets{};
+  std::optional<LedgerGauges> ledger{};  // none: there is no ledger
 };
 
 /// The totals since the start, for the status page.
@@ -87,6 +114,8 @@ class Metrics {
   void count_retry(std::string_view bot, int target) noexcept;
   void count_failover(std::string_view bot, int from, int to) noexcept;
   void count_answered_fallback() noexcept;
+  /// A question that the ledger or the owner did not allow; `code` is that of its error.
+  void count_refusal(std::string_view bot, std::string_view code) noexcept;
   void count_pause() noexcept;
   void count_reload(bool good) noexcept;
   void count_warm_up(WarmUpResult result) noexcept;

@@ -120,7 +120,9 @@ std::string json_start(const StatusOverview& overview) {
   }
   writer.EndArray();
   if (!overview.targets.empty()) write_targets(writer, overview.targets);
-  return std::string(written(buffer));
+  std::string start(written(buffer));
+  if (!overview.ledger.empty()) start += R"(,"ledger":)" + overview.ledger;
+  return start;
 }
 
 }  // namespace
@@ -159,6 +161,7 @@ void StatusWriter::start(const StatusOverview& overview) {
     page_ += fmt::format(kTargetRow, "bot", "target", "state", "application", "host");
     for (const StatusTarget& target : overview.targets) page_ += text_row(target);
   }
+  if (!overview.ledger.empty()) page_ += '\n' + overview.ledger;
   if (query_.full) {
     page_ += '\n';
     page_ += fmt::format(kRow, "worker", "age", "state", "mode", "tokens", "sent", "waiting", "first token",

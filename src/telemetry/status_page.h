@@ -45,10 +45,11 @@ struct StatusOverview {
   std::vector<StatusFigure> figures;
   std::vector<StatusBot> bots;
   std::vector<StatusTarget> targets;
+  std::string ledger{};  // in the form of the query: a text, or a JSON object; empty: there is none
 };
 
 /// Writes the page in pieces, as there may be many chats: the figures, then the bots if there are several,
-/// then their targets, then one row for each chat if the query is `full`, then the end.
+/// then their targets, the ledger, then one row for each chat if the query is `full`, then the end.
 class StatusWriter {
  public:
   explicit StatusWriter(StatusQuery query) : query_(query) {}

@@ -82,6 +82,37 @@ TEST(TopFrame, ShowsTheTargetsThatAreNotWellFirst) {
   EXPECT_EQ(lines[11], "");
 }
 
+std::string cap(const char* scope, const char* period, int limit, int used,
+                const char* has_refused = "false") {
+  return fmt::format(R"({{"scope":"{}","period":"{}","limit":{},"used":{},"leased":5,"has_refused":{}}})",
+                     scope, period, limit, used, has_refused);
+}
+
+TEST(TopFrame, ShowsTheCapsOfWhichMostIsUsedFirst) {
+  const auto now = sample(page(
+      R"("ledger":{"fault":"","total":{"paused":false,"caps":[)" + cap("total", "month", 1000, 100) +
+      R"(,{"scope":"total","period":"day","limit":null,"used":3}]},"bots":[{"name":"shop","paused":true,)"
+      R"("caps":[)" +
+      cap("bot", "day", 100, 81) + "," + cap("bot", "month", 200, 199, "true") + "," +
+      cap("visitor", "day", 10, 10) + "]}]},"));
+  const auto lines = top_frame(now, nullptr, kLarge);
+  ASSERT_GE(lines.size(), 12U);
+  EXPECT_EQ(std::vector<std::string>(lines.begin() + 6, lines.begin() + 13),
+            (std::vector<std::string>{
+                "paused    shop", "",
+                "cap of                           period        limit         used    leased  of it",
+                "shop                             month           200          199         5  100 % used up",
+                "shop                             day             100           81         5   81 %",
+                "all bots                         month          1000          100         5   10 %", ""}));
+}
+
+TEST(TopFrame, ShowsAFaultOfTheLedger) {
+  const auto lines = top_frame(
+      sample(page(R"("ledger":{"fault":"no \u001b space","total":{"paused":true}},)")), nullptr, kLarge);
+  EXPECT_EQ(lines[6], "ledger    no ? space");
+  EXPECT_EQ(lines[7], "paused    all bots");
+}
+
 TEST(TopFrame, LeavesHalfOfTheScreenToTheStreams) {
   std::string targets = target(1, "well", 0);
   for (int number = 2; number <= 9; ++number) targets += "," + target(number, "well", 0);

@@ -64,6 +64,50 @@ TEST(ModelLabels, AreNotMoreThanTwentyAndOther) {
   EXPECT_TRUE(has_line(text, R"(bailian_tokens_total{bot="shop",model="other",type="output"} 80)"));
 }
 
+TEST(LedgerMetrics, AreThereIfThereIsALedger) {
+  const Metrics metrics;
+  EXPECT_EQ(metrics.text({}).find("bailian_ledger_fault"), std::string::npos);
+  Gauges gauges;
+  gauges.ledger.emplace();
+  EXPECT_TRUE(has_line(metrics.text(gauges), "bailian_ledger_fault 0"));
+  gauges.ledger->has_fault = true;
+  EXPECT_TRUE(has_line(metrics.text(gauges), "bailian_ledger_fault 1"));
+}
+
+TEST(LedgerMetrics, HaveEachCap) {
+  Gauges gauges;
+  gauges.ledger.emplace();
+  gauges.ledger->caps = {{"total", "", "month", {}, 70, 8, 0},
+                         {"bot", "shop", "day", 100, 81, 12, 80},
+                         {"visitor", "shop", "day", 50, {}, {}, 0}};
+  gauges.ledger->bots = {{"shop", true, 3, 17}, {"default", false, 0, 0}};
+  const std::string text = Metrics().text(gauges);
+  for (const char* line :
+       {R"(bailian_cap_used_tokens{scope="total",period="month"} 70)",
+        R"(bailian_cap_used_tokens{scope="bot",period="day",bot="shop"} 81)",
+        R"(bailian_cap_limit_tokens{scope="bot",period="day",bot="shop"} 100)",
+        R"(bailian_cap_limit_tokens{scope="visitor",period="day",bot="shop"} 50)",
+        R"(bailian_cap_leased_tokens{scope="total",period="month"} 8)",
+        R"(bailian_cap_leased_tokens{scope="bot",period="day",bot="shop"} 12)",
+        R"(bailian_cap_alerted_percent{scope="bot",period="day",bot="shop"} 80)",
+        R"(bailian_paused{bot="shop"} 1)", R"(bailian_paused{bot="default"} 0)",
+        R"(bailian_open_leases{bot="shop"} 3)", R"(bailian_day_estimated_tokens{bot="shop"} 17)"})
+    EXPECT_TRUE(has_line(text, line)) << line << "\n" << text;
+  for (const char* absent :
+       {R"(bailian_cap_limit_tokens{scope="total")", R"(bailian_cap_used_tokens{scope="visitor")",
+        R"(bailian_cap_leased_tokens{scope="visitor")", R"(bailian_cap_alerted_percent{scope="visitor")"})
+    EXPECT_EQ(text.find(absent), std::string::npos) << absent;
+}
+
+TEST(Refusals, AreCountedByCode) {
+  Metrics metrics;
+  metrics.count_refusal("shop", "paused");
+  metrics.count_refusal("shop", "paused");
+  metrics.count_refusal("shop", "budget_used_up");
+  EXPECT_TRUE(has_line(metrics.text({}), R"(bailian_refusals_total{bot="shop",code="paused"} 2)"));
+  EXPECT_TRUE(has_line(metrics.text({}), R"(bailian_refusals_total{bot="shop",code="budget_used_up"} 1)"));
+}
+
 TEST(Estimates, AreTheMeanOfCompleteAnswersLessWhatHadCome) {
   const auto estimate = [](const Metrics& metrics, int tokens) {
     return has_line(metrics.text({}),

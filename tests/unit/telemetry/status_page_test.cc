@@ -37,10 +37,10 @@ const std::vector<StatusFigure> kFigures = {{"listening", "<a&\"b>"}, {"max acti
 const std::vector<StatusBot> kOneBot = {{"default", "app", 2, 0}};
 
 std::string page(std::string_view query, const std::vector<ChatView>& chats = {},
-                 const std::vector<StatusBot>& bots = kOneBot,
-                 const std::vector<StatusTarget>& targets = {}) {
+                 const std::vector<StatusBot>& bots = kOneBot, const std::vector<StatusTarget>& targets = {},
+                 const std::string& ledger = "") {
   StatusWriter writer(parse_status_query(query));
-  writer.start({kFigures, bots, targets});
+  writer.start({kFigures, bots, targets, ledger});
   for (const ChatView& chat : chats) writer.add(chat);
   return writer.finish();
 }
@@ -87,6 +87,18 @@ TEST(StatusPage, ListsTheTargetsOfBotsWithSeveral) {
                       R"({"bot":"default","target":2,"state":"well","rests_for":0,"application":"",)"
                       R"("host":"b.example:8443"}],"streams":[]})"),
             std::string::npos);
+}
+
+TEST(StatusPage, HasTheLedgerBeforeTheChats) {
+  EXPECT_EQ(page("", {}, kOneBot, {}, "ledger x\n"),
+            "listening:            <a&\"b>\nmax active streams:   17\n\nledger x\n");
+  EXPECT_NE(page("full", {}, kOneBot, {}, "ledger x\n").find("\n\nledger x\n\nworker "), std::string::npos);
+  EXPECT_NE(
+      page("json", {}, kOneBot, {}, R"({"day":"d"})").find(R"("max_streams":0}],"ledger":{"day":"d"}})"),
+      std::string::npos);
+  EXPECT_NE(
+      page("json&full", {}, kOneBot, {}, R"({"day":"d"})").find(R"(],"ledger":{"day":"d"},"streams":[]})"),
+      std::string::npos);
 }
 
 TEST(StatusPage, IsJson) {
