@@ -17,8 +17,10 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "commands/check.h"
+#include "commands/pause.h"
 #include "commands/ping.h"
 #include "commands/top.h"
+#include "commands/usage.h"
 #include "service/serve.h"
 
 namespace bailian {
@@ -43,8 +45,14 @@ constexpr const char* kCheckFooter =
     "Exit codes: 0 good, 64 bad usage, 71 system error, 78 bad configuration.";
 
 constexpr const char* kPingFooter =
-    "Exit codes: 0 answered, 64 bad usage, 69 upstream unavailable, 71 system error, 75 throttled, 77 key\n"
-    "refused, 78 bad configuration.";
+    "Exit codes: 0 answered, 64 bad usage, 69 upstream unavailable, 71 system error, 75 throttled, budget "
+    "used\n"
+    "up or paused, 77 key refused, 78 bad configuration.";
+
+constexpr const char* kLedgerFooter =
+    "Exit codes: 0 done, 64 bad usage, 71 system error, 74 the ledger cannot be used, 77 no right to use it, "
+    "78\n"
+    "bad configuration.";
 
 constexpr const char* kTopFooter =
     "Exit codes: 0 done, 64 bad usage, 69 no answer, 71 system error, 76 not bailian-fcgi, 77 permission\n"
@@ -55,8 +63,10 @@ struct Options {
   bool supervise = false;
   bool strict = false;
   std::optional<std::string> print;  // with `check`: this setting only
-  std::string bot{kDefaultBot};      // with `ping`
-  double interval = 1;               // seconds
+  std::optional<std::string> bot;    // with `ping`, `usage`, `pause` and `resume`
+  UsageOptions usage;
+  PauseOptions pause;
+  double interval = 1;  // seconds
   // Flags of earlier versions, not listed by --help.
   bool check = false;
   bool ping = false;
@@ -83,6 +93,31 @@ CLI::Option* add_serve_options(CLI::App& app, Options& options) {
                       "Serve in a child process, so that systemctl restart need not wait for live answers");
 }
 
+void add_bot(CLI::App& app, Options& options, const char* help) {
+  app.add_option("--bot", options.bot, help)->type_name("NAME");
+}
+
+void add_usage(CLI::App& usage, Options& options) {
+  constexpr int kMaxDays = 128;  // the ledger keeps no more
+  usage.add_flag("--json", options.usage.json, "Print JSON");
+  usage.add_option("--days", options.usage.days, "Show the latest N days, 1 to 128 (default: 7)")
+      ->type_name("N")
+      ->check(CLI::Range(1, kMaxDays).description(""));
+  add_bot(usage, options, "Show the bot NAME only");
+  usage.add_flag("--open-period", options.usage.open_period,
+                 "First begin the day of the clock, which the ledger believes to have jumped");
+  usage.footer(kLedgerFooter);
+}
+
+void add_pause(CLI::App& pause, CLI::App& resume, Options& options) {
+  add_bot(pause, options, "Pause the bot NAME only");
+  pause.add_flag("--now", options.pause.at_once, "End the answers in progress too");
+  pause.add_option("--message", options.pause.message, "What visitors read")->type_name("TEXT");
+  pause.footer(kLedgerFooter);
+  add_bot(resume, options, "Resume the bot NAME only");
+  resume.footer(kLedgerFooter);
+}
+
 void add_commands(CLI::App& app, Options& options) {
   CLI::Option* const supervise = add_serve_options(app, options);
   add_serve_options(*app.add_subcommand("serve", "Serve nginx (the default)"), options);
@@ -90,7 +125,11 @@ void add_commands(CLI::App& app, Options& options) {
   CLI::App* const ping =
       app.add_subcommand("ping", "Ask the application one short question, which is billed");
   CLI::App* const top = app.add_subcommand("top", "Watch the running service and its chats; q quits");
-  for (CLI::App* const command : {check, ping, top}) {
+  CLI::App* const usage =
+      app.add_subcommand("usage", "Show the tokens that were used, and what is left of each cap");
+  CLI::App* const pause = app.add_subcommand("pause", "Take no more questions until `resume`");
+  CLI::App* const resume = app.add_subcommand("resume", "Take questions again after `pause`");
+  for (CLI::App* const command : {check, ping, top, usage, pause, resume}) {
     command->excludes(supervise);
     add_env_file(*command, options);
   }
@@ -99,14 +138,15 @@ void add_commands(CLI::App& app, Options& options) {
   check->add_option("--print", options.print, "Print the value of SETTING only (exit code 1: it is not set)")
       ->type_name("SETTING");
   check->footer(kCheckFooter);
-  ping->add_option("--bot", options.bot, "Ask the bot NAME of BOTS_DIR (default: default)")
-      ->type_name("NAME");
+  add_bot(*ping, options, "Ask the bot NAME of BOTS_DIR (default: default)");
   ping->footer(kPingFooter);
   add_listen(*top, options, "Connect to ADDRESS, not to FCGI_LISTEN");
   top->add_option("--interval", options.interval, "Refresh every SECONDS, 0.1 to 3600 (default: 1)")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 3600.0).description(""));
   top->footer(kTopFooter);
+  add_usage(*usage, options);
+  add_pause(*pause, *resume, options);
 }
 
 void add_former_flags(CLI::App& app, Options& options) {
@@ -142,13 +182,18 @@ void forbid_inspection() {
   throw_errno(fmt::format("--import-config-php: cannot run {}", program.string()));
 }
 
-int run_command(const CLI::App& app, const Options& options, std::vector<std::string> argv) {
+int run_command(const CLI::App& app, Options& options, std::vector<std::string> argv) {
   forbid_inspection();
+  options.usage.bot = options.pause.bot = options.bot;
   if (options.config_php) exec_import(options);
   if (options.print) return print_setting(options.source, *options.print);
   if (options.check || app.got_subcommand("check")) return check(options.source, options.strict);
-  if (options.ping || app.got_subcommand("ping")) return ping(options.source, options.bot);
+  if (options.ping || app.got_subcommand("ping"))
+    return ping(options.source, options.bot.value_or(std::string(kDefaultBot)));
   if (app.got_subcommand("top")) return top(options.source, Seconds(options.interval));
+  if (app.got_subcommand("usage")) return usage(options.source, options.usage);
+  if (app.got_subcommand("pause")) return pause(options.source, options.pause);
+  if (app.got_subcommand("resume")) return resume(options.source, options.bot);
   return serve({options.source, options.supervise, std::move(argv)});
 }
 

@@ -24,6 +24,8 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "commands/cap_advice.h"
+#include "commands/ledger_access.h"
 #include "commands/php_pools.h"
 #include "dashscope/trust_store.h"
 #include "settings/missing.h"
@@ -245,6 +247,18 @@ void print_settings(const Config& config, bool is_of_service) {
              is_of_service ? ", unless bailian-fcgi.socket says otherwise" : "");
 }
 
+// Of the ledger's file, if there is one: `check` connects to nothing and makes no file. Root becomes the
+// owner of the ledger.
+std::optional<LedgerReport> read_ledger(const Config& config, std::vector<std::string>& warnings) {
+  if (config.ledger.empty() || !is_file_ledger(config) || ::access(config.ledger.c_str(), F_OK) != 0)
+    return std::nullopt;
+  const auto ledger = open_ledger_as_owner(config);
+  const std::string fault = ledger->fault();
+  if (fault.empty()) return ledger->report(1);
+  warnings.push_back(fmt::format("LEDGER: {}", fault));
+  return std::nullopt;
+}
+
 // The packaged service reads its key as systemd passes it on.
 LoadedConfig load_as_service(const SettingsSource& source) {
   const bool is_service = file_of_service(source.env_file).has_value();
@@ -270,10 +284,14 @@ int check(const SettingsSource& source, bool strict) {
     faults = faults_for_service(config, *service_file, key_files);
     warn_of_other_key_file(config, *service_file, warnings);
   }
+  for (std::string& sentence : cap_warnings(config)) warnings.push_back(std::move(sentence));
+  const auto ledger = read_ledger(config, warnings);
   for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", printable(warning));
   for (const std::string& fault : faults) fmt::print(stderr, "bailian-fcgi: {}\n", printable(fault));
   print_settings(config, service_file.has_value());
   print_bots(config);
+  for (const std::string& line : cap_lines(config, ledger ? &*ledger : nullptr))
+    fmt::print("{}\n", printable(line));
 
   const std::string missing = missing_for_any_chat(config);
   const bool good = faults.empty() && !(strict && (!warnings.empty() || !missing.empty()));

@@ -4,19 +4,23 @@
 #include <sysexits.h>
 
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/event_loop.h"
 #include "base/key_mask.h"
 #include "base/text.h"
 #include "commands/key_advice.h"
+#include "commands/ledger_access.h"
 #include "dashscope/error_codes.h"
 #include "dashscope/http_client.h"
 #include "dashscope/key_check.h"
 #include "dashscope/targets.h"
+#include "ledger/ledger.h"
 #include "settings/settings_table.h"
 
 namespace bailian {
@@ -37,21 +41,34 @@ std::string find_cause(const Config& config, const Target& target, const Upstrea
   return key_advice(target, findings);
 }
 
-class Ping : private AnswerHandler {
+std::string describe(const Refusal& refusal, const std::string& bot) {
+  const std::string command = bot == kDefaultBot ? "" : " --bot " + bot;
+  switch (refusal.cause) {
+    case Refusal::Cause::kUsedUp:
+    case Refusal::Cause::kVisitorUsedUp:
+      return fmt::format("the tokens of a cap are used up: bailian-fcgi usage{} shows which", command);
+    case Refusal::Cause::kPaused:
+      return fmt::format("the bot is paused: bailian-fcgi resume{} ends that", command);
+    case Refusal::Cause::kUnknown:
+      return "the ledger cannot be used, so the tokens left of the caps are unknown (CAPS_ON_FAULT)";
+  }
+  return "";
+}
+
+class Ping : private AnswerHandler, private LeaseHandler {
  public:
-  /// Asks the first target.
-  explicit Ping(const Config& config)
+  /// Asks the first target, as far as `ledger` allows it; nullptr: there is none.
+  Ping(const Config& config, Ledger* ledger)
       : config_(config),
+        ledger_(ledger),
         target_(config.targets.front()),
         loop_(std::chrono::nanoseconds::zero()),
         targets_(loop_, config, healths_, received_),
         started_(Clock::now()) {}
 
   int run() {
-    Question question;
-    question.prompt = "Say OK.";
-    const auto completion = targets_.ask(question, AnswerMode::kStream, *this);
-    loop_.run();
+    question_.prompt = "Say OK.";
+    if (take_lease()) loop_.run();
     if (error_) advise(*error_);
     return exit_code_;
   }
@@ -66,8 +83,63 @@ class Ping : private AnswerHandler {
     fmt::print("{}\n", advice.empty() ? describe(error.fault).advice : advice);
   }
 
-  void on_text(std::string_view) override {
+  // False: there is none.
+  bool take_lease() {
+    if (ledger_ == nullptr) {
+      ask();
+      return true;
+    }
+    const Spending spending = {config_.name, "", question_.prompt.size() + config_.system_prompt.size()};
+    auto taken = ledger_->take(loop_, spending, *this);
+    if (const Refusal* const refusal = std::get_if<Refusal>(&taken)) {
+      refuse(*refusal);
+      return false;
+    }
+    lease_ = std::get<std::unique_ptr<Lease>>(std::move(taken));
+    if (!lease_->is_pending()) ask();
+    return true;
+  }
+
+  void ask() { completion_ = targets_.ask(question_, AnswerMode::kStream, *this); }
+
+  void refuse(const Refusal& refusal) {
+    fmt::print("{} is not asked: {}\n", target_.base_url, describe(refusal, config_.name));
+    exit_code_ = EX_TEMPFAIL;
+  }
+
+  void on_leased() override { ask(); }
+
+  void on_refused(const Refusal& refusal) override {
+    refuse(refusal);
+    loop_.stop();
+  }
+
+  // Counts what the answer has cost so far.
+  void settle() {
+    if (!lease_ || !completion_) return;
+    const Answer& answer = completion_->answer();
+    const bool fits = answer.has_usage ? lease_->settle(answer.usage) : lease_->settle_estimate(text_bytes_);
+    if (fits) return;
+    completion_->cancel();
+    fmt::print("{} was cut off: {}\n", target_.base_url, describe(lease_->refusal(), config_.name));
+    exit_code_ = EX_TEMPFAIL;
+    loop_.stop();
+  }
+
+  void on_text(std::string_view text) override {
     if (!first_token_ms_) first_token_ms_ = elapsed_ms();
+    text_bytes_ += text.size();
+    settle();
+  }
+
+  void on_thought(std::string_view text) override {
+    text_bytes_ += text.size();
+    settle();
+  }
+
+  void on_retry(const UpstreamError&) override {
+    if (lease_) lease_->start_next_attempt();
+    text_bytes_ = 0;
   }
 
   void on_finished(const Answer& answer) override {
@@ -77,11 +149,17 @@ class Ping : private AnswerHandler {
                answer.model.empty() ? "not named" : scrub(answer.model, target_.api_key),
                answer.usage.input_tokens, answer.usage.output_tokens,
                scrub(answer.request_id, target_.api_key));
+    if (lease_) {
+      if (answer.has_usage) static_cast<void>(lease_->settle(answer.usage));
+      lease_->finish();
+    }
     exit_code_ = EX_OK;
     loop_.stop();
   }
 
   void on_failed(const UpstreamError& error) override {
+    if (lease_ && completion_->answer().has_usage)
+      static_cast<void>(lease_->settle(completion_->answer().usage));
     const Fault& fault = describe(error.fault);
     fmt::print("{} failed after {:.0f} ms: {}\n", target_.base_url, elapsed_ms(),
                to_http_error(error, true, target_.api_key).what());
@@ -98,19 +176,24 @@ class Ping : private AnswerHandler {
   }
 
   const Config& config_;
+  Ledger* const ledger_;
   const Target& target_;
   EventLoop loop_;
   Tally received_;
   TargetHealths healths_;
   Targets targets_;
   Clock::time_point started_;
+  Question question_;
+  std::unique_ptr<Lease> lease_;
+  std::unique_ptr<Completion> completion_;
+  size_t text_bytes_ = 0;  // of the attempt under way, with thoughts
   std::optional<double> first_token_ms_;
   std::optional<UpstreamError> error_;
   int exit_code_ = EX_SOFTWARE;
 };
 
 // Asks this target alone. Returns the exit code.
-int ping_target(Config config, const Target& target, const std::string& env_file) {
+int ping_target(Config config, const Target& target, const std::string& env_file, Ledger* ledger) {
   if (config.targets.size() > 1) fmt::print("target {}, application {}:\n", target.number, target.app_id);
   if (target.api_key.empty() || target.app_id.empty()) {
     const bool is_key = target.api_key.empty();
@@ -120,7 +203,7 @@ int ping_target(Config config, const Target& target, const std::string& env_file
     return EX_CONFIG;
   }
   config.targets = {target};
-  return Ping(config).run();
+  return Ping(config, ledger).run();
 }
 
 }  // namespace
@@ -134,10 +217,14 @@ int ping(const SettingsSource& source, const std::string& bot) {
   }
   const std::string file =
       bot == kDefaultBot ? source.env_file.value_or(".env") : fmt::format("{}/{}.env", main.bots_dir, bot);
+  const auto ledger = open_ledger_as_owner(main);
+  if (const std::string fault = ledger ? ledger->fault() : ""; !fault.empty())
+    fmt::print(stderr, "warning: the ledger cannot be used, so the tokens of this are not counted: {}\n",
+               printable(fault));
   const CurlLibrary curl;
   int exit_code = EX_OK;
   for (const Target& target : config->targets) {
-    const int result = ping_target(*config, target, file);
+    const int result = ping_target(*config, target, file, ledger.get());
     if (exit_code == EX_OK) exit_code = result;
   }
   return exit_code;
