@@ -80,7 +80,7 @@ TEST_F(LedgerFaults, ACutTableIsRefused) {
 }
 
 TEST_F(LedgerFaults, AForeignOrNewerJournalIsRefusedAndNotOverwritten) {
-  for (const std::string& text : std::vector<std::string>{"notes\n", "\nbailian-fcgi-journal 2 b8f3ce44\n"}) {
+  for (const std::string& text : std::vector<std::string>{"notes\n", "\nbailian-fcgi-journal 2 5f6318e2\n"}) {
     write_file(folder.journal(), text);
     EXPECT_NE(refusal_to_start().find("it was not changed"), std::string::npos);
     EXPECT_EQ(content(folder.journal()), text);
