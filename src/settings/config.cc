@@ -30,7 +30,8 @@ constexpr std::string_view kKeyFile = "DASHSCOPE_API_KEY_FILE";
 std::string shown(const Setting& setting, const std::string& value) {
   constexpr size_t kMaxShownBytes = 80;
   const bool is_key = value.find("sk-") != std::string::npos;  // in the wrong place
-  if (setting.secret || is_key) return fmt::format("a secret of {} bytes", value.size());
+  const bool has_password = value.find("://") != std::string::npos && value.find('@') != std::string::npos;
+  if (setting.secret || is_key || has_password) return fmt::format("a secret of {} bytes", value.size());
   if (value.size() > kMaxShownBytes) return fmt::format("a value of {} bytes", value.size());
   if (!is_utf8(value)) return "bytes that are not UTF-8 (if the file is GBK: iconv -f GBK -t UTF-8)";
   return fmt::format("\"{}\"", printable(value));
@@ -58,6 +59,7 @@ class Loader {
     warn_of_no_key(config.targets.front());
     config.bots = load_bots(config);
     check_bot_hosts(config);
+    check_caps(config);
     auto& [faults, warnings] = findings_;
     if (!faults.empty()) {
       faults.insert(faults.end(), warnings.begin(), warnings.end());
@@ -88,6 +90,7 @@ class Loader {
     bot.name = file.name;
     bot.bot_hosts.clear();
     bot.max_streams = 0;
+    bot.caps = {};
     FoundValues values;
     const Names variables = read_env_file(file.path, values, {&values, &environment_, &file_}, findings_);
     warn_of_unknown_names(values, variables, findings_);
@@ -127,6 +130,15 @@ class Loader {
                       hosts.empty() ? "default" : hosts.front()->where, host, bot, bot,
                       config.bots_dir.empty() ? "BOTS_DIR, which is not set" : config.bots_dir));
     }
+  }
+
+  // Nothing would keep to them.
+  void check_caps(const Config& config) {
+    if (!config.ledger.empty() || !has_caps(config)) return;
+    const auto found = find({"LEDGER", "", "", nullptr}, 1);
+    findings_.faults.push_back(
+        fmt::format("{}: LEDGER: it is empty, but caps need a ledger: remove the line, or the caps",
+                    found.empty() ? kEnvironment : found.front()->where));
   }
 
   // --- single settings ---

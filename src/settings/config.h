@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -102,6 +103,12 @@ struct Config {
 
 /// The settings of a bot in `config`, which are those of the default one. nullptr: there is no such bot.
 const Config* find_bot(const Config& config, std::string_view name);
+
+/// Whether there is a cap on what a bot, or all together, may use.
+inline bool has_caps(const Config& config) {
+  const auto has_own = [](const Config& bot) { return bot.caps != Caps(); };
+  return config.total_caps != Caps() || has_own(config) || std::ranges::any_of(config.bots, has_own);
+}
 
 /// LOG_LEVEL, or without it the level that DEBUG implies.
 LogLevel effective_log_level(const Config& config);

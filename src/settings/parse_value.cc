@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "settings/address.h"
@@ -12,6 +15,8 @@ namespace bailian {
 namespace {
 
 constexpr double kMaxSeconds = 86400;
+constexpr double kMaxPrice = 1e6;
+constexpr uint64_t kMaxCap = 1'000'000'000'000'000;
 
 template <typename Duration>
 Parsed<Duration> parse_duration(std::string_view text, double min, double max) {
@@ -171,6 +176,66 @@ Parsed<std::optional<LogLevel>> parse_log_level(const std::string& text) {
 Parsed<std::string> parse_log_file(const std::string& text) {
   if (text.ends_with('/') || text.find('\0') != std::string::npos) return not_expected();
   return text;
+}
+
+Parsed<std::string> parse_ledger(const std::string& text) {
+  if (text.empty()) return text;
+  if (text.find("://") != std::string::npos) {
+    const auto is_of = [&text](std::string_view scheme) { return text.starts_with(scheme); };
+    const bool is_redis = is_of("redis://") || is_of("rediss://") || is_of("unix:///");
+    if (!is_redis || !is_visible_ascii(text)) return not_expected();
+    return text;
+  }
+  const bool is_file = text.find('/') != std::string::npos && !text.ends_with('/');
+  if (!is_file || text.find('\0') != std::string::npos) return not_expected();
+  return text;
+}
+
+Parsed<std::optional<uint64_t>> parse_cap(const std::string& text) {
+  if (text.empty()) return std::optional<uint64_t>();
+  const auto tokens = parse_number<uint64_t>(text);
+  if (!tokens || *tokens > kMaxCap) return not_expected();
+  return tokens;
+}
+
+Parsed<std::string> parse_time_zone(const std::string& text) {
+  const auto is_name_char = [](char c) {
+    return is_alnum(c) || c == '/' || c == '_' || c == '-' || c == '+';
+  };
+  // These folders repeat all zones in other forms.
+  const bool is_repetition = text.starts_with("posix/") || text.starts_with("right/");
+  if (text.empty() || text.front() == '/' || is_repetition || !std::ranges::all_of(text, is_name_char))
+    return not_expected();
+  constexpr std::string_view kMagic = "TZif";
+  const std::string path = "/usr/share/zoneinfo/" + text;
+  if (read_file(path, kMagic.size()) == kMagic) return text;
+  if (!read_file("/usr/share/zoneinfo/Asia/Shanghai", kMagic.size()))
+    return refused("the system has no time zones: install tzdata");
+  return refused(fmt::format("{}: the system knows no such time zone", text));
+}
+
+Parsed<uint64_t> parse_slice(const std::string& text) {
+  if (text.empty()) return uint64_t{0};
+  return parse_whole<uint64_t, 64, 1000000>(text);
+}
+
+Parsed<double> parse_price(const std::string& text) {
+  if (text.empty()) return 0.0;
+  const auto price = parse_number<double>(text);
+  if (!price || !(*price >= 0 && *price <= kMaxPrice)) return not_expected();
+  return *price;
+}
+
+Parsed<bool> parse_on_abort(const std::string& text) {
+  if (text == "worst") return true;
+  if (text == "seen") return false;
+  return not_expected();
+}
+
+Parsed<bool> parse_on_fault(const std::string& text) {
+  if (text == "open") return true;
+  if (text == "closed") return false;
+  return not_expected();
 }
 
 }  // namespace bailian

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <charconv>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -70,6 +71,16 @@ Parsed<std::vector<std::string>> parse_origins(const std::string& text);
 Parsed<std::optional<LogFormat>> parse_log_format(const std::string& text);
 Parsed<std::optional<LogLevel>> parse_log_level(const std::string& text);
 Parsed<std::string> parse_log_file(const std::string& text);
+/// A path with a slash, or the URL of a Redis server; or empty.
+Parsed<std::string> parse_ledger(const std::string& text);
+/// Tokens; or empty: no cap.
+Parsed<std::optional<uint64_t>> parse_cap(const std::string& text);
+/// A name of the system's tz database.
+Parsed<std::string> parse_time_zone(const std::string& text);
+Parsed<uint64_t> parse_slice(const std::string& text);  // 64 to 1000000; empty: 0
+Parsed<double> parse_price(const std::string& text);    // 0 to 1000000; empty: 0
+Parsed<bool> parse_on_abort(const std::string& text);   // worst
+Parsed<bool> parse_on_fault(const std::string& text);   // open
 
 /// Whether the value is in quotes, which the reader of the file should have removed.
 bool is_quoted(std::string_view text);

@@ -21,6 +21,7 @@ std::vector<std::string_view> keep_what_needs_a_restart(const Config& running, C
   keep("TOKEN_COALESCE", &Config::token_coalesce);
   keep("LOG_FORMAT", &Config::log_format);
   keep("LOG_FILE", &Config::log_file);
+  keep("LEDGER", &Config::ledger);
   return changed;
 }
 

@@ -28,6 +28,14 @@ Fault set(Config& config, const std::string& text) {
   return std::nullopt;
 }
 
+template <auto caps, auto member>
+Fault set_cap(Config& config, const std::string& text) {
+  const auto parsed = parse_cap(text);
+  if (const ValueFault* fault = fault_in(parsed)) return *fault;
+  config.*caps.*member = std::get<0>(parsed);
+  return std::nullopt;
+}
+
 template <auto member, auto parse>
 Fault set_target(Config& config, const std::string& text) {
   auto parsed = parse(text);
@@ -74,6 +82,8 @@ Fault set_bot_config_file(Config& config, const std::string& path) {
 constexpr size_t kMaxBytes = size_t{1} << 30;
 constexpr std::string_view kByteRange = "a number of bytes from 1 to 1073741824";
 constexpr std::string_view kTimeoutRange = "a number of seconds from 0.001 to 86400";
+constexpr std::string_view kCapRange = "a number of tokens from 0 to 1000000000000000, or empty";
+constexpr std::string_view kPriceRange = "a price from 0 to 1000000, or empty";
 constexpr std::string_view kSecondsRange = "a number of seconds from 0 to 86400";
 
 const std::vector<Setting> kSettings = {
@@ -134,6 +144,25 @@ const std::vector<Setting> kSettings = {
     {"BOTS_DIR", "", "a folder", set<&Config::bots_dir, parse_utf8>},
     {"BOT_HOSTS", "", "pairs like www.shop.example=shop, separated by commas",
      set<&Config::bot_hosts, parse_bot_hosts>},
+    {"LEDGER", "/var/lib/bailian-fcgi/ledger",
+     "a path with a slash, redis://..., rediss://... or unix:///..., or empty",
+     set<&Config::ledger, parse_ledger>},
+    {"CAP_DAY_TOKENS", "", kCapRange, set_cap<&Config::caps, &Caps::day>, Scope::kBot},
+    {"CAP_MONTH_TOKENS", "", kCapRange, set_cap<&Config::caps, &Caps::month>, Scope::kBot},
+    {"CAP_VISITOR_DAY_TOKENS", "", kCapRange, set_cap<&Config::caps, &Caps::visitor_day>, Scope::kBot},
+    {"CAP_TOTAL_DAY_TOKENS", "", kCapRange, set_cap<&Config::total_caps, &Caps::day>},
+    {"CAP_TOTAL_MONTH_TOKENS", "", kCapRange, set_cap<&Config::total_caps, &Caps::month>},
+    {"CAP_TIMEZONE", "Asia/Shanghai", "a time zone like Asia/Shanghai",
+     set<&Config::cap_timezone, parse_time_zone>},
+    {"CAP_EXPECTED_INPUT", "2048", "a number of tokens from 1 to 10000000",
+     set<&Config::cap_expected_input, parse_whole<uint64_t, 1, 10000000>>},
+    {"LEDGER_SLICE", "", "a number of tokens from 64 to 1000000, or empty",
+     set<&Config::ledger_slice, parse_slice>},
+    {"CAP_ON_ABORT", "seen", "seen or worst", set<&Config::cap_on_abort_worst, parse_on_abort>},
+    {"CAPS_ON_FAULT", "closed", "closed or open", set<&Config::caps_open_on_fault, parse_on_fault>},
+    {"CAP_ALERT_COMMAND", "", "a command, or empty", set<&Config::cap_alert_command, parse_utf8>},
+    {"PRICE_INPUT", "", kPriceRange, set<&Config::price_input, parse_price>, Scope::kBot},
+    {"PRICE_OUTPUT", "", kPriceRange, set<&Config::price_output, parse_price>, Scope::kBot},
     {"DRAIN_TIMEOUT", "60", kSecondsRange, set<&Config::drain_timeout, parse_seconds>},
     {"LOG_FORMAT", "", "text or json, or empty to choose by the type of stderr",
      set<&Config::log_format, parse_log_format>},

@@ -145,6 +145,22 @@ TEST_F(Bots, InheritWhatTheirFileLeavesOut) {
   EXPECT_EQ(load(main).config.system_prompt, "of all");
 }
 
+TEST_F(Bots, InheritPricesButNoCaps) {
+  const std::string main =
+      "CAP_DAY_TOKENS=1\nCAP_MONTH_TOKENS=2\nCAP_VISITOR_DAY_TOKENS=3\nCAP_TOTAL_DAY_TOKENS=4\n"
+      "PRICE_INPUT=5\nPRICE_OUTPUT=6\n";
+  const Config plain = shop("", main, {"CAP_DAY_TOKENS=9"});
+  EXPECT_EQ(plain.caps, Caps());
+  EXPECT_EQ(plain.total_caps, (Caps{4, std::nullopt, std::nullopt}));
+  EXPECT_EQ(plain.price_input, 5);
+  EXPECT_EQ(plain.price_output, 6);
+  const Config own = shop("CAP_MONTH_TOKENS=7\nPRICE_OUTPUT=8\n", main);
+  EXPECT_EQ(own.caps, (Caps{std::nullopt, 7, std::nullopt}));
+  EXPECT_EQ(own.price_output, 8);
+  EXPECT_EQ(faults("LEDGER=\n").size(), 1U) << "its cap needs a ledger too";
+  EXPECT_EQ(load(main).config.caps, (Caps{1, 2, 3}));
+}
+
 TEST_F(Bots, TheirFileOutweighsTheEnvironmentWhichOutweighsTheMainFile) {
   const Sentences environment = {"TIMEOUT=2", "APP_ID=environment"};
   EXPECT_EQ(shop("", "TIMEOUT=1\n", environment).timeout, Seconds(2));

@@ -98,6 +98,17 @@ TEST_F(Configs, DefaultsAreThoseOfTheTable) {
   EXPECT_EQ(c.upstream_retries, 1);
   EXPECT_TRUE(c.allowed_origins.empty());
   EXPECT_EQ(c.bot_profile.json, default_bot_profile().json);
+  EXPECT_EQ(c.ledger, "/var/lib/bailian-fcgi/ledger");
+  EXPECT_EQ(c.caps, Caps());
+  EXPECT_EQ(c.total_caps, Caps());
+  EXPECT_EQ(c.cap_timezone, "Asia/Shanghai");
+  EXPECT_EQ(c.ledger_slice, 0U);
+  EXPECT_EQ(c.cap_expected_input, 2048U);
+  EXPECT_FALSE(c.cap_on_abort_worst);
+  EXPECT_FALSE(c.caps_open_on_fault);
+  EXPECT_EQ(c.cap_alert_command, "");
+  EXPECT_EQ(c.price_input, 0);
+  EXPECT_EQ(c.price_output, 0);
   EXPECT_EQ(c.drain_timeout, Seconds(60));
   EXPECT_FALSE(c.log_format.has_value());
   EXPECT_FALSE(c.log_level.has_value());
@@ -442,15 +453,16 @@ TEST_F(Configs, TheEnvFileOfTheFlaskRewriteWorksUnchanged) {
 
 TEST_F(Configs, WhatCannotChangeAtRunTimeStaysAndIsNamed) {
   const Config running = config({});
-  Config read =
-      config({"HOST=::1", "PORT=7", "FCGI_LISTEN=/tmp/other", "FCGI_SOCKET_MODE=0600", "WORKERS=7",
-              "MAX_STREAMS=7", "TOKEN_COALESCE=7", "LOG_FORMAT=text", "LOG_FILE=/tmp/log", "TIMEOUT=7"});
+  Config read = config({"HOST=::1", "PORT=7", "FCGI_LISTEN=/tmp/other", "FCGI_SOCKET_MODE=0600", "WORKERS=7",
+                        "MAX_STREAMS=7", "TOKEN_COALESCE=7", "LOG_FORMAT=text", "LOG_FILE=/tmp/log",
+                        "LEDGER=/tmp/ledger", "TIMEOUT=7"});
   read.bots.push_back(read);  // with a share of 7
   read.bots.push_back(read);
   read.bots.back().max_streams = 0;
-  EXPECT_EQ(keep_what_needs_a_restart(running, read),
-            (std::vector<std::string_view>{"HOST", "PORT", "FCGI_LISTEN", "FCGI_SOCKET_MODE", "WORKERS",
-                                           "MAX_STREAMS", "TOKEN_COALESCE", "LOG_FORMAT", "LOG_FILE"}));
+  EXPECT_EQ(
+      keep_what_needs_a_restart(running, read),
+      (std::vector<std::string_view>{"HOST", "PORT", "FCGI_LISTEN", "FCGI_SOCKET_MODE", "WORKERS",
+                                     "MAX_STREAMS", "TOKEN_COALESCE", "LOG_FORMAT", "LOG_FILE", "LEDGER"}));
   EXPECT_EQ(to_string(read.listen), to_string(running.listen));
   EXPECT_EQ(read.max_streams, running.max_streams);
   EXPECT_EQ(read.bots.at(0).workers, running.workers);
@@ -482,6 +494,57 @@ TEST_F(Configs, SecretsAreMaskedInFaults) {
   const auto all = faults({"DASHSCOPE_API_KEY=sk-very secret"});
   ASSERT_EQ(all.size(), 1U);
   EXPECT_EQ(all[0].find("very"), std::string::npos) << all[0];
+}
+
+TEST_F(Configs, CapsAreTokensOrNoneAndZeroIsACap) {
+  const Config c = config({},
+                          "CAP_DAY_TOKENS=0\nCAP_MONTH_TOKENS=25000000\nCAP_VISITOR_DAY_TOKENS=\n"
+                          "CAP_TOTAL_DAY_TOKENS=1000000000000000\nCAP_TOTAL_MONTH_TOKENS=\n");
+  EXPECT_EQ(c.caps, (Caps{0, 25'000'000, std::nullopt}));
+  EXPECT_EQ(c.total_caps, (Caps{1'000'000'000'000'000, std::nullopt, std::nullopt}));
+  EXPECT_TRUE(has_caps(c));
+  EXPECT_FALSE(has_caps(config({})));
+  EXPECT_TRUE(has_caps(config({"CAP_TOTAL_MONTH_TOKENS=0"})));
+}
+
+TEST_F(Configs, CapsNeedALedger) {
+  for (const char* const cap : {"CAP_DAY_TOKENS=0", "CAP_MONTH_TOKENS=5", "CAP_VISITOR_DAY_TOKENS=5",
+                                "CAP_TOTAL_DAY_TOKENS=5", "CAP_TOTAL_MONTH_TOKENS=5"}) {
+    EXPECT_EQ(
+        faults({"LEDGER=", cap}),
+        (std::vector<std::string>{"environment: LEDGER: it is empty, but caps need a ledger: remove the "
+                                  "line, or the caps"}))
+        << cap;
+  }
+  EXPECT_EQ(config({"LEDGER="}).ledger, "");
+}
+
+TEST_F(Configs, TheLedgerIsAPathOrARedisServer) {
+  for (const char* const good : {"./ledger", "/var/lib/x/ledger", "redis://127.0.0.1", "rediss://h:6380/2",
+                                 "redis://user:secret@host:6379/1", "unix:///run/redis.sock?db=2"})
+    EXPECT_EQ(config({std::string("LEDGER=") + good}).ledger, good);
+  const std::vector<std::string> all = faults({"LEDGER=http://user:secret@host"});
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_EQ(all[0].find("secret@"), std::string::npos) << all[0];
+}
+
+TEST_F(Configs, TimeZonesAreThoseOfTheSystem) {
+  for (const char* const good : {"Asia/Shanghai", "America/New_York", "UTC", "Etc/GMT+8"})
+    EXPECT_EQ(config({std::string("CAP_TIMEZONE=") + good}).cap_timezone, good);
+  EXPECT_EQ(faults({"CAP_TIMEZONE=Asia/Beijing"}),
+            (std::vector<std::string>{
+                "environment: CAP_TIMEZONE: Asia/Beijing: the system knows no such time zone"}));
+}
+
+TEST_F(Configs, PoliciesOfTheCapsAreWords) {
+  const Config c = config({"CAP_ON_ABORT=worst", "CAPS_ON_FAULT=open", "LEDGER_SLICE=64", "PRICE_INPUT=0.8",
+                           "PRICE_OUTPUT=2", "CAP_EXPECTED_INPUT=1"});
+  EXPECT_TRUE(c.cap_on_abort_worst);
+  EXPECT_TRUE(c.caps_open_on_fault);
+  EXPECT_EQ(c.ledger_slice, 64U);
+  EXPECT_EQ(c.cap_expected_input, 1U);
+  EXPECT_EQ(c.price_input, 0.8);
+  EXPECT_EQ(c.price_output, 2);
 }
 
 struct BadSetting {
@@ -533,9 +596,24 @@ INSTANTIATE_TEST_SUITE_P(
         BadSetting{"OriginEmpty", "ALLOWED_ORIGINS="},
         BadSetting{"NoProfile", "BOT_CONFIG_FILE=/nonexistent"},
         BadSetting{"NoKeyFile", "DASHSCOPE_API_KEY_FILE=/nonexistent"},
-        BadSetting{"LogFormat", "LOG_FORMAT=xml"}, BadSetting{"LogLevel", "LOG_LEVEL=verbose"},
-        BadSetting{"LogFile", "LOG_FILE=/var/log/"}, BadSetting{"SlowFirstToken", "SLOW_FIRST_TOKEN=-1"},
-        BadSetting{"SlowAnswer", "SLOW_ANSWER=1m"}),
+        BadSetting{"CapNegative", "CAP_DAY_TOKENS=-1"}, BadSetting{"CapUnit", "CAP_MONTH_TOKENS=25M"},
+        BadSetting{"CapPoint", "CAP_VISITOR_DAY_TOKENS=1e6"},
+        BadSetting{"CapTooLarge", "CAP_TOTAL_DAY_TOKENS=1000000000000001"},
+        BadSetting{"CapOverflow", "CAP_TOTAL_MONTH_TOKENS=18446744073709551616"},
+        BadSetting{"LedgerName", "LEDGER=ledger"}, BadSetting{"LedgerFolder", "LEDGER=/var/lib/"},
+        BadSetting{"LedgerUrl", "LEDGER=mysql://host"}, BadSetting{"LedgerUnixHost", "LEDGER=unix://host"},
+        BadSetting{"TimeZoneEmpty", "CAP_TIMEZONE="},
+        BadSetting{"TimeZonePath", "CAP_TIMEZONE=/etc/localtime"},
+        BadSetting{"TimeZoneUp", "CAP_TIMEZONE=../zoneinfo/UTC"},
+        BadSetting{"TimeZoneFolder", "CAP_TIMEZONE=Asia"},
+        BadSetting{"TimeZoneTable", "CAP_TIMEZONE=zone.tab"},
+        BadSetting{"TimeZoneForm", "CAP_TIMEZONE=right/Asia/Shanghai"},
+        BadSetting{"ExpectedInput", "CAP_EXPECTED_INPUT=0"}, BadSetting{"Slice", "LEDGER_SLICE=63"},
+        BadSetting{"OnAbort", "CAP_ON_ABORT=best"}, BadSetting{"OnFault", "CAPS_ON_FAULT=ajar"},
+        BadSetting{"PriceNegative", "PRICE_INPUT=-1"}, BadSetting{"PriceNan", "PRICE_OUTPUT=nan"},
+        BadSetting{"PriceCurrency", "PRICE_OUTPUT=2 yuan"}, BadSetting{"LogFormat", "LOG_FORMAT=xml"},
+        BadSetting{"LogLevel", "LOG_LEVEL=verbose"}, BadSetting{"LogFile", "LOG_FILE=/var/log/"},
+        BadSetting{"SlowFirstToken", "SLOW_FIRST_TOKEN=-1"}, BadSetting{"SlowAnswer", "SLOW_ANSWER=1m"}),
     [](const auto& test) { return test.param.name; });
 
 TEST_F(Configs, KeyFileIsReadWhenOnlyItsOwnerCan) {
