@@ -164,7 +164,7 @@ if (: <>"/dev/tcp/${reachable//[\[\]]/}/$port") 2>/dev/null; then die_of_busy_po
 
 log_format=$(setting LOG_FORMAT)
 debug=$(setting DEBUG True)
-responder=(env LOG_FORMAT="${log_format:-text}" DEBUG="$debug" "$build/bailian-fcgi" --listen "$socket")
+responder=(env LOG_FORMAT="${log_format:-text}" DEBUG="$debug" LEDGER="$(setting LEDGER "$run/ledger")" "$build/bailian-fcgi" --listen "$socket")
 if [[ $missing ]]; then
   rm -f "$run/simulator.out"
   mkfifo "$run/simulator.out"
