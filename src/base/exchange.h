@@ -62,19 +62,24 @@ struct Reply {
 /// nginx/api.md.
 class HttpError : public std::runtime_error {
  public:
+  /// Whether a client may repeat the request by itself.
+  enum class Retry { kAllowed, kForbidden };
+
   HttpError(int status, std::string_view code, const std::string& message,
-            std::chrono::seconds retry_after = std::chrono::seconds::zero())
-      : std::runtime_error(message), status_(status), code_(code), retry_after_(retry_after) {}
+            std::chrono::seconds retry_after = std::chrono::seconds::zero(), Retry retry = Retry::kAllowed)
+      : std::runtime_error(message), status_(status), code_(code), retry_after_(retry_after), retry_(retry) {}
 
   [[nodiscard]] int status() const { return status_; }
   [[nodiscard]] std::string_view code() const { return code_; }
   /// When to ask again; 0: unknown.
   [[nodiscard]] std::chrono::seconds retry_after() const { return retry_after_; }
+  [[nodiscard]] bool forbids_retry() const { return retry_ == Retry::kForbidden; }
 
  private:
   int status_;
   std::string_view code_;  // a string literal
   std::chrono::seconds retry_after_;
+  Retry retry_;
 };
 
 /// The browser's end of one exchange. Nothing is sent before the loop iteration ends, so no call destroys the

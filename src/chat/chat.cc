@@ -5,6 +5,7 @@
 
 #include "base/key_mask.h"
 #include "base/log.h"
+#include "chat/metered_answer.h"
 #include "dashscope/error_codes.h"
 
 namespace bailian {
@@ -31,9 +32,15 @@ Chat::Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream&
       last_write_(Clock::now()),
       live_(board, chat_.request_id, chat_.bot.name, mode_, Clock::now()),
       heartbeat_(loop, bind<&Chat::on_heartbeat>(this), bind<&Chat::on_exception>(this)) {
-  source_ = chat_.bot.upstream.ask(question, mode_, *this);
+  source_ = ask(loop, question);
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero())
     heartbeat_.start(to_duration(config_.heartbeat));
+}
+
+std::unique_ptr<AnswerSource> Chat::ask(EventLoop& loop, const Question& question) {
+  AnswerHandler& self = *this;
+  if (state_.ledger == nullptr) return chat_.bot.upstream.ask(question, mode_, self);
+  return std::make_unique<MeteredAnswer>(loop, *state_.ledger, chat_.bot, question, chat_.visitor, self);
 }
 
 void Chat::enter(ChatPhase next) {
@@ -72,9 +79,7 @@ void Chat::on_finished(const Answer& answer) {
     if (phase_ == ChatPhase::kWaiting) open_stream();
     return finish_stream(last);
   }
-  chat_.writer->begin(chat_.headers);
-  enter(ChatPhase::kFinished);
-  client_.send({200, std::move(chat_.headers), std::move(last)});
+  finish_whole(std::move(last));
 }
 
 void Chat::on_retry(const UpstreamError& error) {
@@ -109,6 +114,15 @@ void Chat::note_lost_session() noexcept try {
 void Chat::on_failed(const UpstreamError& error) {
   count_error(error, *target());
   fail(error);
+}
+
+// A whole answer ends with the text that there is.
+void Chat::on_refused(const HttpError& error) {
+  const bool is_cut = first_token_.has_value();
+  failure_ = {is_cut ? Outcome::kError : Outcome::kDone, std::string(error.code()), {}};
+  if (mode_ == AnswerMode::kStream || !is_cut) return end(error, true);
+  chat_.permit.reset();
+  finish_whole(chat_.writer->cut(source_->answer(), error));
 }
 
 void Chat::count_error(const UpstreamError& error, const Target& from) noexcept {
@@ -185,18 +199,29 @@ void Chat::finish_stream(std::string_view last_event) {
   client_.finish();
 }
 
+void Chat::finish_whole(std::string body) {
+  assert(mode_ == AnswerMode::kJson);
+  chat_.writer->begin(chat_.headers);
+  enter(ChatPhase::kFinished);
+  client_.send({200, std::move(chat_.headers), std::move(body)});
+}
+
 void Chat::fail(const UpstreamError& error) {
-  chat_.permit.reset();
   const std::string_view key = api_key();
   failure_ = {error.fault == UpstreamFault::kTimeout ? Outcome::kTimeout : Outcome::kError,
               scrub(error.code, key), scrub(error.message, key)};
-  const HttpError shown = to_http_error(error, config_.debug, key);
   // After a failure that certainly cost nothing, the question may be asked again.
-  if (mode_ == AnswerMode::kStream && !error.retryable)
-    state_.failed_streams.remember(chat_.key, {shown, failure_->code}, Clock::now());
+  end(to_http_error(error, config_.debug, key), !error.retryable);
+}
+
+// `is_final`: an old front end that falls back to a whole answer gets the same error.
+void Chat::end(const HttpError& error, bool is_final) {
+  chat_.permit.reset();
+  if (mode_ == AnswerMode::kStream && is_final)
+    state_.failed_streams.remember(chat_.key, {error, failure_->code}, Clock::now());
   if (mode_ == AnswerMode::kStream && phase_ != ChatPhase::kWaiting)
-    return finish_stream(chat_.writer->fail(shown));
-  const Reply reply = chat_.dialect.refuse(shown, chat_.request_id, std::move(chat_.headers));
+    return finish_stream(chat_.writer->fail(error));
+  const Reply reply = chat_.dialect.refuse(error, chat_.request_id, std::move(chat_.headers));
   enter(ChatPhase::kFinished);
   client_.send(reply);
 }
@@ -206,6 +231,7 @@ void Chat::on_shutdown() {
   fail({UpstreamFault::kFailed, "shutdown", "the program is stopping", source_->answer().request_id, false});
   answer_ = source_->answer();
   target_ = source_->target();
+  source_->cancel();  // the visitor has not left
   source_.reset();
 }
 
@@ -213,7 +239,7 @@ void Chat::describe(AccessRecord& record) const {
   const Answer& answer = source_ ? source_->answer() : answer_;
   record.endpoint = chat_.endpoint;
   record.bot = chat_.bot.name;
-  record.is_chat = true;
+  record.is_chat = target() != nullptr;
   record.is_complete = is_complete_;
   record.first_token = first_token_;
   if (first_token_ || answer.has_usage) record.usage = answer.usage;

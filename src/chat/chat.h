@@ -27,13 +27,14 @@ struct AdmittedChat {
   Headers headers;  // of every reply to this request
   FailedStreams::Key key;
   std::unique_ptr<AnswerWriter> writer;
+  std::string visitor;  // the browser's address, according to the web server
 };
 
 /// One chat: a visitor's question, and its answer on the way from the upstream to the browser. The browser's
 /// end owns it; its destruction cancels the upstream transfer. Loop thread only.
 class Chat final : public Exchange, private AnswerHandler {
  public:
-  /// `question` may go when the constructor returns.
+  /// `question` may go when the constructor returns. Throws HttpError if the ledger refuses the question.
   Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream& client, const Question& question,
        AdmittedChat chat);
   void on_flushed() override;
@@ -57,8 +58,10 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_retry(const UpstreamError& error) override;
   void on_failover(const UpstreamError& error, const Target& from) override;
   void on_failed(const UpstreamError& error) override;
+  void on_refused(const HttpError& error) override;
   void on_exception(const std::exception& error) noexcept override;
 
+  std::unique_ptr<AnswerSource> ask(EventLoop& loop, const Question& question);
   void enter(ChatPhase next);
   void count_error(const UpstreamError& error, const Target& from) noexcept;
   void open_stream();
@@ -67,7 +70,9 @@ class Chat final : public Exchange, private AnswerHandler {
   void pause_if_behind();
   void on_heartbeat();
   void finish_stream(std::string_view last_event);
+  void finish_whole(std::string body);
   void fail(const UpstreamError& error);
+  void end(const HttpError& error, bool is_final);
   void note_lost_session() noexcept;
   [[nodiscard]] const Target* target() const { return source_ ? source_->target() : target_; }
   [[nodiscard]] std::string_view api_key() const {

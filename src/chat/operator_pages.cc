@@ -128,9 +128,12 @@ Reply health_page(const ServiceState& state) {
   return state_reply(200, state.misconfigured ? "misconfigured" : "healthy");
 }
 
-Reply ready_page(const ServiceState& state) {
+Reply ready_page(const ServiceState& state, const Config& config) {
   if (state.draining) return state_reply(503, "draining");
-  return state.misconfigured ? state_reply(503, "misconfigured") : state_reply(200, "ready");
+  if (state.misconfigured) return state_reply(503, "misconfigured");
+  const bool is_needed = state.ledger != nullptr && has_caps(config) && !config.caps_open_on_fault;
+  if (is_needed && !state.ledger->fault().empty()) return state_reply(503, "budget_unknown");
+  return state_reply(200, "ready");
 }
 
 Reply metrics_page(const ServiceState& state, const ConfigSnapshot& snapshot) {

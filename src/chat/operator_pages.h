@@ -13,7 +13,7 @@ namespace bailian {
 // throw std::bad_alloc.
 
 Reply health_page(const ServiceState& state);
-Reply ready_page(const ServiceState& state);
+Reply ready_page(const ServiceState& state, const Config& config);
 Reply metrics_page(const ServiceState& state, const ConfigSnapshot& snapshot);
 
 /// The exchange that writes /status. `headers`: of its reply.

@@ -168,7 +168,9 @@ Router::Result Router::answer(const Request& request, ClientStream& client, cons
   try {
     return dispatch(request, client, route, bot, common);
   } catch (const HttpError& error) {
-    return dialect.refuse(error, request.request_id, common);
+    Reply reply = dialect.refuse(error, request.request_id, common);
+    if (error.forbids_retry()) reply.detail = error.code();
+    return reply;
   } catch (const std::exception& error) {
     Reply reply = dialect.refuse({500, "internal", "Internal server error"}, request.request_id, common);
     reply.detail = error.what();
@@ -201,12 +203,15 @@ Router::Result Router::dispatch(const Request& request, ClientStream& client, co
 
 Router::Result Router::health(const Visit&) { return health_page(state_); }
 
-Router::Result Router::ready(const Visit&) { return ready_page(state_); }
+Router::Result Router::ready(const Visit&) { return ready_page(state_, config()); }
 
 Router::Result Router::bot_profile(const Visit& visit) {
   if (state_.misconfigured) throw misconfigured();
   expect_question(visit.request, visit.bot);
-  const BotProfile& profile = visit.bot.config.bot_profile;
+  const BotProfile& configured = visit.bot.config.bot_profile;
+  std::optional<BotProfile> closed;
+  if (is_closed(visit.bot)) closed = offline_profile(configured);
+  const BotProfile& profile = closed ? *closed : configured;
   Headers headers = {{"ETag", profile.etag}, {"Cache-Control", "no-cache"}};
   if (matches(visit.request.if_none_match, profile.etag)) return Reply{304, std::move(headers), {}};
   headers.emplace_back("Content-Type", "application/json");
@@ -237,10 +242,20 @@ Router::Result Router::chat(const Visit& visit) {
   // Only a whole answer repeats a failed stream; another stream is a new question.
   const auto failure = state_.failed_streams.take(key, Clock::now());
   if (failure && parsed.question.mode == AnswerMode::kJson) return repeat_failure(visit, *failure);
-  return std::make_unique<Chat>(
-      loop_, board_, state_, visit.client, parsed.question,
-      AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, bot, take_permit(bot), dialect,
-                   visit.headers, key, std::move(parsed.writer)});
+  try {
+    return std::make_unique<Chat>(
+        loop_, board_, state_, visit.client, parsed.question,
+        AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, bot, take_permit(bot),
+                     dialect, visit.headers, key, std::move(parsed.writer), visit.request.visitor});
+  } catch (const HttpError& error) {
+    if (error.forbids_retry() && parsed.question.mode == AnswerMode::kStream)
+      state_.failed_streams.remember(key, {error, std::string(error.code())}, Clock::now());
+    throw;
+  }
+}
+
+bool Router::is_closed(const Bot& bot) const {
+  return state_.ledger != nullptr && state_.ledger->closed(bot.name).has_value();
 }
 
 // A page that loads the profile may soon ask.

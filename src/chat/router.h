@@ -87,6 +87,7 @@ class Router {
   void check_chat(const Visit& visit) const;
   Reply repeat_failure(const Visit& visit, const FailedStreams::Failure& failure);
   StreamPermit take_permit(Bot& bot);
+  [[nodiscard]] bool is_closed(const Bot& bot) const;
   [[nodiscard]] const Config& config() const { return snapshot_->config; }
 
   EventLoop& loop_;

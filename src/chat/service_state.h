@@ -14,6 +14,7 @@
 #include "chat/failed_streams.h"
 #include "dashscope/http_client.h"
 #include "dashscope/target_health.h"
+#include "ledger/ledger.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
 #include "telemetry/status_board.h"
@@ -85,6 +86,8 @@ struct ServiceState {
     return entry->second;
   }
   StreamPermit take_permit(StreamLimit& of_bot) { return {streams.take(), of_bot.take()}; }
+  /// nullptr: nobody counts what is spent. Outlives this. Set before the loops start.
+  Ledger* ledger = nullptr;
   FailedStreams failed_streams;
   TargetHealths targets;
   Metrics metrics;

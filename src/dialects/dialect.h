@@ -15,7 +15,7 @@ namespace bailian {
 /// Writes one answer in the form that a dialect's front ends read. Bytes in, bytes out: no socket, no clock.
 ///
 /// A streamed answer is begin(), then pieces and heartbeats, then finish() or fail(). Each event is at most
-/// kMaxEventBytes long. The pieces of a whole answer yield no events; finish() returns its body.
+/// kMaxEventBytes long. The pieces of a whole answer yield no events; finish() or cut() returns its body.
 class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
@@ -35,6 +35,8 @@ class AnswerWriter {
 
   /// The terminal event of a stream, or a whole answer's body.
   virtual std::string finish(const Answer& answer) = 0;
+  /// A whole answer's body when it ends before it is complete: what there is of it, and why.
+  virtual std::string cut(const Answer& answer, const HttpError& error) = 0;
   /// The terminal event of a stream that has begun and fails.
   virtual std::string fail(const HttpError& error) = 0;
 };

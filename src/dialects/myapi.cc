@@ -150,6 +150,13 @@ class MyapiWriter final : public AnswerWriter {
     return answer_json(std::exchange(text_, {}), std::exchange(thought_, {}), answer, request_id_);
   }
 
+  std::string cut(const Answer& answer, const HttpError& error) override {
+    assert(mode_ == AnswerMode::kJson);
+    std::string json = finish(answer);
+    json.pop_back();
+    return json += fmt::format(R"(,"truncated":true,"code":{}}})", quoted(error.code()));
+  }
+
   std::string fail(const HttpError& error) override {
     assert(mode_ == AnswerMode::kStream);
     std::string event =
@@ -332,9 +339,12 @@ Reply refuse(const HttpError& error, std::string_view request_id, Headers header
   headers.emplace_back("Cache-Control", "no-store");
   if (error.status() == 429) {
     const auto seconds = error.retry_after().count();
-    headers.emplace_back("Retry-After",
-                         seconds > 0 ? std::to_string(seconds) : std::string(kThrottledRetryAfter));
+    if (seconds > 0)
+      headers.emplace_back("Retry-After", std::to_string(seconds));
+    else if (!error.forbids_retry())
+      headers.emplace_back("Retry-After", kThrottledRetryAfter);
   }
+  if (error.forbids_retry()) headers.emplace_back("x-should-retry", "false");
   if (error.code() == "overloaded") headers.emplace_back("Retry-After", kBusyRetryAfter);
   return {error.status(), std::move(headers),
           fmt::format(R"({{"success":false,"message":{},"code":{},"result":"","request_id":{}}})",

@@ -121,6 +121,10 @@ std::string render(const JsonValue& profile) {
   return std::string(written(buffer));
 }
 
+std::string etag_of(const std::string& json) {
+  return fmt::format("\"{:016x}\"", std::hash<std::string>{}(json));
+}
+
 }  // namespace
 
 BotProfile default_bot_profile() {
@@ -128,6 +132,14 @@ BotProfile default_bot_profile() {
   auto profile = parse_bot_profile(kDefaultProfile, faults);
   assert(profile);
   return std::move(*profile);
+}
+
+BotProfile offline_profile(BotProfile profile) {
+  constexpr std::string_view kOnline = R"({"botStatus":1)";  // it is the first key
+  if (!profile.json.starts_with(kOnline)) return profile;
+  profile.json[kOnline.size() - 1] = '0';
+  profile.etag = etag_of(profile.json);
+  return profile;
 }
 
 std::optional<BotProfile> parse_bot_profile(std::string_view text, std::vector<std::string>& faults) {
@@ -141,7 +153,7 @@ std::optional<BotProfile> parse_bot_profile(std::string_view text, std::vector<s
   faults = std::move(checker.faults);
   if (!faults.empty()) return std::nullopt;
   std::string json = render(document);
-  std::string etag = fmt::format("\"{:016x}\"", std::hash<std::string>{}(json));
+  std::string etag = etag_of(json);
   return BotProfile{std::move(json), std::move(etag)};
 }
 

@@ -16,6 +16,9 @@ struct BotProfile {
 /// The profile in an unmodified config.php of the old plugin.
 BotProfile default_bot_profile();
 
+/// The same with the botStatus of a bot that is offline.
+BotProfile offline_profile(BotProfile profile);
+
 /// Checks a profile. Returns nothing if the profile is invalid; `faults` then gets a sentence for each fault:
 /// the key, what was expected and what was found.
 std::optional<BotProfile> parse_bot_profile(std::string_view text, std::vector<std::string>& faults);

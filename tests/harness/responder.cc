@@ -20,7 +20,9 @@ Command responder_command(const WorkDir& dir, const Settings& settings,
                           const std::vector<std::string>& arguments) {
   Command command{.argv = {sibling_program("bailian-fcgi")}, .env = {}, .directory = dir.path(), .fds = {}};
   command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
-  for (const auto& [key, value] : settings) command.env.push_back(std::string(key).append("=").append(value));
+  auto all = settings;
+  all.emplace("LEDGER", dir.path() + "/ledger");  // not the one of an installed service
+  for (const auto& [key, value] : all) command.env.push_back(std::string(key).append("=").append(value));
   return command;
 }
 

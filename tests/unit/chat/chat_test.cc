@@ -13,6 +13,7 @@
 
 #include "base/json.h"
 #include "dialects/myapi.h"
+#include "unit/chat/fake_ledger.h"
 #include "unit/loop_timers.h"
 #include "unit/loop_upstream.h"
 
@@ -121,7 +122,7 @@ class Chats : public testing::Test {
         loop_, board_, state_, browser_, parsed.question,
         AdmittedChat{"r", Endpoint::kChatStream, snapshot_, *snapshot_->find(kDefaultBot),
                      state_.take_permit(snapshot_->bots.front().streams), kMyapi, Headers{}, kKey,
-                     std::move(parsed.writer)});
+                     std::move(parsed.writer), "192.0.2.1"});
   }
 
   [[nodiscard]] std::optional<ChatPhase> phase() const {
@@ -548,6 +549,149 @@ TEST_F(Chats, DescribeAnAnswerThatTheVisitorLeft) {
     EXPECT_TRUE(left.usage);
   });
   play();
+}
+
+// --- with a ledger ---
+
+class PaidChats : public Chats {
+ protected:
+  PaidChats() { state_.ledger = &ledger_; }
+
+  static std::string paid(const std::string& text, int output_tokens, const std::string& finish = "null") {
+    return R"(data:{"output":{"session_id":"s","finish_reason":")" + finish + R"(","text":")" + text +
+           R"("},"usage":{"models":[{"input_tokens":3,"output_tokens":)" + std::to_string(output_tokens) +
+           "}]}}\n\n";
+  }
+
+  FakeLedger ledger_;
+};
+
+TEST_F(PaidChats, AreNoChatsWhenTheyAreRefusedAtOnce) {
+  ledger_.refusal = {Refusal::Cause::kUsedUp, std::chrono::seconds(9)};
+  EXPECT_THROW(ask(AnswerMode::kStream), HttpError);
+  EXPECT_EQ(ledger_.visitor, "192.0.2.1");
+  EXPECT_EQ(browser_.log, "") << "the router answers";
+  EXPECT_EQ(state_.streams.taken(), 0);
+  EXPECT_FALSE(phase());
+}
+
+TEST_F(PaidChats, GetARealErrorBeforeTheFirstText) {
+  ledger_.lease_tokens = 1;
+  upstream_.script = {{kHead + kThought + paid("", 9)}};
+  ask(AnswerMode::kStream);
+  when_phase(kFinished);
+  play();
+  EXPECT_EQ(browser_.log, "send 429 budget_used_up;");
+  EXPECT_EQ(record().upstream_code, "budget_used_up");
+  EXPECT_EQ(record().outcome, Outcome::kDone);
+  const auto repeated = state_.failed_streams.take(kKey, Clock::now());
+  ASSERT_TRUE(repeated) << "a fallback must not be billed, or refused a second time";
+  EXPECT_EQ(repeated->error.code(), "budget_used_up");
+  EXPECT_TRUE(repeated->error.forbids_retry());
+}
+
+TEST_F(PaidChats, EndInTheMiddleWithTheLastEventOfAFailure) {
+  ledger_.lease_tokens = 4;
+  upstream_.script = {{kHead + paid("a", 1)}};
+  ask(AnswerMode::kStream);
+  when_phase(kStreaming, [this] { upstream_.send(paid("b", 2)); });
+  when_phase(kFinished);
+  when([this] { return upstream_left_; });
+  play();
+  EXPECT_EQ(browser_.log, "begin 200;a;b;budget_used_up;end;");
+  EXPECT_EQ(record().outcome, Outcome::kError);
+  EXPECT_FALSE(record().is_complete);
+  EXPECT_EQ(record().usage->output_tokens, 2U);
+  EXPECT_EQ(state_.streams.taken(), 0);
+  EXPECT_TRUE(state_.failed_streams.take(kKey, Clock::now()));
+}
+
+TEST_F(PaidChats, GiveWhatThereIsOfAWholeAnswer) {
+  ledger_.lease_tokens = 4;
+  upstream_.script = {{kHead + paid("a", 1) + paid("b", 2)}};
+  ask(AnswerMode::kJson);
+  when_phase(kFinished);
+  play();
+  EXPECT_EQ(browser_.log, "send 200 ab;");
+  EXPECT_TRUE(browser_.body.ends_with(R"(,"truncated":true,"code":"budget_used_up"})")) << browser_.body;
+  EXPECT_EQ(record().outcome, Outcome::kError);
+  EXPECT_EQ(state_.streams.taken(), 0);
+  EXPECT_FALSE(state_.failed_streams.take(kKey, Clock::now()));
+}
+
+TEST_F(PaidChats, GiveNoWholeAnswerOfThoughtsAlone) {
+  ledger_.lease_tokens = 1;
+  upstream_.script = {{kHead + kThought + paid("", 9)}};
+  ask(AnswerMode::kJson, R"({"last_prompt":"q","include_thoughts":true})");
+  when_phase(kFinished);
+  play();
+  EXPECT_EQ(browser_.log, "send 429 budget_used_up;");
+}
+
+TEST_F(PaidChats, BeatWhileTheLeaseIsPendingAndGoOn) {
+  config_.heartbeat = kSoon;
+  ledger_.is_pending = true;
+  upstream_.script = {{kHead + paid("a", 1, "stop")}};
+  ask(AnswerMode::kStream);
+  when_phase(kOpen, [this] { ledger_.grant(); });
+  when_phase(kFinished);
+  play();
+  EXPECT_EQ(browser_.log, "begin 200;beat;a;Stream completed;end;");
+  EXPECT_TRUE(record().is_chat);
+}
+
+TEST_F(PaidChats, AreRefusedInAStreamThatHasBegun) {
+  config_.heartbeat = kSoon;
+  ledger_.is_pending = true;
+  ask(AnswerMode::kStream);
+  when_phase(kOpen, [this] { ledger_.refuse({Refusal::Cause::kUsedUp}); });
+  when_phase(kFinished);
+  play();
+  EXPECT_EQ(browser_.log, "begin 200;beat;budget_used_up;end;");
+  EXPECT_FALSE(record().is_chat) << "the upstream was not asked";
+  EXPECT_EQ(upstream_.requests(), 0U);
+}
+
+TEST_F(PaidChats, EndWhileTheLeaseIsPending) {
+  for (const AnswerMode mode : {AnswerMode::kStream, AnswerMode::kJson}) {
+    browser_ = Browser();
+    ledger_.log.clear();
+    ledger_.is_pending = true;
+    ask(mode);
+    chat_->on_flushed();
+    chat_->on_sent();
+    chat_->on_shutdown();
+    EXPECT_EQ(browser_.log, "send 502 upstream_error;");
+    EXPECT_EQ(ledger_.log, "take;free;") << "the visitor has not left";
+    EXPECT_FALSE(record().is_chat);
+    ask(mode);
+    chat_.reset();
+    EXPECT_EQ(ledger_.open_leases, 0);
+  }
+  EXPECT_EQ(upstream_.requests(), 0U);
+}
+
+TEST_F(PaidChats, AreNotAbandonedByTheEndOfTheProgram) {
+  upstream_.script = {{kHead + paid("a", 1)}};
+  ask(AnswerMode::kStream);
+  when_phase(kStreaming, [this] { chat_->on_shutdown(); });
+  play();
+  EXPECT_EQ(ledger_.log.find("abandon"), std::string::npos) << ledger_.log;
+  EXPECT_EQ(ledger_.used, 4U);
+}
+
+TEST_F(PaidChats, CountWhatHadArrivedWhenTheBrowsersMemoryFails) {
+  ask(AnswerMode::kStream);
+  when([this] { return upstream_.requests() == 1; },
+       [this] {
+         browser_.out_of_memory = true;
+         upstream_.send(kHead + paid("a", 1));
+       });
+  when([this] { return browser_.has_ended(); }, [this] { chat_.reset(); });
+  play();
+  EXPECT_EQ(browser_.log, "abort;");
+  EXPECT_EQ(ledger_.used, 4U);
+  EXPECT_EQ(ledger_.open_leases, 0);
 }
 
 TEST(ConfigSnapshots, FindBotsByName) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/json.h"
+#include "unit/chat/fake_ledger.h"
 
 namespace bailian {
 namespace {
@@ -59,6 +60,7 @@ class Routes : public testing::Test {
     shared.draining = draining_;
     shared.refusing = refusing_;
     shared.misconfigured = misconfigured_;
+    shared.ledger = ledger_;
     Router router(loop_, config_, shared);
     router.handle(request_, browser);
     rejected_ = router.board().rejected.sum();
@@ -88,6 +90,7 @@ class Routes : public testing::Test {
   bool draining_ = false;
   bool refusing_ = false;
   bool misconfigured_ = false;
+  Ledger* ledger_ = nullptr;
   uint64_t rejected_ = 0;  // by the last request's router
 };
 
@@ -428,6 +431,91 @@ TEST(StreamLimits, HandOutNoMoreThanTheirPlaces) {
   }
   EXPECT_TRUE(limit.take());
   EXPECT_EQ(limit.peak(), 2);
+}
+
+// --- the budget ---
+
+class PaidRoutes : public Routes {
+ protected:
+  PaidRoutes() {
+    ledger_ = &fake_;
+    config_.targets.front().api_key = "sk-0123456789abcdef";
+    config_.targets.front().app_id = "app";
+  }
+  int ready() { return ask("GET", "/ready").status(); }
+
+  FakeLedger fake_;
+};
+
+TEST_F(PaidRoutes, ARefusalSaysWhenToComeBackAndNotToRepeatItByItself) {
+  fake_.refusal = {Refusal::Cause::kUsedUp, std::chrono::seconds(3600)};
+  for (const char* path : {"/myapi/v1/chat-bot", "/myapi/v1/chat-bot/stream"}) {
+    const Browser browser = ask("POST", path, R"({"last_prompt":"four"})");
+    EXPECT_EQ(browser.status(), 429);
+    EXPECT_EQ(browser.code(), "budget_used_up");
+    EXPECT_EQ(browser.header("Retry-After"), "3600");
+    EXPECT_EQ(browser.header("x-should-retry"), "false");
+  }
+  fake_.refusal->retry_after = std::chrono::seconds(0);
+  const Browser closed = ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"four"})");
+  EXPECT_EQ(closed.status(), 429);
+  EXPECT_EQ(closed.header("Retry-After"), "") << "no time is known";
+  fake_.refusal = {Refusal::Cause::kPaused, {}, "back on Monday"};
+  const Browser paused = ask("POST", "/myapi/v1/chat-bot", R"({"last_prompt":"four"})");
+  EXPECT_EQ(paused.status(), 503);
+  EXPECT_EQ(paused.code(), "paused");
+  EXPECT_EQ(paused.message(), "back on Monday");
+  EXPECT_EQ(paused.header("Retry-After"), "");
+  EXPECT_EQ(paused.header("x-should-retry"), "false");
+}
+
+TEST_F(PaidRoutes, AFallbackOfARefusedStreamIsNotCountedAgain) {
+  fake_.refusal = {Refusal::Cause::kUsedUp, std::chrono::seconds(3600)};
+  request_.method = "POST";
+  request_.path = "/myapi/v1/chat-bot/stream";
+  request_.body = R"({"last_prompt":"four"})";
+  ServiceState shared(config_);
+  shared.ledger = ledger_;
+  Router router(loop_, config_, shared);
+  Browser browser;
+  router.handle(request_, browser);
+  EXPECT_EQ(std::exchange(fake_.log, {}), "take;refused;");
+  request_.path = "/myapi/v1/chat-bot";
+  fake_.refusal.reset();
+  router.handle(request_, browser);
+  EXPECT_EQ(browser.code(), "budget_used_up");
+  EXPECT_EQ(browser.header("x-should-retry"), "false");
+  EXPECT_EQ(fake_.log, "");
+  EXPECT_EQ(shared.streams.taken(), 0);
+}
+
+TEST_F(PaidRoutes, TheProfileOfAClosedBotSaysOffline) {
+  config_.bot_profile.json = R"({"botStatus":1,"x":2})";
+  config_.bot_profile.etag = "\"online\"";
+  EXPECT_EQ(ask("GET", "/myapi/v1/chat-bot-config").body(), config_.bot_profile.json);
+  fake_.closed_by = {Refusal::Cause::kPaused};
+  request_.if_none_match = config_.bot_profile.etag;
+  const Browser closed = ask("GET", "/myapi/v1/chat-bot-config");
+  EXPECT_EQ(closed.status(), 200) << "the tag has changed too";
+  EXPECT_EQ(closed.body(), R"({"botStatus":0,"x":2})");
+  request_.if_none_match = closed.header("ETag");
+  EXPECT_EQ(ask("GET", "/myapi/v1/chat-bot-config").status(), 304);
+  fake_.closed_by.reset();
+  EXPECT_EQ(ask("GET", "/myapi/v1/chat-bot-config").body(), config_.bot_profile.json);
+}
+
+TEST_F(PaidRoutes, ReadyDependsOnALedgerThatIsNeeded) {
+  fake_.its_fault = "cannot write";
+  EXPECT_EQ(ready(), 200) << "there is no cap";
+  config_.caps.month = 5;
+  EXPECT_EQ(ready(), 503);
+  EXPECT_NE(ask("GET", "/ready").body().find(R"("status":"budget_unknown")"), std::string::npos);
+  EXPECT_EQ(ask("GET", "/health").status(), 200);
+  config_.caps_open_on_fault = true;
+  EXPECT_EQ(ready(), 200);
+  config_.caps_open_on_fault = false;
+  fake_.its_fault = "";
+  EXPECT_EQ(ready(), 200);
 }
 
 }  // namespace

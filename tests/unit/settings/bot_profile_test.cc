@@ -56,6 +56,17 @@ TEST(BotProfile, EtagFollowsTheContent) {
   EXPECT_EQ(default_bot_profile().etag.front(), '"');
 }
 
+TEST(BotProfile, OfABotThatIsOfflineDiffersInItsStatusAlone) {
+  const BotProfile online = parsed(kGood);
+  const BotProfile offline = offline_profile(online);
+  std::string expected = online.json;
+  expected.replace(0, 14, R"({"botStatus":0)");
+  EXPECT_EQ(offline.json, expected);
+  EXPECT_NE(offline.etag, online.etag);
+  EXPECT_EQ(offline.etag, parsed(expected).etag);
+  EXPECT_EQ(offline_profile(offline).etag, offline.etag);
+}
+
 TEST(BotProfile, EveryFaultNamesItsKey) {
   EXPECT_EQ(all_faults(R"({"botStatus":"1","StartUpMessage":7,"fontSize":16,"userAvatarURL":null,"extra":1,
                            "commonButtons":[{"buttonText":"t"},5,{"buttonText":1,"buttonPrompt":"p"}]})"),

@@ -1,0 +1,177 @@
+#include "chat/metered_answer.h"
+
+#include <cassert>
+#include <utility>
+#include <variant>
+
+#include "chat/refusal.h"
+
+namespace bailian {
+namespace {
+
+size_t sent_bytes(const Question& question, const Config& config) {
+  size_t bytes = config.system_prompt.size() + config.biz_params_json.size() + question.prompt.size() +
+                 question.biz_params_json.size();
+  for (const Message& message : question.history) bytes += message.content.size();
+  return bytes;
+}
+
+}  // namespace
+
+MeteredAnswer::MeteredAnswer(EventLoop& loop, Ledger& ledger, Bot& bot, const Question& question,
+                             std::string_view visitor, AnswerHandler& handler)
+    : ledger_(ledger), bot_(bot), handler_(handler), started_(Clock::now()) {
+  auto taken = ledger.take(loop, {bot.name, visitor, sent_bytes(question, bot.config)}, *this);
+  if (const auto* const refusal = std::get_if<Refusal>(&taken)) {
+    ledger.count_refused(bot.name, refusal->cause);
+    throw to_http_error(*refusal);
+  }
+  lease_ = std::move(std::get<std::unique_ptr<Lease>>(taken));
+  if (!lease_->is_pending()) {
+    ask(question);
+    return;
+  }
+  question_ = std::make_unique<const Question>(question);
+  timeout_.emplace(loop, bind<&MeteredAnswer::on_timeout>(this), bind<&MeteredAnswer::on_exception>(this));
+  timeout_->start(to_duration(bot.config.timeout));
+}
+
+// What was used is counted even if the visitor leaves in the middle of a callback that has not settled it.
+MeteredAnswer::~MeteredAnswer() {
+  if (has_ended_ || !completion_) return;
+  static_cast<void>(settle());
+  if (is_asked_) lease_->abandon();
+}
+
+void MeteredAnswer::ask(const Question& question) {
+  completion_ = bot_.upstream.ask(question, AnswerMode::kStream, *this, started_);
+}
+
+void MeteredAnswer::resume() {
+  if (completion_) completion_->resume();
+}
+
+// Keeps the lease, which may be what calls.
+void MeteredAnswer::cancel() noexcept {
+  if (std::exchange(has_ended_, true) || !completion_) return;
+  completion_->cancel();
+  static_cast<void>(settle());
+}
+
+const Target* MeteredAnswer::target() const { return completion_ ? completion_->target() : nullptr; }
+
+bool MeteredAnswer::has_lost_session() const { return completion_ && completion_->has_lost_session(); }
+
+const Answer& MeteredAnswer::answer() const {
+  static const Answer kNone;
+  return completion_ ? completion_->answer() : kNone;
+}
+
+// --- the lease ---
+
+void MeteredAnswer::on_leased() {
+  if (has_ended_) return;
+  assert(question_ && !completion_);
+  timeout_.reset();
+  try {
+    ask(*std::exchange(question_, nullptr));
+  } catch (const std::exception& error) {  // the ledger could end none but itself
+    on_exception(error);
+  }
+}
+
+void MeteredAnswer::on_refused(const Refusal& refusal) {
+  if (std::exchange(has_ended_, true)) return;
+  timeout_.reset();
+  ledger_.count_refused(bot_.name, refusal.cause);
+  try {
+    handler_.on_refused(to_http_error(refusal));
+  } catch (const std::exception& error) {  // likewise
+    handler_.on_exception(error);
+  }
+}
+
+// The ledger has not answered.
+void MeteredAnswer::on_timeout() {
+  assert(lease_->is_pending() && !has_ended_);
+  release();
+  ledger_.count_refused(bot_.name, Refusal::Cause::kUnknown);
+  handler_.on_refused(to_http_error({Refusal::Cause::kUnknown}));
+}
+
+// Settles what has arrived, if that costs anything. False: the answer has to end.
+bool MeteredAnswer::settle() noexcept {
+  const Answer& answer = completion_->answer();
+  if (answer.has_usage) return lease_->settle(answer.usage);
+  return !is_billed_ || lease_->settle_estimate(answer_bytes_);
+}
+
+void MeteredAnswer::start_next_attempt() noexcept {
+  static_cast<void>(settle());
+  lease_->start_next_attempt();
+  is_billed_ = false;
+  answer_bytes_ = 0;
+}
+
+// The rest of the lease is for others, however slowly the visitor reads.
+void MeteredAnswer::release() noexcept {
+  has_ended_ = true;
+  lease_.reset();
+}
+
+// --- the upstream ---
+
+void MeteredAnswer::on_text(std::string_view text) {
+  answer_bytes_ += text.size();
+  handler_.on_text(text);
+}
+
+void MeteredAnswer::on_thought(std::string_view thought) {
+  answer_bytes_ += thought.size();
+  handler_.on_thought(thought);
+}
+
+void MeteredAnswer::on_request(const Target& target) noexcept {
+  is_asked_ = true;
+  handler_.on_request(target);
+}
+
+void MeteredAnswer::on_billed() {
+  is_billed_ = true;
+  if (settle()) return handler_.on_billed();
+  const HttpError error = to_http_error(lease_->refusal());
+  completion_->cancel();
+  release();
+  handler_.on_refused(error);
+}
+
+void MeteredAnswer::on_finished(const Answer& answer) {
+  is_billed_ = true;
+  static_cast<void>(settle());  // a complete answer is taken whatever it has cost
+  lease_->finish();
+  release();
+  handler_.on_finished(answer);
+}
+
+void MeteredAnswer::on_retry(const UpstreamError& error) {
+  start_next_attempt();
+  handler_.on_retry(error);
+}
+
+void MeteredAnswer::on_failover(const UpstreamError& error, const Target& from) {
+  start_next_attempt();
+  handler_.on_failover(error, from);
+}
+
+void MeteredAnswer::on_failed(const UpstreamError& error) {
+  static_cast<void>(settle());
+  release();
+  handler_.on_failed(error);
+}
+
+void MeteredAnswer::on_exception(const std::exception& error) noexcept {
+  cancel();
+  handler_.on_exception(error);
+}
+
+}  // namespace bailian
