@@ -25,7 +25,7 @@ declare -A may_include=(
   [import]="base settings"
   [dialects]="base settings dashscope"
   [chat]="base settings telemetry dashscope dialects ledger"
-  [service]="base settings fastcgi chat"
+  [service]="base settings fastcgi ledger chat"
   [commands]="base settings fastcgi dashscope ledger"
   [main]="base commands service"
 )

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <optional>
 #include <string_view>
 
@@ -143,13 +142,6 @@ std::string line_for(std::string_view whose, std::string_view bot, const std::ve
 }
 
 }  // namespace
-
-bool has_caps(const Config& config) {
-  const auto is_set = [](const NamedCap& named) { return named.cap.has_value(); };
-  return std::ranges::any_of(total_caps(config), is_set) ||
-         std::ranges::any_of(all_bots(config),
-                             [&](const Config* bot) { return std::ranges::any_of(caps_of(*bot), is_set); });
-}
 
 std::vector<std::string> cap_warnings(const Config& config) { return Warnings(config).find(); }
 

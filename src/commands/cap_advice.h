@@ -8,9 +8,6 @@
 
 namespace bailian {
 
-/// Whether a cap is set, of a bot or of all.
-bool has_caps(const Config& config);
-
 /// Sentences about caps and prices that do not do what their owner may expect.
 std::vector<std::string> cap_warnings(const Config& config);
 

@@ -62,4 +62,7 @@ struct Dialect {
   Reply (*refuse)(const HttpError& error, std::string_view request_id, Headers headers);
 };
 
+/// Adds what tells a client whether and when to repeat a request that failed: to the headers of the reply.
+void add_retry_headers(const HttpError& error, Headers& headers);
+
 }  // namespace bailian

@@ -330,22 +330,10 @@ ParsedRequest parse(const Request& request, std::string_view path, const Questio
   return parsed;
 }
 
-// The upstream recovers from throttling within about a minute and seldom names a time itself.
-constexpr std::string_view kThrottledRetryAfter = "10";
-constexpr std::string_view kBusyRetryAfter = "5";
-
 Reply refuse(const HttpError& error, std::string_view request_id, Headers headers) {
   headers.emplace_back("Content-Type", "application/json");
   headers.emplace_back("Cache-Control", "no-store");
-  if (error.status() == 429) {
-    const auto seconds = error.retry_after().count();
-    if (seconds > 0)
-      headers.emplace_back("Retry-After", std::to_string(seconds));
-    else if (!error.forbids_retry())
-      headers.emplace_back("Retry-After", kThrottledRetryAfter);
-  }
-  if (error.forbids_retry()) headers.emplace_back("x-should-retry", "false");
-  if (error.code() == "overloaded") headers.emplace_back("Retry-After", kBusyRetryAfter);
+  add_retry_headers(error, headers);
   return {error.status(), std::move(headers),
           fmt::format(R"({{"success":false,"message":{},"code":{},"result":"","request_id":{}}})",
                       quoted(error.what()), quoted(error.code()), quoted(request_id))};

@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <memory>
 #include <utility>
 
 #include "base/log.h"
 #include "fastcgi/listen_socket.h"
 #include "fastcgi/request_reader.h"
+#include "ledger/ledger.h"
 #include "service/server.h"
 #include "service/supervisor.h"
 
@@ -57,6 +59,17 @@ Settings read_settings_and_start_log(const ServeOptions& options) {
   }
 }
 
+// What is not a ledger is a fault of the settings, and stays as it is.
+std::unique_ptr<Ledger> open_ledger(const ServeOptions& options, Settings& settings) {
+  try {
+    return settings.faults.empty() ? open_ledger(settings.loaded.config) : nullptr;
+  } catch (const ConfigError& error) {
+    if (!options.supervise) throw;
+    settings.faults = error.faults();
+    return nullptr;
+  }
+}
+
 void warn_of_unused_address(const Config& config, const ListenSocket& socket) {
   const std::string address = to_string(config.listen);
   if (address == socket.name() || address == kDefaultListen) return;
@@ -80,9 +93,12 @@ ListenSocket take_socket(const Config& config, bool supervised) {
 int run_server(const ServeOptions& options, pid_t supervisor) {
   init_libfcgi();
   prepare_signals();
-  auto [loaded, faults] = read_settings_and_start_log(options);
-  ListenSocket socket = take_socket(loaded.config, options.supervise);
-  Server server(loaded.config, socket, {options.source, options.argv, supervisor, std::move(faults)});
+  Settings settings = read_settings_and_start_log(options);
+  std::unique_ptr<Ledger> ledger = open_ledger(options, settings);
+  const Config& config = settings.loaded.config;
+  ListenSocket socket = take_socket(config, options.supervise);
+  Server server(config, socket,
+                {options.source, options.argv, supervisor, std::move(settings.faults), std::move(ledger)});
   const bool restarts = server.run();
   log(LogLevel::kInfo, "stopped", "");
   return restarts ? kStartAgain : EX_OK;

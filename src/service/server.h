@@ -11,6 +11,7 @@
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "fastcgi/listen_socket.h"
+#include "ledger/ledger.h"
 #include "service/service_manager.h"
 #include "service/upgrade.h"
 #include "service/watchdog.h"
@@ -36,7 +37,8 @@ class Server {
     SettingsSource source;  // which a reload reads again
     std::vector<std::string> argv;
     pid_t supervisor = 0;             // the parent, see supervise(); 0: none
-    std::vector<std::string> faults;  // of the settings; with any, `config` has the defaults
+    std::vector<std::string> faults;  // of the settings; with any, every chat gets an error
+    std::unique_ptr<Ledger> ledger;   // nullptr: what is spent is not counted
   };
 
   /// `socket` must outlive it. Throws std::system_error.

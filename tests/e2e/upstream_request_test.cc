@@ -44,7 +44,7 @@ const std::string kNow = message("user", "now [[sim events=1]]");
 
 class UpstreamRequest : public SharedSite<UpstreamRequest> {
  public:
-  static SiteOptions options() { return clerk_with({{"TEMPERATURE", "0.7"}}); }
+  static SiteOptions options() { return clerk_with({{"TEMPERATURE", "0.7"}, {"LEDGER", ""}}); }
 };
 
 TEST_F(UpstreamRequest, GoesToTheAppOfTheSite) {
@@ -64,6 +64,14 @@ TEST_F(UpstreamRequest, AsksForOneAnswerOtherwise) {
   const auto request = request_for(site(), chat_body("[[sim events=1]]"), kChatPath);
   EXPECT_FALSE(has(request, "/headers/x-dashscope-sse"));
   EXPECT_EQ(text_at(request, "/headers/accept").find("event-stream"), std::string::npos);
+}
+
+// Its frames say what it costs.
+TEST(UpstreamRequestWithALedger, AsksForAStreamAlsoWhenTheVisitorWantsAWholeAnswer) {
+  Site site;
+  const auto request = request_for(site, chat_body("[[sim events=1]]"), kChatPath);
+  EXPECT_EQ(text_at(request, "/headers/x-dashscope-sse"), "enable");
+  EXPECT_TRUE(bool_at(request, "/body/parameters/incremental_output"));
 }
 
 TEST_F(UpstreamRequest, CarriesTheHeadersDashScopeWants) {

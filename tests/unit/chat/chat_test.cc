@@ -13,7 +13,7 @@
 
 #include "base/json.h"
 #include "dialects/myapi.h"
-#include "unit/chat/fake_ledger.h"
+#include "unit/chat/scripted_ledger.h"
 #include "unit/loop_timers.h"
 #include "unit/loop_upstream.h"
 
@@ -563,7 +563,7 @@ class PaidChats : public Chats {
            "}]}}\n\n";
   }
 
-  FakeLedger ledger_;
+  ScriptedLedger ledger_;
 };
 
 TEST_F(PaidChats, AreNoChatsWhenTheyAreRefusedAtOnce) {

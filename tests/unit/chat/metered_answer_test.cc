@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include "unit/chat/fake_ledger.h"
+#include "unit/chat/scripted_ledger.h"
 #include "unit/loop_timers.h"
 #include "unit/loop_upstream.h"
 
@@ -152,7 +152,7 @@ class MeteredAnswers : public testing::Test {
   Config config_;
   LoopUpstream upstream_{loop_};
   bool upstream_left_ = false;
-  FakeLedger ledger_;
+  ScriptedLedger ledger_;
   ServiceState state_{config_};
   std::unique_ptr<ConfigSnapshot> snapshot_;
   Visitor visitor_;

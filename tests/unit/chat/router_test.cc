@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/json.h"
-#include "unit/chat/fake_ledger.h"
+#include "unit/chat/scripted_ledger.h"
 
 namespace bailian {
 namespace {
@@ -444,7 +444,7 @@ class PaidRoutes : public Routes {
   }
   int ready() { return ask("GET", "/ready").status(); }
 
-  FakeLedger fake_;
+  ScriptedLedger fake_;
 };
 
 TEST_F(PaidRoutes, ARefusalSaysWhenToComeBackAndNotToRepeatItByItself) {

@@ -14,7 +14,7 @@ namespace bailian {
 
 /// A ledger that decides as the test says and records in short form what it is told. `used` adds up as a
 /// real one would.
-class FakeLedger final : public Ledger {
+class ScriptedLedger final : public Ledger {
  public:
   std::string log;
   std::optional<Refusal> refusal;      // of take()
@@ -42,7 +42,7 @@ class FakeLedger final : public Ledger {
     visitor = spending.visitor;
     log += "take;";
     if (refusal) return *refusal;
-    auto lease = std::make_unique<FakeLease>(*this);
+    auto lease = std::make_unique<ScriptedLease>(*this);
     lease_ = lease.get();
     handler_ = &handler;
     return lease;
@@ -58,11 +58,11 @@ class FakeLedger final : public Ledger {
   void open_period() override {}
 
  private:
-  struct FakeLease final : Lease {
-    explicit FakeLease(FakeLedger& owner) : ledger(owner), is_waiting(owner.is_pending) {
+  struct ScriptedLease final : Lease {
+    explicit ScriptedLease(ScriptedLedger& owner) : ledger(owner), is_waiting(owner.is_pending) {
       ++ledger.open_leases;
     }
-    ~FakeLease() override {
+    ~ScriptedLease() override {
       --ledger.open_leases;
       ledger.used += earlier + attempt;
       ledger.log += "free;";
@@ -86,13 +86,13 @@ class FakeLedger final : public Ledger {
     void finish() noexcept override { ledger.log += "finish;"; }
     void abandon() noexcept override { ledger.log += "abandon;"; }
 
-    FakeLedger& ledger;
+    ScriptedLedger& ledger;
     bool is_waiting;
     uint64_t earlier = 0;  // tokens of attempts that have ended
     uint64_t attempt = 0;
   };
 
-  FakeLease* lease_ = nullptr;  // the latest
+  ScriptedLease* lease_ = nullptr;  // the latest
   LeaseHandler* handler_ = nullptr;
 };
 
