@@ -21,12 +21,14 @@ struct Bot {
       : name(settings.name),
         config(settings),
         streams(state.streams_of(settings.name)),
+        metrics(state.metrics),
         upstream(loop, config, state.targets, received_bytes) {
     for (const Target& target : config.targets) state.metrics.add_target(name, target.number);
   }
   const std::string name;
   const Config& config;
   StreamLimit& streams;  // of all loops
+  Metrics& metrics;
   Targets upstream;
 };
 

@@ -23,8 +23,7 @@ MeteredAnswer::MeteredAnswer(EventLoop& loop, Ledger& ledger, Bot& bot, const Qu
     : ledger_(ledger), bot_(bot), handler_(handler), started_(Clock::now()) {
   auto taken = ledger.take(loop, {bot.name, visitor, sent_bytes(question, bot.config)}, *this);
   if (const auto* const refusal = std::get_if<Refusal>(&taken)) {
-    ledger.count_refused(bot.name, refusal->cause);
-    throw to_http_error(*refusal);
+    throw refuse(*refusal);
   }
   lease_ = std::move(std::get<std::unique_ptr<Lease>>(taken));
   if (!lease_->is_pending()) {
@@ -69,6 +68,13 @@ const Answer& MeteredAnswer::answer() const {
 
 // --- the lease ---
 
+HttpError MeteredAnswer::refuse(const Refusal& refusal) {
+  HttpError error = to_http_error(refusal);
+  ledger_.count_refused(bot_.name, refusal.cause);
+  bot_.metrics.count_refusal(bot_.name, error.code());
+  return error;
+}
+
 void MeteredAnswer::on_leased() {
   if (has_ended_) return;
   assert(question_ && !completion_);
@@ -83,9 +89,8 @@ void MeteredAnswer::on_leased() {
 void MeteredAnswer::on_refused(const Refusal& refusal) {
   if (std::exchange(has_ended_, true)) return;
   timeout_.reset();
-  ledger_.count_refused(bot_.name, refusal.cause);
   try {
-    handler_.on_refused(to_http_error(refusal));
+    handler_.on_refused(refuse(refusal));
   } catch (const std::exception& error) {  // likewise
     handler_.on_exception(error);
   }
@@ -95,8 +100,7 @@ void MeteredAnswer::on_refused(const Refusal& refusal) {
 void MeteredAnswer::on_timeout() {
   assert(lease_->is_pending() && !has_ended_);
   release();
-  ledger_.count_refused(bot_.name, Refusal::Cause::kUnknown);
-  handler_.on_refused(to_http_error({Refusal::Cause::kUnknown}));
+  handler_.on_refused(refuse({Refusal::Cause::kUnknown}));
 }
 
 // Settles what has arrived, if that costs anything. False: the answer has to end.

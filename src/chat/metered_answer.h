@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/event_loop.h"
+#include "base/exchange.h"
 #include "chat/config_snapshot.h"
 #include "dashscope/answer_source.h"
 #include "dashscope/completion.h"
@@ -47,6 +48,7 @@ class MeteredAnswer final : public AnswerSource, private AnswerHandler, private 
   void on_exception(const std::exception& error) noexcept override;
 
   void ask(const Question& question);
+  HttpError refuse(const Refusal& refusal);
   [[nodiscard]] bool settle() noexcept;
   void start_next_attempt() noexcept;
   void release() noexcept;

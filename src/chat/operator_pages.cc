@@ -11,6 +11,8 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "ledger/report_json.h"
+#include "ledger/report_text.h"
 #include "telemetry/status_exchange.h"
 
 namespace bailian {
@@ -32,6 +34,35 @@ std::vector<TargetGauge> target_gauges(const ConfigSnapshot& snapshot) {
                          client.health().view(now).state == TargetHealth::State::kCooling});
   }
   return targets;
+}
+
+LedgerGauges ledger_gauges(const LedgerReport& report) {
+  LedgerGauges gauges;
+  gauges.has_fault = !report.fault.empty();
+  const bool all_are_paused =
+      std::ranges::any_of(report.bots, [](const BotReport& bot) { return bot.bot.empty() && bot.is_paused; });
+  for (const BotReport& bot : report.bots) {
+    for (const CapState& cap : bot.caps) {
+      CapGauge gauge = {cap.scope, bot.bot, cap.period, cap.limit, {}, {}, cap.alerted_percent};
+      if (cap.scope != "visitor") {
+        gauge.used = cap.used;
+        gauge.leased = cap.leased;
+      }
+      gauges.caps.push_back(gauge);
+    }
+    if (bot.bot.empty()) continue;
+    const bool was_used_today = !bot.days.empty() && bot.days.front().date == report.day;
+    gauges.bots.push_back({bot.bot, bot.is_paused || all_are_paused, bot.open_leases,
+                           was_used_today ? bot.days.front().spent.estimated_tokens : 0});
+  }
+  return gauges;
+}
+
+// Of the running day.
+std::string ledger_page(const ServiceState& state, const StatusQuery& query) {
+  if (state.ledger == nullptr) return "";
+  const LedgerReport report = state.ledger->report(1);
+  return query.json ? report_json(report) : report_text(report);
 }
 
 // The figures at the top of the status page.
@@ -137,17 +168,22 @@ Reply ready_page(const ServiceState& state, const Config& config) {
 }
 
 Reply metrics_page(const ServiceState& state, const ConfigSnapshot& snapshot) {
-  const Gauges gauges = {state.streams.taken(), state.streams.limit(), lost_log_writes(),
-                         target_gauges(snapshot)};
+  Gauges gauges = {state.streams.taken(), state.streams.limit(), lost_log_writes(), target_gauges(snapshot)};
+  LedgerReport report;  // outlives the gauges
+  if (state.ledger != nullptr) {
+    report = state.ledger->report(1);
+    gauges.ledger = ledger_gauges(report);
+  }
   return {200, {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}}, state.metrics.text(gauges)};
 }
 
 std::unique_ptr<Exchange> status_page(EventLoop& loop, const ServiceState& state,
                                       const ConfigSnapshot& snapshot, const Request& request,
                                       ClientStream& client, const Headers& headers) {
-  const StatusOverview overview = {status_figures(state), status_bots(snapshot), status_targets(snapshot)};
-  return std::make_unique<StatusExchange>(loop, state.board, overview, client,
-                                          parse_status_query(request.query), headers);
+  const StatusQuery query = parse_status_query(request.query);
+  const StatusOverview overview = {status_figures(state), status_bots(snapshot), status_targets(snapshot),
+                                   ledger_page(state, query)};
+  return std::make_unique<StatusExchange>(loop, state.board, overview, client, query, headers);
 }
 
 }  // namespace bailian

@@ -83,7 +83,10 @@ Server::Server(Config config, ListenSocket& socket, Start start)
       sigusr2_(first_loop(), SIGUSR2, bind<&Server::upgrade>(this)) {
   state_.misconfigured = !start_.faults.empty();
   state_.ledger = start_.ledger.get();
-  if (state_.ledger != nullptr) state_.ledger->apply(config_);
+  if (state_.ledger != nullptr) {
+    state_.ledger->apply(config_);
+    alerts_.emplace(*state_.ledger, config_);
+  }
   if (start_.supervisor == 0) return;
   supervisor_gone_signal_.emplace(first_loop(), hand_over_signal(), bind<&Server::on_supervisor_gone>(this));
   supervisor_stopped_signal_.emplace(first_loop(), stop_signal(), bind<&Server::on_supervisor_stopped>(this));
@@ -243,7 +246,10 @@ void Server::apply(LoadedConfig loaded) {
       if (--*workers_left == 0) log(LogLevel::kInfo, "reloaded", "chats under way keep their settings");
     });
   }
-  if (state_.ledger != nullptr) state_.ledger->apply(*config);
+  if (state_.ledger != nullptr) {
+    state_.ledger->apply(*config);
+    alerts_->apply(*config);
+  }
   config_ = std::move(loaded.config);
   set_log_level(effective_log_level(config_));
   state_.targets.forget();

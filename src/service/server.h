@@ -11,6 +11,7 @@
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "fastcgi/listen_socket.h"
+#include "ledger/alerts.h"
 #include "ledger/ledger.h"
 #include "service/service_manager.h"
 #include "service/upgrade.h"
@@ -83,6 +84,7 @@ class Server {
   Start start_;
   ServiceManager service_manager_;
   ServiceState state_;
+  std::optional<Alerts> alerts_;  // none: there is no ledger
   ConnectionCount connections_;
   const WorkerThreads::Workers workers_;
   size_t busy_workers_;

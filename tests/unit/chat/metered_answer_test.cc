@@ -224,6 +224,8 @@ TEST_F(MeteredAnswers, AskNobodyWhenTheyAreRefused) {
       EXPECT_EQ(error.retry_after(), refusal.retry_after);
       EXPECT_TRUE(error.forbids_retry());
     }
+    EXPECT_NE(state_.metrics.text({}).find("bailian_refusals_total{bot=\"default\",code=\"" + code + "\"} "),
+              std::string::npos);
     EXPECT_EQ(ledger_.log, "take;refused;");
   }
   when_settled();

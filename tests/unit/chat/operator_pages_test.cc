@@ -5,6 +5,10 @@
 #include <string>
 
 #include "base/json.h"
+#include "ledger/report_json.h"
+#include "ledger/report_text.h"
+#include "unit/ledger/fake_ledger.h"
+#include "unit/ledger/report_samples.h"
 
 namespace bailian {
 namespace {
@@ -116,6 +120,49 @@ TEST_F(TargetsInStatus, AreThoseOfBotsWithSeveral) {
   config_.targets.pop_back();
   EXPECT_EQ(rows(), "");
   EXPECT_EQ(page("json").find("targets"), std::string::npos);
+}
+
+class LedgerInPages : public TargetsInStatus {
+ protected:
+  LedgerInPages() {
+    ledger_.show(sample_report());
+    state_.ledger = &ledger_;
+  }
+  std::string metrics() {
+    EventLoop loop(std::chrono::nanoseconds::zero());
+    const ConfigSnapshot snapshot(loop, config_, state_, state_.metrics.add_tally(Traffic::kFromUpstream));
+    return metrics_page(state_, snapshot).body;
+  }
+
+  FakeLedger ledger_;
+};
+
+TEST_F(LedgerInPages, IsInTheStatusAsUsagePrintsIt) {
+  EXPECT_NE(page().find("\n\n" + report_text(sample_report())), std::string::npos);
+  EXPECT_NE(page("json").find(R"(,"ledger":)" + report_json(sample_report()) + "}"), std::string::npos);
+  state_.ledger = nullptr;
+  EXPECT_EQ(page().find("ledger "), std::string::npos);
+  EXPECT_EQ(page("json").find("\"ledger\""), std::string::npos);
+}
+
+TEST_F(LedgerInPages, IsInTheMetrics) {
+  const std::string text = metrics();
+  for (const char* line : {R"(bailian_cap_used_tokens{scope="total",period="day"} 9)",
+                           R"(bailian_cap_limit_tokens{scope="visitor",period="day",bot="shop"} 50)",
+                           R"(bailian_cap_leased_tokens{scope="bot",period="day",bot="shop"} 30)",
+                           R"(bailian_cap_alerted_percent{scope="bot",period="day",bot="shop"} 80)",
+                           R"(bailian_paused{bot="shop"} 1)", R"(bailian_open_leases{bot="shop"} 1)",
+                           R"(bailian_day_estimated_tokens{bot="shop"} 0)", "bailian_ledger_fault 0"})
+    EXPECT_NE(text.find(std::string("\n") + line + "\n"), std::string::npos) << line;
+  EXPECT_EQ(text.find(R"(bailian_cap_used_tokens{scope="visitor")"), std::string::npos);
+}
+
+TEST_F(LedgerInPages, APauseOfAllPausesEachBot) {
+  LedgerReport report = sample_report();
+  report.bots.front().is_paused = true;
+  report.bots.back().is_paused = false;
+  ledger_.show(report);
+  EXPECT_NE(metrics().find("bailian_paused{bot=\"shop\"} 1\n"), std::string::npos);
 }
 
 }  // namespace
