@@ -50,6 +50,11 @@ int64_t Simulator::count(std::string_view counter) const {
   return number_at(control_.get("/control/stats").json(), "/" + std::string(counter));
 }
 
+int64_t Simulator::billed() const {
+  const auto stats = control_.get("/control/stats").json();
+  return number_at(stats, "/input_tokens") + number_at(stats, "/output_tokens");
+}
+
 testing::AssertionResult Simulator::reaches(std::string_view counter, int64_t number) const {
   return waits_for(counter, "at_least", number);
 }

@@ -30,8 +30,10 @@ class Simulator {
   void reset() const;    // sets counters to 0 and releases held answers
   void release() const;  // releases held answers
   int64_t count(std::string_view counter) const;
+  // Tokens that were billed, input and output, according to the usage of the events that were sent.
+  int64_t billed() const;
   // Wait until a counter has this value. Counters: requests, completed, cut, open, held, events, connections,
-  // warm_ups.
+  // warm_ups, input_tokens, output_tokens.
   testing::AssertionResult reaches(std::string_view counter, int64_t number) const;
   testing::AssertionResult falls_to(std::string_view counter, int64_t number) const;
   // {"path":..,"headers":{..},"body":{..}} of the newest completion request.

@@ -72,11 +72,12 @@ with `unknown` is replaced by a new one. GET /api/v1/quotas with the key 200, wi
 
 CONTROL (JSON; not part of DashScope)
   GET /control/stats         {"requests","completed","cut","open","held","events","connections",
-                             "warm_ups","last_cut_ns"}
+                             "warm_ups","input_tokens","output_tokens","last_cut_ns"}
                              completed: answered to the planned end, faults included; cut: the client closed
                              before; open and held: now; events: of streams; connections: TCP connections
                              with a request to DashScope. requests = completed + cut + open.
                              warm_ups: HEAD requests without a key, which are no other requests
+                             input_tokens, output_tokens: billed, as the usage of the events sent says
                              last_cut_ns: the monotonic clock at the newest cut
   GET /control/stats?wait=FIELD&at_least=N&timeout_ms=T    or at_most=N
                              answers 200 as soon as FIELD is so, 408 after T ms (5000)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <charconv>
 #include <utility>
 
 namespace bailian::simulator {
@@ -12,6 +13,15 @@ constexpr std::size_t kMaxBacklogBytes = 256U << 10U;
 // Events without a pace that leave in one write.
 constexpr std::size_t kWriteBytes = 16U << 10U;
 constexpr std::size_t kOverrunBytes = 1000;
+
+// The number behind the last `name` in the JSON of `event`; 0 if there is none.
+std::int64_t number_in(std::string_view event, std::string_view name) {
+  const auto at = event.rfind(name);
+  std::int64_t number = 0;
+  if (at != std::string_view::npos)
+    std::from_chars(event.data() + at + name.size(), event.data() + event.size(), number);
+  return number;
+}
 
 }  // namespace
 
@@ -40,8 +50,19 @@ Player::~Player() {
   stats_.add(Field::kOpen, -1);
 }
 
-void Player::count(Field field) {
-  if (epoch_ == stats_.epoch()) stats_.add(field);
+void Player::count(Field field, std::int64_t amount) {
+  if (epoch_ == stats_.epoch()) stats_.add(field, amount);
+}
+
+// The usage of an answer grows from event to event: contract.md §3.2. An event that is broken says nothing.
+void Player::count_usage(std::string_view event) {
+  const bool is_whole =
+      plan_.head.is_stream ? event.ends_with("\n\n") || event.ends_with("\n\r\n") : event.ends_with('}');
+  const auto output = number_in(event, "\"output_tokens\":");
+  if (!is_whole || output == 0) return;
+  const auto input = number_in(event, "\"input_tokens\":");
+  count(Field::kInputTokens, input - std::exchange(input_tokens_, input));
+  count(Field::kOutputTokens, output - std::exchange(output_tokens_, output));
 }
 
 void Player::on_client_gone() {
@@ -144,6 +165,7 @@ void Player::take_event() {
       break;
   }
   if (plan_.head.is_stream && body_.size() > before) count(Field::kEvents);
+  count_usage(std::string_view(body_).substr(before));
 }
 
 void Player::hold() {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "connection.h"
 #include "gate.h"
@@ -37,13 +39,14 @@ class Player : public Exchange {
   Next pump(bool is_tick);
   bool produce();
   void take_event();
+  void count_usage(std::string_view event);
   bool frame();
   void end_body();
   void hold();
   void set_pace();
   void write_head();
   Next conclude();
-  void count(Field field);
+  void count(Field field, std::int64_t amount = 1);
 
   Connection& connection_;
   Stats& stats_;
@@ -58,6 +61,8 @@ class Player : public Exchange {
   std::size_t framed_bytes_ = 0;
   std::string wire_;  // framed, not written
   std::size_t texts_ = 0;
+  std::int64_t input_tokens_ = 0;  // that were billed so far
+  std::int64_t output_tokens_ = 0;
   bool has_head_ = false;
   bool overruns_ = false;
   bool is_ended_ = false;

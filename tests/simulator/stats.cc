@@ -6,8 +6,9 @@
 namespace bailian::simulator {
 namespace {
 
-constexpr std::array<std::string_view, 8> kNames = {"requests", "completed", "cut",         "open",
-                                                    "held",     "events",    "connections", "warm_ups"};
+constexpr std::array<std::string_view, kFields> kNames = {
+    "requests", "completed",   "cut",      "open",         "held",
+    "events",   "connections", "warm_ups", "input_tokens", "output_tokens"};
 
 }  // namespace
 
@@ -25,8 +26,9 @@ void Stats::add_cut() {
 
 void Stats::reset() {
   ++epoch_;
-  for (const Field field : {Field::kRequests, Field::kCompleted, Field::kCut, Field::kEvents,
-                            Field::kConnections, Field::kWarmUps}) {
+  for (const Field field :
+       {Field::kRequests, Field::kCompleted, Field::kCut, Field::kEvents, Field::kConnections,
+        Field::kWarmUps, Field::kInputTokens, Field::kOutputTokens}) {
     values_[index(field)] = 0;
   }
   add(Field::kRequests, 0);

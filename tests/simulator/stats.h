@@ -13,7 +13,19 @@
 
 namespace bailian::simulator {
 
-enum class Field { kRequests, kCompleted, kCut, kOpen, kHeld, kEvents, kConnections, kWarmUps };
+enum class Field {
+  kRequests,
+  kCompleted,
+  kCut,
+  kOpen,
+  kHeld,
+  kEvents,
+  kConnections,
+  kWarmUps,
+  kInputTokens,
+  kOutputTokens
+};
+inline constexpr std::size_t kFields = 10;
 
 // Is notified when a counter has changed, from the loop, at most once an iteration.
 class StatsWatcher {
@@ -46,7 +58,7 @@ class Stats {
   static constexpr std::size_t index(Field field) { return static_cast<std::size_t>(field); }
   static void on_changed(evutil_socket_t, short, void* self);
 
-  std::array<std::int64_t, 8> values_{};
+  std::array<std::int64_t, kFields> values_{};
   std::chrono::steady_clock::time_point last_cut_;
   unsigned epoch_ = 0;
   std::unordered_set<StatsWatcher*> watchers_;
