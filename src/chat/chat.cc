@@ -118,9 +118,8 @@ void Chat::on_failed(const UpstreamError& error) {
 
 // A whole answer ends with the text that there is.
 void Chat::on_refused(const HttpError& error) {
-  const bool is_cut = first_token_.has_value();
-  failure_ = {is_cut ? Outcome::kError : Outcome::kDone, std::string(error.code()), {}};
-  if (mode_ == AnswerMode::kStream || !is_cut) return end(error, true);
+  failure_ = {Outcome::kError, std::string(error.code()), {}};
+  if (mode_ == AnswerMode::kStream || !first_token_) return end(error, true);
   chat_.permit.reset();
   finish_whole(chat_.writer->cut(source_->answer(), error));
 }

@@ -583,7 +583,7 @@ TEST_F(PaidChats, GetARealErrorBeforeTheFirstText) {
   play();
   EXPECT_EQ(browser_.log, "send 429 budget_used_up;");
   EXPECT_EQ(record().upstream_code, "budget_used_up");
-  EXPECT_EQ(record().outcome, Outcome::kDone);
+  EXPECT_EQ(record().outcome, Outcome::kError);
   const auto repeated = state_.failed_streams.take(kKey, Clock::now());
   ASSERT_TRUE(repeated) << "a fallback must not be billed, or refused a second time";
   EXPECT_EQ(repeated->error.code(), "budget_used_up");
