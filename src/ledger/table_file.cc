@@ -58,13 +58,12 @@ bool is_unfinished(int fd, size_t size) {
   return true;
 }
 
-// A command that root runs makes the service's file, not root's.
+// A command that root runs makes the service's file, not root's. Root without that right keeps the file.
 void hand_over(int fd, const std::string& path) {
   struct stat folder {};
   const std::string parent = std::filesystem::path(path).parent_path().string();
   if (::geteuid() != 0 || ::stat(parent.empty() ? "." : parent.c_str(), &folder) != 0) return;
-  if (::fchown(fd, folder.st_uid, folder.st_gid) != 0)
-    throw_errno(fmt::format("cannot change the owner of {}", path));
+  (void)!::fchown(fd, folder.st_uid, folder.st_gid);
 }
 
 }  // namespace

@@ -135,6 +135,20 @@ TEST_F(MakeRun, ByRootSaysWhenNginxMayNotReadTheCheckout) {
   EXPECT_NE(finished.err.find("chmod -R go+rX"), std::string::npos) << finished.err;
 }
 
+TEST_F(MakeRun, CountsTheTokensInALedgerOfItsOwn) {
+  dir_.write(".env", "CAP_DAY_TOKENS=100000\n");
+  ASSERT_EQ(chmod(dir_.file(".env").c_str(), 0600), 0);
+  start();
+  auto exchange = browser().send({.method = "POST", .path = kStreamPath, .body = chat_body("hello")});
+  EXPECT_FALSE(read_stream(exchange, Chunks::kMayCutEvents).text.empty());
+  const auto usage = run({.argv = {sibling_program("bailian-fcgi"), "usage", "--json"},
+                          .env = {"LEDGER=" + dir_.file("build/run/ledger")},
+                          .directory = dir_.path(),
+                          .fds = {}});
+  EXPECT_EQ(usage.exit_code, 0) << usage.err;
+  EXPECT_NE(usage.out.find(R"("answers":1,)"), std::string::npos) << usage.out;
+}
+
 TEST_F(MakeRun, LimitsEachVisitor) {
   start();
   int refused = 0;
