@@ -9,6 +9,16 @@
 #include "ledger/file_ledger.h"
 
 namespace bailian {
+namespace {
+
+void log_jump(const ClockChange& change) {
+  if (change.jump_seconds <= 0) return;
+  log(LogLevel::kWarning, "ledger",
+      "the clock jumped forward: a new period begins when this has held for ten minutes",
+      {{"seconds", static_cast<double>(change.jump_seconds)}});
+}
+
+}  // namespace
 
 void FileLedger::open_table() {
   auto table = std::make_unique<Table>(path_);
@@ -22,7 +32,7 @@ void FileLedger::open_table() {
           {{"answers", static_cast<double>(recovered.leases)},
            {"tokens", static_cast<double>(recovered.tokens)}});
     }
-    table->advance(lock, read_clocks(), *zone_);
+    log_jump(table->advance(lock, read_clocks(), *zone_));
     attach_bots(lock, *table);
   }
   owned_table_ = std::move(table);
@@ -60,12 +70,7 @@ void FileLedger::work() {
     const std::scoped_lock locked(settings_mutex_);
     if (const auto lock = table->try_lock()) {
       attach_bots(*lock, *table);
-      const ClockChange change = table->advance(*lock, read_clocks(), *zone_);
-      if (change.jump_seconds > 0) {
-        log(LogLevel::kWarning, "ledger",
-            "the clock jumped forward: a new period begins when this has held for ten minutes",
-            {{"seconds", static_cast<double>(change.jump_seconds)}});
-      }
+      log_jump(table->advance(*lock, read_clocks(), *zone_));
       const Table::Recovered recovered = table->sweep(*lock);
       if (recovered.leases > 0) {
         log(LogLevel::kWarning, "ledger", "answers of a process that has died count as used",

@@ -135,14 +135,14 @@ TEST_P(ClockOf, JumpingForwardIsNotBelievedForTenMinutes) {
   const std::string today = day();
   spend();
   clocks_.jump(40 * kDay);
+  EXPECT_TRUE(site_->responder().logs("the clock jumped forward"));
   EXPECT_FALSE(is_answered());
   EXPECT_EQ(day(), today);
-  EXPECT_TRUE(site_->responder().logs("the clock jumped forward"));
   clocks_.pass(9 * kMinute);
   EXPECT_FALSE(is_answered());
   clocks_.pass(2 * kMinute);
   spend();  // one allowance
-  EXPECT_TRUE(day().starts_with("2027-01-1")) << day();
+  EXPECT_TRUE(day().starts_with("2027-01-")) << day();
   clocks_.jump(-40 * kDay);
   EXPECT_FALSE(is_answered());
 }
@@ -157,6 +157,7 @@ TEST_P(ClockOf, AJumpWhileTheServiceIsStoppedIsNotBelievedEither) {
   Settings all = site_settings(site_->dir(), site_->simulator());
   for (const auto& [name, value] : settings_) all[name] = value;
   Responder again(responder_command(site_->dir(), all));
+  EXPECT_TRUE(again.logs("the clock jumped forward"));
   EXPECT_FALSE(is_answered());
   clocks_.jump(-40 * kDay);
   clocks_.pass(kDay);  // a day off is no jump
@@ -171,7 +172,7 @@ TEST_P(ClockOf, TheOwnerMayOpenThePeriodOfTheClock) {
   spend();
   clocks_.jump(40 * kDay);
   EXPECT_FALSE(is_answered());
-  EXPECT_TRUE(text_at(usage({"--open-period"}), "/day").starts_with("2027-01-1"));
+  EXPECT_TRUE(text_at(usage({"--open-period"}), "/day").starts_with("2027-01-"));
   spend();
 }
 
