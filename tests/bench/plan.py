@@ -24,12 +24,16 @@ ALL = ("floor", "ours", "stub", "go", "php")
 NEVER = "ours, TOKEN_COALESCE=0"
 TWO = "ours, WORKERS=2"
 NO_WARM_UP = "ours, WARM_UP=off"
+CAPS_ON = "ours, CAP_DAY_TOKENS=1000000000000"
+CAPS_OFF = "ours, LEDGER="
 OVER_TLS = ", TLS upstream"
 
 ROWS = {
     NEVER: Row("ours", settings={"TOKEN_COALESCE": "0"}),
     TWO: Row("ours", workers=2),
     NO_WARM_UP: Row("ours", settings={"WARM_UP": "off"}),
+    CAPS_ON: Row("ours", settings={"CAP_DAY_TOKENS": "1000000000000"}),
+    CAPS_OFF: Row("ours", settings={"LEDGER": ""}),
 }
 
 
@@ -138,8 +142,8 @@ def full() -> Plan:
     quickly = {"open-rate": "1000"}
     return Plan([
         streams("load-50", both("floor", "ours", "go", "php"), 50, 50, window),
-        streams("load-200", (*both(*ALL), NEVER), 200, 50, window),
-        streams("load-1000", (*both(*ALL), NEVER, TWO), 1000, 50, window),
+        streams("load-200", (*both(*ALL), NEVER, CAPS_ON, CAPS_OFF), 200, 50, window),
+        streams("load-1000", (*both(*ALL), NEVER, TWO, CAPS_ON, CAPS_OFF), 1000, 50, window),
         streams("batch", ("ours", "go"), 1000, 200, window, batch="4"),
         streams("burst", ("floor", "ours", "go", NEVER), 200, 4, window),
         streams("memory-1000", both(*ALL), 1000, 1000, memory_window, **quickly),

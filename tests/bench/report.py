@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import charts
-from plan import NEVER, OVER_TLS, TWO, over_tls
+from plan import CAPS_OFF, CAPS_ON, NEVER, OVER_TLS, TWO, over_tls
 
 NOT_AVAILABLE = "n/a"
 TLS = over_tls("ours")
@@ -302,6 +302,16 @@ def workers_section(results: Results) -> str | None:
             + table(["", "responder", "balance"], lines))
 
 
+def caps_section(results: Results) -> str | None:
+    lines = [[LOAD[name], *(results.shown(name, row, "processes", "responder", "cpu_us_per_token")
+                            for row in (CAPS_ON, CAPS_OFF))]
+             for name in ("load-200", "load-1000") if results.runs(name, CAPS_ON)]
+    if not lines:
+        return None
+    return ("## Caps\n\nCPU of the responder in us per token, with a cap that is not reached and without a ledger.\n\n"
+            + table(["", "caps on", "caps off"], lines))
+
+
 def visits_section(results: Results) -> str | None:
     if "first-token-local" not in results.measured(""):
         return None
@@ -506,6 +516,9 @@ def other_bars(results: Results) -> list[Bar]:
             results.of("load-1000", TWO, loop_balance)),
         Bar("WORKERS=2: CPU per token", 1.2, None, "x WORKERS=1",
             results.compared("load-1000", (TWO, "ours"), responder_cpu, quotient)),
+        *(Bar(f"caps on: CPU per token, {LOAD[name]}, responder", 1.02, None, "x without a ledger",
+              results.compared(name, (CAPS_ON, CAPS_OFF), responder_cpu, quotient))
+          for name in ("load-1000", "load-200")),
     ]
     return found
 
@@ -562,7 +575,7 @@ def explained(row: str) -> str:
 
 def compared_rows(results: Results, measure: str) -> list[str]:
     """One for each contender and upstream: TLS first."""
-    rows = [row for row in results.rows(measure) if row not in (NEVER, TWO)]
+    rows = [row for row in results.rows(measure) if row not in (NEVER, TWO, CAPS_ON, CAPS_OFF)]
     return sorted(rows, key=lambda row: not row.endswith(OVER_TLS))
 
 
@@ -637,7 +650,7 @@ def write_charts(results: Results, out: Path) -> list[str]:
 def write(raw: dict[str, Any], out: Path) -> None:
     results = Results(raw)
     sections = [first_bars_section, load_section, memory_section, idle_section, visits_section, distance_section,
-                held_section, requests_section, cancel_section, ramp_section, moderation_section, workers_section,
+                held_section, requests_section, cancel_section, ramp_section, moderation_section, workers_section, caps_section,
                 micro_section, other_bars_section]
     written = [text for section in sections if (text := section(results)) is not None]
     text = "\n".join(["# Benchmark\n", setting(results), *written])

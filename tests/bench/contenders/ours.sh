@@ -13,6 +13,7 @@ case $1 in
   responder)
     export DASHSCOPE_API_KEY=sk-bench APP_ID=bench DASHSCOPE_BASE_URL="$UPSTREAM/api/v1"
     export DEBUG=False LOG_FORMAT=json MAX_STREAMS=20000 WORKERS="$WORKERS" SSL_CERT_FILE="$CA_BUNDLE"
+    export LEDGER="${LEDGER-$PWD/ledger}"
     exec "$BUILD/bailian-fcgi" --env-file /dev/null --listen "$SOCKET"
     ;;
 esac
