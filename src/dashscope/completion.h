@@ -82,7 +82,7 @@ class Completion final : public AnswerSource, private TransferHandler {
   std::bitset<kMaxTargets> asked_;     // by index
   AnswerHandler& handler_;
   const AnswerMode mode_;
-  const bool has_first_token_limit_;  // not for a whole answer: its visitor waits for the end
+  const bool has_first_token_limit_;         // not for a whole answer: its visitor waits for the end
   std::shared_ptr<const std::string> body_;  // of the request; none once there can be no further attempt
   std::shared_ptr<const std::string> body_without_session_;  // for other targets; none: it is body_
   std::unique_ptr<AnswerParser> parser_;

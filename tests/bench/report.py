@@ -650,8 +650,8 @@ def write_charts(results: Results, out: Path) -> list[str]:
 def write(raw: dict[str, Any], out: Path) -> None:
     results = Results(raw)
     sections = [first_bars_section, load_section, memory_section, idle_section, visits_section, distance_section,
-                held_section, requests_section, cancel_section, ramp_section, moderation_section, workers_section, caps_section,
-                micro_section, other_bars_section]
+                held_section, requests_section, cancel_section, ramp_section, moderation_section, workers_section,
+                caps_section, micro_section, other_bars_section]
     written = [text for section in sections if (text := section(results)) is not None]
     text = "\n".join(["# Benchmark\n", setting(results), *written])
     (out / "report.md").write_text(text)
