@@ -82,7 +82,7 @@ expect(len({c['image'] for c in every}) == 1, 'one image for all')
 
 # The image: exactly one package for each library that the program is linked with.
 # libssl and libcrypto are in one package.
-linked = re.findall(r'-l((?!crypto)\S+)', re.search(r'^libs\s*:=(.*)$', read('Makefile'), re.M)[1])
+linked = re.findall(r'-l((?!crypto)\S+)', re.search(r'^libs\s*:=((?:.*\\\n)*.*)$', read('Makefile'), re.M)[1])
 runtime = set(re.findall(r'\blib\S+', re.search(r'no-install-recommends(.*?)&&', read('deploy/Dockerfile'), re.S)[1]))
 for library in linked:
     package = {name for name in runtime if re.match(rf"lib{library.replace('_', '-')}-?\d", name)}
