@@ -32,7 +32,7 @@ declare -A may_include=(
 # A third-party header (the start of its path) and the files that may include it.
 homes=(
   "curl/:dashscope/http_client dashscope/curl_multi dashscope/curl_pool dashscope/trust_store"
-  "openssl/:dashscope/trust_store dashscope/session_id"
+  "openssl/:dashscope/trust_store dashscope/session_id ledger/redis_script ledger/redis_socket"
   "event2/:base/event_loop"
   "rapidjson/:base/json"
   "fcgiapp.h:fastcgi/output fastcgi/request_reader"
