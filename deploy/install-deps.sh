@@ -56,6 +56,7 @@ libgtest-dev GoogleTest
 nginx the web server in front, for \`make run\` and the end-to-end tests
 curl the health check of \`make run\`
 openssl certificates for the tests
+redis-server the ledger of several hosts, for the tests
 ca-certificates trusted roots for HTTPS
 EOF
   ! in_group format || cat <<EOF

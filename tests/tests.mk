@@ -2,7 +2,8 @@
 
 units       := $(wildcard tests/unit/*.cc tests/unit/*/*.cc)
 harness     := $(wildcard tests/harness/*.cc)
-unit_harness:= $(addprefix tests/harness/,scripted_upstream.cc socket.cc json.cc)
+unit_harness:= $(addprefix tests/harness/,scripted_upstream.cc socket.cc json.cc process.cc \
+                 redis_server.cc work_dir.cc)
 preloads    := $(wildcard tests/harness/preload/*.cc)
 e2e         := $(wildcard tests/e2e/*.cc)
 restart     := $(wildcard tests/restart/*.cc)

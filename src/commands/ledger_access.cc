@@ -14,6 +14,7 @@
 #include "base/exit_error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "settings/redis_address.h"
 
 namespace bailian {
 namespace {
@@ -56,12 +57,12 @@ Config load_without_keys(const SettingsSource& source) {
   return load_settings(source, KeyFileReader::kNobody).config;
 }
 
-bool is_file_ledger(const Config& config) { return config.ledger.find("://") == std::string::npos; }
+bool is_file_ledger(const Config& config) { return !is_redis_url(config.ledger); }
 
 std::unique_ptr<Ledger> open_ledger_as_owner(const Config& config) {
   if (config.ledger.empty()) return nullptr;
   become_owner_of_ledger(config);
-  std::unique_ptr<Ledger> ledger = open_ledger(config);
+  std::unique_ptr<Ledger> ledger = open_ledger(config, LedgerUse::kCommand);
   ledger->apply(config);
   if (!is_file_ledger(config)) await_server(*ledger);
   return ledger;

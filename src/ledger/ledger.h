@@ -111,8 +111,12 @@ class Ledger {
   virtual void open_period() = 0;
 };
 
+/// Who opens a ledger: a service, whose loops must not wait for a server, or a command, which wants what the
+/// server knows now, and all of it.
+enum class LedgerUse { kService, kCommand };
+
 /// The ledger of the setting LEDGER; nullptr: it is empty. A ledger that cannot be used has a fault() and
 /// tries again. Throws ConfigError for what is not a ledger, or a newer one.
-std::unique_ptr<Ledger> open_ledger(const Config& config);
+std::unique_ptr<Ledger> open_ledger(const Config& config, LedgerUse use = LedgerUse::kService);
 
 }  // namespace bailian
