@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <csignal>
 #include <exception>
 #include <system_error>
 
@@ -40,6 +41,9 @@ void FileLedger::open_table() {
 }
 
 void FileLedger::run() {
+  sigset_t every;
+  ::sigfillset(&every);
+  ::pthread_sigmask(SIG_SETMASK, &every, nullptr);  // signals are for the loops
   for (bool is_last = false; !is_last;) {
     {
       std::unique_lock locked(stop_mutex_);

@@ -1,5 +1,7 @@
 // What remains when a process dies, or the table is lost.
 #include <algorithm>
+#include <optional>
+#include <vector>
 
 #include "ledger/table.h"
 
@@ -99,20 +101,23 @@ JournalContents Table::settled(Day day) const {
   const PeriodClock running = clock();
   contents.day = running.day;
   contents.day_ends = running.ends;
-  for (size_t i = 0; i < entries(); ++i) {
+  std::vector<std::optional<DayTotals>> totals(entries());
+  for (size_t i = 0; i < totals.size(); ++i) {
     const DaySlot* const slot = account(entry(i), day).day;
-    if (slot != nullptr) contents.totals[{day, entry(i).name.get()}] = totals_of(*slot);
+    if (slot != nullptr) totals[i] = totals_of(*slot);
   }
   // After the counts: a lease that ends in between is missed this time, and is never counted twice.
   for_each_lease([&](const LeaseTag& tag, uint64_t, const UsedTokens& used) {
     if (tag.day != day) return;
-    for (const Entry* const counted : {&entry(tag.entry), &entry(0)}) {
-      const auto total = contents.totals.find({day, counted->name.get()});
-      if (total == contents.totals.end()) continue;
-      total->second.input += used.input;
-      total->second.output += used.output;
+    for (const size_t i : {tag.entry, size_t{0}}) {
+      if (i >= totals.size() || !totals[i]) continue;
+      totals[i]->input += used.input;
+      totals[i]->output += used.output;
     }
   });
+  for (size_t i = 0; i < totals.size(); ++i) {
+    if (totals[i]) contents.totals[{day, entry(i).name.get()}] = *totals[i];
+  }
   return contents;
 }
 
