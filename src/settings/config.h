@@ -67,6 +67,8 @@ struct Config {
   size_t max_prompt_bytes = 0;
   size_t max_history_messages = 0;
   bool warm_up = false;
+  bool cap_on_abort_worst = false;  // the whole lease counts when a visitor leaves
+  bool caps_open_on_fault = false;  // chats are served while the ledger cannot be used
   Seconds connect_timeout{};
   Seconds first_token_timeout{};
   Seconds idle_timeout{};
@@ -94,8 +96,6 @@ struct Config {
   std::string cap_timezone{"Asia/Shanghai"};
   uint64_t ledger_slice = 0;           // output tokens of a lease; 0: the default of the storage
   uint64_t cap_expected_input = 2048;  // tokens, while no answer has been seen
-  bool cap_on_abort_worst = false;     // the whole lease counts when a visitor leaves
-  bool caps_open_on_fault = false;     // chats are served while the ledger cannot be used
   std::string cap_alert_command;       // empty: none
   double price_input = 0;              // for a million tokens; 0: none
   double price_output = 0;             // likewise
