@@ -72,11 +72,12 @@ void Table::pause(const Lock&, Entry& entry, Pause pause, std::string_view messa
   entry.messages[change & 1].set(utf8_prefix(message, kMaxPauseMessageBytes));
   entry.pause.store(change << 8 | static_cast<uint64_t>(pause), std::memory_order_release);
   if (pause == Pause::kAtOnce) at_once_pauses().fetch_add(1, std::memory_order_release);
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t start = reinterpret_cast<uintptr_t>(&entry) / page * page;
-  const uintptr_t end = reinterpret_cast<uintptr_t>(&entry.inputs);
-  if (::msync(reinterpret_cast<void*>(start), end - start, MS_SYNC) != 0)
-    throw_errno(fmt::format("cannot write {}", path_));
+  // From the beginning of its page on.
+  char* const file = reinterpret_cast<char*>(layout_);
+  const auto page = static_cast<ptrdiff_t>(::sysconf(_SC_PAGESIZE));
+  char* const start = file + (reinterpret_cast<char*>(&entry) - file) / page * page;
+  const auto size = static_cast<size_t>(reinterpret_cast<char*>(&entry.inputs) - start);
+  if (::msync(start, size, MS_SYNC) != 0) throw_errno(fmt::format("cannot write {}", path_));
 }
 
 // --- periods
