@@ -107,13 +107,12 @@ int64_t believed_time(const PeriodClock& clock, const ClockReading& now) {
 ClockChange advance(PeriodClock& clock, const ClockReading& now, const TimeZone& zone) {
   ClockChange change;
   const auto lead = lead_of(clock, now);
-  if (!lead || *lead <= 0) {
-    believe(clock, now);
-  } else if (clock.lead_since == 0 || std::abs(*lead - clock.lead) > kSteadySeconds) {
+  const bool is_ahead = lead && *lead > 0;
+  if (is_ahead && (clock.lead_since == 0 || std::abs(*lead - clock.lead) > kSteadySeconds)) {
     clock.lead = *lead;
     clock.lead_since = std::max<int64_t>(now.boot, 1);
     if (*lead > kMaxLeadSeconds) change.jump_seconds = *lead;
-  } else if (now.boot - clock.lead_since >= kHoldSeconds) {
+  } else if (!is_ahead || now.boot - clock.lead_since >= kHoldSeconds) {
     believe(clock, now);
   }
 

@@ -157,8 +157,8 @@ TEST_F(FileLedgers, CountEachBotAndAllTogether) {
   config.total_caps.day = 20'000;
   open();
   answer(7000, 1000, "shop");
-  EXPECT_EQ(refused(3 * 2000, "", "shop").cause, Refusal::Cause::kUsedUp);
-  EXPECT_TRUE(lease(3 * 2000, "", "default")) << "it has no cap of its own";
+  EXPECT_EQ(refused(6000, "", "shop").cause, Refusal::Cause::kUsedUp);
+  EXPECT_TRUE(lease(6000, "", "default")) << "it has no cap of its own";
   answer(10'000, 0, "default");
   EXPECT_EQ(refused(30, "", "default").cause, Refusal::Cause::kUsedUp) << "but all have one";
   EXPECT_EQ(used("shop"), 8000u);

@@ -19,9 +19,9 @@ TEST(LeaseSizes, GetSmallerNearTheCapAndAreNotRefused) {
   };
   for (const Row& row : std::vector<Row>{
            {kNoCap, 1000, 1512},
-           {1512 * 16, 1000, 1512},
-           {1511 * 16, 1000, 1511},  // a sixteenth of the room
-           {1064 * 16, 1000, 1064},
+           {kRoomShare * 1512, 1000, 1512},
+           {kRoomShare * 1511, 1000, 1511},  // a sixteenth of the room
+           {kRoomShare * 1064, 1000, 1064},
            {10000, 1000, 1064},  // the sixteenth is less than the input
            {1064, 1000, 1064},
            {1063, 1000, 1063},  // less than 64 beyond the input, but the input fits

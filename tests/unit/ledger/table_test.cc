@@ -13,7 +13,8 @@
 namespace bailian {
 namespace {
 
-constexpr int64_t kDay = 86400;
+constexpr int64_t kHour = 3600;
+constexpr int64_t kDay = 24 * kHour;
 constexpr int64_t kMorning = 1795744800;  // 2026-11-27 10:00 in Shanghai
 constexpr Day kToday = 20784;
 
@@ -62,7 +63,7 @@ TEST_F(Tables, GiveOneAllowanceForEachDay) {
   bot.day_cap = 1500;
   (void)lease()->settle({1000, 500});
   EXPECT_FALSE(lease());
-  pass(14 * 3600 - 1);
+  pass(14 * kHour - 1);
   EXPECT_FALSE(lease());
   pass(1);
   EXPECT_EQ(table->day(), kToday + 1);
@@ -76,7 +77,7 @@ TEST_F(Tables, GiveOneAllowanceForEachDay) {
 TEST_F(Tables, CountAnAnswerOverMidnightOnTheDayItBegan) {
   auto over_midnight = lease();
   ASSERT_TRUE(over_midnight->settle({1000, 1}));
-  pass(14 * 3600);
+  pass(14 * kHour);
   ASSERT_TRUE(over_midnight->settle({1000, 2000}));
   over_midnight->finish();
   over_midnight.reset();
@@ -89,7 +90,7 @@ TEST_F(Tables, CountAnAnswerOverTheEndOfAMonthInTheMonthItBegan) {
   pass(3 * kDay);
   auto over_midnight = lease();
   ASSERT_TRUE(over_midnight->settle({1000, 1}));
-  pass(14 * 3600);
+  pass(14 * kHour);
   EXPECT_EQ(month_text(month_of(table->day())), "2026-12");
   EXPECT_EQ(committed_in_month(), 0u);
   ASSERT_TRUE(over_midnight->settle({1000, 2000}));
@@ -107,7 +108,7 @@ TEST_F(Tables, AddTheDaysOfAMonth) {
   EXPECT_FALSE(lease());
   pass(2 * kDay);
   EXPECT_FALSE(lease());
-  pass(14 * 3600);
+  pass(14 * kHour);
   EXPECT_TRUE(lease());
 }
 
@@ -211,7 +212,7 @@ TEST_F(Tables, BeginEachDayWithoutVisitors) {
 TEST_F(Tables, KeepACountForAVisitorOverMidnight) {
   bot.visitor_day_cap = 1512;
   auto over_midnight = lease();
-  pass(14 * 3600);
+  pass(14 * kHour);
   EXPECT_TRUE(lease()) << "a new day";
   EXPECT_TRUE(over_midnight->settle({1000, 512}));
   EXPECT_FALSE(over_midnight->settle({1000, 513})) << "of the old one nothing is left";
