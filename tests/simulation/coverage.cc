@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "chat/chat.h"
+#include "chat/metered_answer.h"
 #include "dashscope/completion.h"
 #include "service/worker.h"
 #include "simulation/record.h"
@@ -25,7 +26,9 @@ void note(const Chat& chat) {
   Question& question = record->questions()[static_cast<size_t>(number)];
   const auto phase = static_cast<size_t>(chat.phase_);
   if (phase != question.chat_phase) ++coverage->chat.at(std::exchange(question.chat_phase, phase)).at(phase);
-  const auto* const completion = dynamic_cast<const Completion*>(chat.source_.get());
+  const auto* completion = dynamic_cast<const Completion*>(chat.source_.get());
+  if (const auto* const metered = dynamic_cast<const MeteredAnswer*>(chat.source_.get()))
+    completion = metered->completion_.get();
   if (completion == nullptr) return;
   const auto state = static_cast<size_t>(completion->state_);
   if (state != question.completion_state)

@@ -53,6 +53,8 @@ void note_failover(const Question& question) {
 
 }  // namespace
 
+bool Question::is_upstream_stream() const { return mode == AnswerMode::kStream || record->has_ledger; }
+
 int Question::retries() const { return std::max(0, transfers_begun - static_cast<int>(urls.size())); }
 
 void note_transfer_begins(Question& question, const std::string& url) {
@@ -123,7 +125,7 @@ void Judge::check_iteration() const {
     const Config& settings = *question.settings;
     const Duration lost = lateness_since(question);
     const Duration age = world->now() - *question.asked_at;
-    if (has_stop(question) && question.mode == AnswerMode::kStream) {
+    if (has_stop(question) && question.is_upstream_stream()) {
       const Duration linger =
           world->now() - std::max(*question.stop_sent_at, question.last_read.value_or(Time()));
       if (!question.is_paused && linger > 1s + lost + 10ms)
@@ -272,11 +274,27 @@ void Judge::check_end() const {
     static_cast<void>(loop->read(0, SIZE_MAX, world->now(), views));
     if (!views.empty()) violated("the status board still shows chats");
   }
+  if (ledger_ != nullptr) check_ledger();
   check_memory();
   if (lacked_memory()) return;
   // These take longer than a chat, so only some schedules run them.
   if (world->choices.below(8) == 0) check_totals();
   if (world->choices.one_in(64)) check_upstream_requests();
+}
+
+// What the ledger has counted is what the product has read of each answer, whatever became of that. Some
+// lines are missing without memory.
+void Judge::check_ledger() const {
+  if (ledger_->open_leases() > 0) violated("a lease is still open at the end");
+  if (lacked_memory()) return;
+  uint64_t read = 0;
+  for (const Question& question : record->questions()) {
+    for (const Question::Line& line : question.lines) {
+      if (line.usage) read += line.usage->input_tokens + line.usage->output_tokens;
+    }
+  }
+  if (ledger_->used() != read)
+    violated(fmt::format("the ledger has counted {} tokens, the answers had {}", ledger_->used(), read));
 }
 
 void Judge::check_memory() {

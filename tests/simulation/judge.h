@@ -1,6 +1,7 @@
 #pragma once
 
 #include "service/worker.h"
+#include "simulation/ledger.h"
 #include "simulation/record.h"
 
 namespace bailian::simulation {
@@ -16,7 +17,8 @@ void note_warm_up_begins();
 /// Checks the invariants that concern all questions.
 class Judge {
  public:
-  explicit Judge(ServiceState& state) : state_(state) {}
+  /// `ledger`: nullptr without one.
+  Judge(ServiceState& state, const SimulatedLedger* ledger) : state_(state), ledger_(ledger) {}
 
   /// Between two iterations of the loop.
   void check_iteration() const;
@@ -31,9 +33,11 @@ class Judge {
   static void check_repetition(const Question& question);
   void check_totals() const;
   void check_upstream_requests() const;
+  void check_ledger() const;
   static void check_memory();
 
   ServiceState& state_;
+  const SimulatedLedger* const ledger_;
 };
 
 }  // namespace bailian::simulation

@@ -65,6 +65,8 @@ struct Question {
 
   /// Transfers at a target that was asked before.
   [[nodiscard]] int retries() const;
+  /// Whether the upstream is asked for a stream: with a ledger, always.
+  [[nodiscard]] bool is_upstream_stream() const;
 
   size_t chat_phase = 0;  // as last observed
   size_t completion_state = 0;
@@ -114,6 +116,7 @@ class Record {
   }
   [[nodiscard]] std::deque<Question>& questions() { return questions_; }
   [[nodiscard]] WarmUps& warm_up() { return warm_up_; }
+  bool has_ledger = false;
   /// The question whose mark is in `text`, or the last one that repeats it.
   Question& named_in(std::string_view text);
   /// The part of a prompt that identifies the question.

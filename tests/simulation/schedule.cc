@@ -7,6 +7,7 @@
 #include "service/worker.h"
 #include "simulation/coverage.h"
 #include "simulation/judge.h"
+#include "simulation/ledger.h"
 #include "simulation/loop.h"
 #include "simulation/upstream.h"
 #include "simulation/visitor.h"
@@ -66,13 +67,15 @@ class Schedule final : public Site, private LoopObserver {
     listening_ = listening.get();
     descriptor_ = world->open(std::move(listening));
     listening_->watchers = 0;
+    record->has_ledger = choices.below(2) == 1;
     if (choices.one_in(8)) plan_allocation_failures();
     {
       const InsideProduct inside;
       state_ = std::make_unique<ServiceState>(settings_);
+      if (record->has_ledger) state_->ledger = &ledger_;
       worker_ = std::make_unique<Worker>(settings_, *state_, connections_, descriptor_);
     }
-    judge_ = std::make_unique<Judge>(*state_);
+    judge_ = std::make_unique<Judge>(*state_, record->has_ledger ? &ledger_ : nullptr);
     record->warm_up().may_begin = settings_.warm_up;
     observe_loop(this);
     observe_chats(worker_.get());
@@ -227,6 +230,7 @@ class Schedule final : public Site, private LoopObserver {
   ListeningSocket* listening_ = nullptr;
   int descriptor_ = -1;
   ConnectionCount connections_{SIZE_MAX};
+  SimulatedLedger ledger_;
   std::unique_ptr<ServiceState> state_;
   std::unique_ptr<Worker> worker_;
   std::unique_ptr<Judge> judge_;

@@ -143,8 +143,7 @@ void Upstream::receive(int descriptor, std::string_view url, std::string_view he
   if (headers.find(fmt::format("Authorization: Bearer {}\n", kApiKey)) == headers.npos)
     violated("sends a request without the key");
   const bool asks_for_events = headers.find("X-DashScope-SSE: enable\n") != headers.npos;
-  if (asks_for_events != (question.mode == AnswerMode::kStream))
-    violated("asks for the wrong kind of answer");
+  if (asks_for_events != question.is_upstream_stream()) violated("asks for the wrong kind of answer");
 
   Attempt& attempt = question.attempts.emplace_back();
   attempt.received_at = world->now();
@@ -225,7 +224,7 @@ Duration between_tokens() {
 // An answer that may be complete, break off, fail or fall silent at any point.
 void Upstream::plan_answer(Play& play) {
   Choices& choices = world->choices;
-  const bool streams = play.question.mode == AnswerMode::kStream;
+  const bool streams = play.question.is_upstream_stream();
   enum End { kStops, kStopsAtLength, kCloses, kResets, kFails, kThrottles, kFallsSilent };
   static constexpr End kEnds[] = {kStops,  kStops,     kStops,       kStops, kStops,
                                   kStops,  kStops,     kStops,       kStops, kCloses,
@@ -324,7 +323,7 @@ void Upstream::plan_answer(Play& play) {
 // No answer: an error in any of its forms, a gateway's page, or nothing at all.
 void Upstream::plan_error(Play& play) {
   Choices& choices = world->choices;
-  const bool streams = play.question.mode == AnswerMode::kStream;
+  const bool streams = play.question.is_upstream_stream();
   Step step{.delay = choices.one_in(2) ? between_tokens() : world->some_delay()};
   enum Form { kAsJson, kAsEvent, kAsPage, kAsNothing, kAsClose, kAsReset, kAsSilence };
   static constexpr Form kForms[] = {kAsJson, kAsJson,    kAsJson,  kAsEvent, kAsEvent,

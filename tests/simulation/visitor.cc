@@ -327,7 +327,8 @@ void Visitor::take_whole_answer() {
   const JsonDocument json = parsed(output_);
   if (question_->status == 200) {
     if (!is_true(json, "success")) violated("reports a failure with status 200");
-    question_->is_told_complete = true;
+    question_->is_told_complete = !is_true(json, "truncated");
+    if (!question_->is_told_complete) question_->error_code = member(json, "code");
     question_->text = member(json, "result");
     question_->thought = member(json, "thought");
   } else {
