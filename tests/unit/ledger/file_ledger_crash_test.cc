@@ -1,6 +1,7 @@
 // Several threads and processes on one ledger, and what is counted when they are killed.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +112,7 @@ struct SharedLedgers : FileLedgers {
   static pid_t start(const std::function<void()>& work) {
     const pid_t child = ::fork();
     if (child != 0) return child;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     work();
     ::_exit(testing::Test::HasFailure() ? 1 : 0);
   }
@@ -181,7 +183,7 @@ TEST_F(SharedLedgers, CountNoLessThanWasBilledAfterAKill) {
     std::vector<pid_t> children;
     for (unsigned i = 0; i <= round % 2; ++i)
       children.push_back(start([&] { ask_in_threads(round * 2 + i, 1'000'000); }));
-    while (reports->begun < begun_before + 20) ::usleep(100);
+    ASSERT_TRUE(await([&] { return reports->begun >= begun_before + 20; }));
     ::usleep(static_cast<useconds_t>(random() % 2000));
     for (const pid_t child : children) ::kill(child, SIGKILL);
     for (const pid_t child : children) ::waitpid(child, nullptr, 0);
@@ -224,13 +226,13 @@ TEST_F(SharedLedgers, CloseTheLeasesOfAProcessThatWasKilledWhileOthersGoOn) {
     reports->billed = 120;
     ::pause();
   });
-  while (reports->billed == 0) ::usleep(100);
+  ASSERT_TRUE(await([&] { return reports->billed > 0; }));
   open();
   EXPECT_EQ(report().open_leases, 1u);
   EXPECT_EQ(used(), 120u);
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
-  while (report().open_leases > 0) ::usleep(1000);
+  ASSERT_TRUE(await([&] { return report().open_leases == 0; }));
   const Spent spent = report().days.at(0).spent;
   EXPECT_EQ(spent.input_tokens, 100u);
   EXPECT_EQ(spent.output_tokens, 20u);
@@ -246,7 +248,7 @@ TEST_F(SharedLedgers, CountTheExpectedInputOfAnAnswerThatWasKilledBeforeItsFirst
     reports->begun = 1;
     ::pause();
   });
-  while (reports->begun == 0) ::usleep(100);
+  ASSERT_TRUE(await([&] { return reports->begun > 0; }));
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   EXPECT_EQ(used(), 300u + 512);
@@ -259,10 +261,10 @@ TEST_F(SharedLedgers, PauseAtOnceInEveryProcess) {
     open();
     const auto taken = lease();
     reports->begun = 1;
-    while (taken->settle({100, 1})) ::usleep(1000);
+    EXPECT_TRUE(await([&] { return !taken->settle({100, 1}); }));
     EXPECT_EQ(taken->refusal().message, "closed");
   });
-  while (reports->begun == 0) ::usleep(100);
+  ASSERT_TRUE(await([&] { return reports->begun > 0; }));
   open();
   ledger->pause("", "closed", true);
   await_end(child);

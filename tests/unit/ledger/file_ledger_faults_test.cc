@@ -24,13 +24,6 @@ void write_file(const std::string& path, const std::string& text) {
 
 std::string content(const std::string& path) { return read_file(path, size_t{1} << 30).value_or("(none)"); }
 
-/// Until the ledger's thread has tried again.
-template <typename Condition>
-bool await(Condition condition) {
-  for (int i = 0; i < 3000 && !condition(); ++i) ::usleep(10'000);
-  return condition();
-}
-
 struct LedgerFaults : FileLedgers {
   /// The faults with which it does not start.
   std::string refusal_to_start() {
@@ -46,7 +39,7 @@ struct LedgerFaults : FileLedgers {
 
 TEST_F(LedgerFaults, AForeignFileIsRefusedAndNotOverwritten) {
   std::string zeros(sizeof(TableLayout), '\0');
-  zeros[5000] = 1;
+  zeros[100'000] = 1;
   for (const std::string& text : std::vector<std::string>{
            "x", "bailian-", std::string(100, 'x'), "SQLite format 3", std::string(sizeof(TableLayout), 'x'),
            zeros, std::string(sizeof(TableLayout) + 8, '\0')}) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
@@ -14,6 +15,13 @@
 #include "unit/ledger/ledger_folder.h"
 
 namespace bailian {
+
+/// Until the ledger's thread or another process has come so far.
+template <typename Condition>
+bool await(Condition condition) {
+  for (int i = 0; i < 60'000 && !condition(); ++i) ::usleep(1000);
+  return condition();
+}
 
 class NoHandler final : public LeaseHandler {
   void on_leased() override { ADD_FAILURE(); }

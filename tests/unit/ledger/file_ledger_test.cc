@@ -73,10 +73,10 @@ TEST_F(FileLedgers, ExpectTheLargestInputOfTheLast32Answers) {
 }
 
 TEST_F(FileLedgers, RememberTheInputOfAnswersThatWereNotFinished) {
-  config.caps.day = 2000;
+  config.caps.day = 2300;
   config.cap_expected_input = 1000;
   (void)lease()->settle({1210, 1});
-  EXPECT_EQ(refused(30).cause, Refusal::Cause::kUsedUp) << "1200 and 10 do not fit in 789";
+  EXPECT_EQ(refused(30).cause, Refusal::Cause::kUsedUp) << "1200 and 10 do not fit in 1089";
 }
 
 TEST_F(FileLedgers, KeepTheCapWhenAThousandStreamsOfNoHistoryBeginAtOnce) {

@@ -93,8 +93,11 @@ TEST(Journals, CutAtAnyByteSayNoLessThanTheirLastSync) {
 }
 
 TEST(Journals, WithOneBitFlippedLoseNothing) {
-  const ThreeBatches batches;
-  for (const std::string& whole : batches.texts) {
+  std::vector<std::string> texts = ThreeBatches().texts;
+  JournalContents one_line;
+  one_line.totals[{kToday, ""}] = totals_of(1000);
+  texts.push_back(journal_start() + journal_lines(one_line) + journal_lines(one_line));
+  for (const std::string& whole : texts) {
     const JournalContents expected = parse_journal(whole).contents;
     for (size_t bit = 0; bit < 8 * whole.size(); ++bit) {
       std::string flipped = whole;
