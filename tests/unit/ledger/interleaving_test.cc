@@ -1,12 +1,12 @@
 // Every order in which the steps of leases can follow each other, up to a number of switches.
 //
-// The code of ledger/lease_account.h itself runs, on cells that stop before each access. Each answer runs on a
-// stack of its own; a search decides at each stop which one goes on, and whether its process is killed there.
-// Covered: all orders of two answers with up to three switches that are not forced, and of four answers in two
-// processes with one; a kill at every step of two answers with one or two switches, and of four with none. Not
-// covered: orders with more switches, the reordering of memory by a processor (each access is one step that all
-// see), compare_exchange_weak that fails for no reason, the list of free slots, and a question that is refused
-// because another one's lease is just being rolled back.
+// The code of ledger/lease_account.h itself runs, on cells that stop before each access. Each answer runs on
+// a stack of its own; a search decides at each stop which one goes on, and whether its process is killed
+// there. Covered: all orders of two answers with up to three switches that are not forced, and of four
+// answers in two processes with one; a kill at every step of two answers with one or two switches, and of
+// four with none. Not covered: orders with more switches, the reordering of memory by a processor (each
+// access is one step that all see), compare_exchange_weak that fails for no reason, the list of free slots,
+// and a question that is refused because another one's lease is just being rolled back.
 #include <gtest/gtest.h>
 #include <ucontext.h>
 
