@@ -23,7 +23,8 @@ TEST(RedisAddress, EveryFormIsRead) {
   EXPECT_EQ(parsed("redis://10.0.0.5:7000/3"), tcp("10.0.0.5", 7000, 3));
   EXPECT_EQ(parsed("redis://[::1]"), tcp("::1", 6379));
   EXPECT_EQ(parsed("redis://[fd00::5]:7000/1"), tcp("fd00::5", 7000, 1));
-  EXPECT_EQ(parsed("unix:///run/redis.sock"), (RedisAddress{UnixAddress{"/run/redis.sock"}, false, {}, {}, 0}));
+  EXPECT_EQ(parsed("unix:///run/redis.sock"),
+            (RedisAddress{UnixAddress{"/run/redis.sock"}, false, {}, {}, 0}));
   EXPECT_EQ(parsed("unix:///run/a%20b?db=2"), (RedisAddress{UnixAddress{"/run/a b"}, false, {}, {}, 2}));
 
   const RedisAddress tls = parsed("rediss://bot:s%40cret%2F%25@cache.example");
