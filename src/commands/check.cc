@@ -111,14 +111,14 @@ std::optional<std::string> file_of_service(const std::optional<std::string>& env
   return path;
 }
 
-// In another process, because a process cannot switch back from that user.
-bool service_may_read(const std::string& path) {
+// Whether that user has this access: R_OK, W_OK. In another process, because a process cannot switch back.
+bool service_may(int access_wanted, const std::string& path) {
   const passwd* const user = getpwnam(kServiceUser);
   const pid_t child = user != nullptr ? fork() : -1;
   if (child == 0) {
     const bool is_user = initgroups(user->pw_name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 &&
                          setuid(user->pw_uid) == 0;
-    _exit(is_user && access(path.c_str(), R_OK) != 0 ? 1 : 0);
+    _exit(is_user && access(path.c_str(), access_wanted) != 0 ? 1 : 0);
   }
   int status = 0;
   while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
@@ -152,7 +152,7 @@ std::vector<std::string> faults_for_service(const Config& config, const std::str
     if (path.starts_with("/home/") || path.starts_with("/root/")) {
       faults.push_back(
           fmt::format("{}: the service cannot see this folder; put the file in /etc/bailian-fcgi", path));
-    } else if (!service_may_read(path)) {
+    } else if (!service_may(R_OK, path)) {
       faults.push_back(
           fmt::format("{}: the service's user {} cannot read it: {}", path, kServiceUser, remedy));
     }
@@ -259,6 +259,25 @@ std::optional<LedgerReport> read_ledger(const Config& config, std::vector<std::s
   return std::nullopt;
 }
 
+// A cap is of no use if its ledger cannot be written. systemd makes the folder that the service has by
+// default.
+void warn_of_ledger_folder(const Config& config, bool is_of_service, std::vector<std::string>& warnings) {
+  if (!is_file_ledger(config) || !has_caps(config)) return;
+  constexpr std::string_view kFolderOfService = "/var/lib/bailian-fcgi";
+  const std::string folder = std::filesystem::absolute(config.ledger).parent_path();
+  if (is_of_service && folder == kFolderOfService && ::access(folder.c_str(), F_OK) != 0) return;
+  const bool may_write = ::access(folder.c_str(), W_OK) == 0 && (!is_of_service || service_may(W_OK, folder));
+  if (!may_write) {
+    warnings.push_back(fmt::format("LEDGER: {} is not there, or cannot be written: {}", folder,
+                                   config.caps_open_on_fault ? "no cap holds" : "no chat is served"));
+  } else if (is_of_service && folder != kFolderOfService) {
+    warnings.push_back(
+        fmt::format("LEDGER: the unit lets the service write to {} only; for {} it needs "
+                    "ReadWritePaths=",
+                    kFolderOfService, folder));
+  }
+}
+
 // The packaged service reads its key as systemd passes it on.
 LoadedConfig load_as_service(const SettingsSource& source) {
   const bool is_service = file_of_service(source.env_file).has_value();
@@ -285,6 +304,7 @@ int check(const SettingsSource& source, bool strict) {
     warn_of_other_key_file(config, *service_file, warnings);
   }
   for (std::string& sentence : cap_warnings(config)) warnings.push_back(std::move(sentence));
+  warn_of_ledger_folder(config, service_file.has_value(), warnings);
   const auto ledger = read_ledger(config, warnings);
   for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", printable(warning));
   for (const std::string& fault : faults) fmt::print(stderr, "bailian-fcgi: {}\n", printable(fault));

@@ -493,6 +493,27 @@ TEST_F(Caps, WithoutAnyALedgerThatCannotBeUsedIsNoReasonToRefuse) {
   EXPECT_EQ(get(kReadyPath).status, 200);
 }
 
+TEST_F(Caps, CheckNamesALedgerThatCannotBeWrittenOrIsNone) {
+  Settings settings = {{"LEDGER", dir_.path() + "/none/ledger"}};
+  settings.merge(site_settings(dir_, simulator_));
+  EXPECT_EQ(run(responder_command(dir_, settings, {"check"})).err.find("LEDGER"), std::string::npos);
+  settings["CAP_DAY_TOKENS"] = "100000";
+  const Finished missing = run(responder_command(dir_, settings, {"check"}));
+  EXPECT_EQ(missing.exit_code, 0);
+  EXPECT_NE(missing.err.find("warning: LEDGER: " + dir_.path() +
+                             "/none is not there, or cannot be written: no "
+                             "chat is served"),
+            std::string::npos)
+      << missing.err;
+  settings["LEDGER"] = dir_.write("foreign", std::string(100'000, 'x'));
+  const Finished foreign = run(responder_command(dir_, settings, {"check"}));
+  EXPECT_EQ(foreign.exit_code, 78);
+  EXPECT_NE(foreign.err.find(settings["LEDGER"]), std::string::npos) << foreign.err;
+  settings["LEDGER"] = dir_.path() + "/ledger";
+  EXPECT_EQ(run(responder_command(dir_, settings, {"check"})).err.find("LEDGER"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(dir_.path() + "/ledger")) << "it writes nothing";
+}
+
 TEST_F(Caps, AFileThatIsNoLedgerStopsTheStartAndStaysAsItIs) {
   const std::string foreign = dir_.write("foreign", std::string(100'000, 'x'));
   settings_ = {{"LEDGER", foreign}};
