@@ -262,7 +262,7 @@ TEST_F(Caps, AVisitorWhoLeavesBeforeTheFirstFrameCostsNothing) {
   for (int round = 0; round < 10; ++round) {
     std::vector<FcgiPeer> peers;
     for (int i = 0; i < 100; ++i) peers.push_back(ask("[[sim events=9 hold=0]]"));
-    ASSERT_TRUE(simulator_.reaches("requests", (round + 1) * 100));
+    ASSERT_TRUE(simulator_.reaches("requests", int64_t{round + 1} * 100));
     peers.clear();
     ASSERT_TRUE(simulator_.falls_to("open", 0));
   }
@@ -385,7 +385,7 @@ TEST_F(Caps, KilledAnswersCountAsSpentAndNoMoreThanTheirLeases) {
   EXPECT_LT(std::chrono::steady_clock::now() - killed, std::chrono::seconds(kSanitized ? 10 : 1));
   const Account account = settled();
   EXPECT_GE(account.spent - kInput - 6, billed);
-  EXPECT_LE(account.spent - kInput - 6, billed + 100 * (kSlice + 30 + kInput));
+  EXPECT_LE(account.spent - kInput - 6, billed + int64_t{100} * (kSlice + 30 + kInput));
 }
 
 TEST_F(Caps, UpgradesReloadsAndWorkersShareOneLedger) {

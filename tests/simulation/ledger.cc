@@ -7,10 +7,8 @@
 namespace bailian::simulation {
 namespace {
 
-constexpr Refusal kRefusals[] = {{Refusal::Cause::kUsedUp, 60s},
-                                 {Refusal::Cause::kVisitorUsedUp, 60s},
-                                 {Refusal::Cause::kPaused},
-                                 {Refusal::Cause::kUnknown}};
+constexpr Refusal::Cause kCauses[] = {Refusal::Cause::kUsedUp, Refusal::Cause::kVisitorUsedUp,
+                                      Refusal::Cause::kPaused, Refusal::Cause::kUnknown};
 
 }  // namespace
 
@@ -85,7 +83,7 @@ SimulatedLedger::Plan SimulatedLedger::plan() {
 
 Refusal SimulatedLedger::some_refusal() {
   const OutsideProduct outside;
-  return kRefusals[world->choices.below(std::size(kRefusals))];
+  return {world->choices.of(kCauses), 60s};
 }
 
 std::variant<std::unique_ptr<Lease>, Refusal> SimulatedLedger::take(EventLoop& loop, const Spending&,
