@@ -43,6 +43,11 @@ const WORDS = {
       upstream_quota: "The quota of this site is used up. Its operator has to look at it.",
       upstream_timeout: "The assistant took too long to answer.",
       upstream_error: "The assistant failed to answer.",
+      budget_used_up: "The assistant has answered all it can for now. Please come back later.",
+      visitor_budget_used_up: "You have asked all you can for today. Please come back tomorrow.",
+      budget_unknown: "The assistant cannot answer at the moment. Please come back later.",
+      paused: "The chat is paused. Please come back later.",
+      idempotency_mismatch: "Another question was sent in the place of this one. Please ask again.",
     },
   },
   zh: {
@@ -72,6 +77,11 @@ const WORDS = {
       upstream_quota: "本站的额度已用完，请联系网站管理员。",
       upstream_timeout: "助手太久没有回答。",
       upstream_error: "助手没能回答。",
+      budget_used_up: "助手目前的回答额度已用完，请稍后再来。",
+      visitor_budget_used_up: "您今天的提问额度已用完，请明天再来。",
+      budget_unknown: "助手暂时无法回答，请稍后再来。",
+      paused: "聊天已暂停，请稍后再来。",
+      idempotency_mismatch: "这个问题与之前发送的不一致，请重新提问。",
     },
   },
 };
@@ -157,6 +167,12 @@ async function readJson(response) {
 }
 
 const kDefaultWait = { rate_limited: 10, overloaded: 5 }; // seconds, if Retry-After cannot be read
+// Waiting a little does not help.
+const kRefusals = ["budget_used_up", "visitor_budget_used_up", "budget_unknown", "paused"];
+const kPaused = "The chat is paused"; // the message of the service if its owner has given none
+
+// The id of a question: if it arrives twice, it is asked once. crypto.randomUUID is missing on plain http.
+const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, "0")).join("");
 
 // The data of each server-sent event. A chunk may end anywhere, even within a character or between CR and LF.
 async function readEvents(response, onData) {
@@ -193,6 +209,7 @@ async function readEvents(response, onData) {
 }
 
 function waitOf(code, response) {
+  if (kRefusals.includes(code)) return 0;
   const seconds = Number(response && response.headers.get("Retry-After"));
   return seconds > 0 ? Math.min(Math.ceil(seconds), 600) : kDefaultWait[code] || 0;
 }
@@ -208,11 +225,11 @@ class Service {
     return response.json();
   }
 
-  async post(path, body, signal) {
+  async post(path, body, headers, signal) {
     let response;
     try {
       response = await fetch(this.endpoint + path, {
-        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal,
+        method: "POST", headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body), signal,
       });
     } catch (error) {
       throw error.name === "AbortError" ? error : new ChatError("network");
@@ -234,16 +251,18 @@ class Service {
     });
   }
 
-  // Resolves with the last event, or the whole answer: { citations, request_id, usage, ... }.
-  async ask(body, signal, onText, onThought) {
+  // Resolves with the last event, or the whole answer: { citations, request_id, usage, ... }. `fresh`: an answer that the
+  // service has kept will not do.
+  async ask(body, fresh, signal, onText, onThought) {
+    const headers = { "Idempotency-Key": newKey(), ...(fresh && { "Cache-Control": "no-cache" }) };
     let answer;
     try {
-      const response = await this.post("/chat-bot/stream", body, signal);
+      const response = await this.post("/chat-bot/stream", body, headers, signal);
       if (isEventStream(response)) return await this.readStream(response, onText, onThought);
       answer = await this.wholeAnswer(response);
     } catch (error) {
       if (!error.mayHelpWithoutStream) throw error;
-      answer = await this.wholeAnswer(await this.post("/chat-bot", body, signal));
+      answer = await this.wholeAnswer(await this.post("/chat-bot", body, headers, signal));
     }
     if (answer.thought) onThought(String(answer.thought));
     onText(String(answer.result || ""));
@@ -1107,7 +1126,7 @@ class BailianChat extends HTMLElement {
     return view;
   }
 
-  async answer(turn) {
+  async answer(turn, fresh = false) {
     const { words } = this;
     const controller = this.controller = new AbortController();
     Object.assign(turn, { answer: "", thought: "", citations: [], state: "answering" });
@@ -1131,7 +1150,7 @@ class BailianChat extends HTMLElement {
       include_thoughts: true,
     };
     try {
-      const last = await this.service.ask(body, controller.signal, text => {
+      const last = await this.service.ask(body, fresh, controller.signal, text => {
         turn.answer += text;
         view.markdown.push(text);
         paint();
@@ -1200,11 +1219,12 @@ class BailianChat extends HTMLElement {
 
   fault({ code, message = "", requestId, until }) {
     const { words } = this;
-    const box = h("div", null, words.errors[code] || message || words.errors.upstream_error);
+    const ofOwner = code === "paused" && message !== kPaused && message;
+    const box = h("div", null, ofOwner || words.errors[code] || message || words.errors.upstream_error);
     const seconds = Math.ceil((until - Date.now()) / 1000);
     if (seconds > 0) box.append(" ", words.wait.replace("{}", seconds));
     // The service adds details to its message only with DEBUG=True.
-    if (message.includes(": ") || code === "not_configured") box.append(h("small", null, message));
+    if ((message.includes(": ") && !ofOwner) || code === "not_configured") box.append(h("small", null, message));
     if (requestId) box.append(h("small", null, `${words.id}: ${requestId}`));
     return h("div", { class: "fault", role: "alert" }, icon(ICONS.alert), box);
   }
@@ -1224,7 +1244,7 @@ class BailianChat extends HTMLElement {
   retry(turn) {
     if (this.controller) return;
     this.input.focus();
-    this.answer(turn);
+    this.answer(turn, true);
   }
 
   // --- input ---

@@ -9,9 +9,11 @@ void add_upstream_fields(LogFields& fields, const AccessRecord& record) {
     fields.emplace_back("input_tokens", static_cast<double>(record.usage->input_tokens));
     fields.emplace_back("output_tokens", static_cast<double>(record.usage->output_tokens));
   }
-  const auto add = [&fields](std::string_view key, const std::string& text) {
+  const auto add = [&fields](std::string_view key, std::string_view text) {
     if (!text.empty()) fields.emplace_back(key, text);
   };
+  add("cache", record.cache);
+  add("idempotent", record.idempotent);
   add("model", record.model);
   add("upstream_code", record.upstream_code);
   add("upstream_request_id", record.upstream_request_id);

@@ -97,6 +97,9 @@ struct AccessRecord {
   bool has_stalled = false;  // the browser read nothing for too long
   std::optional<Clock::time_point> first_token;
   std::optional<Usage> usage;
+  bool counts_usage = true;     // false: the answer is shared, and its tokens are counted once
+  std::string_view cache;       // hit, joined or miss; empty: not a question to cache
+  std::string_view idempotent;  // replayed or joined; empty: not a question that was repeated
   int retries = 0;
   int target = 0;  // the number of the one asked last; 0: there is only one
   std::string model;

@@ -101,6 +101,10 @@ void EventLoop::post(std::function<void()> task) {
     const std::lock_guard lock(posted_mutex_);
     posted_.push_back(std::move(task));
   }
+  wake();
+}
+
+void EventLoop::wake() noexcept {
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
 }
@@ -111,6 +115,10 @@ void EventLoop::run_posted() {
   {
     const std::lock_guard lock(posted_mutex_);
     running_.swap(posted_);
+    while (Notifier* const notified = first_notified_) {
+      notified->unlink();
+      notified->at_end_.schedule();
+    }
   }
   for (const auto& task : running_) dispatch(task, {});
   running_.clear();
@@ -248,6 +256,29 @@ void EndOfIteration::unlink() {
   (next_ != nullptr ? next_->previous_ : loop_.last_scheduled_) = previous_;
   previous_ = next_ = nullptr;
   scheduled_ = false;
+}
+
+Notifier::~Notifier() {
+  assert(loop_.in_loop_thread());
+  const std::lock_guard lock(loop_.posted_mutex_);
+  if (notified_) unlink();
+}
+
+void Notifier::notify() noexcept {
+  {
+    const std::lock_guard lock(loop_.posted_mutex_);
+    if (std::exchange(notified_, true)) return;
+    next_ = std::exchange(loop_.first_notified_, this);
+    if (next_ != nullptr) next_->previous_ = this;
+  }
+  loop_.wake();
+}
+
+void Notifier::unlink() noexcept {
+  (previous_ != nullptr ? previous_->next_ : loop_.first_notified_) = next_;
+  if (next_ != nullptr) next_->previous_ = previous_;
+  previous_ = next_ = nullptr;
+  notified_ = false;
 }
 
 }  // namespace bailian

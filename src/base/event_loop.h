@@ -19,6 +19,7 @@ namespace bailian {
 
 class EndOfIteration;
 class IoEvent;
+class Notifier;
 
 /// Receives an exception that a callback of the loop has thrown. The loop is C underneath, so its dispatcher
 /// catches every exception and hands it to the owner of the event, which responds by closing whatever the
@@ -36,7 +37,7 @@ using ExceptionCallback = Callback<void(const std::exception&)>;
 
 /// The event loop of one thread: waits for events, runs their callbacks, then those that were scheduled for
 /// the end of the iteration. The events must be destroyed before the loop. While it runs, they are used on
-/// its thread only (asserted); only post() and stop() may be called from any thread.
+/// its thread only (asserted); only post(), stop() and Notifier::notify() may be called from any thread.
 ///
 /// Watching a descriptor or starting a timer throws if the kernel or the heap refuses it.
 class EventLoop {
@@ -66,8 +67,10 @@ class EventLoop {
  private:
   friend class EndOfIteration;
   friend class IoEvent;
+  friend class Notifier;
   void run_scheduled();
   void run_posted();
+  void wake() noexcept;
   void moderate();
 
   std::unique_ptr<event_base, void (*)(event_base*)> base_;
@@ -85,7 +88,8 @@ class EventLoop {
   bool busy_ = false;
 
   UniqueFd wake_;
-  std::mutex posted_mutex_;
+  std::mutex posted_mutex_;  // guards posted_ and the list of notifiers
+  Notifier* first_notified_ = nullptr;
   std::vector<std::function<void()>> posted_;
   std::vector<std::function<void()>> running_;
   std::unique_ptr<IoEvent> wake_event_;
@@ -180,6 +184,32 @@ class EndOfIteration {
   bool scheduled_ = false;
   EndOfIteration* previous_ = nullptr;
   EndOfIteration* next_ = nullptr;
+};
+
+/// Lets other threads call back on the loop's thread, at the end of its next iteration. The caller of
+/// notify() makes sure that the notifier still exists. Several calls before the callback runs are one.
+class Notifier {
+ public:
+  Notifier(EventLoop& loop, Callback<void()> callback, ExceptionCallback on_exception = {})
+      : loop_(loop), at_end_(loop, callback, on_exception) {}
+  ~Notifier();
+  Notifier(const Notifier&) = delete;
+  Notifier& operator=(const Notifier&) = delete;
+
+  /// Any thread. Allocates nothing and cannot fail.
+  void notify() noexcept;
+
+ private:
+  friend class EventLoop;
+
+  void unlink() noexcept;
+
+  EventLoop& loop_;
+  EndOfIteration at_end_;
+  // Guarded by the loop's mutex.
+  bool notified_ = false;
+  Notifier* previous_ = nullptr;
+  Notifier* next_ = nullptr;
 };
 
 }  // namespace bailian

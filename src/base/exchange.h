@@ -31,6 +31,8 @@ struct Request {
   std::string origin;
   std::string visitor;  // the browser's address, according to the web server
   std::string if_none_match;
+  std::string idempotency_key;    // as it was sent
+  bool is_no_cache = false;       // Cache-Control: no-cache
   std::string requested_headers;  // Access-Control-Request-Headers of a preflight
   bool is_https = false;          // according to the web server
   std::string request_id;         // safe to log and to send back

@@ -6,6 +6,7 @@
 #include "base/key_mask.h"
 #include "base/log.h"
 #include "chat/metered_answer.h"
+#include "chat/upstream_events.h"
 #include "dashscope/error_codes.h"
 
 namespace bailian {
@@ -29,18 +30,32 @@ Chat::Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream&
       config_(chat_.bot.config),
       mode_(question.mode),
       include_thoughts_(question.include_thoughts),
+      is_shared_(chat_.admission.subscription),
       last_write_(Clock::now()),
       live_(board, chat_.request_id, chat_.bot.name, mode_, Clock::now()),
       heartbeat_(loop, bind<&Chat::on_heartbeat>(this), bind<&Chat::on_exception>(this)) {
-  source_ = ask(loop, question);
+  source_ = make_source(loop, question);
   if (mode_ == AnswerMode::kStream && config_.heartbeat > Seconds::zero())
     heartbeat_.start(to_duration(config_.heartbeat));
 }
 
-std::unique_ptr<AnswerSource> Chat::ask(EventLoop& loop, const Question& question) {
+// A shared answer is a stream, whatever the one who asks first wants.
+std::unique_ptr<AnswerSource> Chat::make_source(EventLoop& loop, const Question& question) {
+  const Flight::Ask ask = [&](AnswerHandler& handler) -> std::unique_ptr<AnswerSource> {
+    if (state_.ledger == nullptr)
+      return chat_.bot.upstream.ask(question, is_shared_ ? AnswerMode::kStream : mode_, handler);
+    return std::make_unique<MeteredAnswer>(loop, *state_.ledger, chat_.bot, question, chat_.visitor, handler);
+  };
   AnswerHandler& self = *this;
-  if (state_.ledger == nullptr) return chat_.bot.upstream.ask(question, mode_, self);
-  return std::make_unique<MeteredAnswer>(loop, *state_.ledger, chat_.bot, question, chat_.visitor, self);
+  if (!is_shared_) return ask(self);
+  Admission& admission = chat_.admission;
+  auto reader =
+      std::make_unique<AnswerReader>(loop, std::move(admission.subscription), admission.role, config_, self);
+  if (admission.duty) {
+    chat_.flights.start(loop, state_, chat_.snapshot, chat_.bot, chat_.request_id, std::move(admission.duty),
+                        *reader, ask);
+  }
+  return reader;
 }
 
 void Chat::enter(ChatPhase next) {
@@ -83,22 +98,12 @@ void Chat::on_finished(const Answer& answer) {
 }
 
 void Chat::on_retry(const UpstreamError& error) {
-  count_error(error, *target());
-  state_.metrics.count_retry(chat_.bot.name, target()->number);
+  note_retry(state_.metrics, chat_.bot.name, error, *target());
   ++retries_;
 }
 
 void Chat::on_failover(const UpstreamError& error, const Target& from) {
-  const Fault& fault = bailian::describe(error.fault);
-  count_error(error, from);
-  state_.metrics.count_failover(chat_.bot.name, from.number, target()->number);
-  log(LogLevel::kWarning, "failover", "",
-      {{"request_id", chat_.request_id},
-       {"bot", chat_.bot.name},
-       {"from", double(from.number)},
-       {"to", double(target()->number)},
-       {"fault", fault.label},
-       {"upstream_code", scrub(error.code, from.api_key)}});
+  note_failover(state_.metrics, chat_.request_id, chat_.bot.name, error, from, *target());
   note_lost_session();
 }
 
@@ -112,7 +117,7 @@ void Chat::note_lost_session() noexcept try {
 }
 
 void Chat::on_failed(const UpstreamError& error) {
-  count_error(error, *target());
+  if (!is_shared_) count_upstream_error(state_.metrics, chat_.bot.name, error, *target());
   fail(error);
 }
 
@@ -122,11 +127,6 @@ void Chat::on_refused(const HttpError& error) {
   if (mode_ == AnswerMode::kStream || !first_token_) return end(error, true);
   chat_.permit.reset();
   finish_whole(chat_.writer->cut(source_->answer(), error));
-}
-
-void Chat::count_error(const UpstreamError& error, const Target& from) noexcept {
-  state_.metrics.count_upstream_error(chat_.bot.name, from.number, error_label(error.code),
-                                      bailian::describe(error.fault).label);
 }
 
 void Chat::on_exception(const std::exception&) noexcept {
@@ -241,7 +241,12 @@ void Chat::describe(AccessRecord& record) const {
   record.is_chat = target() != nullptr;
   record.is_complete = is_complete_;
   record.first_token = first_token_;
-  if (first_token_ || answer.has_usage) record.usage = answer.usage;
+  // Only the one who asks has used something.
+  if (first_token_ || answer.has_usage)
+    record.usage = chat_.admission.role == ReaderRole::kAsker ? answer.usage : Usage();
+  record.counts_usage = !is_shared_;
+  record.cache = chat_.admission.cache;
+  record.idempotent = chat_.admission.idempotent;
   record.retries = retries_;
   if (config_.targets.size() > 1 && target() != nullptr) record.target = target()->number;
   record.slow_answer = config_.slow_answer;

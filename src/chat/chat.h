@@ -9,7 +9,9 @@
 #include "base/exchange.h"
 #include "chat/config_snapshot.h"
 #include "chat/failed_streams.h"
+#include "chat/flight.h"
 #include "chat/service_state.h"
+#include "chat/shared_answers.h"
 #include "dashscope/answer_source.h"
 #include "dialects/dialect.h"
 #include "telemetry/status_board.h"
@@ -28,6 +30,8 @@ struct AdmittedChat {
   FailedStreams::Key key;
   std::unique_ptr<AnswerWriter> writer;
   std::string visitor;  // the browser's address, according to the web server
+  Admission admission;
+  Flights& flights;  // of this loop
 };
 
 /// One chat: a visitor's question, and its answer on the way from the upstream to the browser. The browser's
@@ -61,9 +65,8 @@ class Chat final : public Exchange, private AnswerHandler {
   void on_refused(const HttpError& error) override;
   void on_exception(const std::exception& error) noexcept override;
 
-  std::unique_ptr<AnswerSource> ask(EventLoop& loop, const Question& question);
+  std::unique_ptr<AnswerSource> make_source(EventLoop& loop, const Question& question);
   void enter(ChatPhase next);
-  void count_error(const UpstreamError& error, const Target& from) noexcept;
   void open_stream();
   void send_piece(const Answer& answer);
   void start_pieces();
@@ -85,6 +88,7 @@ class Chat final : public Exchange, private AnswerHandler {
   const Config& config_;
   const AnswerMode mode_;
   const bool include_thoughts_;
+  const bool is_shared_;  // the answer: its attempts and tokens are counted once for all its chats
   ChatPhase phase_ = ChatPhase::kWaiting;
   uint64_t pieces_ = 0;
   int retries_ = 0;

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <deque>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "base/event_loop.h"
+#include "chat/answer_cache.h"
 #include "chat/service_state.h"
 #include "dashscope/targets.h"
 #include "settings/config.h"
@@ -22,6 +24,7 @@ struct Bot {
         config(settings),
         streams(state.streams_of(settings.name)),
         metrics(state.metrics),
+        answer_scope(config.answer_cache != AnswerCaching::kOff ? make_answer_scope(config) : nullptr),
         upstream(loop, config, state.targets, received_bytes) {
     for (const Target& target : config.targets) state.metrics.add_target(name, target.number);
   }
@@ -29,6 +32,7 @@ struct Bot {
   const Config& config;
   StreamLimit& streams;  // of all loops
   Metrics& metrics;
+  const std::shared_ptr<const AnswerScope> answer_scope;  // nullptr: its answers are not cached
   Targets upstream;
 };
 

@@ -49,7 +49,7 @@ void add_cors_headers(Headers& headers, const Request& request, const Origins& a
 // has a meaning here.
 Reply preflight_reply(const Request& request) {
   constexpr std::string_view kUsualHeaders =
-      "Content-Type, Accept, Authorization, Cache-Control, X-Requested-With, X-WP-Nonce";
+      "Content-Type, Accept, Authorization, Cache-Control, Idempotency-Key, X-Requested-With, X-WP-Nonce";
   const std::string_view allowed =
       are_header_names(request.requested_headers) ? request.requested_headers : kUsualHeaders;
   return {204,

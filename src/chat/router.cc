@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "chat/cors.h"
 #include "chat/operator_pages.h"
+#include "chat/refusal.h"
 #include "dialects/myapi.h"
 
 namespace bailian {
@@ -243,15 +244,47 @@ Router::Result Router::chat(const Visit& visit) {
   const auto failure = state_.failed_streams.take(key, Clock::now());
   if (failure && parsed.question.mode == AnswerMode::kJson) return repeat_failure(visit, *failure);
   try {
+    StreamPermit permit = take_permit(bot);
+    Admission admission = admit(visit, parsed.question, key);
+    Headers headers = visit.headers;
+    if (admission.cache == "hit") headers.emplace_back("X-Bailian-Cache", "hit");
     return std::make_unique<Chat>(
         loop_, board_, state_, visit.client, parsed.question,
-        AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, bot, take_permit(bot),
-                     dialect, visit.headers, key, std::move(parsed.writer), visit.request.visitor});
+        AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, bot, std::move(permit),
+                     dialect, std::move(headers), key, std::move(parsed.writer), visit.request.visitor,
+                     std::move(admission), flights_});
   } catch (const HttpError& error) {
     if (error.forbids_retry() && parsed.question.mode == AnswerMode::kStream)
       state_.failed_streams.remember(key, {error, std::string(error.code())}, Clock::now());
     throw;
   }
+}
+
+// What the answer is read from, if other chats may read it too.
+Admission Router::admit(const Visit& visit, const Question& question, FailedStreams::Key key) {
+  const Request& request = visit.request;
+  const Bot& bot = visit.bot;
+  SharedAnswers::Request shared{{}, {}, key, request.is_no_cache};
+  if (is_cacheable(question, bot.config))
+    shared.cache_key = AnswerCache::Key{bot.answer_scope, std::string(trim(question.prompt))};
+  if (!request.idempotency_key.empty())
+    shared.idempotency_id = IdempotencyKeys::id(bot.name, request.visitor, request.idempotency_key);
+  Admission admission = state_.answers.admit(std::move(shared), bot.config, loop_, Clock::now());
+  if (admission.role != ReaderRole::kAsker) check_pause(bot);
+  if (!admission.cache.empty()) state_.metrics.count_cacheable(bot.name, admission.cache);
+  if (!admission.idempotent.empty()) state_.metrics.count_repeated(bot.name, admission.idempotent);
+  if (admission.role == ReaderRole::kOther && state_.ledger != nullptr) state_.ledger->count_cached(bot.name);
+  return admission;
+}
+
+// An answer that costs nothing is given even if the budget is used up, but not while the bot is paused.
+void Router::check_pause(const Bot& bot) const {
+  if (state_.ledger == nullptr) return;
+  const auto refusal = state_.ledger->closed(bot.name);
+  if (!refusal || refusal->cause != Refusal::Cause::kPaused) return;
+  const HttpError error = to_http_error(*refusal);
+  state_.metrics.count_refusal(bot.name, error.code());
+  throw error;
 }
 
 bool Router::is_closed(const Bot& bot) const {

@@ -8,6 +8,7 @@
 #include "base/event_loop.h"
 #include "base/exchange.h"
 #include "chat/chat.h"
+#include "chat/flight.h"
 #include "chat/service_state.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
@@ -88,6 +89,8 @@ class Router {
   Reply repeat_failure(const Visit& visit, const FailedStreams::Failure& failure);
   StreamPermit take_permit(Bot& bot);
   [[nodiscard]] bool is_closed(const Bot& bot) const;
+  Admission admit(const Visit& visit, const Question& question, FailedStreams::Key key);
+  void check_pause(const Bot& bot) const;
   [[nodiscard]] const Config& config() const { return snapshot_->config; }
 
   EventLoop& loop_;
@@ -95,6 +98,7 @@ class Router {
   LoopBoard& board_;
   Tally& received_bytes_;
   std::shared_ptr<ConfigSnapshot> snapshot_;
+  Flights flights_{loop_};
 };
 
 }  // namespace bailian

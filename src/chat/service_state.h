@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "chat/failed_streams.h"
+#include "chat/shared_answers.h"
 #include "dashscope/http_client.h"
 #include "dashscope/target_health.h"
 #include "ledger/ledger.h"
@@ -89,6 +90,7 @@ struct ServiceState {
   /// nullptr: nobody counts what is spent. Outlives this. Set before the loops start.
   Ledger* ledger = nullptr;
   FailedStreams failed_streams;
+  SharedAnswers answers;
   TargetHealths targets;
   Metrics metrics;
   std::atomic<bool> draining{false};

@@ -119,6 +119,10 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
     return true;
   }
   bool Uint(unsigned number) { return Uint64(number); }
+  bool Bool(bool value) {
+    if (value && is_reject_status()) fields_.is_rejected = true;
+    return true;
+  }
   bool Default() { return true; }
 
   bool StartObject() { return push(); }
@@ -129,6 +133,7 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
  private:
   static constexpr unsigned kMaxIndex = 9999;
 
+  [[nodiscard]] bool is_reject_status() const { return top() == kOutput && key_ == "reject_status"; }
   [[nodiscard]] JsonPath top() const { return depth_ == 0 ? kOutside : paths_[depth_ - 1]; }
 
   bool push() {
@@ -159,6 +164,7 @@ class FieldPicker : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Field
     if (path == kOutput && key_ == "text") fields_.text = value;
     if (path == kWorkflowText && key_ == "content") fields_.workflow_text = value;
     if (path == kModel && key_ == "model_id" && fields_.model.empty()) fields_.model = value;
+    if (is_reject_status() && value == "true") fields_.is_rejected = true;
     if (path == kThought && key_ == "thought") thought_ = value;
     if (path == kThought && key_ == "action_type") thought_type_ = value;
     if (path == kReference) return take_reference(value);

@@ -31,6 +31,7 @@ struct AnswerFields {
   std::string_view code;
   std::string_view message;
   std::string_view model;
+  bool is_rejected = false;  // output.reject_status
   bool has_usage = false;
   Usage usage;  // of all models together
 };

@@ -217,6 +217,7 @@ void AnswerParser::take_object(std::string& json, int http_status, bool is_error
 }
 
 void AnswerParser::take_output() {
+  answer_.is_rejected = answer_.is_rejected || fields_->is_rejected;
   const std::string_view session_id = fields_->session_id;
   const bool is_new = session_id != session_id_;  // nearly every event repeats it
   if (is_new && is_session_id(session_id) && !shows_key(session_id, api_key_)) {

@@ -43,6 +43,7 @@ struct Answer {
   std::string model;
   Usage usage;
   bool has_usage = false;
+  bool is_rejected = false;  // a content check has touched it
   std::vector<Citation> citations;
 };
 

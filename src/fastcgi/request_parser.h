@@ -23,8 +23,8 @@ class FcgiRequestParser {
   /// 30; for more it allocates memory without checking the result.
   static constexpr auto kParamsRead = std::to_array<std::string_view>(
       {"REQUEST_METHOD", "REQUEST_URI", "DOCUMENT_URI", "SCRIPT_NAME", "QUERY_STRING", "HTTP_HOST",
-       "HTTP_ORIGIN", "REQUEST_ID", "CONTENT_LENGTH", "HTTP_IF_NONE_MATCH", "HTTPS", "REMOTE_ADDR",
-       "HTTP_ACCESS_CONTROL_REQUEST_HEADERS"});
+       "HTTP_ORIGIN", "REQUEST_ID", "CONTENT_LENGTH", "HTTP_IF_NONE_MATCH", "HTTP_IDEMPOTENCY_KEY",
+       "HTTP_CACHE_CONTROL", "HTTPS", "REMOTE_ADDR", "HTTP_ACCESS_CONTROL_REQUEST_HEADERS"});
 
   /// nginx's own limit is 32 KiB of headers (large_client_header_buffers); one record holds 65535 bytes.
   static constexpr size_t kMaxParamsBytes = 65535;

@@ -126,6 +126,14 @@ RequestFault fault_of(const FcgiRequestParser& parser, std::string_view content_
   return RequestFault::kBadLength;
 }
 
+// Whether Cache-Control, a list of directives, has no-cache (RFC 9111, 5.2.1.4).
+bool has_no_cache(std::string_view cache_control) {
+  while (!cache_control.empty()) {
+    if (to_lower(trim(split_off(cache_control, ','))) == "no-cache") return true;
+  }
+  return false;
+}
+
 Request request_without_body(const LibfcgiRequest& libfcgi) {
   Request request;
   const std::string_view method = libfcgi.param("REQUEST_METHOD");
@@ -137,6 +145,8 @@ Request request_without_body(const LibfcgiRequest& libfcgi) {
   request.host = libfcgi.param("HTTP_HOST");
   request.visitor = libfcgi.param("REMOTE_ADDR");
   request.if_none_match = libfcgi.param("HTTP_IF_NONE_MATCH");
+  request.idempotency_key = libfcgi.param("HTTP_IDEMPOTENCY_KEY");
+  request.is_no_cache = has_no_cache(libfcgi.param("HTTP_CACHE_CONTROL"));
   request.requested_headers = libfcgi.param("HTTP_ACCESS_CONTROL_REQUEST_HEADERS");
   request.is_https = libfcgi.param("HTTPS") == "on";
   const std::string_view origin = libfcgi.param("HTTP_ORIGIN");

@@ -246,6 +246,7 @@ void Server::apply(LoadedConfig loaded) {
       if (--*workers_left == 0) log(LogLevel::kInfo, "reloaded", "chats under way keep their settings");
     });
   }
+  state_.answers.retain(*config);
   if (state_.ledger != nullptr) {
     state_.ledger->apply(*config);
     alerts_->apply(*config);

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "base/json.h"
+#include "base/text.h"
 
 namespace bailian {
 namespace {
@@ -152,9 +153,12 @@ std::optional<BotProfile> parse_bot_profile(std::string_view text, std::vector<s
   checker.check(document);
   faults = std::move(checker.faults);
   if (!faults.empty()) return std::nullopt;
+  std::vector<std::string> prompts;
+  for (const auto& button : find_member(document, "commonButtons")->GetArray())
+    prompts.emplace_back(trim(as_view(*find_member(button, "buttonPrompt"))));
   std::string json = render(document);
   std::string etag = etag_of(json);
-  return BotProfile{std::move(json), std::move(etag)};
+  return BotProfile{std::move(json), std::move(etag), std::move(prompts)};
 }
 
 }  // namespace bailian

@@ -9,8 +9,9 @@ namespace bailian {
 
 /// The response to GET chat-bot-config.
 struct BotProfile {
-  std::string json;  // exactly the keys of nginx/api.md
-  std::string etag;  // with its quotes
+  std::string json;                         // exactly the keys of nginx/api.md
+  std::string etag;                         // with its quotes
+  std::vector<std::string> button_prompts;  // what its buttons ask, trimmed
 };
 
 /// The profile in an unmodified config.php of the old plugin.

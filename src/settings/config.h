@@ -20,6 +20,7 @@
 #include "settings/address.h"
 #include "settings/bot_profile.h"
 #include "settings/bots.h"
+#include "settings/parse_value.h"
 
 namespace bailian {
 
@@ -99,6 +100,9 @@ struct Config {
   std::string cap_alert_command;       // empty: none
   double price_input = 0;              // for a million tokens; 0: none
   double price_output = 0;             // likewise
+  AnswerCaching answer_cache = AnswerCaching::kOff;
+  Seconds answer_cache_ttl{};     // after the end of an answer
+  size_t answer_cache_bytes = 0;  // of all bots together
 };
 
 /// The settings of a bot in `config`, which are those of the default one. nullptr: there is no such bot.

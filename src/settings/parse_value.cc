@@ -77,6 +77,14 @@ Parsed<bool> parse_moderation(const std::string& text) {
   return not_expected();
 }
 
+Parsed<AnswerCaching> parse_answer_cache(const std::string& text) {
+  const std::string lower = to_lower(text);
+  if (lower == "off") return AnswerCaching::kOff;
+  if (lower == "buttons") return AnswerCaching::kButtons;
+  if (lower == "first-turn") return AnswerCaching::kFirstTurn;
+  return not_expected();
+}
+
 Parsed<std::string> parse_utf8(const std::string& text) {
   if (!is_utf8(text)) return not_expected();
   return text;

@@ -34,6 +34,13 @@ const ValueFault* fault_in(const Parsed<Value>& parsed) {
   return std::get_if<ValueFault>(&parsed);
 }
 
+/// Which answers are cached: ANSWER_CACHE.
+enum class AnswerCaching {
+  kOff,
+  kButtons,   // of the questions that the profile's buttons ask
+  kFirstTurn  // of every first question without anything of the visitor's own
+};
+
 // Parsers of single settings. Each returns a value, or why the text is not valid.
 
 template <typename Number>
@@ -57,6 +64,7 @@ Parsed<Milliseconds> parse_coalesce_time(const std::string& text);  // 0 to 100
 Parsed<bool> parse_bool(const std::string& text);
 Parsed<bool> parse_on_off(const std::string& text);
 Parsed<bool> parse_moderation(const std::string& text);
+Parsed<AnswerCaching> parse_answer_cache(const std::string& text);
 Parsed<std::string> parse_utf8(const std::string& text);
 Parsed<std::string> parse_visible_ascii(const std::string& text);
 /// A key or an id. A placeholder counts as not set: the value is empty.

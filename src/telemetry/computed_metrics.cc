@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -110,6 +111,19 @@ void add_process(std::vector<MetricFamily>& families, std::optional<uint64_t> op
 }
 
 }  // namespace
+
+uint64_t sum_of_counters(const std::vector<MetricFamily>& families, std::string_view label,
+                         std::string_view value) {
+  double sum = 0;
+  for (const MetricFamily& family : families) {
+    for (const auto& series : family.metric) {
+      const bool counts = std::ranges::any_of(
+          series.label, [&](const auto& own) { return own.name == label && own.value == value; });
+      if (label.empty() || counts) sum += series.counter.value;
+    }
+  }
+  return static_cast<uint64_t>(sum);
+}
 
 void add_computed(std::vector<MetricFamily>& families, const Gauges& gauges, const OwnValues& own) {
   add(families, "bailian_streams_active", "Chats in progress.", gauges.active_streams);

@@ -15,8 +15,8 @@
 #include <sstream>
 #include <vector>
 
-#include "base/text.h"
 #include "telemetry/computed_metrics.h"
+#include "telemetry/metric_labels.h"
 #include "telemetry/process_stats.h"
 
 namespace bailian {
@@ -28,34 +28,13 @@ using prometheus::Histogram;
 using prometheus::MetricFamily;
 
 constexpr size_t kMaxModels = 20;
-constexpr size_t kMaxModelBytes = 64;
-constexpr std::string_view kOtherModel = "other";
 
 const std::vector<double> kFirstTokenBuckets = {0.1, 0.25, 0.5, 0.75, 1,  1.5, 2, 3,
                                                 5,   7.5,  10,  15,   20, 30,  60};
 const std::vector<double> kDurationBuckets = {0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300};
 
-const char* status_class(int status) {
-  constexpr std::array kClasses = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
-  const auto hundreds = static_cast<size_t>(std::max(status, 0) / 100);
-  return kClasses.at(hundreds < kClasses.size() ? hundreds : 0);
-}
-
-const char* mode_of(const AccessRecord& record) {
-  return record.endpoint == Endpoint::kChatStream ? "stream" : "json";
-}
-
-// Of the series with this label, or of all.
 uint64_t sum_of(const Family<Counter>& family, std::string_view label = "", std::string_view value = "") {
-  double sum = 0;
-  for (const MetricFamily& collected : family.Collect()) {
-    for (const auto& series : collected.metric) {
-      const bool counts = std::ranges::any_of(
-          series.label, [&](const auto& own) { return own.name == label && own.value == value; });
-      if (label.empty() || counts) sum += series.counter.value;
-    }
-  }
-  return static_cast<uint64_t>(sum);
+  return sum_of_counters(family.Collect(), label, value);
 }
 
 // Without memory a count is wrong, but no request fails.
@@ -67,15 +46,6 @@ void count_safely(const auto& count) noexcept {
 }
 
 }  // namespace
-
-std::string_view model_label(std::string_view model) {
-  const auto is_plain = [](char c) {
-    return is_alnum(c) || std::string_view("-_.:/@+").find(c) != std::string_view::npos;
-  };
-  if (model.empty()) return "unknown";
-  if (model.size() > kMaxModelBytes) return kOtherModel;
-  return std::all_of(model.begin(), model.end(), is_plain) ? model : kOtherModel;
-}
 
 /// Its series are looked up by their labels: nothing here is called for each token.
 struct Metrics::Families {
@@ -100,6 +70,8 @@ struct Metrics::Families {
       for (const int status : {200, 500}) request(bot, endpoint, Outcome::kTimeout, status);
       for (const int status : {0, 200}) request(bot, endpoint, Outcome::kClientGone, status);
     }
+    for (const char* result : {"hit", "joined", "miss"}) by_result(cacheables, bot, result);
+    for (const char* result : {"replayed", "joined"}) by_result(repeated, bot, result);
     for (const char* mode : {"stream", "json"}) {
       first_token(bot, mode);
       for (const auto& outcome : kOutcomes) duration(bot, mode, outcome.value);
@@ -136,6 +108,9 @@ struct Metrics::Families {
   static Counter& of_target(Family<Counter>& family, const std::string& bot, int target) {
     return family.Add({{"bot", bot}, {"target", std::to_string(target)}});
   }
+  static Counter& by_result(Family<Counter>& family, const std::string& bot, std::string_view result) {
+    return family.Add({{"bot", bot}, {"result", std::string(result)}});
+  }
   Counter& abort(const char* reason, const char* phase) {
     return aborts.Add({{"reason", reason}, {"phase", phase}});
   }
@@ -146,22 +121,23 @@ struct Metrics::Families {
     duration(record.bot, mode_of(record), record.outcome).Observe(Seconds(now - record.started).count());
     if (record.first_token)
       first_token(record.bot, mode_of(record)).Observe(Seconds(*record.first_token - record.started).count());
-    if (record.usage) count_usage(record, *record.usage);
+    if (record.usage && record.counts_usage)
+      count_usage(record.bot, record.model, *record.usage, record.is_complete);
     if (record.outcome == Outcome::kClientGone) count_abort(record);
   }
 
-  void count_usage(const AccessRecord& record, const Usage& usage) {
+  void count_usage(const std::string& bot, std::string_view name, const Usage& usage, bool is_complete) {
     const std::lock_guard lock(mutex);
-    std::string model(model_label(record.model));
+    std::string model(model_label(name));
     if (models.size() >= kMaxModels && !models.contains(model)) model = kOtherModel;
     models.insert(model);
     const auto output = static_cast<double>(usage.output_tokens);
     const auto add = [&](const char* type, double count) {
-      tokens.Add({{"bot", record.bot}, {"model", model}, {"type", type}}).Increment(count);
+      tokens.Add({{"bot", bot}, {"model", model}, {"type", type}}).Increment(count);
     };
     add("input", static_cast<double>(usage.input_tokens));
     add("output", output);
-    if (!record.is_complete || usage.output_tokens == 0) return;
+    if (!is_complete || usage.output_tokens == 0) return;
     whole_answers += 1;
     whole_answers_tokens += output;
   }
@@ -221,6 +197,14 @@ struct Metrics::Families {
   Family<Counter>& refusals =
       counters("bailian_refusals_total",
                "Questions that a cap, the owner's pause or the ledger did not allow, by error code.");
+  Family<Counter>& cacheables = counters(
+      "bailian_answer_cache_total",
+      "Questions whose answer may be cached, by result: hit (answered from the cache), joined (shares the "
+      "answer that another visitor waits for), miss (DashScope was asked).");
+  Family<Counter>& repeated = counters(
+      "bailian_idempotent_replays_total",
+      "Questions that got the answer of an earlier one with the same Idempotency-Key, by result: replayed "
+      "(it was complete), joined (it was under way).");
   Family<Counter>& aborts =
       counters("bailian_client_aborts_total",
                "Chats whose visitor left or read too slowly: before the first text, while it streamed, or "
@@ -307,6 +291,19 @@ void Metrics::count_refusal(std::string_view bot, std::string_view code) noexcep
   count_safely([&] {
     families_->refusals.Add({{"bot", std::string(bot)}, {"code", std::string(code)}}).Increment();
   });
+}
+
+void Metrics::count_cacheable(std::string_view bot, std::string_view result) noexcept {
+  count_safely([&] { Families::by_result(families_->cacheables, std::string(bot), result).Increment(); });
+}
+
+void Metrics::count_repeated(std::string_view bot, std::string_view result) noexcept {
+  count_safely([&] { Families::by_result(families_->repeated, std::string(bot), result).Increment(); });
+}
+
+void Metrics::count_tokens(std::string_view bot, std::string_view model, const Usage& usage,
+                           bool is_complete) noexcept {
+  count_safely([&] { families_->count_usage(std::string(bot), model, usage, is_complete); });
 }
 
 void Metrics::count_pause() noexcept { families_->pauses.Increment(); }

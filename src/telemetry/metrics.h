@@ -116,6 +116,13 @@ class Metrics {
   void count_answered_fallback() noexcept;
   /// A question that the ledger or the owner did not allow; `code` is that of its error.
   void count_refusal(std::string_view bot, std::string_view code) noexcept;
+  /// A question that may be cached: `result` is hit, joined or miss.
+  void count_cacheable(std::string_view bot, std::string_view result) noexcept;
+  /// A question that got the answer of an earlier one by its Idempotency-Key: `result` is replayed or joined.
+  void count_repeated(std::string_view bot, std::string_view result) noexcept;
+  /// The tokens of an answer that chats share, which no request counts.
+  void count_tokens(std::string_view bot, std::string_view model, const Usage& usage,
+                    bool is_complete) noexcept;
   void count_pause() noexcept;
   void count_reload(bool good) noexcept;
   void count_warm_up(WarmUpResult result) noexcept;
@@ -129,9 +136,5 @@ class Metrics {
   struct Families;
   std::unique_ptr<Families> families_;
 };
-
-/// The value of the label `model`. The upstream chooses the name, so one that is longer than 64 bytes or has
-/// unusual characters becomes `other`, and so do all names after the first 20.
-std::string_view model_label(std::string_view model);
 
 }  // namespace bailian

@@ -576,10 +576,12 @@ test("every error has words in both languages, with the details of DEBUG=True", 
     let answer;
     await page.route("**/chat-bot/stream", route => route.fulfill({ status: 400, json: answer }));
     for (const code of codes) {
-      answer = { success: false, message: "Words", code, result: "", request_id: "r" };
+      // Other words of a pause are the owner's.
+      const message = code === "paused" ? "The chat is paused" : "Words";
+      answer = { success: false, message, code, result: "", request_id: "r" };
       await ask(page, "hello");
       const words = await lastTurn(page).locator(".fault div").evaluate(node => node.firstChild.data);
-      assert.ok(words && words !== "Words", `${code} in ${locale}: ${words}`);
+      assert.ok(words && words !== message, `${code} in ${locale}: ${words}`);
       assert.equal(/\p{Script=Han}/u.test(words), locale === "zh-CN", `${code} in ${locale}: ${words}`);
       const details = await lastTurn(page).locator(".fault small").allInnerTexts();
       assert.equal(details.includes("Words"), code === "not_configured", code);
@@ -589,6 +591,65 @@ test("every error has words in both languages, with the details of DEBUG=True", 
     await shows(lastTurn(page).locator(".fault small").first(), "API Error: InternalError: why");
   }
 });
+
+test("a question and its fallback have one key; retry has another, and wants a new answer", async t => {
+  const page = await visit(t);
+  const sent = [];
+  await page.route(/chat-bot(\/stream)?$/, async route => {
+    const { "idempotency-key": key, "cache-control": cache } = await route.request().allHeaders();
+    sent.push({ key, cache });
+    // A proxy's page: the widget falls back to the whole answer, which fails.
+    if (sent.length === 1) return route.fulfill({ status: 502, contentType: "text/html", body: "<html>" });
+    if (sent.length === 2) return route.fulfill({ status: 502, json: { success: false, code: "upstream_error", message: "", request_id: "r" } });
+    return route.continue();
+  });
+  await ask(page, "[[sim events=2]]");
+  await button(page, "Retry").click();
+  await shows(lastAnswer(page), "tok1 tok2");
+  await ask(page, "[[sim events=3]]");
+  assert.equal(sent.length, 4);
+  const [stream, fallback, retry, next] = sent;
+  assert.match(stream.key, /^[0-9a-f]{32}$/);
+  assert.equal(fallback.key, stream.key);
+  assert.equal(new Set([stream, retry, next].map(each => each.key)).size, 3);
+  assert.deepEqual(sent.map(each => each.cache === "no-cache"), [false, false, true, false]);
+});
+
+test("the answer to a button is kept for the next visitor, and Retry asks again", async t => {
+  const first = await visit(t);
+  await button(first, "A discount").click();
+  await shows(lastAnswer(first), "tok1 tok2");
+  const second = await visit(t);
+  await button(second, "A discount").click();
+  await shows(lastAnswer(second), "tok1 tok2");
+  const { requests } = await site.control("stats");
+  assert.ok(requests <= 1, `${requests}`);
+  await lastTurn(second).locator(".retry").click();
+  await site.reaches("requests", requests + 1);
+});
+
+for (const [code, message, words] of [
+  ["budget_used_up", "The budget is used up", "answered all it can for now"],
+  ["visitor_budget_used_up", "Your budget for today is used up", "asked all you can for today"],
+  ["budget_unknown", "The budget cannot be checked", "cannot answer at the moment"],
+  ["paused", "The chat is paused", "The chat is paused. Please come back later."],
+  ["paused", "Back on Monday: 9 am", "Back on Monday: 9 am"],
+]) {
+  test(`${code} is told in words, and asked once (${message})`, async t => {
+    const page = await visit(t);
+    const counted = countQuestions(page);
+    await page.route("**/chat-bot/stream", route => route.fulfill({
+      status: code === "paused" ? 503 : 429, headers: { "Retry-After": "7200", "x-should-retry": "false" },
+      json: { success: false, code, message, result: "", request_id: "r" },
+    }));
+    await ask(page, "hello");
+    const fault = lastTurn(page).getByRole("alert");
+    await shows(fault, words);
+    assert.doesNotMatch(await fault.innerText(), /Please wait/);
+    assert.equal(await lastTurn(page).locator(".retry").isDisabled(), false);
+    assert.equal(counted.questions, 1);
+  });
+}
 
 test("citations are marks in the text and a list of sources", async t => {
   const page = await visit(t);

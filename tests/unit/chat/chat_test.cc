@@ -122,7 +122,7 @@ class Chats : public testing::Test {
         loop_, board_, state_, browser_, parsed.question,
         AdmittedChat{"r", Endpoint::kChatStream, snapshot_, *snapshot_->find(kDefaultBot),
                      state_.take_permit(snapshot_->bots.front().streams), kMyapi, Headers{}, kKey,
-                     std::move(parsed.writer), "192.0.2.1"});
+                     std::move(parsed.writer), "192.0.2.1", Admission{}, flights_});
   }
 
   [[nodiscard]] std::optional<ChatPhase> phase() const {
@@ -172,6 +172,7 @@ class Chats : public testing::Test {
   LoopBoard& board_ = state_.board.add_loop();
   std::shared_ptr<ConfigSnapshot> snapshot_;
   Browser browser_;
+  Flights flights_{loop_};
   std::unique_ptr<Chat> chat_;
 
  private:

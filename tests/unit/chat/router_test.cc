@@ -205,7 +205,7 @@ TEST_F(Routes, PreflightsAllowTheHeadersTheyNameAsFarAsTheseAreNames) {
     EXPECT_EQ(allowed(names), names);
   }
   const std::string usual =
-      "Content-Type, Accept, Authorization, Cache-Control, X-Requested-With, X-WP-Nonce";
+      "Content-Type, Accept, Authorization, Cache-Control, Idempotency-Key, X-Requested-With, X-WP-Nonce";
   for (const std::string& nonsense :
        {std::string(), std::string(", ,"), std::string("a\r\nSet-Cookie: x"), std::string("a:b"),
         std::string("a;b"), std::string("\"a\""), std::string("a\tb"), std::string("a\0b", 3),

@@ -429,6 +429,8 @@ TEST_F(FcgiRequests, AreReadWithTheirHeaders) {
                              {"HTTP_HOST", "example.com"},
                              {"HTTP_ORIGIN", "https://example.com"},
                              {"HTTP_IF_NONE_MATCH", "\"x\""},
+                             {"HTTP_IDEMPOTENCY_KEY", "k"},
+                             {"HTTP_CACHE_CONTROL", "max-age=0, No-Cache"},
                              {"REQUEST_ID", "0123abc"},
                              {"CONTENT_LENGTH", "2"}},
                             "{}");
@@ -438,6 +440,8 @@ TEST_F(FcgiRequests, AreReadWithTheirHeaders) {
   EXPECT_EQ(request->host, "example.com");
   EXPECT_EQ(request->origin, "https://example.com");
   EXPECT_EQ(request->if_none_match, "\"x\"");
+  EXPECT_EQ(request->idempotency_key, "k");
+  EXPECT_TRUE(request->is_no_cache);
   EXPECT_EQ(request->request_id, "0123abc");
   EXPECT_EQ(request->body, "{}");
 }

@@ -96,6 +96,9 @@ TEST_F(Configs, DefaultsAreThoseOfTheTable) {
   EXPECT_EQ(c.client_buffer_bytes, 262144U);
   EXPECT_EQ(c.client_stall_timeout, Seconds(60));
   EXPECT_EQ(c.upstream_retries, 1);
+  EXPECT_EQ(c.answer_cache, AnswerCaching::kButtons);
+  EXPECT_EQ(c.answer_cache_ttl, Seconds(3600));
+  EXPECT_EQ(c.answer_cache_bytes, size_t{8} << 20);
   EXPECT_TRUE(c.allowed_origins.empty());
   EXPECT_EQ(c.bot_profile.json, default_bot_profile().json);
   EXPECT_EQ(c.ledger, "/var/lib/bailian-fcgi/ledger");
@@ -574,8 +577,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadSetting{"TemperatureTwo", "TEMPERATURE=2"}, BadSetting{"WorkersTooMany", "WORKERS=65"},
         BadSetting{"CoalesceTooLong", "TOKEN_COALESCE=101"},
         BadSetting{"BufferTooSmall", "CLIENT_BUFFER_BYTES=16383"}, BadSetting{"WarmUp", "WARM_UP=often"},
-        BadSetting{"Moderation", "MODERATION=on"}, BadSetting{"MemoryId", "MEMORY_ID=a b"},
-        BadSetting{"RetriesTooMany", "UPSTREAM_RETRIES=11"}, BadSetting{"SecondsTooMany", "HEARTBEAT=86401"},
+        BadSetting{"AnswerCache", "ANSWER_CACHE=on"}, BadSetting{"AnswerCacheTtl", "ANSWER_CACHE_TTL=-1"},
+        BadSetting{"AnswerCacheBytes", "ANSWER_CACHE_BYTES=0"}, BadSetting{"Moderation", "MODERATION=on"},
+        BadSetting{"MemoryId", "MEMORY_ID=a b"}, BadSetting{"RetriesTooMany", "UPSTREAM_RETRIES=11"},
+        BadSetting{"SecondsTooMany", "HEARTBEAT=86401"},
         BadSetting{"ParametersArray", "DASHSCOPE_PARAMETERS=[]"},
         BadSetting{"ParametersNoJson", "DASHSCOPE_PARAMETERS={top_p:1}"},
         BadSetting{"BizParamsText", "BIZ_PARAMS=\"x\""}, BadSetting{"BizParamsNoJson", "BIZ_PARAMS={city:1}"},

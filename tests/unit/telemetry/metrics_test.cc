@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dashscope/api.h"
+#include "telemetry/metric_labels.h"
 #include "telemetry/process_stats.h"
 
 namespace bailian {
