@@ -72,6 +72,8 @@ struct Metrics::Families {
     }
     for (const char* result : {"hit", "joined", "miss"}) by_result(cacheables, bot, result);
     for (const char* result : {"replayed", "joined"}) by_result(repeated, bot, result);
+    for (const char* code : {"budget_used_up", "visitor_budget_used_up", "paused", "budget_unknown"})
+      refusals.Add({{"bot", bot}, {"code", code}});
     for (const char* mode : {"stream", "json"}) {
       first_token(bot, mode);
       for (const auto& outcome : kOutcomes) duration(bot, mode, outcome.value);
