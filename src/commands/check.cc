@@ -28,7 +28,9 @@
 #include "commands/ledger_access.h"
 #include "commands/php_pools.h"
 #include "dashscope/trust_store.h"
+#include "ledger/redis_check.h"
 #include "settings/missing.h"
+#include "settings/redis_address.h"
 #include "settings/settings_table.h"
 
 namespace bailian {
@@ -247,8 +249,8 @@ void print_settings(const Config& config, bool is_of_service) {
              is_of_service ? ", unless bailian-fcgi.socket says otherwise" : "");
 }
 
-// Of the ledger's file, if there is one: `check` connects to nothing and makes no file. Root becomes the
-// owner of the ledger.
+// Of the ledger's file, if there is one: `check` makes none, and asks no server what was used. Root becomes
+// the owner of the ledger.
 std::optional<LedgerReport> read_ledger(const Config& config, std::vector<std::string>& warnings) {
   if (config.ledger.empty() || !is_file_ledger(config) || ::access(config.ledger.c_str(), F_OK) != 0)
     return std::nullopt;
@@ -278,6 +280,13 @@ void warn_of_ledger_folder(const Config& config, bool is_of_service, std::vector
   }
 }
 
+void warn_of_redis(const Config& config, std::vector<std::string>& warnings) {
+  const auto address = parse_redis_address(config.ledger);
+  if (fault_in(address) != nullptr) return;  // a file
+  for (std::string& sentence : redis_warnings(std::get<RedisAddress>(address)))
+    warnings.push_back(std::move(sentence));
+}
+
 // The packaged service reads its key as systemd passes it on.
 LoadedConfig load_as_service(const SettingsSource& source) {
   const bool is_service = file_of_service(source.env_file).has_value();
@@ -305,6 +314,7 @@ int check(const SettingsSource& source, bool strict) {
   }
   for (std::string& sentence : cap_warnings(config)) warnings.push_back(std::move(sentence));
   warn_of_ledger_folder(config, service_file.has_value(), warnings);
+  warn_of_redis(config, warnings);
   const auto ledger = read_ledger(config, warnings);
   for (const std::string& warning : warnings) fmt::print(stderr, "warning: {}\n", printable(warning));
   for (const std::string& fault : faults) fmt::print(stderr, "bailian-fcgi: {}\n", printable(fault));

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <cstring>
 #include <utility>
 
 #include "base/log.h"
@@ -78,10 +77,10 @@ void RedisHost::look() {
 
 void RedisHost::leave() {
   is_leaving_ = true;
-  const bool is_hopeless = !connection_.is_ready() && !why_.empty();
+  const bool is_hopeless = view_.is_away || (!connection_.is_ready() && !why_.empty());
   next_beat_ = is_hopeless ? Clock::now() : Clock::now() + kPatience;
-  schedule_tick();
   look();
+  on_tick();
 }
 
 // --- the connection
@@ -141,6 +140,7 @@ void RedisHost::send_batch(bool as_text) {
   command.insert(command.end(), words.begin(), words.end());
   connection_.send(command);
   expects_ = Expects::kBatch;
+  is_sent_as_text_ = as_text;
 }
 
 void RedisHost::send_history(int days) {
@@ -175,8 +175,8 @@ void RedisHost::note_good() {
 void RedisHost::note_fault(const std::string& why) {
   why_ = why;
   if (view_.is_known && Clock::now() - last_good_ < kPatience) return;
-  if (!view_.is_away || view_.fault != why) log(LogLevel::kError, "ledger", why);
   const bool is_news = !view_.is_away || view_.fault != why;
+  if (is_news) log(LogLevel::kError, "ledger", why);
   view_.is_away = true;
   view_.fault = why;
   if (is_news) publish();
@@ -195,7 +195,7 @@ void RedisHost::take_time(const RedisReply& reply) {
 }
 
 void RedisHost::take_batch_reply(const RedisReply& reply) {
-  if (reply.is_error() && reply.text.starts_with("NOSCRIPT")) return send_batch(true);
+  if (reply.is_error() && reply.text.starts_with("NOSCRIPT") && !is_sent_as_text_) return send_batch(true);
   if (reply.is_error()) return retry(explain_redis_error(reply.text));
   auto answer = parse_redis_batch_reply(reply, asked_orders_.size(), asked_.size(), asked_totals_.size());
   constexpr int64_t kMaxMs = int64_t{1} << 46;
@@ -230,6 +230,8 @@ void RedisHost::take_batch_reply(const RedisReply& reply) {
 // New leases are of the other day; so they go with the next batch.
 void RedisHost::take_other_day(const RedisBatchReply& reply) {
   adopt_day(reply.day, reply.opened);
+  if (header_.day == clock_.day && header_.opened == opened_)
+    return retry("the server does not know its day");
   header_.day = static_cast<Day>(clock_.day);
   header_.opened = opened_;
   for (size_t i = asked_.size(); i-- > 0;) {

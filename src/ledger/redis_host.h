@@ -111,6 +111,7 @@ class RedisHost {
   bool is_leaving_ = false;
   bool has_left_ = false;
   bool has_batch_ = false;  // it is not answered yet
+  bool is_sent_as_text_ = false;
   Clock::time_point next_try_;
   Clock::time_point next_beat_;
   RedisHeader header_;

@@ -162,10 +162,11 @@ void RedisHost::hash_visitor(RedisSlot& slot) {
       "{:016x}", keyed_hash(keyed_hash(0, 0, key), keyed_hash(1, 1, key), slot.visitor + '\n' + slot.bot));
 }
 
+// One that has to end keeps no more than it has used.
 void RedisHost::add_slot(RedisSlot& slot, RedisBatch::Count& count) {
   count_used(slot, count);
   const uint64_t used = slot.counted_input + slot.counted_output + slot.counted_estimated;
-  if (slot.is_capped) return extend_if_low(slot, used);
+  if (slot.is_capped && may_go_on(slot)) return extend_if_low(slot, used);
   commit(slot, count, difference(used, slot.committed));
 }
 
@@ -184,7 +185,7 @@ void RedisHost::commit(RedisSlot& slot, RedisBatch::Count& count, int64_t tokens
 }
 
 void RedisHost::extend_if_low(RedisSlot& slot, uint64_t used) {
-  if (!may_go_on(slot) || batch_.leases.size() >= kMaxLeases + kMaxExtensions) return;
+  if (batch_.leases.size() >= kMaxLeases + kMaxExtensions) return;
   const uint64_t slice = settings_.slice;
   const uint64_t left = slot.committed > used ? slot.committed - used : 0;
   const uint64_t missing = used > slot.committed ? used - slot.committed : 0;

@@ -10,6 +10,7 @@
 #include "settings/address.h"
 #include "settings/biz_params.h"
 #include "settings/placeholder.h"
+#include "settings/redis_address.h"
 
 namespace bailian {
 namespace {
@@ -189,9 +190,8 @@ Parsed<std::string> parse_log_file(const std::string& text) {
 Parsed<std::string> parse_ledger(const std::string& text) {
   if (text.empty()) return text;
   if (text.find("://") != std::string::npos) {
-    const auto is_of = [&text](std::string_view scheme) { return text.starts_with(scheme); };
-    const bool is_redis = is_of("redis://") || is_of("rediss://") || is_of("unix:///");
-    if (!is_redis || !is_visible_ascii(text)) return not_expected();
+    const auto address = parse_redis_address(text);
+    if (const ValueFault* const fault = fault_in(address)) return *fault;
     return text;
   }
   const bool is_file = text.find('/') != std::string::npos && !text.ends_with('/');
