@@ -12,13 +12,13 @@ namespace bailian {
 AnswerReader::AnswerReader(EventLoop& loop, AnswerRecording::Subscription subscription, ReaderRole role,
                            const Config& config, AnswerHandler& handler)
     : loop_(loop),
+      deliver_later_(loop, bind<&AnswerReader::deliver>(this)),
+      notifier_(loop, bind<&AnswerReader::deliver>(this)),
       subscription_(std::move(subscription)),
       role_(role),
       config_(config),
       handler_(handler),
-      cursor_(subscription_.start()),
-      deliver_later_(loop, bind<&AnswerReader::deliver>(this)),
-      notifier_(loop, bind<&AnswerReader::deliver>(this)) {
+      cursor_(subscription_.start()) {
   subscription_.forget_start();
   subscription_.attach(*this);
   deliver_later_.schedule();

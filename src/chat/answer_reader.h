@@ -60,6 +60,9 @@ class AnswerReader final : public AnswerSource {
   [[nodiscard]] bool is_same_visitor() const { return role_ != ReaderRole::kOther; }
 
   EventLoop& loop_;
+  EndOfIteration deliver_later_;
+  Notifier notifier_;
+  // Ends before the notifier, which others use until then.
   AnswerRecording::Subscription subscription_;
   const ReaderRole role_;
   const Config& config_;
@@ -69,8 +72,6 @@ class AnswerReader final : public AnswerSource {
   bool is_delivering_ = false;
   Answer answer_;             // as another visitor sees it
   Flight* flight_ = nullptr;  // of the asker, while the answer is under way
-  EndOfIteration deliver_later_;
-  Notifier notifier_;
 };
 
 }  // namespace bailian

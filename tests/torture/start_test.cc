@@ -75,6 +75,25 @@ TEST_F(TortureStart, Serving) {
       {0, 69, 71, 78});
 }
 
+// Without a ledger it serves, as no cap needs one, and makes it later.
+TEST_F(TortureStart, ServingWithANewLedger) {
+  const auto ledger = dir().file("new-ledger");
+  const auto serving = command({}, {{"LEDGER", ledger}});
+  survive(
+      [&] {
+        std::filesystem::remove(ledger);
+        std::filesystem::remove(ledger + ".journal");
+        Process process(serving);
+        return serve(process);
+      },
+      {0, 69, 71, 78});
+}
+
+TEST_F(TortureStart, Usage) { survive_run(command({"usage"}), {0, 71, 74, 77, 78}); }
+TEST_F(TortureStart, Pause) {
+  survive_run(command({"pause", "--message", "Back soon"}), {0, 71, 74, 77, 78});
+}
+
 TEST_F(TortureStart, ServingUnderASupervisor) {
   auto supervised = command({"--supervise"});
   supervised.announces_listen_fds = true;

@@ -275,7 +275,7 @@ void Torture::survive(const std::function<void()>& scenario, Ends ends, Times ti
   if (ends == Ends::kServing) {
     const size_t files_now = files_but_tcp(responder().pid());
     const int64_t rss_now = responder().memory_kib();
-    EXPECT_LE(files_now, files + (loops_ - 1) * kFilesOfFirstChat);
+    EXPECT_LE(files_now, files + kFilesOfLedger + (loops_ - 1) * kFilesOfFirstChat);
     constexpr int64_t kMoreKib = 4096;
     EXPECT_TRUE(kSanitized || rss_now <= rss + kMoreKib) << rss << " -> " << rss_now << " KiB";
     summary << ", RSS " << rss << " -> " << rss_now << " KiB, files " << files << " -> " << files_now;

@@ -93,6 +93,7 @@ class Torture : public TortureBase {
 
   // Descriptors that a loop opens for its first chat: libcurl's, to wake up a multi handle.
   static constexpr size_t kFilesOfFirstChat = 2;
+  static constexpr size_t kFilesOfLedger = 1;  // the journal, opened within a second
   enum class Ends { kServing, kEnded };
   // Runs the scenario with every call failing, one after the other. After each run the responder must serve
   // /health or have ended by itself. In the end it must not use more memory or files than before.

@@ -140,6 +140,28 @@ TEST_F(Torture, WholeAnswer) {
   survive([&] { chat("[[sim events=5]]", tokens(5)); });
 }
 
+TEST_F(Torture, CappedStreams) {
+  start({{"CAP_DAY_TOKENS", "100000000"}, {"CAP_VISITOR_DAY_TOKENS", "100000000"}, {"LEDGER_SLICE", "64"}});
+  survive([&] {
+    stream("[[sim events=90]]", tokens(90));  // gets a second slice
+    chat("[[sim events=2]]", tokens(2));
+  });
+}
+
+TEST_F(Torture, OverTheCap) {
+  start({{"CAP_DAY_TOKENS", "0"}});
+  survive([&] { ask(kStreamPath, chat_body("[[sim events=2]]"), 429, "budget_used_up"); });
+}
+
+TEST_F(Torture, VisitorsOfOneAnswer) {
+  start({{"ANSWER_CACHE", "first-turn"}, {"ANSWER_CACHE_TTL", "0.001"}, {"WORKERS", "2"}});
+  survive([&] {
+    std::vector<FcgiPeer> peers;
+    for (int i = 0; i < 4; ++i) peers.push_back(ask_for_stream("[[sim events=3 interval=1]]"));
+    for (auto& peer : peers) expect_stream(peer, tokens(3));
+  });
+}
+
 TEST_F(Torture, Conversation) {
   start();
   const auto body =
