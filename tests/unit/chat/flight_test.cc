@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <future>
@@ -659,6 +660,24 @@ TEST_F(FlightsOfLoops, ASlowVisitorOfAnotherLoopHoldsNobodyUp) {
           });
   });
   loop_.run();
+}
+
+TEST_F(FlightsOfLoops, AReaderMayLeaveWhileItIsNotified) {
+  const Recorded recorded = start_recording(loop_);
+  const AnswerRecording::Subscription keeps_it(recorded);
+  OtherLoop other;
+  std::atomic<bool> all_left{false};
+  const auto come_and_go = [&] {
+    for (int i = 0; i < 20'000; ++i) {
+      Visitor visitor;
+      visitor.reader = std::make_unique<AnswerReader>(other.loop, AnswerRecording::Subscription(recorded),
+                                                      ReaderRole::kOther, snapshot_->config, visitor);
+    }
+    all_left = true;
+  };
+  other.loop.post(come_and_go);
+  while (!all_left) recorded.recording->deliver();
+  other.call([] {});  // its loop has called whom it was told of
 }
 
 // Two loops ask, join and leave at any moment. Everyone gets the beginning of one answer, or all of it.
