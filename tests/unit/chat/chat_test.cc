@@ -172,6 +172,7 @@ class Chats : public testing::Test {
   LoopBoard& board_ = state_.board.add_loop();
   std::shared_ptr<ConfigSnapshot> snapshot_;
   Browser browser_;
+  ScriptedLedger ledger_;  // of PaidChats
   Flights flights_{loop_};
   std::unique_ptr<Chat> chat_;
 
@@ -563,8 +564,6 @@ class PaidChats : public Chats {
            R"("},"usage":{"models":[{"input_tokens":3,"output_tokens":)" + std::to_string(output_tokens) +
            "}]}}\n\n";
   }
-
-  ScriptedLedger ledger_;
 };
 
 TEST_F(PaidChats, AreNoChatsWhenTheyAreRefusedAtOnce) {
