@@ -41,10 +41,12 @@ Chat::Chat(EventLoop& loop, LoopBoard& board, ServiceState& state, ClientStream&
 
 // A shared answer is a stream, whatever the one who asks first wants.
 std::unique_ptr<AnswerSource> Chat::make_source(EventLoop& loop, const Question& question) {
+  const std::string idempotency_id = chat_.admission.duty.idempotency_id();
   const Flight::Ask ask = [&](AnswerHandler& handler) -> std::unique_ptr<AnswerSource> {
     if (state_.ledger == nullptr)
       return chat_.bot.upstream.ask(question, is_shared_ ? AnswerMode::kStream : mode_, handler);
-    return std::make_unique<MeteredAnswer>(loop, *state_.ledger, chat_.bot, question, chat_.visitor, handler);
+    return std::make_unique<MeteredAnswer>(loop, *state_.ledger, chat_.bot, question, chat_.visitor,
+                                           idempotency_id, handler);
   };
   AnswerHandler& self = *this;
   if (!is_shared_) return ask(self);
@@ -124,7 +126,7 @@ void Chat::on_failed(const UpstreamError& error) {
 // A whole answer ends with the text that there is.
 void Chat::on_refused(const HttpError& error) {
   failure_ = {Outcome::kError, std::string(error.code()), {}};
-  if (mode_ == AnswerMode::kStream || !first_token_) return end(error, true);
+  if (mode_ == AnswerMode::kStream || !first_token_) return end(error, error.forbids_retry());
   chat_.permit.reset();
   finish_whole(chat_.writer->cut(source_->answer(), error));
 }

@@ -19,9 +19,11 @@ size_t sent_bytes(const Question& question, const Config& config) {
 }  // namespace
 
 MeteredAnswer::MeteredAnswer(EventLoop& loop, Ledger& ledger, Bot& bot, const Question& question,
-                             std::string_view visitor, AnswerHandler& handler)
+                             std::string_view visitor, std::string_view idempotency_id,
+                             AnswerHandler& handler)
     : ledger_(ledger), bot_(bot), handler_(handler), started_(Clock::now()) {
-  auto taken = ledger.take(loop, {bot.name, visitor, sent_bytes(question, bot.config)}, *this);
+  auto taken =
+      ledger.take(loop, {bot.name, visitor, sent_bytes(question, bot.config), idempotency_id}, *this);
   if (const auto* const refusal = std::get_if<Refusal>(&taken)) {
     throw refuse(*refusal);
   }
@@ -70,6 +72,7 @@ const Answer& MeteredAnswer::answer() const {
 
 HttpError MeteredAnswer::refuse(const Refusal& refusal) {
   HttpError error = to_http_error(refusal);
+  if (refusal.cause == Refusal::Cause::kUnderWay) return error;  // no cap refuses it
   ledger_.count_refused(bot_.name, refusal.cause);
   bot_.metrics.count_refusal(bot_.name, error.code());
   return error;

@@ -18,10 +18,10 @@ namespace bailian {
 /// on_refused(). A visitor who leaves while the lease is pending has cost nothing.
 class MeteredAnswer final : public AnswerSource, private AnswerHandler, private LeaseHandler {
  public:
-  /// `ledger`, `bot` and `handler` must outlive it; `question` and `visitor` may go when the constructor
-  /// returns. Throws HttpError if the ledger refuses at once.
+  /// `ledger`, `bot` and `handler` must outlive it; `question` and the texts may go when the constructor
+  /// returns. `idempotency_id` may be empty. Throws HttpError if the ledger refuses at once.
   MeteredAnswer(EventLoop& loop, Ledger& ledger, Bot& bot, const Question& question, std::string_view visitor,
-                AnswerHandler& handler);
+                std::string_view idempotency_id, AnswerHandler& handler);
   ~MeteredAnswer() override;
 
   bool pause() override { return completion_ && completion_->pause(); }

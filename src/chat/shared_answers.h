@@ -44,6 +44,8 @@ class FlightDuty {
   explicit operator bool() const { return recording_ != nullptr; }
 
   [[nodiscard]] AnswerRecording& recording() const { return *recording_; }
+  /// Of the question; empty: none.
+  [[nodiscard]] const std::string& idempotency_id() const { return idempotency_id_; }
   /// The recording has grown or ended.
   void update() noexcept;
 

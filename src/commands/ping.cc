@@ -51,6 +51,8 @@ std::string describe(const Refusal& refusal, const std::string& bot) {
       return fmt::format("the bot is paused: bailian-fcgi resume{} ends that", command);
     case Refusal::Cause::kUnknown:
       return "the ledger cannot be used, so the tokens left of the caps are unknown (CAPS_ON_FAULT)";
+    case Refusal::Cause::kUnderWay:
+      break;  // it has no Idempotency-Key
   }
   return "";
 }

@@ -11,7 +11,7 @@ constexpr std::string_view kBusyRetryAfter = "5";
 
 void add_retry_headers(const HttpError& error, Headers& headers) {
   const auto seconds = error.retry_after().count();
-  if (error.status() == 429 && seconds > 0) {
+  if ((error.status() == 429 || error.status() == 409) && seconds > 0) {
     headers.emplace_back("Retry-After", std::to_string(seconds));
   } else if (error.status() == 429 && !error.forbids_retry()) {
     headers.emplace_back("Retry-After", kThrottledRetryAfter);

@@ -25,7 +25,7 @@ FileLease::FileLease(Table& table, const MeteredBot& bot, const MeteredBot& all,
       expected_input_(question_tokens_ + added_input(bot)),
       at_once_pauses_(table.at_once_pauses().load(std::memory_order_acquire)) {}
 
-std::optional<Refusal> FileLease::open(std::string_view visitor) {
+std::optional<Refusal> FileLease::open(std::string_view visitor, std::string_view idempotency_id) {
   const Day day = table_.day();
   tag_ = {.entry = table_.index_of(*bot_.entry.load(std::memory_order_acquire)), .day = day};
   if (!visitor.empty() && bot_.visitor_day_cap.load(std::memory_order_relaxed) != kNoCap)
@@ -34,6 +34,7 @@ std::optional<Refusal> FileLease::open(std::string_view visitor) {
   LeaseSlot* const slot = scopes ? table_.acquire_slot() : nullptr;
   if (slot == nullptr) return Refusal{Refusal::Cause::kUnknown};
   has_visitor_ = scopes->has_visitor;
+  slot->key.store(hash_of_key(table_.visitors(day), idempotency_id), std::memory_order_release);
   // A lease that another thread has just rolled back may have been in the way.
   for (int attempt = 0; attempt < 3; ++attempt) {
     if (account_.open(*slot, scopes->scopes, tag_.word(), expected_input_, policy_.slice.load()))

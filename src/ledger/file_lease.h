@@ -28,8 +28,8 @@ class FileLease final : public Lease {
   FileLease(const FileLease&) = delete;
   FileLease& operator=(const FileLease&) = delete;
 
-  /// Nothing: it is open. Called once.
-  std::optional<Refusal> open(std::string_view visitor);
+  /// Nothing: it is open. Called once. `idempotency_id` may be empty.
+  std::optional<Refusal> open(std::string_view visitor, std::string_view idempotency_id);
 
   [[nodiscard]] bool is_pending() const noexcept override { return false; }
   [[nodiscard]] bool settle(const Usage& usage) noexcept override;

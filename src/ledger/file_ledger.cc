@@ -145,7 +145,10 @@ std::variant<std::unique_ptr<Lease>, Refusal> FileLedger::take(EventLoop&, const
   if (Table* const table = table_for(bot)) {
     if (auto pause = pause_of(*bot, all)) return *std::move(pause);
     auto lease = std::make_unique<FileLease>(*table, *bot, all, policy_, spending.question_bytes);
-    auto refusal = lease->open(spending.visitor);
+    auto refusal = lease->open(spending.visitor, spending.idempotency_id);
+    // After that: of two processes that are asked at the same moment, at least one sees the other's lease.
+    if (!spending.idempotency_id.empty() && table->is_under_way_elsewhere(spending.idempotency_id))
+      return Refusal{Refusal::Cause::kUnderWay, std::chrono::seconds(1)};
     if (!refusal) return lease;
     if (refusal->cause != Refusal::Cause::kUnknown) return *std::move(refusal);
   }

@@ -9,6 +9,8 @@ namespace bailian {
 
 /// False: another open file has it.
 bool try_lock_byte(int fd, int64_t byte);
+/// Whether another open file has it.
+bool is_byte_locked(int fd, int64_t byte) noexcept;
 void unlock_byte(int fd, int64_t byte) noexcept;
 
 }  // namespace bailian

@@ -120,6 +120,7 @@ struct alignas(64) LeaseSlotOf {
   Cell output;     // likewise
   Cell estimated;  // likewise, without usage from the upstream
   Cell next;       // for the list of free ones
+  Cell key;        // a hash of its Idempotency-Key, written before the tag; 0: none
 };
 
 struct UsedTokens {
@@ -149,7 +150,8 @@ class LeaseAccountOf {
     slot.output.store(0, std::memory_order_relaxed);
     slot.estimated.store(0, std::memory_order_relaxed);
     grant(size);
-    slot.tag.store(tag, std::memory_order_release);
+    // In one order with the looks at other leases: see Table::is_under_way_elsewhere().
+    slot.tag.store(tag, std::memory_order_seq_cst);
     return true;
   }
 

@@ -22,7 +22,8 @@ struct Refusal {
     kUsedUp,         // a cap of the bot or of all bots
     kVisitorUsedUp,  // the visitor's own cap
     kPaused,         // by the owner
-    kUnknown         // the ledger cannot be read, and CAPS_ON_FAULT=closed
+    kUnknown,        // the ledger cannot be read, and CAPS_ON_FAULT=closed
+    kUnderWay        // another process is answering the question with this Idempotency-Key
   };
   Cause cause;
   std::chrono::seconds retry_after{0};  // until the period ends; 0: no time is known
@@ -34,7 +35,8 @@ struct Spending {
   std::string_view bot;
   std::string_view
       visitor;  // the browser's address, according to the web server; empty: no visitor's cap applies
-  size_t question_bytes;  // of prompt, history and parameters, as they are sent
+  size_t question_bytes;                 // of prompt, history and parameters, as they are sent
+  std::string_view idempotency_id = {};  // see IdempotencyKeys::id(); empty: no key
 };
 
 /// Receives the end of a take() that was pending, on the loop's thread; never during the call of take().

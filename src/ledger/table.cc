@@ -205,7 +205,7 @@ bool Table::acquire_chunk() {
   if ((free_slots_.load(std::memory_order_acquire) & kLowHalf) != 0) return true;  // another thread did it
   for (size_t chunk = 0; chunk < kChunks; ++chunk) {
     uint64_t nobody = 0;
-    if (!layout_->owners[chunk].compare_exchange_strong(nobody, process_, std::memory_order_acq_rel))
+    if (!layout_->owners[chunk].compare_exchange_strong(nobody, process_, std::memory_order_seq_cst))
       continue;
     for (size_t i = kChunkSlots; i-- > 0;) release_slot(layout_->leases[chunk * kChunkSlots + i]);
     return true;

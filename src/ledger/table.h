@@ -104,6 +104,9 @@ class Table {
   /// After sweep(), when it is alone: takes over what the journal has more of, and counts as estimated what
   /// was committed and never settled.
   void reconcile(const Lock&, const JournalContents& journal);
+  /// Whether another process that is alive has an open lease with this Idempotency-Key. Of two processes that
+  /// open one with the same key at the same time and then ask, at least one is told so.
+  [[nodiscard]] bool is_under_way_elsewhere(std::string_view idempotency_id) const;
   /// Whether this process is, or has just become, the one that writes the journal.
   [[nodiscard]] bool is_journal_writer();
 

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "ledger/file_lock.h"
 #include "ledger/table.h"
+#include "ledger/visitors.h"
 
 namespace bailian {
 namespace {
@@ -193,6 +194,23 @@ bool Table::is_alone(const Lock&) {
     unlock_byte(fd_.get(), lock_of(process));
   }
   return true;
+}
+
+bool Table::is_under_way_elsewhere(std::string_view idempotency_id) const {
+  // By the lowest bit of the day on which the other lease was opened.
+  const std::array keys = {hash_of_key(layout_->visitors[0], idempotency_id),
+                           hash_of_key(layout_->visitors[1], idempotency_id)};
+  for (size_t chunk = 0; chunk < kChunks; ++chunk) {
+    const uint64_t owner = layout_->owners[chunk].load(std::memory_order_seq_cst);
+    if (owner == 0 || owner == process_ || owner > kProcesses) continue;
+    for (size_t i = 0; i < kChunkSlots; ++i) {
+      const LeaseSlot& slot = layout_->leases[chunk * kChunkSlots + i];
+      const uint64_t word = slot.tag.load(std::memory_order_seq_cst);
+      if (word == 0 || slot.key.load(std::memory_order_acquire) != keys[LeaseTag::of(word).day & 1]) continue;
+      if (is_byte_locked(fd_.get(), lock_of(owner))) return true;  // else its process has died
+    }
+  }
+  return false;
 }
 
 bool Table::is_journal_writer() {

@@ -19,6 +19,7 @@ namespace bailian {
 using Count = std::atomic<uint64_t>;
 static_assert(Count::is_always_lock_free && sizeof(Count) == 8);
 using LeaseSlot = LeaseSlotOf<Count>;
+static_assert(sizeof(LeaseSlot) == 64);
 using LeaseAccount = LeaseAccountOf<Count>;
 using Scopes = ScopesOf<Count>;
 

@@ -41,6 +41,13 @@ bool count_visitor(VisitorTable& table) {
   return true;
 }
 
+// With the key of the table's day; never 0.
+uint64_t hash_of(const VisitorTable& table, std::string_view text) {
+  const uint64_t hash = keyed_hash(table.key[0].load(std::memory_order_relaxed),
+                                   table.key[1].load(std::memory_order_relaxed), text);
+  return hash == 0 ? 1 : hash;
+}
+
 }  // namespace
 
 VisitorId::VisitorId(std::string_view address) {
@@ -77,12 +84,14 @@ uint64_t keyed_hash(uint64_t key0, uint64_t key1, std::string_view text) {
   return state.v0 ^ state.v1 ^ state.v2 ^ state.v3;
 }
 
+uint64_t hash_of_key(const VisitorTable& table, std::string_view idempotency_id) {
+  return idempotency_id.empty() ? 0 : hash_of(table, idempotency_id);
+}
+
 uint64_t place_of(VisitorTable& table, size_t entry, const VisitorId& visitor) {
   std::array<char, 66> text{static_cast<char>(entry & 0xff), static_cast<char>(entry >> 8)};
   const size_t size = 2 + visitor.bytes().copy(text.data() + 2, text.size() - 2);
-  uint64_t hash = keyed_hash(table.key[0].load(std::memory_order_relaxed),
-                             table.key[1].load(std::memory_order_relaxed), {text.data(), size});
-  if (hash == 0) hash = 1;
+  const uint64_t hash = hash_of(table, {text.data(), size});
   // Half of the slots are always free, so this ends soon.
   for (size_t i = 0; i < kVisitorSlots; ++i) {
     const uint64_t place = (hash + i) % kVisitorSlots;

@@ -23,6 +23,10 @@ struct VisitorId {
 /// SipHash-2-4. Without the key nobody can find out the address, nor choose addresses that collide.
 uint64_t keyed_hash(uint64_t key0, uint64_t key1, std::string_view text);
 
+/// What an open lease says of its Idempotency-Key, with the key of the table's day. 0: `idempotency_id` is
+/// empty.
+uint64_t hash_of_key(const VisitorTable& table, std::string_view idempotency_id);
+
 /// Where the visitor of a bot is counted, from 1: a place of his own, or when there are too many, one of a
 /// group.
 uint64_t place_of(VisitorTable& table, size_t entry, const VisitorId& visitor);

@@ -615,6 +615,21 @@ test("a question and its fallback have one key; retry has another, and wants a n
   assert.deepEqual(sent.map(each => each.cache === "no-cache"), [false, false, true, false]);
 });
 
+test("a fallback whose stream is still being answered is told in words, and asked once", async t => {
+  const page = await visit(t);
+  const counted = countQuestions(page);
+  await page.route(/chat-bot(\/stream)?$/, route => /stream$/.test(route.request().url())
+    ? route.fulfill({ status: 502, contentType: "text/html", body: "<html>" })
+    : route.fulfill({
+      status: 409, headers: { "Retry-After": "1" },
+      json: { success: false, code: "idempotency_in_progress", message: "The question with this Idempotency-Key is being answered", request_id: "r" },
+    }));
+  await ask(page, "hello");
+  await shows(lastTurn(page).getByRole("alert"), "still being answered");
+  await page.waitForFunction(button => !button.disabled, await lastTurn(page).locator(".retry").elementHandle());
+  assert.equal(counted.questions, 2);
+});
+
 test("the answer to a button is kept for the next visitor, and Retry asks again", async t => {
   const first = await visit(t);
   await button(first, "A discount").click();

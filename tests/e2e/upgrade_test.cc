@@ -91,6 +91,36 @@ TEST_F(Upgrade, TheSuccessorServesAndLiveAnswersFinish) {
   check_log(first.log());
 }
 
+TEST_F(Upgrade, AQuestionThatTheOldProcessIsAnsweringIsNotAskedAgain) {
+  Responder first(own());
+  const auto keyed = [this](const std::string& prompt, const std::string& path, const char* key = "key-1") {
+    HttpRequest request{.method = "POST", .path = path, .body = chat_body(prompt)};
+    request.headers.add("Content-Type", "application/json");
+    request.headers.add("Idempotency-Key", key);
+    return browser().send(request);
+  };
+  const std::string prompt = "[[sim events=3 hold=1]]";
+  auto exchange = keyed(prompt, kStreamPath);
+  EXPECT_EQ(read_text(exchange), "tok1 ");
+  first.process().signal(SIGUSR2);
+  const auto second = await_event(first, "upgraded");
+  for (const char* const path : {kStreamPath, kChatPath}) {
+    const Response refused = keyed(prompt, path).read_all();
+    expect_error(refused, 409, "idempotency_in_progress", "The question with this Idempotency-Key");
+    EXPECT_EQ(refused.headers.get("Retry-After"), "1");
+    EXPECT_EQ(refused.headers.get("x-should-retry"), "");
+  }
+  EXPECT_EQ(simulator_.count("requests"), 1);
+  EXPECT_EQ(keyed("[[sim events=1]]", kChatPath, "key-2").read_all().status, 200);
+  EXPECT_EQ(simulator_.count("requests"), 2);
+
+  simulator_.release();
+  EXPECT_EQ(read_stream(exchange).text, "tok2 tok3 ");
+  EXPECT_EQ(first.process().wait_alone(), 0);
+  EXPECT_EQ(text_at(keyed("[[sim events=2]]", kChatPath).read_all().json(), "/result"), tokens(2));
+  EXPECT_EQ(simulator_.count("requests"), 3);
+}
+
 TEST_F(Upgrade, WorksWithTcpAndWithSocketsThatWerePassedOn) {
   const auto over_tcp = "127.0.0.1:" + std::to_string(unused_port());
   auto by_systemd = command();

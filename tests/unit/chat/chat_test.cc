@@ -590,6 +590,14 @@ TEST_F(PaidChats, GetARealErrorBeforeTheFirstText) {
   EXPECT_TRUE(repeated->error.forbids_retry());
 }
 
+TEST_F(PaidChats, AreNotRepeatedAsFailuresWhenAnotherProcessIsAnswering) {
+  ledger_.is_pending = true;
+  ask(AnswerMode::kStream);
+  ledger_.refuse({Refusal::Cause::kUnderWay, std::chrono::seconds(1)});
+  EXPECT_EQ(browser_.log, "send 409 idempotency_in_progress;");
+  EXPECT_FALSE(state_.failed_streams.take(kKey, Clock::now()));
+}
+
 TEST_F(PaidChats, EndInTheMiddleWithTheLastEventOfAFailure) {
   ledger_.lease_tokens = 4;
   upstream_.script = {{kHead + paid("a", 1)}};

@@ -105,7 +105,7 @@ class MeteredAnswers : public testing::Test {
     question.prompt = "question";
     question.mode = mode;
     answer_ = std::make_unique<MeteredAnswer>(loop_, ledger_, snapshot_->bots.front(), question, "192.0.2.1",
-                                              visitor_);
+                                              "key", visitor_);
   }
   // What a chat is told of an answer that ends by itself.
   std::string outcome(AnswerMode mode = AnswerMode::kStream) {
@@ -231,6 +231,23 @@ TEST_F(MeteredAnswers, AskNobodyWhenTheyAreRefused) {
   when_settled();
   play();
   EXPECT_EQ(upstream_.requests(), 0U);
+}
+
+TEST_F(MeteredAnswers, MayBeAskedForAgainWhenAnotherProcessIsAnswering) {
+  ledger_.refusal = {Refusal::Cause::kUnderWay, std::chrono::seconds(1)};
+  try {
+    ask();
+    ADD_FAILURE();
+  } catch (const HttpError& error) {
+    EXPECT_EQ(error.status(), 409);
+    EXPECT_EQ(error.code(), "idempotency_in_progress");
+    EXPECT_STREQ(error.what(), "The question with this Idempotency-Key is being answered");
+    EXPECT_EQ(error.retry_after(), std::chrono::seconds(1));
+    EXPECT_FALSE(error.forbids_retry());
+  }
+  EXPECT_EQ(ledger_.idempotency_id, "key");
+  EXPECT_EQ(ledger_.log, "take;") << "no cap has refused it";
+  EXPECT_EQ(state_.metrics.text({}).find("idempotency_in_progress"), std::string::npos);
 }
 
 TEST_F(MeteredAnswers, WaitForALeaseThatIsPending) {

@@ -489,6 +489,29 @@ TEST_F(PaidRoutes, AFallbackOfARefusedStreamIsNotCountedAgain) {
   EXPECT_EQ(shared.streams.taken(), 0);
 }
 
+TEST_F(PaidRoutes, AQuestionThatAnotherProcessIsAnsweringMayBeRepeated) {
+  fake_.refusal = {Refusal::Cause::kUnderWay, std::chrono::seconds(1)};
+  request_.method = "POST";
+  request_.body = R"({"last_prompt":"four"})";
+  request_.visitor = "192.0.2.1";
+  request_.idempotency_key = "k";
+  ServiceState shared(config_);
+  shared.ledger = ledger_;
+  Router router(loop_, config_, shared);
+  for (const char* path : {"/myapi/v1/chat-bot/stream", "/myapi/v1/chat-bot"}) {
+    request_.path = path;
+    Browser browser;
+    router.handle(request_, browser);
+    EXPECT_EQ(browser.status(), 409);
+    EXPECT_EQ(browser.code(), "idempotency_in_progress");
+    EXPECT_EQ(browser.header("Retry-After"), "1");
+    EXPECT_EQ(browser.header("x-should-retry"), "");
+    EXPECT_EQ(std::exchange(fake_.log, {}), "take;") << "the key is free, and no failure is repeated";
+    EXPECT_EQ(fake_.idempotency_id, "default 192.0.2.1 k");
+  }
+  EXPECT_EQ(shared.streams.taken(), 0);
+}
+
 TEST_F(PaidRoutes, TheProfileOfAClosedBotSaysOffline) {
   config_.bot_profile.json = R"({"botStatus":1,"x":2})";
   config_.bot_profile.etag = "\"online\"";

@@ -25,8 +25,9 @@ class ScriptedLedger final : public Ledger {
   std::string its_fault;
   uint64_t used = 0;
   int open_leases = 0;
-  size_t question_bytes = 0;  // of the latest take()
-  std::string visitor;        // likewise
+  size_t question_bytes = 0;   // of the latest take()
+  std::string visitor;         // likewise
+  std::string idempotency_id;  // likewise
 
   /// Ends the waiting of the latest lease.
   void grant() {
@@ -40,6 +41,7 @@ class ScriptedLedger final : public Ledger {
                                                      LeaseHandler& handler) override {
     question_bytes = spending.question_bytes;
     visitor = spending.visitor;
+    idempotency_id = spending.idempotency_id;
     log += "take;";
     if (refusal) return *refusal;
     auto lease = std::make_unique<ScriptedLease>(*this);

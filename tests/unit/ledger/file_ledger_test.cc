@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "unit/ledger/file_ledger_fixture.h"
@@ -327,6 +331,63 @@ TEST_F(FileLedgers, CountCachedAndRefusedQuestions) {
 }
 
 // --- pauses
+
+TEST_F(FileLedgers, RefuseAQuestionThatAnotherProcessIsAnswering) {
+  open();
+  FileLedger second(config);  // as another process
+  const auto ask = [this](FileLedger& asked, std::string_view key) -> std::unique_ptr<Lease> {
+    auto taken = asked.take(
+        loop, {.bot = "default", .visitor = "", .question_bytes = 30, .idempotency_id = key}, handler);
+    if (const auto* const refusal = std::get_if<Refusal>(&taken)) {
+      EXPECT_EQ(refusal->cause, Refusal::Cause::kUnderWay);
+      EXPECT_EQ(refusal->retry_after, std::chrono::seconds(1));
+      asked.count_refused("default", refusal->cause);
+      return nullptr;
+    }
+    return std::move(std::get<std::unique_ptr<Lease>>(taken));
+  };
+  auto under_way = ask(*ledger, "default 192.0.2.1 k");
+  ASSERT_TRUE(under_way);
+  (void)under_way->settle({100, 20});
+  const uint64_t granted = report().caps.at(0).leased;
+  EXPECT_FALSE(ask(second, "default 192.0.2.1 k"));
+  EXPECT_EQ(report().open_leases, 1u);
+  EXPECT_EQ(report().caps.at(0).leased, granted) << "nothing is kept for a refused question";
+  EXPECT_EQ(report().days.at(0).spent.refused, 0u) << "by no cap";
+  EXPECT_TRUE(ask(second, "default 192.0.2.2 k"));
+  EXPECT_TRUE(ask(second, ""));
+  EXPECT_TRUE(ask(*ledger, "default 192.0.2.1 k")) << "its own process knows more";
+
+  under_way.reset();
+  under_way = ask(second, "default 192.0.2.1 k");
+  EXPECT_TRUE(under_way);
+  EXPECT_FALSE(ask(*ledger, "default 192.0.2.1 k"));
+  under_way.reset();
+  under_way = ask(second, "");
+  EXPECT_TRUE(ask(*ledger, "default 192.0.2.1 k")) << "the slot has no key now";
+}
+
+TEST_F(FileLedgers, LetNoTwoProcessesAnswerOneKey) {
+  open();
+  FileLedger second(config);
+  for (int i = 0; i < 500; ++i) {
+    const std::string key = "default 192.0.2.1 " + std::to_string(i);
+    std::array<std::unique_ptr<Lease>, 2> leases;
+    std::atomic<int> ready{0};
+    const auto ask = [&](FileLedger& asked, std::unique_ptr<Lease>& lease) {
+      EventLoop own_loop{std::chrono::nanoseconds(0)};
+      ++ready;
+      while (ready < 2) std::this_thread::yield();
+      auto taken = asked.take(
+          own_loop, {.bot = "default", .visitor = "", .question_bytes = 30, .idempotency_id = key}, handler);
+      if (auto* const given = std::get_if<std::unique_ptr<Lease>>(&taken)) lease = std::move(*given);
+    };
+    std::thread other(ask, std::ref(second), std::ref(leases[1]));
+    ask(*ledger, leases[0]);
+    other.join();
+    ASSERT_FALSE(leases[0] && leases[1]);
+  }
+}
 
 TEST_F(FileLedgers, RefuseWhatIsPausedWithTheOwnersWords) {
   config.bots.resize(1);

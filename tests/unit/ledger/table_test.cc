@@ -8,6 +8,7 @@
 
 #include "ledger/bot_account.h"
 #include "ledger/file_lease.h"
+#include "ledger/visitors.h"
 #include "unit/ledger/ledger_folder.h"
 
 namespace bailian {
@@ -48,9 +49,9 @@ struct Tables : testing::Test {
     advance();
   }
   void advance() { table->advance(table->lock(), now, zone); }
-  std::unique_ptr<FileLease> lease(std::string_view visitor = "192.0.2.1") {
+  std::unique_ptr<FileLease> lease(std::string_view visitor = "192.0.2.1", std::string_view key = "") {
     auto lease = std::make_unique<FileLease>(*table, bot, all, policy, 0);
-    return lease->open(visitor) ? nullptr : std::move(lease);
+    return lease->open(visitor, key) ? nullptr : std::move(lease);
   }
   uint64_t committed(Day day) {
     const DaySlot* const slot = Table::account(*bot.entry, day).day;
@@ -216,6 +217,31 @@ TEST_F(Tables, KeepACountForAVisitorOverMidnight) {
   EXPECT_TRUE(lease()) << "a new day";
   EXPECT_TRUE(over_midnight->settle({1000, 512}));
   EXPECT_FALSE(over_midnight->settle({1000, 513})) << "of the old one nothing is left";
+}
+
+TEST_F(Tables, KnowTheKeyOfAnAnswerOverMidnight) {
+  Table other(folder.ledger());
+  for (int day = 0; day < 2; ++day) {
+    auto over_midnight = lease("", "key");
+    EXPECT_TRUE(other.is_under_way_elsewhere("key"));
+    EXPECT_FALSE(other.is_under_way_elsewhere("another key"));
+    pass(kDay);
+    EXPECT_TRUE(other.is_under_way_elsewhere("key"));
+    EXPECT_FALSE(table->is_under_way_elsewhere("key")) << "its own";
+    over_midnight.reset();
+    EXPECT_FALSE(other.is_under_way_elsewhere("key"));
+  }
+}
+
+TEST_F(Tables, ForgetTheKeyOfAProcessThatHasDied) {
+  auto other = std::make_unique<Table>(folder.ledger());
+  LeaseSlot* const slot = other->acquire_slot();
+  slot->key = hash_of_key(table->visitors(kToday), "key");
+  slot->tag = LeaseTag{.entry = 1, .day = kToday}.word();
+  EXPECT_TRUE(table->is_under_way_elsewhere("key"));
+  other.reset();
+  EXPECT_FALSE(table->is_under_way_elsewhere("key")) << "before it is swept";
+  EXPECT_EQ(table->sweep(table->lock()).leases, 1u);
 }
 
 TEST_F(Tables, AddBotsUntilTheyAreFull) {
