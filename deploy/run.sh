@@ -164,8 +164,10 @@ if (: <>"/dev/tcp/${reachable//[\[\]]/}/$port") 2>/dev/null; then die_of_busy_po
 
 log_format=$(setting LOG_FORMAT)
 debug=$(setting DEBUG True)
-ledger=$(setting LEDGER "$run/ledger")
-responder=(env LOG_FORMAT="${log_format:-text}" DEBUG="$debug" LEDGER="$ledger" "$build/bailian-fcgi" --listen "$socket")
+# A ledger of the settings is not repeated here: its URL may contain a password.
+ledger=
+if [[ $(setting LEDGER none) == none ]]; then ledger=LEDGER=$run/ledger; fi
+responder=(env LOG_FORMAT="${log_format:-text}" DEBUG="$debug" ${ledger:+"$ledger"} "$build/bailian-fcgi" --listen "$socket")
 if [[ $missing ]]; then
   rm -f "$run/simulator.out"
   mkfifo "$run/simulator.out"
@@ -208,8 +210,8 @@ bailian-fcgi runs; Ctrl-C stops it.
   listens    $host:$port$listens_where
   model      $model
   logs       $run/*.log${metrics:+
-  metrics    $metrics (from this machine only)}${ledger:+
-  usage      LEDGER=$ledger $build/bailian-fcgi usage}
+  metrics    $metrics (from this machine only)}
+  usage      ${ledger:+$ledger }$build/bailian-fcgi usage
   try        curl -N http://$reachable:$port/myapi/v1/chat-bot/stream -d '{"last_prompt":"What is SEO?"}'
 EOF
 
