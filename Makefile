@@ -194,8 +194,8 @@ lint: deps compile_commands.json
 	@$(MAKE) --keep-going $(patsubst %.cc,build/lint/%.tidy,$(or $(TIDY),$(all_code)))
 
 # The stamp of a file in which clang-tidy finds nothing. The analyzer gives up on a function after
-# 50,000 states instead of 225,000: half the time, the same findings.
-analyzer := $(addprefix --extra-arg=,-Xclang -analyzer-config -Xclang max-nodes=50000)
+# 20,000 states instead of 225,000, which saves most of the time.
+analyzer := $(addprefix --extra-arg=,-Xclang -analyzer-config -Xclang max-nodes=20000)
 build/lint/%.tidy: %.cc .clang-tidy tests/.clang-tidy
 	$(call say,TIDY,$<)
 	@mkdir -p $(@D)
