@@ -190,13 +190,13 @@ void RedisConnection::on_timeout() {
 
 void RedisConnection::on_exception(const std::exception& error) { lose(error.what()); }
 
-void RedisConnection::lose(const std::string& why) {
-  const std::string copy = why;  // of what is about to be destroyed
+// `why` is a copy: it may be a part of what is about to be destroyed.
+void RedisConnection::lose(std::string why) {  // NOLINT(performance-unnecessary-value-param)
   disconnect();
   phase_ = Phase::kPausing;
   timer_.start(pause_);
   pause_ = std::min(2 * pause_, kLongestPause);
-  events_.on_lost(copy);
+  events_.on_lost(why);
 }
 
 void RedisConnection::watch() {

@@ -66,7 +66,7 @@ class RedisConnection {
   void take_greeting(const RedisReply& reply);
   void on_timeout();
   void on_exception(const std::exception& error);
-  void lose(const std::string& why);
+  void lose(std::string why);
   void watch();
   void disconnect();
 

@@ -11,7 +11,7 @@ namespace bailian {
 namespace {
 
 constexpr std::string_view kLineEnd = "\r\n";
-constexpr size_t kMaxLineBytes = 64 * 1024;  // an error may quote much
+constexpr size_t kMaxLineBytes = size_t{64} << 10;  // an error may quote much
 
 template <typename Number>
 std::optional<Number> whole_number(std::string_view text) {

@@ -20,7 +20,7 @@
 namespace bailian {
 namespace {
 
-constexpr size_t kReadBytes = 16 * 1024;
+constexpr size_t kReadBytes = size_t{16} << 10;
 
 [[noreturn]] void throw_tls(const std::string& what) {
   const unsigned long code = ::ERR_get_error();
