@@ -174,7 +174,7 @@ TEST_F(AnswerCaches, KeepTheEarlierAnswerUntilTheNextIsComplete) {
 }
 
 TEST_F(AnswerCaches, DropWhatWasNotUsedForTheLongestTime) {
-  constexpr size_t kThree = 3 * 5000;
+  constexpr size_t kThree = size_t{3} * 5000;
   for (const char* prompt : {"a", "b", "c"}) end(key(prompt), begin(key(prompt), kThree, 2000));
   EXPECT_NE(find(key("a")), nullptr);
   end(key("d"), begin(key("d"), kThree, 2000));
