@@ -71,8 +71,7 @@ void FcgiListener::accept_some() {
     bool is_local = false;
     UniqueFd fd = accept_one(is_local);
     if (fd) {
-      if (count_.open >= count_.soft_max)
-        make_room(std::min(kRoomAtOnce, count_.open - count_.soft_max + 1), kMinIdle);
+      make_room_for_one();
       add(std::move(fd), is_local);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       return;
@@ -114,6 +113,13 @@ void FcgiListener::add(UniqueFd fd, bool is_local) {
   connection.set_handle(std::prev(at(kFirst).end()));
   count_.open += 1;
   context_.board.connections += 1;
+}
+
+void FcgiListener::make_room_for_one() {
+  const size_t open = count_.open - at(FcgiState::kClosed).size();
+  if (open < count_.soft_max) return;
+  make_room(std::min(kRoomAtOnce, open - count_.soft_max + 1),
+            open < count_.hard_max ? kMinIdle : Clock::duration::zero());
 }
 
 // Closes connections that wait for their peer, have no answer in progress, and have been in their state for

@@ -14,9 +14,11 @@
 namespace bailian {
 
 /// Counts the connections of all loops. When there are `soft_max`, a new one replaces those that are idle:
-/// without an answer in progress or bytes to read, the longest parked first.
+/// without an answer in progress or bytes to read, the longest parked first. Those that were opened a moment
+/// ago are spared, unless there are `hard_max`.
 struct ConnectionCount {
   const size_t soft_max;
+  const size_t hard_max = SIZE_MAX;
   std::atomic<size_t> open{0};
 };
 
@@ -50,6 +52,7 @@ class FcgiListener {
   void on_accept_error(int error);
   void on_exception(const std::exception& error) noexcept;
   void add(UniqueFd fd, bool is_local);
+  void make_room_for_one();
   size_t make_room(size_t wanted, Clock::duration idle);
   void before_enter(FcgiConnection& connection, FcgiState next);
   [[nodiscard]] Connections& at(FcgiState state) { return connections_[static_cast<size_t>(state)]; }

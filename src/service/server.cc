@@ -51,12 +51,13 @@ void raise_file_limit(const Config& config) {
 
 // How many connections may be open before idle ones are closed, so that idle peers leave descriptors for the
 // upstream connections of all streams. Raises the limit on open files first.
-size_t soft_max_connections(const Config& config) {
+ConnectionCount count_connections(const Config& config) {
   raise_file_limit(config);
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return SIZE_MAX;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return {SIZE_MAX};
   const rlim_t for_others = static_cast<rlim_t>(config.max_streams) + kOtherFiles / 2;
-  return std::max(limit.rlim_cur / 4, limit.rlim_cur - std::min(limit.rlim_cur, for_others));
+  const rlim_t soft_max = std::max(limit.rlim_cur / 4, limit.rlim_cur - std::min(limit.rlim_cur, for_others));
+  return {soft_max, soft_max + (limit.rlim_cur - soft_max) / 2};
 }
 
 }  // namespace
@@ -66,7 +67,7 @@ Server::Server(Config config, ListenSocket& socket, Start start)
       socket_(socket),
       start_(std::move(start)),
       state_(config_),
-      connections_{soft_max_connections(config_)},
+      connections_(count_connections(config_)),
       workers_(make_workers()),
       busy_workers_(workers_.size()),
       accepting_workers_(workers_.size()),

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -54,6 +56,10 @@ class FcgiListeners : public testing::Test {
         wire::begin(1, 0) + wire::params(1, {{"REQUEST_METHOD", "GET"}}) + wire::stdin_stream(1, "");
     EXPECT_EQ(::send(peer.get(), request.data(), request.size(), MSG_NOSIGNAL),
               static_cast<ssize_t>(request.size()));
+  }
+  static bool is_closed(const UniqueFd& peer) {
+    char byte = 0;
+    return ::recv(peer.get(), &byte, 1, MSG_DONTWAIT) >= 0 || errno != EAGAIN;
   }
   static bool takes_no_body(std::string_view, std::string_view) { return false; }
 
@@ -131,6 +137,23 @@ TEST_F(FcgiListeners, CloseThePeersThatAskForNothingToMakeRoom) {
   });
 }
 
+TEST_F(FcgiListeners, SpareNoPeersThatHaveJustConnectedWhenThereAreFarTooMany) {
+  constexpr size_t kPeers = 20;
+  constexpr size_t kHardMax = 4;
+  ConnectionCount few{2, kHardMax};
+  const UniqueFd socket = listen_on_loopback(kPeers);
+  FcgiListener listener(loop_, socket.get(), kLimits, few, board_, metrics_, {});
+  connect(kPeers, socket);
+  size_t open = 0;
+  run_until([&] {
+    open = std::max(open, few.open.load());
+    return is_closed(peers_.at(kPeers - kHardMax - 1));
+  });
+  EXPECT_GE(open, kHardMax);
+  EXPECT_LE(few.open, kHardMax);
+  EXPECT_FALSE(is_closed(peers_.back()));
+}
+
 TEST_F(FcgiListeners, CloseNoPeerWhoseRequestHasArrived) {
   ConnectionCount one{1};
   const UniqueFd socket = listen_on_loopback(16);
@@ -148,7 +171,7 @@ TEST_F(FcgiListeners, CloseNoPeerWhoseRequestHasArrived) {
 }
 
 TEST_F(FcgiListeners, CloseNoAnswerInProgressToMakeRoom) {
-  ConnectionCount one{1};
+  ConnectionCount one{1, 1};
   const UniqueFd socket = listen_on_loopback(16);
   FcgiListener listener(loop_, socket.get(), kLimits, one, board_, metrics_, counted_);
   connect(1, socket);
