@@ -93,6 +93,10 @@ struct RedisBatch {
   std::vector<AddedInput> inputs;
   std::vector<Order> orders;
   std::vector<Lease> leases;
+  /// Executed twice it would change nothing.
+  [[nodiscard]] bool is_nothing() const {
+    return counts.empty() && visitors.empty() && inputs.empty() && orders.empty() && leases.empty();
+  }
 };
 
 /// About the host and its moment, beside the batch.

@@ -43,14 +43,14 @@ RedisHost::RedisHost(EventLoop& loop, const RedisAddress& address, RedisShared& 
 void RedisHost::on_wake() {
   uint64_t count = 0;
   [[maybe_unused]] const ssize_t taken = ::read(shared_.wake_fd.get(), &count, sizeof count);
-  shared_.is_woken.store(false, std::memory_order_seq_cst);
+  shared_.is_woken.exchange(false, std::memory_order_seq_cst);  // reads what came before a wake()
   look();
 }
 
 void RedisHost::on_tick() {
   schedule_tick();
   if (is_leaving_ && Clock::now() >= next_beat_) {
-    if (has_batch_ || !counts_.empty())
+    if (has_batch_ || !counts_.empty() || !slots_.empty())
       log(LogLevel::kError, "ledger",
           "the server does not answer: what the last answers used is not counted");
     return loop_.stop();
@@ -207,7 +207,8 @@ void RedisHost::take_batch_reply(const RedisReply& reply) {
     case RedisBatchReply::Status::kOtherDay:
       return take_other_day(*answer);
     case RedisBatchReply::Status::kLost:
-      return take_lost(*answer);
+      if (header_.leaves) return end();  // it was executed, its reply was lost, and the host is forgotten
+      return take_lost();
     case RedisBatchReply::Status::kDone:
       break;
   }
@@ -221,10 +222,7 @@ void RedisHost::take_batch_reply(const RedisReply& reply) {
   take_grants(*answer);
   take_orders(*answer);
   if (!asked_totals_.empty()) take_totals(*answer);
-  if (header_.leaves) {
-    has_left_ = true;
-    loop_.stop();
-  }
+  if (header_.leaves) end();
 }
 
 // New leases are of the other day; so they go with the next batch.
@@ -242,7 +240,7 @@ void RedisHost::take_other_day(const RedisBatchReply& reply) {
   }
 }
 
-void RedisHost::take_lost(const RedisBatchReply&) {
+void RedisHost::take_lost() {
   if (restores_) return retry("the server loses its data again and again");
   log(LogLevel::kWarning, "ledger",
       "the server has lost data: it gets the largest totals that are known here");
@@ -289,8 +287,8 @@ void RedisHost::take_totals(RedisBatchReply& reply) {
 }
 
 void RedisHost::take_history(const RedisReply& reply) {
-  if (reply.is_error()) return retry(explain_redis_error(reply.text));
   if (history_asked_.empty()) return;
+  if (reply.is_error()) log(LogLevel::kWarning, "ledger", explain_redis_error(reply.text));
   auto& bots = view_.history[history_asked_.front()];
   for (const auto& [bot, totals] : view_.totals) bots[bot] = spent_in_hash(reply, escape_bot(bot));
   history_asked_.erase(history_asked_.begin());

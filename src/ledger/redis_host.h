@@ -26,7 +26,7 @@ class RedisHost {
  public:
   static constexpr std::chrono::milliseconds kPatience{2000};  // of questions, when the server is silent
   static constexpr std::chrono::seconds kBeat{1};              // between batches without urgent news
-  static constexpr size_t kMaxLeases = 128;                    // in a batch, so that no script takes long
+  static constexpr size_t kMaxLeases = 128;  // new ones in a batch, so that no script takes long
 
   /// `address` is copied. `shared` must outlive it.
   RedisHost(EventLoop& loop, const RedisAddress& address, RedisShared& shared,
@@ -68,11 +68,16 @@ class RedisHost {
   void take_batch_reply(const RedisReply& reply);
   void take_history(const RedisReply& reply);
   void take_other_day(const RedisBatchReply& reply);
-  void take_lost(const RedisBatchReply& reply);
+  void take_lost();
   void take_grants(const RedisBatchReply& reply);
   void take_orders(const RedisBatchReply& reply);
   void take_totals(RedisBatchReply& reply);
   void publish();
+  void end() {
+    has_batch_ = false;
+    has_left_ = true;
+    loop_.stop();
+  }
 
   // --- slots
   void take_over();
@@ -117,6 +122,7 @@ class RedisHost {
   RedisHeader header_;
   RedisBatch batch_;
   std::vector<Asked> asked_;  // one for each lease of the batch
+  size_t asked_new_ = 0;      // of these, no extensions
   std::vector<std::shared_ptr<RedisOrder>> asked_orders_;
   std::vector<std::string> asked_totals_;
   bool restores_ = false;

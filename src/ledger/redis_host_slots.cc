@@ -39,6 +39,8 @@ int64_t difference(uint64_t now, uint64_t before) {
 // What the loops have handed over since the last time.
 void RedisHost::take_over() {
   const std::scoped_lock locked(shared_.mutex);
+  slots_.insert(slots_.end(), shared_.taken.begin(), shared_.taken.end());
+  shared_.taken.clear();
   if (settings_version_ != shared_.settings_version) {
     settings_ = shared_.settings;
     settings_version_ = shared_.settings_version;
@@ -48,8 +50,6 @@ void RedisHost::take_over() {
       slot->granted.store(slot->is_capped ? slot->committed : UINT64_MAX, std::memory_order_relaxed);
     }
   }
-  slots_.insert(slots_.end(), shared_.taken.begin(), shared_.taken.end());
-  shared_.taken.clear();
   for (auto& order : shared_.orders) orders_.push_back(std::move(order));
   shared_.orders.clear();
   shared_.free.insert(shared_.free.end(), recycled_.begin(), recycled_.end());
@@ -79,9 +79,9 @@ void RedisHost::build_batch(bool with_totals) {
   header_.opened = opened_;
   header_.new_visitor_key = random_hex(4);
   header_.new_epoch = random_hex(2);
-  header_.leaves = is_leaving_;
   batch_ = {};
   asked_.clear();
+  asked_new_ = 0;
 
   std::map<std::pair<Day, std::string>, std::pair<uint64_t, uint64_t>> open;
   for (auto& [key, numbers] : open_) open[key] = {0, 0};
@@ -124,6 +124,8 @@ void RedisHost::build_batch(bool with_totals) {
     asked_totals_.emplace_back();
     for (const auto& [name, bot] : settings_.bots) asked_totals_.push_back(name);
   }
+  // Whoever leaves is forgotten, and with him what was executed: so only with a batch of nothing.
+  header_.leaves = is_leaving_ && batch_.is_nothing();
   has_batch_ = true;
 }
 
@@ -136,7 +138,7 @@ RedisBatch::Count& RedisHost::count_of(Day day, const std::string& bot) {
 
 // It has not been granted anything yet.
 void RedisHost::add_waiting(RedisSlot& slot) {
-  if (batch_.leases.size() >= kMaxLeases) return;
+  if (asked_new_ == kMaxLeases) return;  // however many are extended: a question waits for 2 s only
   slot.day = header_.day;
   RedisCaps caps = redis_caps(settings_, slot.bot);
   if (caps.visitor_day != kNoCap && !slot.visitor.empty()) {
@@ -153,6 +155,7 @@ void RedisHost::add_waiting(RedisSlot& slot) {
                            .missing = 0,
                            .caps = caps});
   asked_.push_back({&slot, false, 0});
+  ++asked_new_;
 }
 
 // Without the key of the day nobody finds out whose it is.

