@@ -90,7 +90,7 @@ std::string bot_text(const BotReport& bot, const std::string& month) {
   text += '\n';
   if (!bot.pause_message.empty() && bot.is_paused)
     text += fmt::format("  visitors read: {}\n", printable(bot.pause_message));
-  if (bot.open_leases > 0) text += fmt::format("  answers under way: {}\n", bot.open_leases);
+  if (bot.open_leases > 0) text += fmt::format("  answers in progress: {}\n", bot.open_leases);
   if (has_limit(bot)) text += caps_text(bot) + '\n';
   return text + days_text(bot, month);
 }
