@@ -66,9 +66,9 @@ optimise := -O2 $(sanitise) -fsanitize-ignorelist=tests/fuzz/ignore.txt
 else ifeq ($(VARIANT),coverage)
 # The counters are updated by several threads and many processes.
 optimise := -O0 --coverage -fprofile-update=atomic
-else ifneq ($(filter simulation%,$(VARIANT)),)
+else ifeq ($(VARIANT),simulation)
 # Without the checks of the calls that the simulation replaces.
-optimise := -O2 $(if $(SANITIZE),$(sanitise))
+optimise := -O2
 else ifdef SANITIZE
 VARIANT  ?= $(subst $(comma),-,$(SANITIZE))$(compiler)
 optimise := -O1 $(sanitise)

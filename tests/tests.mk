@@ -26,8 +26,18 @@ all_code    += $(units) $(harness) $(preloads) $(e2e) $(restart) $(hosts) $(serv
 started     := $(programs:%=$B/%) $B/simulator
 packages    := tests/browser/node_modules/.package-lock.json
 
-build-tests: deps $B/unit_tests $B/e2e_tests $(started) \
-  $(preloads:tests/harness/preload/%.cc=$B/%.so)
+build-units: deps $B/unit_tests $(programs:%=$B/%)
+build-tests: build-units e2e-tools $(preloads:tests/harness/preload/%.cc=$B/%.so)
+
+# What asks the programs, and answers them, is built without a sanitizer.
+e2e_tools   := e2e_tests simulator
+ifdef SANITIZE
+e2e-tools: deps
+	@$(MAKE) SANITIZE= DEBUG= $(e2e_tools:%=build/release$(compiler)/%)
+	@mkdir -p $B && ln -f $(e2e_tools:%=build/release$(compiler)/%) $B
+else
+e2e-tools: $(e2e_tools:%=$B/%)
+endif
 
 # A whole run is spread over three processes; a few tests need one.
 e2e_shards  := :3
@@ -113,8 +123,8 @@ mutants: deps $(packages)
 SECONDS ?= 60
 ## run the product in a simulated world, where events and failures come in any order
 simulate: deps
-	@$(MAKE) simulation VARIANT=simulation$(addprefix -,$(subst $(comma),-,$(SANITIZE)))
-	@build/simulation$(addprefix -,$(subst $(comma),-,$(SANITIZE)))/simulation \
+	@$(MAKE) simulation $(if $(SANITIZE),,VARIANT=simulation)
+	@$(if $(SANITIZE),$B,build/simulation)/simulation \
 	  $(if $(SCHEDULES),--schedules $(SCHEDULES),--seconds $(SECONDS)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(REPLAY),--replay $(REPLAY))
 simulation: $B/simulation
@@ -191,6 +201,6 @@ $(packages): tests/browser/package-lock.json | deps
 	$Qnpm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund $(if $V,,--loglevel=error)
 	@touch $@
 
-.PHONY: build-tests documents test test-browser test-documents test-hosts test-package \
+.PHONY: build-tests build-units documents e2e-tools test test-browser test-documents test-hosts test-package \
   test-restart test-servers test-watch test-wordpress bench check coverage fuzz fuzzers mutants \
   simulate simulation soak torture valgrind

@@ -13,6 +13,7 @@
 #include "harness/answer.h"
 #include "harness/fcgi_peer.h"
 #include "harness/site.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -111,7 +112,7 @@ TEST_F(FastCgi, ABodyThatNobodyReadsCostsNoMemory) {
   }
   client.send(fcgi::request("GET", kHealthPath));
   EXPECT_EQ(client.read_reply().response.status, 200);
-  if (!kSanitized) {
+  if (!is_sanitized()) {
     EXPECT_LT(responder.memory_kib() - before, 20 * 1024);
   }
   auto last = peer();
@@ -254,7 +255,7 @@ TEST_F(FastCgi, ALongPathIsCutInTheLog) {
 }
 
 TEST_F(FastCgi, NonsenseCostsNoMemory) {
-  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
   const auto& responder = site().responder().process();
   int64_t memory_after_warm_up = 0;
   for (int round = 0; round < 40; ++round) {
@@ -480,7 +481,7 @@ TEST_F(FastCgi, RandomlyDamagedRequestsAreAnsweredOrDroppedAndCostNothing) {
     expect_answer_records(client.received_by_now());
     if (i == kRequests / 2) memory_after_half = responder.memory_kib();
   }
-  if (!kSanitized) {
+  if (!is_sanitized()) {
     EXPECT_LT(responder.memory_kib() - memory_after_half, 1024);
   }
   EXPECT_TRUE(site().simulator().falls_to("open", 0));

@@ -14,8 +14,8 @@
 
 #include "harness/answer.h"
 #include "harness/fd.h"
-#include "harness/sanitized.h"
 #include "harness/site.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -73,7 +73,7 @@ class ShiftedClocks {
 class LedgerClock : public testing::Test {
  protected:
   void SetUp() override {
-    if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be loaded first";
+    if (is_sanitized()) GTEST_SKIP() << "a sanitizer wants to be loaded first";
   }
 
   void start(const std::string& zone) {

@@ -9,6 +9,7 @@
 #include "harness/fcgi_peer.h"
 #include "harness/scripted_upstream.h"
 #include "harness/site.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -93,7 +94,7 @@ TEST_F(SlowReader, IsDroppedWhenItTakesNothingForTooLong) {
 }
 
 TEST_F(SlowReader, CostsNoMoreMemoryThanItsBuffer) {
-  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
   Site site;
   expect_served(site);
   const auto& responder = site.responder().process();
@@ -117,7 +118,7 @@ class MemoryPerRequest : public testing::Test {
   // `start` brings one request into its phase and returns what keeps it there.
   template <class Start>
   void expect_small(Start start, int64_t body_kib = 0) {
-    if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
+    if (is_sanitized()) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
     const auto& responder = site_.responder().process();
     for (int i = 0; i < 20; ++i) read_stream(site_.stream("[[sim events=20]]"));
     const auto before = responder.memory_kib();
@@ -202,7 +203,7 @@ TEST_F(MemoryPerRequest, WhosePeerReadsNothing) {
 
 // The longest possible answers: of plain characters, and of characters that take six bytes each in JSON.
 TEST(WholeAnswer, OfMegabytesTakesFewTimesItsSize) {
-  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
   constexpr int kBytes = 4'000'000;
   constexpr int64_t kMib = 1024;
   Site site({.settings = {{"LEDGER", ""}}});  // one event of a stream may not be that long
@@ -223,7 +224,7 @@ TEST(WholeAnswer, OfMegabytesTakesFewTimesItsSize) {
 }
 
 TEST(WholeAnswer, OfMegabytesOfControlCharactersIsRefused) {
-  if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer's own memory is not bounded";
   const ScriptedUpstream upstream;
   Site site({.settings = {{"DASHSCOPE_BASE_URL", upstream.base_url()}, {"UPSTREAM_RETRIES", "0"}}});
   EXPECT_EQ(site.get(kHealthPath).status, 200);

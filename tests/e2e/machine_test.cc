@@ -18,6 +18,7 @@
 #include "harness/answer.h"
 #include "harness/fcgi_peer.h"
 #include "harness/site.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -98,7 +99,7 @@ TEST(Descriptors, AreAllGivenBack) {
 }
 
 TEST(Memory, WithoutAnyVisitorsAreTurnedAwayAndTheNextAreServed) {
-  if (kSanitized) GTEST_SKIP() << "a sanitizer needs all address space there is";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer needs all address space there is";
   // Libraries and stacks take about 40 MiB; the rest is less than the peers send.
   Site site({.settings = {{"MAX_BODY_BYTES", "10000000"}}, .run_by = limited("ulimit -v 160000")});
   expect_served(site);
@@ -177,7 +178,7 @@ TEST_F(BadLog, OnAFullDiskHoldsNobodyUp) {
 }
 
 TEST_F(BadLog, InAPipeThatNobodyReadsHoldsNobodyUp) {
-  if (kSanitized) GTEST_SKIP() << "a sanitizer writes into the pipe at the end";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer writes into the pipe at the end";
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
   const Fd reader(ends[0]);
@@ -197,7 +198,7 @@ TEST_F(BadLog, InAPipeWithoutAReaderHoldsNobodyUp) {
 }
 
 TEST(ClockJumps, NeitherEndNorDelayAnything) {
-  if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be loaded first";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer wants to be loaded first";
   Site site({.settings = {{"HEARTBEAT", "1"}},
              .run_by = {"env", "LD_PRELOAD=" + sibling_program("clock_jumps.so")}});
   EXPECT_EQ(read_stream(site.stream("[[sim events=200 interval=2]]")).text, tokens(200));

@@ -9,6 +9,7 @@
 #include "harness/nginx.h"
 #include "harness/scripted_upstream.h"
 #include "harness/site.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -142,7 +143,7 @@ TEST_F(Ping, EachTargetsKeyIsAskedForAtItsOwnAddress) {
 class PingOfARegion : public Ping {
  protected:
   void SetUp() override {
-    if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be loaded first";
+    if (is_sanitized()) GTEST_SKIP() << "a sanitizer wants to be loaded first";
     const auto certificate = authority_.issue(
         "DNS:dashscope.aliyuncs.com,DNS:dashscope-intl.aliyuncs.com,DNS:dashscope-us.aliyuncs.com,"
         "DNS:llm-1.cn-beijing.maas.aliyuncs.com",

@@ -14,6 +14,7 @@
 #include "harness/answer.h"
 #include "harness/process.h"
 #include "harness/site.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -21,7 +22,7 @@ namespace {
 class SlowResolver : public testing::Test {
  protected:
   void SetUp() override {
-    if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be loaded first";
+    if (is_sanitized()) GTEST_SKIP() << "a sanitizer wants to be loaded first";
   }
 
   void start(const std::string& base_url, Settings settings = {}, const std::string& names = "NAMES=1") {

@@ -9,6 +9,7 @@
 
 #include "harness/answer.h"
 #include "harness/site.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -33,7 +34,7 @@ std::string lines_with(const std::string& text, std::string_view part) {
 class Hardening : public testing::Test {
  protected:
   void SetUp() override {
-    if (kSanitized) GTEST_SKIP() << "what is shipped has no sanitizer";
+    if (is_sanitized()) GTEST_SKIP() << "what is shipped has no sanitizer";
   }
   const std::string program_ = sibling_program("bailian-fcgi");
 };

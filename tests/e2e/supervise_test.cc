@@ -21,6 +21,7 @@
 #include "harness/passed_socket.h"
 #include "harness/service_manager.h"
 #include "harness/stranger.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -336,7 +337,8 @@ TEST_F(Supervised, EndsAsItsChildEnds) {
   child.signal(SIGTERM);
   EXPECT_EQ(responder.process().wait(), 0);
   for (const int signal : {SIGKILL, SIGSEGV, SIGABRT}) {
-    if (signal == SIGSEGV && kSanitized) continue;  // a sanitizer handles it, and may wait for its own locks
+    if (signal == SIGSEGV && is_sanitized())
+      continue;  // a sanitizer handles it, and may wait for its own locks
     Responder crashing(supervised());
     const Stranger its_child(child_of(crashing));
     its_child.signal(signal);

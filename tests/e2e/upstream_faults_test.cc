@@ -10,6 +10,7 @@
 #include "harness/fcgi_peer.h"
 #include "harness/scripted_upstream.h"
 #include "harness/site.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 namespace {
@@ -40,7 +41,7 @@ TEST(Dribble, AByteASecondDoesNotPutOffTheEndOfTheWhole) {
 class Endless : public testing::Test {
  protected:
   void expect_memory_bounded(int64_t kib_before) {
-    if (kSanitized) return;
+    if (is_sanitized()) return;
     EXPECT_LT(site_.responder().process().peak_memory_kib() - kib_before, 8 * 1024);
   }
   int64_t memory_after_warm_up() {
@@ -126,7 +127,7 @@ TEST_F(Scripted, NoiseInAnEventStreamIsNoFaultAndCostsNoMemory) {
   const auto answer = read_stream(exchange);
   EXPECT_EQ(answer.text, "ab");
   EXPECT_TRUE(bool_at(answer.last, "/success"));
-  if (!kSanitized) {
+  if (!is_sanitized()) {
     EXPECT_LT(responder.peak_memory_kib() - before, 4 * 1024);
   }
 }

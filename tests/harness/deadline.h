@@ -3,7 +3,7 @@
 #include <chrono>
 #include <cstdlib>
 
-#include "harness/sanitized.h"
+#include "harness/work_dir.h"
 
 namespace bailian::e2e {
 
@@ -15,7 +15,7 @@ class Deadline {
 
   // E2E_SLOW is set for programs under valgrind and for coverage builds.
   static inline const std::chrono::milliseconds kPatience{
-      kSanitized || std::getenv("E2E_SLOW") != nullptr ? 60'000 : 12'000};  // NOLINT(concurrency-mt-unsafe)
+      is_sanitized() || std::getenv("E2E_SLOW") != nullptr ? 60'000 : 30'000};
 
   // Milliseconds left for poll(2); 0 once it has passed.
   int left_ms() const {

@@ -6,6 +6,8 @@
 #include <iterator>
 #include <stdexcept>
 
+#include "harness/sanitized.h"
+
 namespace bailian::e2e {
 namespace {
 
@@ -29,6 +31,17 @@ std::string make_work_directory() {
 }  // namespace
 
 std::string sibling_program(std::string_view name) { return (build_directory() / name).string(); }
+
+bool is_sanitized() {
+  static const bool is_sanitized = [] {
+    if (kSanitized) return true;
+    const std::string responder = sibling_program("bailian-fcgi");
+    if (!fs::exists(responder)) return false;
+    const std::string code = read_file(responder);
+    return code.find("__asan_init") != std::string::npos || code.find("__tsan_init") != std::string::npos;
+  }();
+  return is_sanitized;
+}
 
 std::string example_directory() { return fs::absolute("tests/data").string(); }
 

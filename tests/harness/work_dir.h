@@ -8,6 +8,9 @@ namespace bailian::e2e {
 // A program under test, which is built next to this one.
 std::string sibling_program(std::string_view name);
 
+// True when the programs under test are built with a sanitizer.
+bool is_sanitized();
+
 // tests/data: example bodies of DashScope.
 std::string example_directory();
 

@@ -295,7 +295,7 @@ ItsSandboxHoldsAndIsNotMissed() {
   status=$(inside cat "/proc/$pid/status")
   expect 'capabilities, no new privileges, filter' '0000000000000000 0000000000000000 1 2' "$(sed -n 's/^CapEff:\t//p; s/^CapBnd:\t//p; s/^NoNewPrivs:\t//p; s/^Seccomp:\t//p' <<<"$status" | xargs)"
   expect 'the uid' "$(inside id -u bailian-fcgi)" "$(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' <<<"$status")"
-  expect 'files it may write' '' "$(inside nsenter --mount --target "$pid" \
+  expect 'files it may write' /var/lib/bailian-fcgi "$(inside nsenter --mount --target "$pid" \
     find /usr /etc /var/lib /home /boot -maxdepth 1 ! -type l -writable 2>/dev/null | head -n 3)"
   expect 'the answer' 'tok1 tok2 tok3 ' "$(answer)"
   inside systemctl reload bailian-fcgi
