@@ -27,7 +27,7 @@ namespace {
 
 constexpr int kSlice = 512;
 constexpr int kInFlight = 64;  // tokens
-constexpr int kInput = 24;  // that the simulator counts for a prompt of 16 to 19 bytes
+constexpr int kInput = 24;     // that the simulator counts for a prompt of 16 to 19 bytes
 
 void await(const std::function<bool()>& is_so) {
   const Deadline deadline;
