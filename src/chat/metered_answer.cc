@@ -21,7 +21,7 @@ size_t sent_bytes(const Question& question, const Config& config) {
 MeteredAnswer::MeteredAnswer(EventLoop& loop, Ledger& ledger, Bot& bot, const Question& question,
                              std::string_view visitor, std::string_view idempotency_id,
                              AnswerHandler& handler)
-    : ledger_(ledger), bot_(bot), handler_(handler), started_(Clock::now()) {
+    : handler_(handler), ledger_(ledger), bot_(bot), started_(Clock::now()) {
   auto taken =
       ledger.take(loop, {bot.name, visitor, sent_bytes(question, bot.config), idempotency_id}, *this);
   if (const auto* const refusal = std::get_if<Refusal>(&taken)) {

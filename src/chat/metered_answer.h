@@ -53,16 +53,16 @@ class MeteredAnswer final : public AnswerSource, private AnswerHandler, private 
   void start_next_attempt() noexcept;
   void release() noexcept;
 
-  Ledger& ledger_;
-  Bot& bot_;
   AnswerHandler& handler_;
-  const Clock::time_point started_;
   std::unique_ptr<Lease> lease_;  // none once the answer has ended
   std::unique_ptr<Completion> completion_;
   size_t answer_bytes_ = 0;  // of text and thoughts, in this attempt
   bool is_billed_ = false;   // something of this attempt
   bool is_asked_ = false;    // a request was sent
   bool has_ended_ = false;   // the handler knows the outcome, or wants to know nothing more
+  Ledger& ledger_;
+  Bot& bot_;
+  const Clock::time_point started_;
   // While the lease is pending.
   std::unique_ptr<const Question> question_;
   std::optional<Timer> timeout_;

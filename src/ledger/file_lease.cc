@@ -18,12 +18,12 @@ uint64_t tokens_of(size_t bytes) { return std::min<uint64_t>(bytes / kBytesPerTo
 FileLease::FileLease(Table& table, const MeteredBot& bot, const MeteredBot& all, const LeasePolicy& policy,
                      size_t question_bytes)
     : table_(table),
+      at_once_pauses_(table.at_once_pauses().load(std::memory_order_acquire)),
       bot_(bot),
       all_(all),
       policy_(policy),
       question_tokens_(tokens_of(question_bytes)),
-      expected_input_(question_tokens_ + added_input(bot)),
-      at_once_pauses_(table.at_once_pauses().load(std::memory_order_acquire)) {}
+      expected_input_(question_tokens_ + added_input(bot)) {}
 
 std::optional<Refusal> FileLease::open(std::string_view visitor, std::string_view idempotency_id) {
   const Day day = table_.day();
@@ -52,12 +52,12 @@ FileLease::~FileLease() {
   const UsedTokens used = account_.close(is_abandoned_ && !is_finished_ && policy_.is_abort_worst.load());
   table_.count(tag_, used, is_finished_);
   table_.release_slot(account_.slot());
-  if (last_input_ > 0) note_added_input(bot_, last_input_ - std::min(last_input_, question_tokens_));
+  const uint64_t input = attempt_input() > 0 ? attempt_input() : last_input_;
+  if (input > 0) note_added_input(bot_, input - std::min(input, question_tokens_));
 }
 
-bool FileLease::settle() noexcept {
-  const bool fits = account_.settle({before_.input + attempt_.input, before_.output + attempt_.output,
-                                     before_.estimated + attempt_.estimated});
+bool FileLease::take(const UsedTokens& used) noexcept {
+  const bool fits = account_.settle(used);
   const uint64_t pauses = table_.at_once_pauses().load(std::memory_order_relaxed);
   if (pauses == at_once_pauses_) return fits;
   if (is_paused_at_once(bot_, all_)) return false;
@@ -67,19 +67,20 @@ bool FileLease::settle() noexcept {
 
 bool FileLease::settle(const Usage& usage) noexcept {
   // Usage only grows, whatever the upstream says.
-  attempt_.input = std::max(attempt_.input, std::min(usage.input_tokens, kMaxTokens));
-  attempt_.output = std::max(attempt_.output, std::min(usage.output_tokens, kMaxTokens));
-  attempt_.estimated = 0;
-  const bool fits = settle();
-  if (last_input_ == 0 && attempt_.input > 0) account_.give_back_surplus();  // now the input is known
-  if (attempt_.input > 0) last_input_ = attempt_.input;
+  const UsedTokens used = account_.used();
+  const bool fits = take({std::max(used.input, before_.input + std::min(usage.input_tokens, kMaxTokens)),
+                          std::max(used.output, before_.output + std::min(usage.output_tokens, kMaxTokens)),
+                          before_.estimated});
+  if (used.input == 0 && account_.used().input > 0) account_.give_back_surplus();  // now the input is known
   return fits;
 }
 
 bool FileLease::settle_estimate(size_t answer_bytes) noexcept {
-  if (attempt_.input + attempt_.output == 0)
-    attempt_.estimated = std::max(attempt_.estimated, expected_input_ + tokens_of(answer_bytes));
-  return settle();
+  UsedTokens used = account_.used();
+  if (used.input == before_.input && used.output == before_.output) {
+    used.estimated = std::max(used.estimated, before_.estimated + expected_input_ + tokens_of(answer_bytes));
+  }
+  return take(used);
 }
 
 Refusal FileLease::refusal() const {
@@ -91,10 +92,8 @@ Refusal FileLease::refusal() const {
 }
 
 void FileLease::start_next_attempt() noexcept {
-  before_.input += attempt_.input;
-  before_.output += attempt_.output;
-  before_.estimated += attempt_.estimated;
-  attempt_ = {};
+  if (attempt_input() > 0) last_input_ = attempt_input();
+  before_ = account_.used();
   account_.reserve(expected_input_);
 }
 

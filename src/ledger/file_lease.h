@@ -19,8 +19,9 @@ struct LeasePolicy {
   std::atomic<bool> is_abort_worst{false};
 };
 
-/// A lease in the table. The table, the bots and the policy must outlive it.
-class FileLease final : public Lease {
+/// A lease in the table. The table, the bots and the policy must outlive it. A frame touches the first two of
+/// its cache lines, and that of the table.
+class alignas(64) FileLease final : public Lease {
  public:
   FileLease(Table& table, const MeteredBot& bot, const MeteredBot& all, const LeasePolicy& policy,
             size_t question_bytes);
@@ -40,23 +41,23 @@ class FileLease final : public Lease {
   void abandon() noexcept override { is_abandoned_ = true; }
 
  private:
-  [[nodiscard]] bool settle() noexcept;
+  [[nodiscard]] bool take(const UsedTokens& used) noexcept;
+  [[nodiscard]] uint64_t attempt_input() const { return account_.used().input - before_.input; }
 
   Table& table_;
+  uint64_t at_once_pauses_;  // up to which the bot was not paused at once
+  UsedTokens before_;        // of the attempts that have ended
+  uint64_t last_input_ = 0;  // of the last of them with usage; 0: there was none
+  bool is_finished_ = false;
+  bool is_abandoned_ = false;
+  bool has_visitor_ = false;
+  LeaseAccount account_;
   const MeteredBot& bot_;
   const MeteredBot& all_;
   const LeasePolicy& policy_;
   const uint64_t question_tokens_;
   const uint64_t expected_input_;
-  LeaseAccount account_;
   LeaseTag tag_;
-  bool has_visitor_ = false;
-  uint64_t at_once_pauses_;  // up to which the bot was not paused at once
-  UsedTokens before_;        // of the attempts that have ended
-  UsedTokens attempt_;       // of the one under way
-  uint64_t last_input_ = 0;  // of the last attempt with usage; 0: there was none
-  bool is_finished_ = false;
-  bool is_abandoned_ = false;
 };
 
 /// A lease of a ledger that cannot be used, which lets every answer pass.

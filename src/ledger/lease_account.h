@@ -231,13 +231,14 @@ class LeaseAccountOf {
     scopes_.give_back(tokens);
   }
 
+  // What each frame reads and writes is a cache line.
   LeaseSlotOf<Cell>* slot_ = nullptr;
-  ScopesOf<Cell> scopes_;
-  uint64_t slice_ = 0;
   uint64_t granted_ = 0;
   uint64_t low_ = 0;           // with less than this left, more is asked for
   bool is_overdrawn_ = false;  // and nothing was free since
   UsedTokens used_;
+  uint64_t slice_ = 0;
+  ScopesOf<Cell> scopes_;
 };
 
 /// Closes the lease of a process that has died. All of it counts: the upstream may have sent more than was
