@@ -16,7 +16,7 @@ namespace bailian {
 /// An answer that is paid for by a lease: takes one, then asks the bot's targets for a stream, and settles
 /// what its frames say was used. When the lease is refused, or used up and cannot be extended, it ends with
 /// on_refused(). A visitor who leaves while the lease is pending has cost nothing.
-class MeteredAnswer final : public AnswerSource, private AnswerHandler, private LeaseHandler {
+class alignas(64) MeteredAnswer final : public AnswerSource, private AnswerHandler, private LeaseHandler {
  public:
   /// `ledger`, `bot` and `handler` must outlive it; `question` and the texts may go when the constructor
   /// returns. `idempotency_id` may be empty. Throws HttpError if the ledger refuses at once.
@@ -39,7 +39,7 @@ class MeteredAnswer final : public AnswerSource, private AnswerHandler, private 
   void on_text(std::string_view text) override;
   void on_thought(std::string_view thought) override;
   void on_request(const Target& target) noexcept override;
-  void on_bytes(Clock::time_point now) override { handler_.on_bytes(now); }
+  void on_bytes(Clock::time_point now) override;
   void on_billed() override;
   void on_finished(const Answer& answer) override;
   void on_retry(const UpstreamError& error) override;
