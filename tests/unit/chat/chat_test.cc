@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <deque>
 #include <functional>
 #include <new>
 #include <optional>
@@ -14,6 +13,7 @@
 #include "base/json.h"
 #include "dialects/myapi.h"
 #include "unit/chat/scripted_ledger.h"
+#include "unit/loop_steps.h"
 #include "unit/loop_timers.h"
 #include "unit/loop_upstream.h"
 
@@ -44,7 +44,6 @@ class Browser final : public ClientStream {
   std::string log;
   std::string body;  // of a whole answer
   size_t unsent = 0;
-  Clock::duration least_silence = Clock::duration::max();  // before a heartbeat
   bool out_of_memory = false;
 
   [[nodiscard]] bool has_ended() const { return ends_ > 0; }
@@ -58,12 +57,7 @@ class Browser final : public ClientStream {
     ++ends_;
   }
   void begin(const Reply& head) override { note("begin " + std::to_string(head.status)); }
-  void write(std::string_view bytes) override {
-    const auto now = Clock::now();
-    if (bytes.starts_with(':') && last_write_) least_silence = std::min(least_silence, now - *last_write_);
-    last_write_ = now;
-    note(in_short(bytes));
-  }
+  void write(std::string_view bytes) override { note(in_short(bytes)); }
   void finish() override {
     note("end");
     ++ends_;
@@ -93,7 +87,6 @@ class Browser final : public ClientStream {
     log += what + ";";
   }
 
-  std::optional<Clock::time_point> last_write_;
   int ends_ = 0;
 };
 
@@ -108,7 +101,6 @@ class Chats : public testing::Test {
     config_.max_streams = 1;
     config_.client_buffer_bytes = 4000;
     upstream_.on_disconnected = [this] { upstream_left_ = true; };
-    hung_.start(std::chrono::seconds(20));
   }
 
   void ask(AnswerMode mode, const std::string& body = R"({"last_prompt":"q"})") {
@@ -137,28 +129,21 @@ class Chats : public testing::Test {
     return record;
   }
 
-  // Once `holds` returns true, runs `action`, after all earlier steps.
   void when(
       std::function<bool()> holds, std::function<void()> action = [] {}) {
-    steps_.push_back({std::move(holds), std::move(action)});
+    steps_.when(std::move(holds), std::move(action));
   }
   void when_phase(
       ChatPhase wanted, std::function<void()> action = [] {}) {
     when([this, wanted] { return phase() == wanted; }, std::move(action));
   }
-  // Enough iterations that all bytes sent before have arrived.
-  void settle() {
-    when([left = 50]() mutable { return --left == 0; });
-  }
-  void play() {
-    loop_.post([this] { step(); });
-    loop_.run();
-  }
+  // All bytes sent before have arrived.
+  void settle() { steps_.when_settled(); }
+  void play() { steps_.play(); }
 
   static constexpr FailedStreams::Key kKey = 7;
 
   EventLoop loop_{std::chrono::nanoseconds::zero()};
-  Timer hung_{loop_, bind<&Chats::on_hung>(this)};
   Tally received_;
   Config config_;
   LoopUpstream upstream_{loop_};
@@ -175,29 +160,7 @@ class Chats : public testing::Test {
   ScriptedLedger ledger_;  // of PaidChats
   Flights flights_{loop_};
   std::unique_ptr<Chat> chat_;
-
- private:
-  struct Step {
-    std::function<bool()> holds;
-    std::function<void()> action;
-  };
-
-  void step() {
-    if (!steps_.empty() && steps_.front().holds()) {
-      const auto action = std::move(steps_.front().action);
-      steps_.pop_front();
-      action();
-    }
-    if (steps_.empty()) return loop_.stop();
-    loop_.post([this] { step(); });
-  }
-
-  void on_hung() {
-    ADD_FAILURE() << "waits for what does not happen; so far: " << browser_.log;
-    steps_.clear();
-  }
-
-  std::deque<Step> steps_;
+  LoopSteps steps_{loop_, [this] { return browser_.log; }};
 };
 
 // --- every phase, and the events in it ---
@@ -387,12 +350,19 @@ TEST_F(Chats, BeatOnlyAfterAWholeHeartbeatOfSilence) {
   config_.heartbeat = kHeartbeat;
   ask(AnswerMode::kStream);
   const auto start = Clock::now();
+  auto sent = start;
   when([start] { return Clock::now() - start >= kHeartbeat / 2; },
-       [this] { upstream_.send(kHead + event("a")); });
-  when([this] { return browser_.log.ends_with("a;beat;"); }, [this] { upstream_.send(event("b", "stop")); });
+       [&] {
+         sent = Clock::now();
+         upstream_.send(kHead + event("a"));
+       });
+  when([this] { return browser_.log.ends_with("a;beat;"); },
+       [&] {
+         EXPECT_GE(Clock::now() - sent, kHeartbeat);
+         upstream_.send(event("b", "stop"));
+       });
   when_phase(kFinished);
   play();
-  EXPECT_GE(browser_.least_silence, kHeartbeat);
 }
 
 TEST_F(Chats, SendAHeartbeatOnlyAfterSilence) {
