@@ -113,6 +113,12 @@ class AlertCommand : public testing::Test {
     for (const auto until = Clock::now() + 20s; !happens() && Clock::now() < until;)
       std::this_thread::sleep_for(1ms);
   }
+  // Until the alerts have looked at the ledger once more, from the beginning to the end.
+  static void await_look(const FakeLedger& ledger) {
+    const int before = ledger.faults_asked();
+    await([&] { return ledger.faults_asked() >= before + 2; });
+    EXPECT_GE(ledger.faults_asked(), before + 2);
+  }
   // Until none runs.
   static void await_end(AlertCommands& commands, Clock::time_point now = Clock::now()) {
     await([&] {
@@ -232,6 +238,7 @@ TEST_F(AlertCommand, IsRunOnceForEachAlert) {
   {
     Alerts alerts(ledger, config);
     await([&] { return file("alerts").size() == 53; });
+    await_look(ledger);
     LedgerReport total = report_of(cap(10, 9), "");
     ledger.show(total);
     await([&] { return file("alerts").find("total") != std::string::npos; });
@@ -253,7 +260,7 @@ TEST_F(AlertCommand, IsNotRunWhileTheLedgerHasAFault) {
   ledger.show(report);
   {
     const Alerts alerts(ledger, {});
-    std::this_thread::sleep_for(1200ms);  // one look
+    await_look(ledger);
   }
   EXPECT_TRUE(ledger.alerts().empty());
 }

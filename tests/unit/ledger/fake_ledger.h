@@ -20,10 +20,17 @@ class FakeLedger final : public Ledger {
     return Refusal{Refusal::Cause::kUsedUp};
   }
   [[nodiscard]] std::optional<Refusal> closed(std::string_view) const override { return {}; }
-  [[nodiscard]] std::string fault() const override { return shown().fault; }
+  [[nodiscard]] std::string fault() const override {
+    const std::lock_guard lock(mutex_);
+    ++faults_asked_;
+    return report_.fault;
+  }
   void count_cached(std::string_view) noexcept override {}
   void count_refused(std::string_view, Refusal::Cause) noexcept override {}
-  [[nodiscard]] LedgerReport report(int) const override { return shown(); }
+  [[nodiscard]] LedgerReport report(int) const override {
+    const std::lock_guard lock(mutex_);
+    return report_;
+  }
   void pause(std::string_view, std::string_view, bool) override {}
   void resume(std::string_view) override {}
   bool note_alert(std::string_view bot, std::string_view period, int percent) override {
@@ -42,14 +49,15 @@ class FakeLedger final : public Ledger {
     const std::lock_guard lock(mutex_);
     return alerts_;
   }
-
- private:
-  LedgerReport shown() const {
+  // How often somebody has looked whether it has a fault.
+  [[nodiscard]] int faults_asked() const {
     const std::lock_guard lock(mutex_);
-    return report_;
+    return faults_asked_;
   }
 
+ private:
   mutable std::mutex mutex_;
+  mutable int faults_asked_ = 0;
   LedgerReport report_;
   std::set<std::string> alerts_;
 };
