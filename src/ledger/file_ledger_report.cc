@@ -46,10 +46,6 @@ Spent spent_of(const DaySlot& slot) {
           value(slot.cached), value(slot.refused), std::nullopt};
 }
 
-bool is_nothing(const Spent& spent) {
-  return spent.tokens() + spent.answers + spent.cached + spent.refused == 0;
-}
-
 std::vector<OpenLeases> open_leases(const Table& table) {
   std::vector<OpenLeases> leases(table.entries());
   table.for_each_lease([&](const LeaseTag& tag, uint64_t granted, const UsedTokens& used) {
@@ -84,12 +80,8 @@ CapState cap_state(const char* scope, const char* period, uint64_t cap, uint64_t
 }
 
 std::optional<double> money_of(const MeteredBot* bot, const Spent& spent) {
-  const double input = bot != nullptr ? bot->price_input.load() : 0;
-  const double output = bot != nullptr ? bot->price_output.load() : 0;
-  if (input == 0 && output == 0) return std::nullopt;
-  return (static_cast<double>(spent.input_tokens) * input +
-          static_cast<double>(spent.output_tokens + spent.estimated_tokens) * output) /
-         1e6;
+  if (bot == nullptr) return std::nullopt;
+  return money_of(spent, bot->price_input.load(), bot->price_output.load());
 }
 
 BotReport bot_report(const Table& table, size_t i, const MeteredBot* bot, const OpenLeases& open, int days) {
@@ -108,7 +100,7 @@ BotReport bot_report(const Table& table, size_t i, const MeteredBot* bot, const 
     if (day == today) add(spent, open.used_of_day);
     spent.money = money_of(bot, spent);
     if (month_of(day) == month_of(today)) add(report.month, spent);
-    if (day > today - days && !is_nothing(spent)) report.days.push_back({date_text(day), spent});
+    if (day > today - days && !spent.is_nothing()) report.days.push_back({date_text(day), spent});
   }
   // Those of today are in it already.
   UsedTokens earlier = open.used_of_month;
@@ -135,20 +127,6 @@ BotReport bot_report(const Table& table, size_t i, const MeteredBot* bot, const 
   return report;
 }
 
-void add(std::optional<double>& sum, const std::optional<double>& more) {
-  if (more) sum = sum.value_or(0) + *more;
-}
-
-// All together cost what the bots do, which have prices of their own.
-void add_money(BotReport& all, const BotReport& bot) {
-  add(all.month.money, bot.month.money);
-  for (const DaySpent& day : bot.days) {
-    const auto of_all = std::find_if(all.days.begin(), all.days.end(),
-                                     [&](const DaySpent& other) { return other.date == day.date; });
-    if (of_all != all.days.end()) add(of_all->spent.money, day.spent.money);
-  }
-}
-
 }  // namespace
 
 LedgerReport FileLedger::report(int days) const {
@@ -173,10 +151,10 @@ LedgerReport FileLedger::report(int days) const {
     const MeteredBot* const bot = i == 0 ? &bots_->front() : find(name);
     const bool is_configured = bot != nullptr && bot->is_configured;
     BotReport of_bot = bot_report(*table, i, is_configured ? bot : nullptr, leases[i], days);
-    if (!is_configured && of_bot.days.empty() && is_nothing(of_bot.month)) continue;
+    if (!is_configured && of_bot.days.empty() && of_bot.month.is_nothing()) continue;
     report.bots.push_back(std::move(of_bot));
   }
-  for (size_t i = 1; i < report.bots.size(); ++i) add_money(report.bots.front(), report.bots[i]);
+  add_money_of_bots(report);
   return report;
 }
 

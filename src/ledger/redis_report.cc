@@ -8,14 +8,7 @@ namespace bailian {
 namespace {
 
 std::optional<double> money_of(const RedisBot& bot, const Spent& spent) {
-  if (bot.price_input == 0 && bot.price_output == 0) return std::nullopt;
-  return (static_cast<double>(spent.input_tokens) * bot.price_input +
-          static_cast<double>(spent.output_tokens + spent.estimated_tokens) * bot.price_output) /
-         1e6;
-}
-
-bool is_nothing(const Spent& spent) {
-  return spent.tokens() + spent.answers + spent.cached + spent.refused == 0;
+  return money_of(spent, bot.price_input, bot.price_output);
 }
 
 CapState cap_state(const char* scope, const char* period, const std::optional<uint64_t>& limit,
@@ -31,26 +24,12 @@ CapState cap_state(const char* scope, const char* period, const std::optional<ui
   return state;
 }
 
-void add(std::optional<double>& sum, const std::optional<double>& more) {
-  if (more) sum = sum.value_or(0) + *more;
-}
-
-// All together cost what the bots do, which have prices of their own.
-void add_money(BotReport& all, const BotReport& bot) {
-  add(all.month.money, bot.month.money);
-  for (const DaySpent& day : bot.days) {
-    const auto of_all = std::find_if(all.days.begin(), all.days.end(),
-                                     [&](const DaySpent& other) { return other.date == day.date; });
-    if (of_all != all.days.end()) add(of_all->spent.money, day.spent.money);
-  }
-}
-
 BotReport bot_report(const RedisView& view, const std::string& name, const RedisTotals& totals,
                      const RedisBot& bot, int days) {
   BotReport report;
   report.bot = name;
   const auto add_day = [&](Day day, Spent spent) {
-    if (is_nothing(spent)) return;
+    if (spent.is_nothing()) return;
     spent.money = money_of(bot, spent);
     report.days.push_back({date_text(day), spent});
   };
@@ -110,7 +89,7 @@ LedgerReport RedisLedger::report(int days) const {
     const RedisBot of_all{shared_.settings.total_caps, 0, 0, 0};
     report.bots.push_back(bot_report(view, name, totals, is_all ? of_all : bot->second, days));
   }
-  for (size_t i = 1; i < report.bots.size(); ++i) add_money(report.bots.front(), report.bots[i]);
+  add_money_of_bots(report);
   return report;
 }
 

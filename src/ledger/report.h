@@ -17,6 +17,7 @@ struct Spent {
   uint64_t refused = 0;           // questions over a cap
   std::optional<double> money{};  // at the present prices, if there are any; estimates cost as output does
   [[nodiscard]] uint64_t tokens() const { return input_tokens + output_tokens + estimated_tokens; }
+  [[nodiscard]] bool is_nothing() const { return tokens() + answers + cached + refused == 0; }
 };
 
 struct CapState {
@@ -60,5 +61,10 @@ struct LedgerReport {
   std::string fault{};            // empty: none
   std::vector<BotReport> bots{};  // all together first
 };
+
+/// What this costs, at prices for a million tokens; nothing without a price.
+std::optional<double> money_of(const Spent& spent, double price_input, double price_output);
+/// Adds what the bots cost, which have prices of their own, to all together.
+void add_money_of_bots(LedgerReport& report);
 
 }  // namespace bailian
