@@ -22,8 +22,7 @@ constexpr size_t kAlwaysTotals = 8;  // bots of which each batch asks for the to
 
 }  // namespace
 
-RedisHost::RedisHost(EventLoop& loop, const RedisAddress& address, RedisShared& shared,
-                     std::chrono::milliseconds lease_time)
+RedisHost::RedisHost(EventLoop& loop, const RedisAddress& address, RedisShared& shared)
     : loop_(loop),
       shared_(shared),
       connection_(loop, address,
@@ -34,7 +33,7 @@ RedisHost::RedisHost(EventLoop& loop, const RedisAddress& address, RedisShared& 
       sha_(redis_script_sha()),
       last_good_(Clock::now()) {
   header_.host = random_hex(2);
-  header_.lease_time = lease_time;
+  header_.lease_time = kLeaseTime;
   wake_.watch(shared_.wake_fd.get(), IoEvent::kRead);
   tick_.start(kShortTick);
   connection_.connect();

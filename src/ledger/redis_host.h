@@ -26,11 +26,11 @@ class RedisHost {
  public:
   static constexpr std::chrono::milliseconds kPatience{2000};  // of questions, when the server is silent
   static constexpr std::chrono::seconds kBeat{1};              // between batches without urgent news
+  static constexpr std::chrono::seconds kLeaseTime{60};        // that leases hold without their host
   static constexpr size_t kMaxLeases = 128;  // new ones in a batch, so that no script takes long
 
   /// `address` is copied. `shared` must outlive it.
-  RedisHost(EventLoop& loop, const RedisAddress& address, RedisShared& shared,
-            std::chrono::milliseconds lease_time);
+  RedisHost(EventLoop& loop, const RedisAddress& address, RedisShared& shared);
   RedisHost(const RedisHost&) = delete;
   RedisHost& operator=(const RedisHost&) = delete;
 

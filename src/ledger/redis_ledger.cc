@@ -46,7 +46,7 @@ RedisLedger::RedisLedger(const Config& config, Options options)
     : address_(address_of(config)),
       options_(options),
       loop_(std::chrono::nanoseconds(0)),
-      host_(loop_, address_, shared_, options.lease_time) {
+      host_(loop_, address_, shared_) {
   apply(config);
   const BlockedSignals blocked;
   thread_ = std::thread([this] { loop_.run(); });

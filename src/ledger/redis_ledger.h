@@ -23,7 +23,6 @@ class RedisLedger final : public Ledger {
     /// report() asks the server, and waits for it up to kPatience: for commands. Otherwise it returns at once
     /// what was heard last, which is at most a second old: for loops.
     bool waits = false;
-    std::chrono::milliseconds lease_time{60'000};  // how long the leases hold without their host
   };
   static constexpr std::chrono::seconds kPatience{5};
   static constexpr uint64_t kDefaultSlice = 4096;

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <cstdint>
 #include <functional>
 #include <future>
 #include <memory>
@@ -12,6 +15,8 @@
 
 #include "base/event_loop.h"
 #include "harness/deadline.h"
+#include "harness/redis_server.h"
+#include "harness/work_dir.h"
 #include "ledger/redis_ledger.h"
 
 namespace bailian {
@@ -130,6 +135,49 @@ class TestAnswer : public LeaseHandler {
   std::promise<Taken> taken_;
   std::optional<Taken> seen_;
   std::unique_ptr<Lease> lease_;
+};
+
+// Ledgers on one server, which a test starts.
+class RedisLedgers : public testing::Test {
+ protected:
+  static constexpr uint64_t kSlice = 512;
+
+  Config config(const std::string& url = {}) const {
+    Config config;
+    config.ledger = url.empty() ? server_->url() : url;
+    config.cap_expected_input = 100;
+    config.ledger_slice = kSlice;
+    return config;
+  }
+  Config with_day_cap(uint64_t tokens) const {
+    Config capped = config();
+    capped.caps.day = tokens;
+    return capped;
+  }
+  void start(std::vector<std::string> options = {}) { server_.emplace(dir_, std::move(options)); }
+
+  static std::unique_ptr<RedisLedger> open(const Config& config) {
+    return std::make_unique<RedisLedger>(config, RedisLedger::Options{});
+  }
+  static std::unique_ptr<RedisLedger> join(const Config& config) {
+    auto ledger = open(config);
+    EXPECT_TRUE(comes_true([&] { return ledger->fault().empty(); })) << ledger->fault();
+    return ledger;
+  }
+  // What the server has counted today; the fields are those of its script.
+  uint64_t counted(const std::string& field) const {
+    const std::string key =
+        server_->ask({"--raw", "EVAL", "return redis.call('KEYS', '{bailian}:day:*')[1] or ''", "0"});
+    const std::string value = server_->ask({"--raw", "HGET", key, field});
+    return value.empty() ? 0 : std::stoull(value);
+  }
+  bool comes_to(const std::string& field, uint64_t value) const {
+    return comes_true([&] { return counted(field) == value; });
+  }
+
+  e2e::WorkDir dir_;
+  std::optional<e2e::RedisServer> server_;
+  LoopThread loop_;
 };
 
 }  // namespace bailian
