@@ -1,5 +1,6 @@
-// Preloaded into a program: shifts its wall clock and its clock since the boot by the seconds in the file
-// CLOCK_SHIFTS, two numbers of 64 bits. The monotonic clock, by which it waits, is not changed.
+// Preloaded into a program: shifts its clocks by the seconds in the file CLOCK_SHIFTS, two numbers of 64
+// bits: the first for the wall clock and the clock since the boot, the second for the wall clock alone. The
+// monotonic clock, by which it waits, is not changed.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -15,8 +16,8 @@
 namespace {
 
 struct Shifts {
-  std::atomic<int64_t> wall;
-  std::atomic<int64_t> boot;
+  std::atomic<int64_t> passed;
+  std::atomic<int64_t> jumped;
 };
 
 const Shifts& shifts() {
@@ -36,8 +37,9 @@ const Shifts& shifts() {
 extern "C" int clock_gettime(clockid_t clock, timespec* now) noexcept {
   const auto result = static_cast<int>(syscall(SYS_clock_gettime, clock, now));
   if (result != 0) return result;
-  if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) now->tv_sec += shifts().wall;
-  if (clock == CLOCK_BOOTTIME) now->tv_sec += shifts().boot;
+  if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
+    now->tv_sec += shifts().passed + shifts().jumped;
+  if (clock == CLOCK_BOOTTIME) now->tv_sec += shifts().passed;
   return result;
 }
 
