@@ -371,7 +371,8 @@ TEST_F(CapAlerts, ComeOnceOverRestartsWithoutTheKey) {
   await([&] { return read("alerts") == "owner bot default day 80 3000\nowner bot default day 100 3000\n"; });
   EXPECT_FALSE(contains(read("env"), kApiKey));
   EXPECT_TRUE(contains(site->get("/metrics").body,
-                       R"(bailian_refusals_total{bot="default",code="budget_used_up"} )"));
+                       R"(bailian_refusals_total{bot="default",code="budget_used_up"} 1)"
+                       "\n"));
 }
 
 TEST_F(CapAlerts, ThatFailAreLoggedAndAnUpgradeStillWorks) {
