@@ -158,7 +158,7 @@ $(addprefix $B/,e2e_tests restart_tests hosts_tests servers_tests torture_tests)
 # The program itself defines what it replaces, which takes precedence over the libraries.
 $B/simulation: $(call object,$(simulation)) $(product)
 	$(link) $(call object,$(simulation)) $(product) $(libs) -o $@
-ifneq ($(filter simulation%,$(VARIANT)),)
+ifneq ($(filter simulation $(subst $(comma),-,$(SANITIZE)),$(VARIANT)),)
 # tests/simulation/coverage.cc observes the changes of state in these files.
 flags_of_src/chat/chat.cc := -finstrument-functions \
   -finstrument-functions-exclude-file-list=/usr/,src/base/,.h
