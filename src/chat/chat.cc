@@ -45,8 +45,8 @@ std::unique_ptr<AnswerSource> Chat::make_source(EventLoop& loop, const Question&
   const Flight::Ask ask = [&](AnswerHandler& handler) -> std::unique_ptr<AnswerSource> {
     if (state_.ledger == nullptr)
       return chat_.bot.upstream.ask(question, is_shared_ ? AnswerMode::kStream : mode_, handler);
-    return std::make_unique<MeteredAnswer>(loop, *state_.ledger, chat_.bot, question, chat_.visitor,
-                                           idempotency_id, handler);
+    return std::make_unique<MeteredAnswer>(loop, chat_.pauses, *state_.ledger, chat_.bot, question,
+                                           chat_.visitor, idempotency_id, handler);
   };
   AnswerHandler& self = *this;
   if (!is_shared_) return ask(self);

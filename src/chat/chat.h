@@ -10,6 +10,7 @@
 #include "chat/config_snapshot.h"
 #include "chat/failed_streams.h"
 #include "chat/flight.h"
+#include "chat/pause_watch.h"
 #include "chat/service_state.h"
 #include "chat/shared_answers.h"
 #include "dashscope/answer_source.h"
@@ -31,7 +32,8 @@ struct AdmittedChat {
   std::unique_ptr<AnswerWriter> writer;
   std::string visitor;  // the browser's address, according to the web server
   Admission admission;
-  Flights& flights;  // of this loop
+  Flights& flights;    // of this loop
+  PauseWatch& pauses;  // likewise
 };
 
 /// One chat: a visitor's question, and its answer on the way from the upstream to the browser. The browser's

@@ -18,10 +18,14 @@ size_t sent_bytes(const Question& question, const Config& config) {
 
 }  // namespace
 
-MeteredAnswer::MeteredAnswer(EventLoop& loop, Ledger& ledger, Bot& bot, const Question& question,
-                             std::string_view visitor, std::string_view idempotency_id,
-                             AnswerHandler& handler)
-    : handler_(handler), ledger_(ledger), bot_(bot), started_(Clock::now()) {
+MeteredAnswer::MeteredAnswer(EventLoop& loop, PauseWatch& pauses, Ledger& ledger, Bot& bot,
+                             const Question& question, std::string_view visitor,
+                             std::string_view idempotency_id, AnswerHandler& handler)
+    : handler_(handler),
+      ledger_(ledger),
+      bot_(bot),
+      started_(Clock::now()),
+      watched_(pauses, bind<&MeteredAnswer::end_if_paused>(this)) {
   auto taken =
       ledger.take(loop, {bot.name, visitor, sent_bytes(question, bot.config), idempotency_id}, *this);
   if (const auto* const refusal = std::get_if<Refusal>(&taken)) {
@@ -120,6 +124,23 @@ void MeteredAnswer::start_next_attempt() noexcept {
   answer_bytes_ = 0;
 }
 
+// A frame would end it too, but the upstream may be silent, or the visitor slow.
+void MeteredAnswer::end_if_paused() noexcept {
+  if (has_ended_ || !completion_ || !lease_->is_paused()) return;
+  try {
+    cut();
+  } catch (const std::exception& error) {
+    on_exception(error);
+  }
+}
+
+void MeteredAnswer::cut() {
+  const HttpError error = to_http_error(lease_->refusal());
+  completion_->cancel();
+  release();
+  handler_.on_refused(error);
+}
+
 // The rest of the lease is for others, however slowly the visitor reads.
 void MeteredAnswer::release() noexcept {
   has_ended_ = true;
@@ -155,10 +176,7 @@ void MeteredAnswer::on_bytes(Clock::time_point now) {
 void MeteredAnswer::on_billed() {
   is_billed_ = true;
   if (settle()) return handler_.on_billed();
-  const HttpError error = to_http_error(lease_->refusal());
-  completion_->cancel();
-  release();
-  handler_.on_refused(error);
+  cut();
 }
 
 void MeteredAnswer::on_finished(const Answer& answer) {

@@ -7,6 +7,7 @@
 #include "base/event_loop.h"
 #include "base/exchange.h"
 #include "chat/config_snapshot.h"
+#include "chat/pause_watch.h"
 #include "dashscope/answer_source.h"
 #include "dashscope/completion.h"
 #include "ledger/ledger.h"
@@ -14,14 +15,16 @@
 namespace bailian {
 
 /// An answer that is paid for by a lease: takes one, then asks the bot's targets for a stream, and settles
-/// what its frames say was used. When the lease is refused, or used up and cannot be extended, it ends with
-/// on_refused(). A visitor who leaves while the lease is pending has cost nothing.
+/// what its frames say was used. When the lease is refused, or used up and cannot be extended, or the owner
+/// pauses the bot at once, it ends with on_refused(). A visitor who leaves while the lease is pending has
+/// cost nothing.
 class alignas(64) MeteredAnswer final : public AnswerSource, private AnswerHandler, private LeaseHandler {
  public:
-  /// `ledger`, `bot` and `handler` must outlive it; `question` and the texts may go when the constructor
-  /// returns. `idempotency_id` may be empty. Throws HttpError if the ledger refuses at once.
-  MeteredAnswer(EventLoop& loop, Ledger& ledger, Bot& bot, const Question& question, std::string_view visitor,
-                std::string_view idempotency_id, AnswerHandler& handler);
+  /// `pauses`, of the loop, `ledger`, `bot` and `handler` must outlive it; `question` and the texts may go
+  /// when the constructor returns. `idempotency_id` may be empty. Throws HttpError if the ledger refuses at
+  /// once.
+  MeteredAnswer(EventLoop& loop, PauseWatch& pauses, Ledger& ledger, Bot& bot, const Question& question,
+                std::string_view visitor, std::string_view idempotency_id, AnswerHandler& handler);
   ~MeteredAnswer() override;
 
   bool pause() override { return completion_ && completion_->pause(); }
@@ -51,6 +54,8 @@ class alignas(64) MeteredAnswer final : public AnswerSource, private AnswerHandl
   HttpError refuse(const Refusal& refusal);
   [[nodiscard]] bool settle() noexcept;
   void start_next_attempt() noexcept;
+  void end_if_paused() noexcept;
+  void cut();
   void release() noexcept;
 
   AnswerHandler& handler_;
@@ -63,6 +68,7 @@ class alignas(64) MeteredAnswer final : public AnswerSource, private AnswerHandl
   Ledger& ledger_;
   Bot& bot_;
   const Clock::time_point started_;
+  const PauseWatch::Entry watched_;
   // While the lease is pending.
   std::unique_ptr<const Question> question_;
   std::optional<Timer> timeout_;

@@ -252,7 +252,7 @@ Router::Result Router::chat(const Visit& visit) {
         loop_, board_, state_, visit.client, parsed.question,
         AdmittedChat{visit.request.request_id, visit.route.endpoint, snapshot_, bot, std::move(permit),
                      dialect, std::move(headers), key, std::move(parsed.writer), visit.request.visitor,
-                     std::move(admission), flights_});
+                     std::move(admission), flights_, pauses_});
   } catch (const HttpError& error) {
     if (error.forbids_retry() && parsed.question.mode == AnswerMode::kStream)
       state_.failed_streams.remember(key, {error, std::string(error.code())}, Clock::now());

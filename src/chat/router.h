@@ -9,6 +9,7 @@
 #include "base/exchange.h"
 #include "chat/chat.h"
 #include "chat/flight.h"
+#include "chat/pause_watch.h"
 #include "chat/service_state.h"
 #include "settings/config.h"
 #include "telemetry/metrics.h"
@@ -98,6 +99,7 @@ class Router {
   LoopBoard& board_;
   Tally& received_bytes_;
   std::shared_ptr<ConfigSnapshot> snapshot_;
+  PauseWatch pauses_{loop_};
   Flights flights_{loop_};
 };
 

@@ -50,7 +50,7 @@ class AnswerSource {
   virtual bool pause() = 0;
   /// Goes on. What was held back may be delivered during the call.
   virtual void resume() = 0;
-  /// Makes no further call to the handler. An upstream request ends when this is destroyed.
+  /// Makes no further call to the handler. An upstream request ends when this is destroyed at the latest.
   virtual void cancel() noexcept = 0;
   /// The target that was asked last. Lives as long as the settings; nullptr: none was asked.
   [[nodiscard]] virtual const Target* target() const = 0;

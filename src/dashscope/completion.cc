@@ -53,7 +53,7 @@ Completion::Completion(Targets& targets, const Question& question, AnswerMode mo
       handler_(handler),
       mode_(mode),
       has_first_token_limit_(question.mode == AnswerMode::kStream),
-      drain_later_(targets.loop_, bind<&Completion::drain_transfer>(this)),
+      leave_later_(targets.loop_, bind<&Completion::leave_transfer>(this)),
       timer_(targets.loop_, bind<&Completion::on_timer>(this), bind<&Completion::on_exception>(this)),
       give_up_at_(started + to_duration(targets.config_.timeout)) {
   const SentSession session = targets.read_session(question.session_id);
@@ -66,9 +66,7 @@ Completion::Completion(Targets& targets, const Question& question, AnswerMode mo
   start_attempt();
 }
 
-Completion::~Completion() {
-  if (parser_->state() == AnswerParser::State::kFinished) drain_transfer();
-}
+Completion::~Completion() { leave_transfer(); }
 
 void Completion::enter(State next) {
   assert(targets_.loop_.in_loop_thread());
@@ -119,8 +117,11 @@ void Completion::resume() {
   if (state_ == State::kAnswering) arm_timer();
 }
 
+// Keeps the transfer until the end of the iteration: it may be what calls.
 void Completion::cancel() noexcept {
-  if (state_ != State::kEnded) end();
+  if (state_ == State::kEnded) return;
+  end();
+  leave_later_.schedule();
 }
 
 bool Completion::on_data(const ResponseHead& head, std::string_view bytes) {
@@ -133,10 +134,9 @@ bool Completion::on_data(const ResponseHead& head, std::string_view bytes) {
   deliver_pieces();
   if (parser_->state() == AnswerParser::State::kFinished) {
     finish();                 // may throw, which the transfer reports only while it is not drained
-    drain_later_.schedule();  // the visitor need not wait for the end of the response
+    leave_later_.schedule();  // the visitor need not wait for the end of the response
   }
-  const bool is_cancelled = state_ == State::kEnded && parser_->state() != AnswerParser::State::kFinished;
-  return !is_cancelled && parser_->state() != AnswerParser::State::kFailed;
+  return parser_->state() != AnswerParser::State::kFailed;
 }
 
 void Completion::on_done(const TransferResult& result) {
@@ -292,8 +292,13 @@ void Completion::end() noexcept {
 }
 
 // The rest after the end of the answer does not matter, but the connection can be used again.
-void Completion::drain_transfer() noexcept {
-  if (transfer_) Transfer::drain(std::move(transfer_));
+void Completion::leave_transfer() noexcept {
+  if (!transfer_) return;
+  if (parser_->state() == AnswerParser::State::kFinished) {
+    Transfer::drain(std::move(transfer_));
+  } else {
+    transfer_.reset();
+  }
 }
 
 }  // namespace bailian

@@ -37,6 +37,7 @@ class Completion final : public AnswerSource, private TransferHandler {
   /// The idle timeout stops too.
   bool pause() override;
   void resume() override;
+  /// The transfer ends in this iteration of the loop.
   void cancel() noexcept override;
   [[nodiscard]] const Target* target() const override { return &client_->target(); }
   [[nodiscard]] bool has_lost_session() const override { return has_lost_session_; }
@@ -74,7 +75,7 @@ class Completion final : public AnswerSource, private TransferHandler {
   void back_off(const UpstreamError& error);
   void finish();
   void end() noexcept;
-  void drain_transfer() noexcept;
+  void leave_transfer() noexcept;
 
   Targets& targets_;
   DashScopeClient* client_ = nullptr;  // of the latest attempt
@@ -87,7 +88,7 @@ class Completion final : public AnswerSource, private TransferHandler {
   std::shared_ptr<const std::string> body_without_session_;  // for other targets; none: it is body_
   std::unique_ptr<AnswerParser> parser_;
   std::unique_ptr<Transfer> transfer_;
-  EndOfIteration drain_later_;
+  EndOfIteration leave_later_;
   Timer timer_;
   State state_ = State::kWaiting;
   int retries_ = 0;

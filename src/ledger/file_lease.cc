@@ -58,7 +58,7 @@ FileLease::~FileLease() {
 
 bool FileLease::take(const UsedTokens& used) noexcept {
   const bool fits = account_.settle(used);
-  const uint64_t pauses = table_.at_once_pauses().load(std::memory_order_relaxed);
+  const uint64_t pauses = table_.at_once_pauses().load(std::memory_order_acquire);
   if (pauses == at_once_pauses_) return fits;
   if (is_paused_at_once(bot_, all_)) return false;
   at_once_pauses_ = pauses;
@@ -81,6 +81,11 @@ bool FileLease::settle_estimate(size_t answer_bytes) noexcept {
     used.estimated = std::max(used.estimated, before_.estimated + expected_input_ + tokens_of(answer_bytes));
   }
   return take(used);
+}
+
+bool FileLease::is_paused() const noexcept {
+  return table_.at_once_pauses().load(std::memory_order_acquire) != at_once_pauses_ &&
+         is_paused_at_once(bot_, all_);
 }
 
 Refusal FileLease::refusal() const {

@@ -35,6 +35,7 @@ class alignas(64) FileLease final : public Lease {
   [[nodiscard]] bool is_pending() const noexcept override { return false; }
   [[nodiscard]] bool settle(const Usage& usage) noexcept override;
   [[nodiscard]] bool settle_estimate(size_t answer_bytes) noexcept override;
+  [[nodiscard]] bool is_paused() const noexcept override;
   [[nodiscard]] Refusal refusal() const override;
   void start_next_attempt() noexcept override;
   void finish() noexcept override { is_finished_ = true; }
@@ -66,6 +67,7 @@ class UncountedLease final : public Lease {
   [[nodiscard]] bool is_pending() const noexcept override { return false; }
   [[nodiscard]] bool settle(const Usage&) noexcept override { return true; }
   [[nodiscard]] bool settle_estimate(size_t) noexcept override { return true; }
+  [[nodiscard]] bool is_paused() const noexcept override { return false; }
   [[nodiscard]] Refusal refusal() const override { return {Refusal::Cause::kUnknown}; }
   void start_next_attempt() noexcept override {}
   void finish() noexcept override {}

@@ -143,8 +143,9 @@ std::variant<std::unique_ptr<Lease>, Refusal> FileLedger::take(EventLoop&, const
   const MeteredBot& all = bots_->front();
   const MeteredBot* const bot = find(spending.bot);
   if (Table* const table = table_for(bot)) {
-    if (auto pause = pause_of(*bot, all)) return *std::move(pause);
+    // From its construction on, a lease notices that an owner pauses at once.
     auto lease = std::make_unique<FileLease>(*table, *bot, all, policy_, spending.question_bytes);
+    if (auto pause = pause_of(*bot, all)) return *std::move(pause);
     auto refusal = lease->open(spending.visitor, spending.idempotency_id);
     // After that: of two processes that are asked at the same moment, at least one sees the other's lease.
     if (!spending.idempotency_id.empty() && table->is_under_way_elsewhere(spending.idempotency_id))

@@ -62,6 +62,8 @@ class Lease {
   [[nodiscard]] virtual bool settle(const Usage& usage) noexcept = 0;
   /// Likewise, for frames without usage: the bytes of text and thoughts so far.
   [[nodiscard]] virtual bool settle_estimate(size_t answer_bytes) noexcept = 0;
+  /// Whether the owner has paused the bot at once: the answer has to end, also when it gets no more frames.
+  [[nodiscard]] virtual bool is_paused() const noexcept = 0;
   [[nodiscard]] virtual Refusal refusal() const = 0;
 
   /// The attempt has ended; what it was settled for stays counted. The next one starts from zero.

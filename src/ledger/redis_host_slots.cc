@@ -272,11 +272,10 @@ void RedisHost::obey_policy() {
       decide(*slot, settings_.is_open_on_fault ? RedisVerdict::kNone : RedisVerdict::kUnknown);
       continue;
     }
-    if (!may_go_on(*slot)) continue;
     const bool is_used_up = slot->is_capped && used_by(*slot).sum() > slot->committed;
     if (all_pause || pauses(slot->bot)) {
       slot->verdict.store(RedisVerdict::kPaused, std::memory_order_relaxed);
-    } else if (view_.is_away && is_used_up && !settings_.is_open_on_fault) {
+    } else if (view_.is_away && is_used_up && !settings_.is_open_on_fault && may_go_on(*slot)) {
       slot->verdict.store(RedisVerdict::kUnknown, std::memory_order_relaxed);
     }
   }

@@ -25,6 +25,9 @@ class RedisLease final : public Lease {
   [[nodiscard]] bool is_pending() const noexcept override { return is_pending_; }
   [[nodiscard]] bool settle(const Usage& usage) noexcept override;
   [[nodiscard]] bool settle_estimate(size_t answer_bytes) noexcept override;
+  [[nodiscard]] bool is_paused() const noexcept override {
+    return slot_.verdict.load(std::memory_order_relaxed) == RedisVerdict::kPaused;
+  }
   [[nodiscard]] Refusal refusal() const override;
   void start_next_attempt() noexcept override;
   void finish() noexcept override { slot_.is_answer.store(true, std::memory_order_relaxed); }

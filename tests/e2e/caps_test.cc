@@ -495,6 +495,33 @@ TEST_F(Caps, APauseAtOnceEndsOpenAnswersAtTheirNextFrame) {
   EXPECT_NE(open.read_reply().response.body.find(R"("code":"paused")"), std::string::npos);
 }
 
+TEST_F(Caps, APauseAtOnceEndsOpenAnswersWhoseUpstreamIsSilent) {
+  start({{"WORKERS", "2"}});
+  std::deque<FcgiPeer> unasked;
+  for (const char* path : {kStreamPath, kChatPath}) unasked.push_back(ask("[[sim events=3 hold=0]]", path));
+  FcgiPeer stream = ask("[[sim events=3 hold=2]]");
+  await_part(stream, "tok2 ");
+  FcgiPeer whole = ask("[[sim events=3 hold=2]]", kChatPath);
+  ASSERT_TRUE(simulator_.reaches("output_tokens", 4));
+  ASSERT_TRUE(simulator_.reaches("requests", 4));
+  EXPECT_EQ(run(responder_command(dir_, settings_, {"pause", "--now", "--message", "周一再来"})).exit_code,
+            0);
+
+  for (FcgiPeer& peer : unasked) expect_error(peer.read_reply().response, 503, "paused", "周一再来");
+  const Response cut = stream.read_reply().response;
+  EXPECT_EQ(cut.status, 200);
+  EXPECT_NE(cut.body.find(R"("code":"paused")"), std::string::npos) << cut.body;
+  EXPECT_NE(cut.body.find(R"("finished":true)"), std::string::npos) << cut.body;
+  const Response truncated = whole.read_reply().response;
+  EXPECT_EQ(truncated.status, 200);
+  EXPECT_TRUE(bool_at(truncated.json(), "/truncated"));
+  EXPECT_EQ(text_at(truncated.json(), "/code"), "paused");
+  EXPECT_EQ(text_at(truncated.json(), "/result"), "tok1 tok2 ");
+  EXPECT_TRUE(simulator_.falls_to("open", 0));
+  EXPECT_EQ(simulator_.count("cut"), 4);
+  EXPECT_EQ(settled().spent, simulator_.billed());
+}
+
 TEST_F(Caps, ThatCannotBeCheckedRefuseAndTheServiceIsNotReady) {
   start({{"CAP_DAY_TOKENS", "100000"}, {"LEDGER", "/proc/none/ledger"}});
   const Response refused = answer("[[sim events=1]]");

@@ -128,6 +128,23 @@ TEST_F(RedisCaps, ThreeRespondersHoldACapTogether) {
   EXPECT_TRUE(counts_what_was_billed());
 }
 
+TEST_F(RedisCaps, APauseAtOnceEndsTheOpenAnswersOfEveryHostWhoseUpstreamIsSilent) {
+  start({{"CAP_DAY_TOKENS", "1000000"}});
+  std::deque<Exchange> unasked;
+  std::deque<Exchange> streams;
+  for (size_t i = 0; i < responders_.size(); ++i) unasked.push_back(send("[[sim events=3 hold=0]]"));
+  for (size_t i = 0; i < responders_.size(); ++i) {
+    streams.push_back(send("[[sim events=3 hold=2]]"));
+    read_text(streams.back());
+  }
+  ASSERT_TRUE(simulator_.reaches("requests", 6));
+  EXPECT_EQ(run(responder_command(dir_, settings_, {"pause", "--now"})).exit_code, 0);
+  for (auto& exchange : unasked) expect_error(exchange.read_all(), 503, "paused", "The chat is paused");
+  for (auto& exchange : streams) expect_failed(read_stream(exchange), "paused");
+  EXPECT_TRUE(simulator_.falls_to("open", 0));
+  EXPECT_TRUE(counts_what_was_billed());
+}
+
 TEST_F(RedisCaps, WhileTheServerIsAwayNobodyIsAnsweredAndItRecovers) {
   start({{"CAP_DAY_TOKENS", "1000000"}});
   EXPECT_EQ(send("[[sim events=3]]").read_all().status, 200);

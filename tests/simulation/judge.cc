@@ -194,10 +194,10 @@ void Judge::check_time(const Question& question, const Question::Line& line) {
 }
 
 // A free failure must be followed by a retry while retries are left. A visitor who takes nothing for too long
-// is dropped, whatever could still be asked.
+// is dropped, and an answer that is paused at once ends, whatever could still be asked.
 void Judge::check_persistence(const Question& question, const Question::Line& line) {
   if (question.has_left || question.stopped_at || question.transfers_begun == 0) return;
-  if (line.outcome == "client_gone") return;
+  if (line.outcome == "client_gone" || line.upstream_code == "paused") return;
   const bool was_received = question.attempts.size() > question.attempts_before;
   const bool was_free =
       was_received ? question.attempts.back().is_free_failure

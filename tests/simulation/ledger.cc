@@ -32,13 +32,17 @@ class SimulatedLedger::Open final : public Lease {
   [[nodiscard]] bool settle(const Usage& usage) noexcept override {
     note_use();
     attempt_ = usage.input_tokens + usage.output_tokens;
-    return earlier_ + attempt_ <= tokens_;
+    return earlier_ + attempt_ <= tokens_ && !is_paused_;
   }
   [[nodiscard]] bool settle_estimate(size_t answer_bytes) noexcept override {
     note_use();
-    return answer_bytes / 3 <= tokens_;
+    return answer_bytes / 3 <= tokens_ && !is_paused_;
   }
-  [[nodiscard]] Refusal refusal() const override { return {Refusal::Cause::kUsedUp, 60s}; }
+  [[nodiscard]] bool is_paused() const noexcept override { return is_paused_; }
+  [[nodiscard]] Refusal refusal() const override {
+    if (is_paused_) return {Refusal::Cause::kPaused};
+    return {Refusal::Cause::kUsedUp, 60s};
+  }
   void start_next_attempt() noexcept override {
     note_use();
     earlier_ += std::exchange(attempt_, 0);
@@ -47,6 +51,7 @@ class SimulatedLedger::Open final : public Lease {
   void abandon() noexcept override { note_use(); }
 
   void grant() { is_pending_ = false; }
+  void pause() { is_paused_ = true; }
   [[nodiscard]] LeaseHandler& handler() const { return handler_; }
 
  private:
@@ -58,6 +63,7 @@ class SimulatedLedger::Open final : public Lease {
   LeaseHandler& handler_;
   const int number_;
   bool is_pending_;
+  bool is_paused_ = false;
   const uint64_t tokens_;
   uint64_t earlier_ = 0;  // tokens of attempts that have ended
   uint64_t attempt_ = 0;
@@ -67,6 +73,7 @@ class SimulatedLedger::Open final : public Lease {
 struct SimulatedLedger::Plan {
   bool is_refused = false;
   bool is_pending = false;
+  bool is_paused_later = false;
   uint64_t tokens = 0;
 };
 
@@ -78,7 +85,7 @@ SimulatedLedger::Plan SimulatedLedger::plan() {
                                         kGivesLater, kGivesLater, kGivesLater, kRefuses};
   static constexpr uint64_t kTokens[] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, 33, 36, 70'002};
   const Course course = choices.of(kCourses);
-  return {course == kRefuses, course == kGivesLater, choices.of(kTokens)};
+  return {course == kRefuses, course == kGivesLater, choices.one_in(16), choices.of(kTokens)};
 }
 
 Refusal SimulatedLedger::some_refusal() {
@@ -92,7 +99,16 @@ std::variant<std::unique_ptr<Lease>, Refusal> SimulatedLedger::take(EventLoop& l
   if (chosen.is_refused) return some_refusal();
   auto lease = std::make_unique<Open>(*this, ++taken_, handler, chosen.is_pending, chosen.tokens);
   if (chosen.is_pending) decide_later(loop, taken_);
+  if (chosen.is_paused_later) pause_later(taken_);
   return lease;
+}
+
+// The owner pauses at once.
+void SimulatedLedger::pause_later(int number) {
+  const OutsideProduct outside;
+  world->after(world->some_delay(), [this, number] {
+    if (open_.contains(number)) open_.at(number)->pause();
+  });
 }
 
 // As a reply of a server: at any time, in an iteration of the loop of its own.

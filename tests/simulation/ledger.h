@@ -39,6 +39,7 @@ class SimulatedLedger final : public Ledger {
   static Plan plan();
   static Refusal some_refusal();
 
+  void pause_later(int number);
   void decide_later(EventLoop& loop, int number);
   void decide(int number);
 

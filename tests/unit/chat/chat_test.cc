@@ -114,7 +114,7 @@ class Chats : public testing::Test {
         loop_, board_, state_, browser_, parsed.question,
         AdmittedChat{"r", Endpoint::kChatStream, snapshot_, *snapshot_->find(kDefaultBot),
                      state_.take_permit(snapshot_->bots.front().streams), kMyapi, Headers{}, kKey,
-                     std::move(parsed.writer), "192.0.2.1", Admission{}, flights_});
+                     std::move(parsed.writer), "192.0.2.1", Admission{}, flights_, pauses_});
   }
 
   [[nodiscard]] std::optional<ChatPhase> phase() const {
@@ -158,6 +158,7 @@ class Chats : public testing::Test {
   std::shared_ptr<ConfigSnapshot> snapshot_;
   Browser browser_;
   ScriptedLedger ledger_;  // of PaidChats
+  PauseWatch pauses_{loop_};
   Flights flights_{loop_};
   std::unique_ptr<Chat> chat_;
   LoopSteps steps_{loop_, [this] { return browser_.log; }};

@@ -104,8 +104,8 @@ class MeteredAnswers : public testing::Test {
     Question question;
     question.prompt = "question";
     question.mode = mode;
-    answer_ = std::make_unique<MeteredAnswer>(loop_, ledger_, snapshot_->bots.front(), question, "192.0.2.1",
-                                              "key", visitor_);
+    answer_ = std::make_unique<MeteredAnswer>(loop_, pauses_, ledger_, snapshot_->bots.front(), question,
+                                              "192.0.2.1", "key", visitor_);
   }
   // What a chat is told of an answer that ends by itself.
   std::string outcome(AnswerMode mode = AnswerMode::kStream) {
@@ -129,6 +129,11 @@ class MeteredAnswers : public testing::Test {
     when([this] { return visitor_.has_ended; }, std::move(action));
   }
   void when_settled(std::function<void()> action = [] {}) { steps_.when_settled(std::move(action)); }
+  // The owner pauses at once, and the next look at open answers is due.
+  void pause_at_once() {
+    ledger_.is_paused = true;
+    EXPECT_TRUE(timers_.end_between(std::chrono::seconds(0), PauseWatch::kInterval));
+  }
   void play() { steps_.play(); }
   // What the ledger was told in all, once the answer is gone.
   std::string account() {
@@ -144,6 +149,7 @@ class MeteredAnswers : public testing::Test {
   LoopUpstream upstream_{loop_};
   bool upstream_left_ = false;
   ScriptedLedger ledger_;
+  PauseWatch pauses_{loop_};
   ServiceState state_{config_};
   std::unique_ptr<ConfigSnapshot> snapshot_;
   Visitor visitor_;
@@ -392,6 +398,85 @@ TEST_F(MeteredAnswers, EndByTheBudgetWhileTheyArePaused) {
   EXPECT_EQ(account(), "take;3+1;3+2;free;");
 }
 
+TEST_F(MeteredAnswers, EndInASilenceWhenTheOwnerPausesAtOnceAndLeaveTheUpstream) {
+  ask();
+  when_asked([this] { upstream_.send(kHead + frame("a", 3, 1)); });
+  when_log("3+1;", [this] { pause_at_once(); });
+  when_ended([this] { EXPECT_EQ(ledger_.log, "take;3+1;free;") << "what was produced counts"; });
+  when([this] { return upstream_left_; });
+  play();
+  EXPECT_EQ(visitor_.log, "request:1;text:a;refused:503 paused;");
+  EXPECT_TRUE(visitor_.forbids_retry);
+  EXPECT_EQ(account(), "take;3+1;free;");
+}
+
+TEST_F(MeteredAnswers, EndInASilenceBeforeTheFirstFrame) {
+  ask();
+  when_asked([this] { pause_at_once(); });
+  when_ended();
+  when([this] { return upstream_left_; });
+  play();
+  EXPECT_EQ(visitor_.log, "request:1;refused:503 paused;");
+  EXPECT_EQ(account(), "take;free;");
+}
+
+TEST_F(MeteredAnswers, EndWhenTheOwnerPausesAtOnceWhileASlowVisitorHoldsThemUp) {
+  visitor_.after_text = [this] { answer_->pause(); };
+  ask();
+  when_asked([this] { upstream_.send(kHead + frame("a", 3, 1)); });
+  when_log("3+1;", [this] {
+    upstream_.send(frame("b", 3, 2));
+    pause_at_once();
+  });
+  when_ended();
+  when([this] { return upstream_left_; });
+  play();
+  EXPECT_EQ(visitor_.log, "request:1;text:a;refused:503 paused;");
+}
+
+TEST_F(MeteredAnswers, EndBetweenTwoAttemptsWhenTheOwnerPausesAtOnce) {
+  config_.upstream_retries = 1;
+  upstream_.script = {{kThrottled}};
+  ask();
+  when_log("next;", [this] { pause_at_once(); });
+  when_ended();
+  play();
+  EXPECT_EQ(visitor_.log, "request:1;retry:Throttling;refused:503 paused;");
+  EXPECT_EQ(account(), "take;next;free;");
+}
+
+TEST_F(MeteredAnswers, GoOnWhenTheOwnerPausesOthersAtOnce) {
+  ask();
+  when_asked([this] {
+    upstream_.send(kHead + frame("a", 3, 1));
+    pause_at_once();
+    ledger_.is_paused = false;
+  });
+  when_log("3+1;", [this] { upstream_.send(frame("b", 3, 2, "stop")); });
+  when_ended();
+  play();
+  EXPECT_EQ(visitor_.log, "request:1;text:a;text:b;finished:stop;");
+}
+
+TEST_F(MeteredAnswers, AreDecidedByTheLedgerWhileTheLeaseIsPending) {
+  ledger_.is_pending = true;
+  ask();
+  pause_at_once();
+  when_settled([this] { ledger_.refuse({Refusal::Cause::kPaused}); });
+  play();
+  EXPECT_EQ(visitor_.log, "refused:503 paused;");
+  EXPECT_EQ(account(), "take;refused;free;");
+}
+
+TEST_F(MeteredAnswers, AreNotEndedTwiceByAPauseAtOnce) {
+  upstream_.script = {{kHead + frame("a", 3, 1, "stop")}};
+  ask();
+  when_ended([this] { pause_at_once(); });
+  when_settled();
+  play();
+  EXPECT_EQ(visitor_.log, "request:1;text:a;finished:stop;");
+}
+
 // --- the visitor leaves ---
 
 TEST_F(MeteredAnswers, CostNothingWhenTheVisitorLeavesBeforeTheLease) {
@@ -549,6 +634,17 @@ TEST_F(MeteredAnswers, CountWhatHadArrivedWhenTheRefusalFails) {
   when([this] { return visitor_.log.ends_with("bad_alloc;"); });
   play();
   EXPECT_EQ(visitor_.log, "request:1;text:a;refused:429 budget_used_up;exception:std::bad_alloc;");
+  EXPECT_EQ(account(), "take;3+1;free;");
+}
+
+TEST_F(MeteredAnswers, CountWhatHadArrivedWhenThePauseFails) {
+  visitor_.after_refusal = [] { throw std::bad_alloc(); };
+  ask();
+  when_asked([this] { upstream_.send(kHead + frame("a", 3, 1)); });
+  when_log("3+1;", [this] { pause_at_once(); });
+  when([this] { return visitor_.log.ends_with("bad_alloc;"); });
+  play();
+  EXPECT_EQ(visitor_.log, "request:1;text:a;refused:503 paused;exception:std::bad_alloc;");
   EXPECT_EQ(account(), "take;3+1;free;");
 }
 

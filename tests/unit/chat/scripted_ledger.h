@@ -20,6 +20,7 @@ class ScriptedLedger final : public Ledger {
   std::optional<Refusal> refusal;      // of take()
   bool is_pending = false;             // the leases that it gives
   uint64_t lease_tokens = UINT64_MAX;  // more than this is not granted
+  bool is_paused = false;              // at once
   Refusal when_used_up{Refusal::Cause::kUsedUp, std::chrono::seconds(60)};
   std::optional<Refusal> closed_by;
   std::string its_fault;
@@ -80,7 +81,10 @@ class ScriptedLedger final : public Ledger {
       attempt = answer_bytes / 3;
       return earlier + attempt <= ledger.lease_tokens;
     }
-    [[nodiscard]] Refusal refusal() const override { return ledger.when_used_up; }
+    [[nodiscard]] bool is_paused() const noexcept override { return ledger.is_paused; }
+    [[nodiscard]] Refusal refusal() const override {
+      return ledger.is_paused ? Refusal{Refusal::Cause::kPaused, {}, "later"} : ledger.when_used_up;
+    }
     void start_next_attempt() noexcept override {
       ledger.log += "next;";
       earlier += std::exchange(attempt, 0);

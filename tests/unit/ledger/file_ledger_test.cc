@@ -425,13 +425,19 @@ TEST_F(FileLedgers, EndOpenAnswersOfWhatIsPausedAtOnce) {
   open();
   const auto running = lease();
   const auto other = lease(30, "", "shop");
+  ledger->pause("shop", "open answers run on", false);
+  EXPECT_FALSE(other->is_paused());
   ledger->pause("shop", "closed", true);
+  EXPECT_FALSE(running->is_paused());
   EXPECT_TRUE(running->settle({1000, 1}));
+  EXPECT_TRUE(other->is_paused()) << "without a frame";
   EXPECT_FALSE(other->settle({1000, 1}));
+  EXPECT_TRUE(other->is_paused());
   EXPECT_EQ(other->refusal().cause, Refusal::Cause::kPaused);
   EXPECT_EQ(other->refusal().message, "closed");
   ledger->pause("", "all closed", true);
   EXPECT_FALSE(running->settle({1000, 2}));
+  EXPECT_TRUE(running->is_paused());
   EXPECT_EQ(running->refusal().message, "all closed");
 }
 

@@ -103,6 +103,11 @@ class TestAnswer : public LeaseHandler {
     thread_.call([&] { may_go_on = lease_->settle_estimate(bytes); });
     return may_go_on;
   }
+  bool is_paused() {
+    bool is_paused = false;
+    thread_.call([&] { is_paused = lease_->is_paused(); });
+    return is_paused;
+  }
   void next_attempt() {
     thread_.call([&] { lease_->start_next_attempt(); });
   }

@@ -160,6 +160,20 @@ TEST_F(RedisLedgerTest, AnAnswerThatUsesMoreThanIsFreeHasToEnd) {
   EXPECT_TRUE(comes_to("c|default", 1001)) << "what it used is counted all the same";
 }
 
+TEST_F(RedisLedgerTest, APauseAtOnceEndsAnAnswerThatMayUseNoMore) {
+  start();
+  Config limited = config();
+  limited.caps.day = 1000;
+  const auto ledger = join(limited);
+  TestAnswer answer(loop_, *ledger);
+  ASSERT_TRUE(answer.is_leased());
+  EXPECT_TRUE(comes_true([&] { return !answer.settle(200, 801); }));
+  EXPECT_FALSE(answer.is_paused()) << "its next frame ends it, unless that finishes it";
+  ledger->pause("default", "", true);
+  EXPECT_TRUE(comes_true([&] { return answer.is_paused(); }));
+  EXPECT_EQ(answer.refusal().cause, Refusal::Cause::kPaused);
+}
+
 TEST_F(RedisLedgerTest, ALeaseIsExtendedAheadOfNeed) {
   start();
   const auto ledger = join(with_day_cap(1'000'000));
@@ -285,8 +299,11 @@ TEST_F(RedisLedgerTest, APauseIsSeenByAllHostsAndSurvivesThem) {
   EXPECT_FALSE(TestAnswer(loop_, *second).is_leased());
   EXPECT_TRUE(open.settle(10, 10)) << "open answers run on";
 
+  EXPECT_FALSE(open.is_paused());
+
   first->pause("", "", true);
-  EXPECT_TRUE(comes_true([&] { return !open.settle(10, 20); })) << "unless it is at once";
+  EXPECT_TRUE(comes_true([&] { return open.is_paused(); })) << "unless it is at once";
+  EXPECT_FALSE(open.settle(10, 20));
   EXPECT_EQ(open.refusal().cause, Refusal::Cause::kPaused);
 
   first.reset();
