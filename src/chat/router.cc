@@ -242,7 +242,8 @@ Router::Result Router::chat(const Visit& visit) {
   const auto key = state_.failed_streams.key(visit.request.visitor, parsed.question);
   // Only a whole answer repeats a failed stream; another stream is a new question.
   const auto failure = state_.failed_streams.take(key, Clock::now());
-  if (failure && parsed.question.mode == AnswerMode::kJson) return repeat_failure(visit, *failure);
+  if (failure && parsed.question.mode == AnswerMode::kJson && still_holds(*failure, bot))
+    return repeat_failure(visit, *failure);
   try {
     StreamPermit permit = take_permit(bot);
     Admission admission = admit(visit, parsed.question, key);
@@ -310,6 +311,13 @@ void Router::check_chat(const Visit& visit) const {
         413, "too_large",
         fmt::format("Request too large: the body has more than {} bytes", config().max_body_bytes));
   }
+}
+
+// A refusal only while the ledger closes the bot for the same reason: else it decides about a new question.
+bool Router::still_holds(const FailedStreams::Failure& failure, const Bot& bot) const {
+  if (!failure.error.forbids_retry() || state_.ledger == nullptr) return true;
+  const auto refusal = state_.ledger->closed(bot.name);
+  return refusal && to_http_error(*refusal).code() == failure.error.code();
 }
 
 Reply Router::repeat_failure(const Visit& visit, const FailedStreams::Failure& failure) {

@@ -87,6 +87,7 @@ class Router {
 
   void expect_question(const Request& request, Bot& bot) noexcept;
   void check_chat(const Visit& visit) const;
+  [[nodiscard]] bool still_holds(const FailedStreams::Failure& failure, const Bot& bot) const;
   Reply repeat_failure(const Visit& visit, const FailedStreams::Failure& failure);
   StreamPermit take_permit(Bot& bot);
   [[nodiscard]] bool is_closed(const Bot& bot) const;

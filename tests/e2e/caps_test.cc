@@ -271,6 +271,23 @@ TEST_F(Caps, ARefusedStreamsFallbackIsAnsweredWithoutASecondRefusal) {
   EXPECT_EQ(settled().refused, 1);
 }
 
+TEST_F(Caps, AFallbackIsAnsweredOnceTheOwnerHasOpenedTheBotAgain) {
+  dir_.write(".env", "CAP_DAY_TOKENS=0\n");
+  start({});
+  const std::string prompt = "[[sim events=3]]";
+  EXPECT_EQ(answer(prompt).status, 429);
+  dir_.write(".env", "CAP_DAY_TOKENS=100000\n");
+  responder_->process().signal(SIGHUP);
+  EXPECT_TRUE(responder_->logs(R"("event":"reloaded")"));
+  EXPECT_EQ(text_at(answer(prompt, kChatPath).json(), "/result"), "tok1 tok2 tok3 ");
+
+  EXPECT_EQ(run(responder_command(dir_, settings_, {"pause"})).exit_code, 0);
+  expect_error(answer(prompt), 503, "paused", "The chat is paused");
+  EXPECT_EQ(run(responder_command(dir_, settings_, {"resume"})).exit_code, 0);
+  EXPECT_EQ(text_at(answer(prompt, kChatPath).json(), "/result"), "tok1 tok2 tok3 ");
+  EXPECT_EQ(settled().spent, simulator_.billed());
+}
+
 // --- every end costs what was billed ---
 
 TEST_F(Caps, AVisitorWhoLeavesBeforeTheFirstFrameCostsNothing) {

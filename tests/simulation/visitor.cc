@@ -38,6 +38,9 @@ JsonDocument parsed(std::string_view text) {
   return json;
 }
 
+// Of an answer that the ledger has ended. It closes no bot: what comes next is a new question.
+bool is_refusal(std::string_view code) { return code == "budget_used_up" || code == "paused"; }
+
 }  // namespace
 
 Visitor::Visitor(Site& site, int number) : site_(site), number_(number) {
@@ -121,8 +124,8 @@ void Visitor::ask_again() {
   question_->repeats = &failed;
   question_->is_for_other_bot = failed.is_for_other_bot;
   failed.repeated_by = question_;
-  failed.is_remembered =
-      failed.attempts.size() > failed.attempts_before && !failed.attempts.back().is_free_failure;
+  failed.is_remembered = failed.attempts.size() > failed.attempts_before &&
+                         !failed.attempts.back().is_free_failure && !is_refusal(failed.error_code);
   leaving_ = Leaving::kNever;
   stops_ = Stops::kNever;
   world->trace("visitor {} asks question {} again as {}", number_, failed.number, question_->number);

@@ -481,12 +481,46 @@ TEST_F(PaidRoutes, AFallbackOfARefusedStreamIsNotCountedAgain) {
   router.handle(request_, browser);
   EXPECT_EQ(std::exchange(fake_.log, {}), "take;refused;");
   request_.path = "/myapi/v1/chat-bot";
-  fake_.refusal.reset();
+  fake_.closed_by = std::exchange(fake_.refusal, std::nullopt);
   router.handle(request_, browser);
   EXPECT_EQ(browser.code(), "budget_used_up");
   EXPECT_EQ(browser.header("x-should-retry"), "false");
   EXPECT_EQ(fake_.log, "");
   EXPECT_EQ(shared.streams.taken(), 0);
+}
+
+TEST_F(PaidRoutes, AFallbackIsANewQuestionOnceItsRefusalNoLongerHolds) {
+  request_.method = "POST";
+  request_.body = R"({"last_prompt":"four"})";
+  ServiceState shared(config_);
+  shared.ledger = ledger_;
+  Router router(loop_, config_, shared);
+  using enum Refusal::Cause;
+  for (const Refusal::Cause cause : {kPaused, kUsedUp, kVisitorUsedUp, kUnknown}) {
+    const auto fail_a_stream = [&] {
+      Browser browser;
+      fake_.refusal = {cause};
+      fake_.closed_by = cause == kVisitorUsedUp ? std::nullopt : fake_.refusal;
+      request_.path = "/myapi/v1/chat-bot/stream";
+      router.handle(request_, browser);
+      EXPECT_GE(browser.status(), 429);
+      request_.path = "/myapi/v1/chat-bot";
+      fake_.log.clear();
+    };
+    fail_a_stream();
+    fake_.refusal.reset();
+    fake_.closed_by.reset();
+    Browser browser;
+    EXPECT_TRUE(router.handle(request_, browser)) << "it is open again";
+    EXPECT_EQ(fake_.log, "take;free;");
+
+    fail_a_stream();
+    const bool is_paused = cause == kPaused;
+    fake_.refusal = fake_.closed_by = {is_paused ? kUsedUp : kPaused};
+    EXPECT_FALSE(router.handle(request_, browser));
+    EXPECT_EQ(browser.code(), is_paused ? "budget_used_up" : "paused");
+    EXPECT_EQ(fake_.log, "take;refused;");
+  }
 }
 
 TEST_F(PaidRoutes, AQuestionThatAnotherProcessIsAnsweringMayBeRepeated) {
