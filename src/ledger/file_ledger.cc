@@ -146,10 +146,14 @@ std::variant<std::unique_ptr<Lease>, Refusal> FileLedger::take(EventLoop&, const
     // From its construction on, a lease notices that an owner pauses at once.
     auto lease = std::make_unique<FileLease>(*table, *bot, all, policy_, spending.question_bytes);
     if (auto pause = pause_of(*bot, all)) return *std::move(pause);
+    const auto is_under_way = [&] {
+      return !spending.idempotency_id.empty() && table->is_under_way_elsewhere(spending.idempotency_id);
+    };
+    const Refusal under_way{Refusal::Cause::kUnderWay, std::chrono::seconds(1)};
+    if (is_under_way()) return under_way;  // no cap refuses it
     auto refusal = lease->open(spending.visitor, spending.idempotency_id);
-    // After that: of two processes that are asked at the same moment, at least one sees the other's lease.
-    if (!spending.idempotency_id.empty() && table->is_under_way_elsewhere(spending.idempotency_id))
-      return Refusal{Refusal::Cause::kUnderWay, std::chrono::seconds(1)};
+    // Again: of two processes that are asked at the same moment, at least one sees the other's lease.
+    if (!refusal && is_under_way()) return under_way;
     if (!refusal) return lease;
     if (refusal->cause != Refusal::Cause::kUnknown) return *std::move(refusal);
   }

@@ -367,6 +367,23 @@ TEST_F(FileLedgers, RefuseAQuestionThatAnotherProcessIsAnswering) {
   EXPECT_TRUE(ask(*ledger, "default 192.0.2.1 k")) << "the slot has no key now";
 }
 
+TEST_F(FileLedgers, NoteNoRefusalByACapOfAQuestionThatAnotherProcessIsAnswering) {
+  config.caps.day = 1000;
+  config.cap_expected_input = 800;
+  open();
+  FileLedger second(config);
+  const auto ask = [this](FileLedger& asked) {
+    return asked.take(loop, {.bot = "default", .visitor = "", .question_bytes = 30, .idempotency_id = "k"},
+                      handler);
+  };
+  const auto under_way = ask(*ledger);
+  ASSERT_TRUE(std::holds_alternative<std::unique_ptr<Lease>>(under_way));
+  EXPECT_EQ(std::get<Refusal>(ask(second)).cause, Refusal::Cause::kUnderWay);
+  EXPECT_FALSE(report().caps.at(0).has_refused) << "the owner would be alerted";
+  EXPECT_EQ(refused().cause, Refusal::Cause::kUsedUp);
+  EXPECT_TRUE(report().caps.at(0).has_refused);
+}
+
 TEST_F(FileLedgers, LetNoTwoProcessesAnswerOneKey) {
   open();
   FileLedger second(config);
