@@ -42,7 +42,8 @@ void add_cors_headers(Headers& headers, const Request& request, const Origins& a
       headers.emplace_back("Access-Control-Allow-Origin", request.origin);
     }
   }
-  headers.emplace_back("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  headers.emplace_back("Access-Control-Expose-Headers",
+                       "X-Request-Id, Retry-After, x-should-retry, X-Bailian-Cache");
 }
 
 // Tracing in a page (Sentry, OpenTelemetry) adds headers to each request. Any header is allowed, because none

@@ -12,6 +12,8 @@
 namespace bailian::e2e {
 namespace {
 
+constexpr const char* kExposedHeaders = "X-Request-Id, Retry-After, x-should-retry, X-Bailian-Cache";
+
 class NginxInclude : public ExistingSite {
  protected:
   void SetUp() override { start_nginx(); }
@@ -125,7 +127,7 @@ TEST_F(NginxInclude, PassesOurOwnErrorsOnAsTheyAre) {
   const auto busy = stream("[[sim events=2]]").read_all();
   expect_error(busy, 503, "overloaded", "Server busy");
   EXPECT_EQ(busy.headers.count("Retry-After"), 1U);
-  EXPECT_EQ(busy.headers.get("Access-Control-Expose-Headers"), "X-Request-Id, Retry-After");
+  EXPECT_EQ(busy.headers.get("Access-Control-Expose-Headers"), kExposedHeaders);
 }
 
 TEST_F(NginxInclude, SaysSoInJsonWhenTheResponderIsDown) {
@@ -133,7 +135,7 @@ TEST_F(NginxInclude, SaysSoInJsonWhenTheResponderIsDown) {
     const auto answer = browser().post(path, chat_body("hello"), {{"Origin", "https://shop.example"}});
     expect_error(answer, 502, "upstream_error", "Connection failed");
     EXPECT_EQ(answer.headers.get("Access-Control-Allow-Origin"), "*");
-    EXPECT_EQ(answer.headers.get("Access-Control-Expose-Headers"), "X-Request-Id, Retry-After");
+    EXPECT_EQ(answer.headers.get("Access-Control-Expose-Headers"), kExposedHeaders);
     EXPECT_EQ(answer.headers.count("Retry-After"), 0U);
   }
 }

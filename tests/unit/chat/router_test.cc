@@ -10,6 +10,8 @@
 namespace bailian {
 namespace {
 
+constexpr const char* kExposedHeaders = "X-Request-Id, Retry-After, x-should-retry, X-Bailian-Cache";
+
 /// A browser that keeps everything it receives.
 class Browser final : public ClientStream {
  public:
@@ -249,7 +251,7 @@ TEST_F(Routes, EveryAnswerHasTheCommonHeadersOnce) {
        {std::pair{"GET", "/health"}, {"GET", "/x"}, {"PUT", "/health"}, {"POST", "/myapi/v1/chat-bot"}}) {
     const Browser browser = ask(method, path);
     EXPECT_EQ(browser.header("Access-Control-Allow-Origin"), "*") << path;
-    EXPECT_EQ(browser.header("Access-Control-Expose-Headers"), "X-Request-Id, Retry-After");
+    EXPECT_EQ(browser.header("Access-Control-Expose-Headers"), kExposedHeaders);
     EXPECT_EQ(browser.header("Vary"), "");
     EXPECT_EQ(browser.header("X-Content-Type-Options"), "nosniff");
     EXPECT_EQ(browser.header("X-Request-Id"), "id");
