@@ -201,6 +201,6 @@ $(packages): tests/browser/package-lock.json | deps
 	$Qnpm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund $(if $V,,--loglevel=error)
 	@touch $@
 
-.PHONY: build-tests build-units documents e2e-tools test test-browser test-documents test-hosts test-package \
-  test-restart test-servers test-watch test-wordpress bench check coverage fuzz fuzzers mutants \
-  simulate simulation soak torture valgrind
+.PHONY: build-tests build-units documents e2e-tools test test-browser test-documents test-hosts \
+  test-package test-restart test-servers test-watch test-wordpress bench check coverage fuzz fuzzers \
+  mutants simulate simulation soak torture valgrind
