@@ -202,5 +202,5 @@ $(packages): tests/browser/package-lock.json | deps
 	@touch $@
 
 .PHONY: build-tests build-units documents e2e-tools test test-browser test-documents test-hosts \
-  test-package test-restart test-servers test-watch test-wordpress bench check coverage fuzz fuzzers \
-  mutants simulate simulation soak torture valgrind
+  test-package test-restart test-servers test-watch test-wordpress bench check coverage fuzz \
+  fuzzers mutants simulate simulation soak torture valgrind
