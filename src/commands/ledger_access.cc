@@ -8,9 +8,7 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <thread>
 
-#include "base/clock.h"
 #include "base/exit_error.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -18,15 +16,6 @@
 
 namespace bailian {
 namespace {
-
-// How long a server may take to answer.
-constexpr std::chrono::seconds kPatience{3};
-
-void await_server(const Ledger& ledger) {
-  const auto until = Clock::now() + kPatience;
-  while (!ledger.fault().empty() && Clock::now() < until)
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-}
 
 bool lacks_right(const Config& config) {
   return is_file_ledger(config) && ::access(config.ledger.c_str(), R_OK | W_OK) != 0 && errno == EACCES;
@@ -64,7 +53,6 @@ std::unique_ptr<Ledger> open_ledger_as_owner(const Config& config) {
   become_owner_of_ledger(config);
   std::unique_ptr<Ledger> ledger = open_ledger(config, LedgerUse::kCommand);
   ledger->apply(config);
-  if (!is_file_ledger(config)) await_server(*ledger);
   return ledger;
 }
 

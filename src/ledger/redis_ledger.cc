@@ -48,8 +48,13 @@ RedisLedger::RedisLedger(const Config& config, Options options)
       loop_(std::chrono::nanoseconds(0)),
       host_(loop_, address_, shared_) {
   apply(config);
-  const BlockedSignals blocked;
-  thread_ = std::thread([this] { loop_.run(); });
+  {
+    const BlockedSignals blocked;
+    thread_ = std::thread([this] { loop_.run(); });
+  }
+  if (!options_.waits) return;
+  std::unique_lock locked(shared_.mutex);
+  shared_.changed.wait_for(locked, kConnectPatience, [this] { return shared_.view.fault.empty(); });
 }
 
 RedisLedger::~RedisLedger() {

@@ -20,14 +20,17 @@ namespace bailian {
 class RedisLedger final : public Ledger {
  public:
   struct Options {
-    /// report() asks the server, and waits for it up to kPatience: for commands. Otherwise it returns at once
-    /// what was heard last, which is at most a second old: for loops.
+    /// For commands: the constructor waits for the server, up to kConnectPatience, and report() asks it, and
+    /// waits up to kPatience. Otherwise report() returns at once what was heard last, which is at most a
+    /// second old: for loops.
     bool waits = false;
   };
   static constexpr std::chrono::seconds kPatience{5};
+  static constexpr std::chrono::seconds kConnectPatience{3};
   static constexpr uint64_t kDefaultSlice = 4096;
 
-  /// Connects in the background. Throws ConfigError, std::system_error and std::bad_alloc.
+  /// Connects in the background. A server that cannot be used is a fault(). Throws ConfigError,
+  /// std::system_error and std::bad_alloc.
   RedisLedger(const Config& config, Options options);
   /// Sends what the server has not heard yet, for at most 2 s. The leases must have been destroyed.
   ~RedisLedger() override;

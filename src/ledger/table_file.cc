@@ -95,6 +95,7 @@ Table::~Table() {
 
 Table::Lock Table::lock() {
   std::unique_lock mutex(mutex_);
+  // A lock of a file can be awaited, but not with a time limit: that would take a signal or a thread.
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
   while (!try_lock_byte(fd_.get(), kTableLock)) {
     if (std::chrono::steady_clock::now() > end) {
