@@ -79,7 +79,7 @@ class Bench:
         contender = self.contenders[row.contender]
         setup = Setup(contender, row.workers, row.tls, row.settings)
         with running(setup, self.upstream, self.build, OUT / "run" / row.contender, self.files) as site:
-            result = self._load(job.measure, contender, site)
+            result = self._load(job.measure, row, contender, site)
         result["idle"] = site.idle
         if contender.worker_processes is not None and job.measure.mode == "streams":
             # The workers exist for the streams, so they count: everything beyond the first process.
@@ -110,10 +110,11 @@ class Bench:
         if measure.streams > ports:
             raise Unavailable(f"needs {measure.streams} local ports, ip_local_port_range has {ports}")
 
-    def _load(self, measure: plan.Measure, contender: Contender, site: Running) -> dict[str, Any]:
+    def _load(self, measure: plan.Measure, row: plan.Row, contender: Contender,
+              site: Running) -> dict[str, Any]:
         options = dict(measure.options)
         path = measure.path
-        more: list[str] = site.measure_arguments()
+        more = [*site.measure_arguments(), *(f"--header={header}" for header in row.headers)]
         if contender.about.get("dialect") == "dashscope":
             path = plan.DASHSCOPE_PATH
             more += ["--dialect=dashscope", *plan.DASHSCOPE_HEADERS]

@@ -53,7 +53,8 @@ Options parse_options(int argc, char** argv) {
       ->required()
       ->transform(CLI::CheckedTransformer(modes));
   app.add_option("--url", options.url, "http://HOST:PORT/PATH")->required();
-  app.add_option("--header", options.headers, "a request header, 'Name: value'; may be repeated");
+  app.add_option("--header", options.headers,
+                 "a request header, 'Name: value'; may be repeated. {n} becomes the number of the stream");
   app.add_option("--dialect", options.dialect, "whose request a stream sends: chat (ours) or dashscope")
       ->transform(CLI::CheckedTransformer(dialects));
   app.add_option("--streams", options.streams, "how many at once (cancel: in the background)");

@@ -16,6 +16,7 @@ class Row:
     workers: int = 1
     tls: bool = False
     settings: dict[str, str] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()  # {n}: the number of the stream
 
 
 CHAT_BODY = '{"last_prompt":"[[sim delay=0 interval=0 events=20]] hi"}'
@@ -26,6 +27,7 @@ TWO = "ours, WORKERS=2"
 NO_WARM_UP = "ours, WARM_UP=off"
 CAPS_ON = "ours, CAP_DAY_TOKENS=1000000000000"
 CAPS_OFF = "ours, LEDGER="
+KEYED = "ours, Idempotency-Key"
 OVER_TLS = ", TLS upstream"
 
 ROWS = {
@@ -34,6 +36,7 @@ ROWS = {
     NO_WARM_UP: Row("ours", settings={"WARM_UP": "off"}),
     CAPS_ON: Row("ours", settings={"CAP_DAY_TOKENS": "1000000000000"}),
     CAPS_OFF: Row("ours", settings={"LEDGER": ""}),
+    KEYED: Row("ours", headers=("Idempotency-Key: bench-{n}",)),
 }
 
 
@@ -143,7 +146,7 @@ def full() -> Plan:
     return Plan([
         streams("load-50", both("floor", "ours", "go", "php"), 50, 50, window),
         streams("load-200", (*both(*ALL), NEVER, CAPS_ON, CAPS_OFF), 200, 50, window),
-        streams("load-1000", (*both(*ALL), NEVER, TWO, CAPS_ON, CAPS_OFF), 1000, 50, window),
+        streams("load-1000", (*both(*ALL), NEVER, TWO, CAPS_ON, CAPS_OFF, KEYED), 1000, 50, window),
         streams("batch", ("ours", "go"), 1000, 200, window, batch="4"),
         streams("burst", ("floor", "ours", "go", NEVER), 200, 4, window),
         streams("memory-1000", both(*ALL), 1000, 1000, memory_window, **quickly),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import charts
-from plan import CAPS_OFF, CAPS_ON, NEVER, OVER_TLS, TWO, over_tls
+from plan import CAPS_OFF, CAPS_ON, KEYED, NEVER, OVER_TLS, TWO, over_tls
 
 NOT_AVAILABLE = "n/a"
 TLS = over_tls("ours")
@@ -304,12 +304,13 @@ def workers_section(results: Results) -> str | None:
 
 def caps_section(results: Results) -> str | None:
     lines = [[LOAD[name], *(results.shown(name, row, "processes", "responder", "cpu_us_per_token")
-                            for row in (CAPS_ON, CAPS_OFF))]
+                            for row in (CAPS_ON, CAPS_OFF, "ours", KEYED))]
              for name in ("load-200", "load-1000") if results.runs(name, CAPS_ON)]
     if not lines:
         return None
-    return ("## Caps\n\nCPU of the responder in us per token, with a cap that is not reached and without a ledger.\n\n"
-            + table(["", "caps on", "caps off"], lines))
+    return ("## Caps and keys\n\nCPU of the responder in us per token: with a cap that is not reached, without a ledger,"
+            " with a ledger and no cap, and the same with an `Idempotency-Key`, as the widget asks.\n\n"
+            + table(["", "caps on", "caps off", "a ledger", "and a key"], lines))
 
 
 def visits_section(results: Results) -> str | None:

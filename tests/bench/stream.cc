@@ -3,15 +3,23 @@
 #include <unistd.h>
 
 #include <iostream>
+#include <string_view>
 
 namespace bailian::bench {
 namespace {
 
 constexpr std::chrono::seconds kPatience{30};
+constexpr std::string_view kNumber = "{n}";
 
 std::string pace_of(const Options& options) {
   return "interval=" + std::to_string(options.interval.count()) + " batch=" + std::to_string(options.batch) +
          " delay=0";
+}
+
+std::string numbered(std::string request, size_t number) {
+  const size_t place = request.find(kNumber);
+  return place == std::string::npos ? request
+                                    : request.replace(place, kNumber.size(), std::to_string(number));
 }
 
 }  // namespace
@@ -61,7 +69,8 @@ void Streams::open(const std::function<void(size_t)>& on_step) {
     const auto due =
         static_cast<size_t>(std::chrono::duration<double>(now - start).count() * options_.open_rate) + 1;
     while (streams_.size() < std::min(due, options_.streams)) {
-      streams_.push_back(std::make_unique<Stream>(poller_, target_, request_, tally_));
+      requests_.push_back(numbered(request_, streams_.size()));
+      streams_.push_back(std::make_unique<Stream>(poller_, target_, requests_.back(), tally_));
     }
     poller_.wait(streams_.size() < options_.streams ? std::chrono::milliseconds(1)
                                                     : std::chrono::milliseconds(50));

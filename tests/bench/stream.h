@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -66,6 +67,7 @@ class Streams {
   const Options& options_;
   Target target_;
   std::string request_;
+  std::deque<std::string> requests_;  // of the streams
   Tally tally_;
   std::vector<std::unique_ptr<Stream>> streams_;
 };
