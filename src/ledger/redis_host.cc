@@ -76,8 +76,7 @@ void RedisHost::look() {
 
 void RedisHost::leave() {
   is_leaving_ = true;
-  const bool is_hopeless = view_.is_away || (!connection_.is_ready() && !why_.empty());
-  next_beat_ = is_hopeless ? Clock::now() : Clock::now() + kPatience;
+  next_beat_ = view_.is_away ? Clock::now() : Clock::now() + kPatience;
   look();
   on_tick();
 }

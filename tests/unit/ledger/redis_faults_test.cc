@@ -184,6 +184,24 @@ TEST_F(RedisFaults, ARestartOfTheServerIsNoFaultAndNoVisitorIsRefused) {
   EXPECT_EQ(ledger->fault(), "");
 }
 
+TEST_F(RedisFaults, AHostThatLeavesWhileTheServerStartsIsCounted) {
+  start({"--appendonly", "yes", "--appendfsync", "always"});
+  auto ledger = join(config());
+  use(*ledger, 200, 50);
+  ASSERT_TRUE(comes_to("a|default", 1));
+  ledger->resume("default");  // the server has just answered
+  const auto away = Clock::now();
+  server_->kill();
+  ledger->count_cached("default");
+  std::thread leaving([&] { ledger.reset(); });
+  server_->start();
+  const bool is_in_time = Clock::now() - away < RedisHost::kPatience / 2;
+  leaving.join();
+  if (!is_in_time) GTEST_SKIP() << "the server does not start in time";
+  EXPECT_EQ(counted("h|default"), 1U);
+  EXPECT_EQ(server_->ask({"HLEN", "{bailian}:hosts"}), "0");
+}
+
 TEST_F(RedisFaults, AServerThatLostItsDataGetsTheLargestTotalsThatItsHostsRemember) {
   start();
   const auto first = join(config());
