@@ -181,6 +181,17 @@ TEST_F(LedgerOfAnother, GetsNoFileOfRoots) {
   EXPECT_GE(files, 1);
 }
 
+// Its owner could lead root anywhere.
+TEST_F(LedgerOfAnother, LeadsRootToNoFileOfRoots) {
+  const std::string file = dir_.write("of-root", "");
+  ASSERT_EQ(chmod(file.c_str(), 0600), 0);
+  std::filesystem::create_symlink(file, folder_ + "/ledger");
+  ASSERT_EQ(chown(folder_.c_str(), kOther, kOther), 0);
+  for (const char* const name : {"usage", "pause", "resume"})
+    EXPECT_EQ(run(command(name)).exit_code, 77) << name;
+  EXPECT_TRUE(read_file(file).empty());
+}
+
 // --- pause ---
 
 TEST(Pause, RefusesWithTheOwnersWordsUntilResume) {
