@@ -277,7 +277,7 @@ void Torture::survive(const std::function<void()>& scenario, Ends ends, Times ti
     const int64_t rss_now = responder().memory_kib();
     EXPECT_LE(files_now, files + kFilesOfLedger + (loops_ - 1) * kFilesOfFirstChat);
     constexpr int64_t kMoreKib = 4096;
-    EXPECT_TRUE(kSanitized || rss_now <= rss + kMoreKib) << rss << " -> " << rss_now << " KiB";
+    EXPECT_TRUE(is_sanitized() || rss_now <= rss + kMoreKib) << rss << " -> " << rss_now << " KiB";
     summary << ", RSS " << rss << " -> " << rss_now << " KiB, files " << files << " -> " << files_now;
     responder().signal(SIGTERM);
     EXPECT_EQ(responder().wait(), 0) << log();
