@@ -17,6 +17,7 @@
 #include <system_error>
 
 #include "harness/answer.h"
+#include "harness/work_dir.h"
 
 namespace bailian::torture {
 namespace {
