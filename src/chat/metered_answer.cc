@@ -93,7 +93,7 @@ void MeteredAnswer::on_leased() {
   }
 }
 
-void MeteredAnswer::on_refused(const Refusal& refusal) {
+void MeteredAnswer::on_lease_refused(const Refusal& refusal) {
   if (std::exchange(has_ended_, true)) return;
   timeout_.reset();
   try {

@@ -36,7 +36,7 @@ class alignas(64) MeteredAnswer final : public AnswerSource, private AnswerHandl
 
  private:
   void on_leased() override;
-  void on_refused(const Refusal& refusal) override;
+  void on_lease_refused(const Refusal& refusal) override;
   void on_timeout();
 
   void on_text(std::string_view text) override;

@@ -111,7 +111,7 @@ class Ping : private AnswerHandler, private LeaseHandler {
 
   void on_leased() override { ask(); }
 
-  void on_refused(const Refusal& refusal) override {
+  void on_lease_refused(const Refusal& refusal) override {
     refuse(refusal);
     loop_.stop();
   }

@@ -44,7 +44,7 @@ class LeaseHandler {
  public:
   virtual ~LeaseHandler() = default;
   virtual void on_leased() = 0;
-  virtual void on_refused(const Refusal& refusal) = 0;
+  virtual void on_lease_refused(const Refusal& refusal) = 0;
 };
 
 /// The right of one answer to spend tokens: expected input and a slice of output, extended as they are used.

@@ -89,7 +89,7 @@ void RedisLease::on_decided() {
   assert(slot_.is_decided.load());
   is_pending_ = false;
   if (slot_.verdict.load(std::memory_order_acquire) == RedisVerdict::kNone) return handler_.on_leased();
-  handler_.on_refused(refusal());  // it may destroy this
+  handler_.on_lease_refused(refusal());  // it may destroy this
 }
 
 }  // namespace bailian

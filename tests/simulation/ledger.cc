@@ -134,7 +134,7 @@ void SimulatedLedger::decide(int number) {
     if (is_granted) lease->grant();
   }
   if (is_granted) return lease->handler().on_leased();
-  lease->handler().on_refused(some_refusal());
+  lease->handler().on_lease_refused(some_refusal());
 }
 
 }  // namespace bailian::simulation

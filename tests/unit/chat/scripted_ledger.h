@@ -35,7 +35,7 @@ class ScriptedLedger final : public Ledger {
     lease_->is_waiting = false;
     handler_->on_leased();
   }
-  void refuse(const Refusal& why) { handler_->on_refused(why); }
+  void refuse(const Refusal& why) { handler_->on_lease_refused(why); }
 
   void apply(const Config&) override { log += "apply;"; }
   std::variant<std::unique_ptr<Lease>, Refusal> take(EventLoop&, const Spending& spending,

@@ -25,7 +25,7 @@ bool await(Condition condition) {
 
 class NoHandler final : public LeaseHandler {
   void on_leased() override { ADD_FAILURE(); }
-  void on_refused(const Refusal&) override { ADD_FAILURE(); }
+  void on_lease_refused(const Refusal&) override { ADD_FAILURE(); }
 };
 
 inline Config config_for(const std::string& path) {

@@ -133,7 +133,7 @@ class TestAnswer : public LeaseHandler {
   }
 
   void on_leased() override { taken_.set_value({true, {}}); }
-  void on_refused(const Refusal& refusal) override { taken_.set_value({false, refusal}); }
+  void on_lease_refused(const Refusal& refusal) override { taken_.set_value({false, refusal}); }
 
  private:
   LoopThread& thread_;
