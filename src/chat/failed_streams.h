@@ -18,7 +18,7 @@ namespace bailian {
 
 /// Remembers for half a minute which questions failed as a stream after the upstream was asked, or were
 /// refused. An old front end then repeats the question at the endpoint for whole answers: it gets the same
-/// error, and nothing is billed or refused twice. Any thread.
+/// error, and nothing is billed twice. Any thread.
 class FailedStreams {
  public:
   static constexpr std::chrono::seconds kRemembered{30};
