@@ -2,7 +2,6 @@
 // leaks.
 
 #include <gtest/gtest.h>
-#include <poll.h>
 
 #include <algorithm>
 #include <atomic>
@@ -28,12 +27,6 @@ namespace {
 
 constexpr int kSlice = 512;
 constexpr int kInput = 24;  // that the simulator counts for a prompt of 16 to 19 bytes
-
-void await(const std::function<bool()>& is_so) {
-  const Deadline deadline;
-  while (!is_so() && deadline.left_ms() > 0) ::poll(nullptr, 0, 5);
-  EXPECT_TRUE(is_so());
-}
 
 // What the ledger says of all bots together.
 struct Account {
@@ -80,7 +73,7 @@ class Caps : public testing::Test {
   }
   // Once no answer is open.
   [[nodiscard]] Account settled() const {
-    await([this] { return account().open == 0; });
+    EXPECT_TRUE(comes_true([this] { return account().open == 0; }));
     return account();
   }
 
@@ -111,6 +104,18 @@ class Caps : public testing::Test {
   // Reads until this part of the answer has arrived.
   static void await_part(FcgiPeer& peer, std::string_view part) {
     while (peer.answer_so_far().find(part) == std::string::npos) peer.read_stdout();
+  }
+
+  // A hundred at a time; each leaves once all of them have been awaited.
+  void a_thousand_leave(const std::function<FcgiPeer()>& ask_once,
+                        const std::function<void(FcgiPeer&)>& await) const {
+    for (int round = 0; round < 10; ++round) {
+      std::vector<FcgiPeer> peers;
+      for (int i = 0; i < 100; ++i) peers.push_back(ask_once());
+      for (FcgiPeer& peer : peers) await(peer);
+      peers.clear();
+      ASSERT_TRUE(simulator_.falls_to("open", 0));
+    }
   }
 
   WorkDir dir_;
@@ -292,25 +297,16 @@ TEST_F(Caps, AFallbackIsAnsweredOnceTheOwnerHasOpenedTheBotAgain) {
 
 TEST_F(Caps, AVisitorWhoLeavesBeforeTheFirstFrameCostsNothing) {
   start({});
-  for (int round = 0; round < 10; ++round) {
-    std::vector<FcgiPeer> peers;
-    for (int i = 0; i < 100; ++i) peers.push_back(ask("[[sim events=9 hold=0]]"));
-    ASSERT_TRUE(simulator_.reaches("requests", int64_t{round + 1} * 100));
-    peers.clear();
-    ASSERT_TRUE(simulator_.falls_to("open", 0));
-  }
+  int64_t asked = 0;
+  a_thousand_leave([this] { return ask("[[sim events=9 hold=0]]"); },
+                   [&](FcgiPeer&) { ASSERT_TRUE(simulator_.reaches("requests", ++asked)); });
   EXPECT_EQ(settled().spent, 0);
 }
 
 TEST_F(Caps, AVisitorWhoLeavesInTheTextCostsWhatWasSentByThen) {
   start({});
-  for (int round = 0; round < 10; ++round) {
-    std::vector<FcgiPeer> peers;
-    for (int i = 0; i < 100; ++i) peers.push_back(ask("[[sim events=9 hold=3]]"));
-    for (FcgiPeer& peer : peers) await_part(peer, "tok3 ");
-    peers.clear();
-    ASSERT_TRUE(simulator_.falls_to("open", 0));
-  }
+  a_thousand_leave([this] { return ask("[[sim events=9 hold=3]]"); },
+                   [](FcgiPeer& peer) { await_part(peer, "tok3 "); });
   EXPECT_EQ(simulator_.count("output_tokens"), 3000);
   const Account account = settled();
   EXPECT_EQ(account.spent, simulator_.billed());
@@ -319,18 +315,16 @@ TEST_F(Caps, AVisitorWhoLeavesInTheTextCostsWhatWasSentByThen) {
 
 TEST_F(Caps, AVisitorWhoLeavesInTheThoughtsCostsWhatWasSentByThen) {
   start({});
-  const std::string body =
-      R"({"last_prompt":"[[sim mode=thoughts interval=86400000]]","include_thoughts":true})";
-  for (int round = 0; round < 10; ++round) {
-    std::vector<FcgiPeer> peers;
-    for (int i = 0; i < 100; ++i) {
-      peers.emplace_back(Address{.unix_path = dir_.socket("fcgi")});
-      peers.back().send(fcgi::request("POST", kStreamPath, body));
-    }
-    for (FcgiPeer& peer : peers) await_part(peer, R"("thought":)");
-    peers.clear();
-    ASSERT_TRUE(simulator_.falls_to("open", 0));
-  }
+  const auto request =
+      fcgi::request("POST", kStreamPath,
+                    R"({"last_prompt":"[[sim mode=thoughts interval=86400000]]","include_thoughts":true})");
+  a_thousand_leave(
+      [&] {
+        FcgiPeer peer({.unix_path = dir_.socket("fcgi")});
+        peer.send(request);
+        return peer;
+      },
+      [](FcgiPeer& peer) { await_part(peer, R"("thought":)"); });
   EXPECT_EQ(simulator_.count("output_tokens"), 1000);
   const Account account = settled();
   EXPECT_EQ(account.spent, simulator_.billed());
@@ -446,7 +440,9 @@ TEST_F(Caps, UpgradesReloadsAndWorkersShareOneLedger) {
             is_complete(answer("[[sim events=20 interval=1]]", kStreamPath, "192.0.2." + std::to_string(i)));
     });
   }
-  const auto await_more = [&complete] { await([&, now = complete.load()] { return complete > now + 20; }); };
+  const auto await_more = [&complete] {
+    EXPECT_TRUE(comes_true([&, now = complete.load()] { return complete > now + 20; }));
+  };
   await_more();
   dir_.write(".env", "CAP_DAY_TOKENS=800000000\n");
   responder_->process().signal(SIGHUP);

@@ -2,7 +2,6 @@
 // CAPS_ON_FAULT when the server is away.
 
 #include <gtest/gtest.h>
-#include <poll.h>
 
 #include <array>
 #include <deque>
@@ -23,15 +22,6 @@ namespace {
 
 constexpr int64_t kSlice = 64;
 constexpr int64_t kExpectedInput = 30;
-
-bool comes_true(const std::function<bool()>& is_so) {
-  const Deadline deadline;
-  while (!is_so()) {
-    if (deadline.left_ms() == 0) return false;
-    ::poll(nullptr, 0, 20);
-  }
-  return true;
-}
 
 class RedisCaps : public testing::Test {
  protected:

@@ -2,7 +2,6 @@
 // accepted, and any other is named.
 
 #include <gtest/gtest.h>
-#include <poll.h>
 
 #include <functional>
 #include <iostream>
@@ -18,15 +17,6 @@
 
 namespace bailian::e2e {
 namespace {
-
-bool comes_true(const std::function<bool()>& is_so) {
-  const Deadline deadline;
-  while (!is_so()) {
-    if (deadline.left_ms() == 0) return false;
-    ::poll(nullptr, 0, 20);
-  }
-  return true;
-}
 
 class RedisTls : public testing::Test {
  protected:

@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <functional>
+#include <thread>
 
 #include "harness/work_dir.h"
 
@@ -27,5 +29,15 @@ class Deadline {
   using Clock = std::chrono::steady_clock;
   Clock::time_point end_;
 };
+
+// Waits until it is so, which another process or thread brings about. False: it has not come true in time.
+inline bool comes_true(const std::function<bool()>& is_so) {
+  const Deadline deadline;
+  while (!is_so()) {
+    if (deadline.left_ms() == 0) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
 
 }  // namespace bailian::e2e

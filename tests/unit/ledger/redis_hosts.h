@@ -48,15 +48,7 @@ class LoopThread {
   std::thread thread_;
 };
 
-// Waits until the claim holds, which something else brings about.
-inline bool comes_true(const std::function<bool()>& claim) {
-  const e2e::Deadline deadline;
-  while (!claim()) {
-    if (deadline.left_ms() == 0) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return true;
-}
+using e2e::comes_true;
 
 // One question and its answer. Its members are used on the loop's thread, `end` on any.
 class TestAnswer : public LeaseHandler {
