@@ -145,7 +145,7 @@ def full() -> Plan:
     quickly = {"open-rate": "1000"}
     return Plan([
         streams("load-50", both("floor", "ours", "go", "php"), 50, 50, window),
-        streams("load-200", (*both(*ALL), NEVER, CAPS_ON, CAPS_OFF), 200, 50, window),
+        streams("load-200", (*both(*ALL), NEVER, CAPS_ON, CAPS_OFF, KEYED), 200, 50, window),
         streams("load-1000", (*both(*ALL), NEVER, TWO, CAPS_ON, CAPS_OFF, KEYED), 1000, 50, window),
         streams("batch", ("ours", "go"), 1000, 200, window, batch="4"),
         streams("burst", ("floor", "ours", "go", NEVER), 200, 4, window),
